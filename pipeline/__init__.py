@@ -1,0 +1,1 @@
+"""What the stages do: plain functions that read files and write files, usable without Luigi."""

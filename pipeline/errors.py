@@ -1,0 +1,72 @@
+"""The errors that a user can meet, each with a message that says what to do next.
+
+::
+
+    PipelineError
+    ├── SettingError      a setting has a value that is not allowed
+    ├── DownloadError     the archive cannot be fetched
+    ├── ArchiveError      the archive is not what it should be
+    ├── DatasetError      an HDF5 file of images is missing, damaged or does not fit
+    ├── DeclarationError  a network is declared wrongly
+    ├── WeightsError      a weights file is missing, damaged or does not fit
+    ├── EngineError       an engine cannot train this network, or failed
+    ├── DeviceError       a device was asked for that is not there
+    └── StoreError        a result cannot be written, read or trusted
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PipelineError(Exception):
+    """Any error that the pipeline foresees: its message is enough, no traceback needed."""
+
+
+class SettingError(PipelineError):
+    """A setting has a value that is not allowed."""
+
+
+class DownloadError(PipelineError):
+    """The archive cannot be fetched."""
+
+
+class ArchiveError(PipelineError):
+    """The archive is not what it should be."""
+
+
+class DatasetError(PipelineError):
+    """An HDF5 file of images is missing, damaged or does not fit."""
+
+
+class DeclarationError(PipelineError):
+    """A network is declared wrongly."""
+
+
+class WeightsError(PipelineError):
+    """A weights file is missing, damaged or does not fit."""
+
+
+class EngineError(PipelineError):
+    """An engine cannot train this network, or failed."""
+
+
+class DeviceError(PipelineError):
+    """A device was asked for that is not there."""
+
+
+class StoreError(PipelineError):
+    """A result cannot be written, read or trusted."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Suggest the known name closest to a misspelt one.
+
+    Returns
+    -------
+    str
+        ``" Did you mean 'rectify'?"``, or an empty string where nothing is close.
+    """
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,209 @@
+"""The vocabulary of a network's declaration: layers and nonlinearities, as Lasagne names them.
+
+A layer class lists its options as fields, with Lasagne's defaults, and tells its output shape and the
+shapes of its weights. It computes nothing: that is an engine's work.
+
+Shapes leave out the minibatch: ``(channels, height, width)`` for images, ``(units,)`` for dense layers.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+from pipeline.errors import DeclarationError, did_you_mean
+
+Shape = tuple[int, ...]
+Pair = tuple[int, int]
+
+
+class Nonlinearity(StrEnum):
+    """An activation function, by Lasagne's name for it."""
+
+    linear = "linear"
+    rectify = "rectify"
+    sigmoid = "sigmoid"
+    softmax = "softmax"
+    tanh = "tanh"
+
+
+linear = Nonlinearity.linear
+rectify = Nonlinearity.rectify
+sigmoid = Nonlinearity.sigmoid
+softmax = Nonlinearity.softmax
+tanh = Nonlinearity.tanh
+
+
+@dataclass(frozen=True)
+class Layer(ABC):
+    """What all layers have in common."""
+
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """Names that may follow the layer's own name in a declaration, as in ``conv1_num_filters``."""
+        return [field.name for field in fields(cls)]
+
+    def check(self) -> None:
+        """Raise `DeclarationError` where an option has a value that is not allowed."""
+
+    @abstractmethod
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Shape of one image's result, given the shape of what comes in."""
+
+    def weight_shapes(self, input_shape: Shape) -> dict[str, Shape]:
+        """Shapes of the layer's weights by Lasagne's names: ``W`` and ``b``, or nothing."""
+        return {}
+
+
+@dataclass(frozen=True)
+class InputLayer(Layer):
+    """Where the images come in: ``shape`` is ``(None, units)`` or ``(None, channels, height, width)``."""
+
+    shape: tuple[int | None, ...]
+
+    def check(self) -> None:
+        sizes = self.shape[1:]
+        if len(self.shape) not in (2, 4) or self.shape[0] is not None or not all(_positive(size) for size in sizes):
+            raise DeclarationError(
+                f"shape is {self.shape!r}; expected (None, units) or (None, channels, height, width) "
+                "with whole numbers from 1: the None stands for the minibatch."
+            )
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return tuple(size for size in self.shape if size is not None)
+
+
+@dataclass(frozen=True)
+class DenseLayer(Layer):
+    """Every unit sees every value; what comes in as an image is flattened (channel, row, column)."""
+
+    num_units: int
+    nonlinearity: Nonlinearity = rectify
+
+    def check(self) -> None:
+        _check_count("num_units", self.num_units)
+        _check_nonlinearity(self.nonlinearity)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (self.num_units,)
+
+    def weight_shapes(self, input_shape: Shape) -> dict[str, Shape]:
+        return {"W": (math.prod(input_shape), self.num_units), "b": (self.num_units,)}
+
+
+@dataclass(frozen=True)
+class Conv2DLayer(Layer):
+    """A true convolution: the filters are flipped on both axes before they slide over the image."""
+
+    num_filters: int
+    filter_size: Pair
+    stride: Pair = (1, 1)
+    pad: Pair = (0, 0)
+    nonlinearity: Nonlinearity = rectify
+
+    def check(self) -> None:
+        _check_count("num_filters", self.num_filters)
+        _check_pair("filter_size", self.filter_size, least=1)
+        _check_pair("stride", self.stride, least=1)
+        _check_pair("pad", self.pad, least=0)
+        _check_nonlinearity(self.nonlinearity)
+        if self.nonlinearity is softmax:
+            raise DeclarationError("nonlinearity is softmax; a convolution takes rectify, tanh, sigmoid or linear.")
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        _, height, width = _as_image(input_shape)
+        rows, columns = (
+            (size + 2 * pad - extent) // stride + 1
+            for size, pad, extent, stride in zip((height, width), self.pad, self.filter_size, self.stride, strict=True)
+        )
+        if rows < 1 or columns < 1:
+            raise DeclarationError(
+                f"filter_size {self.filter_size} is larger than the {height}x{width} image that comes in."
+            )
+        return (self.num_filters, rows, columns)
+
+    def weight_shapes(self, input_shape: Shape) -> dict[str, Shape]:
+        channels = _as_image(input_shape)[0]
+        return {"W": (self.num_filters, channels, *self.filter_size), "b": (self.num_filters,)}
+
+
+@dataclass(frozen=True)
+class MaxPool2DLayer(Layer):
+    """The maximum of each window; borders that do not fill a window are dropped."""
+
+    pool_size: Pair
+    stride: Pair | None = None
+
+    def check(self) -> None:
+        _check_pair("pool_size", self.pool_size, least=1)
+        if self.stride is not None:
+            _check_pair("stride", self.stride, least=1)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        channels, height, width = _as_image(input_shape)
+        rows, columns = (
+            (size - extent) // stride + 1
+            for size, extent, stride in zip((height, width), self.pool_size, self.stride or self.pool_size, strict=True)
+        )
+        if rows < 1 or columns < 1:
+            raise DeclarationError(
+                f"pool_size {self.pool_size} is larger than the {height}x{width} image that comes in."
+            )
+        return (channels, rows, columns)
+
+
+LAYERS: dict[str, type[Layer]] = {
+    layer.__name__: layer for layer in (InputLayer, DenseLayer, Conv2DLayer, MaxPool2DLayer)
+}
+
+
+def layer_class(name: str) -> type[Layer]:
+    """Look a layer class up by its name.
+
+    Raises
+    ------
+    DeclarationError
+        There is no such layer.
+    """
+    if name not in LAYERS:
+        raise DeclarationError(f"{name!r} is no layer; expected {_listed(LAYERS)}.{did_you_mean(name, LAYERS)}")
+    return LAYERS[name]
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _check_count(option: str, value: object) -> None:
+    if not _positive(value):
+        raise DeclarationError(f"{option} is {value!r}; expected a whole number from 1.")
+
+
+def _check_pair(option: str, value: object, *, least: int) -> None:
+    sizes = value if isinstance(value, tuple) else ()
+    if len(sizes) != 2 or not all(isinstance(size, int) and size >= least for size in sizes):
+        raise DeclarationError(f"{option} is {value!r}; expected (rows, columns), whole numbers from {least}.")
+
+
+def _check_nonlinearity(value: object) -> None:
+    if value not in list(Nonlinearity):
+        raise DeclarationError(
+            f"nonlinearity is {value!r}; expected {_listed(Nonlinearity)}.{did_you_mean(str(value), Nonlinearity)}"
+        )
+
+
+def _as_image(shape: Shape) -> tuple[int, int, int]:
+    if len(shape) != 3:
+        raise DeclarationError(
+            f"an image (channels, height, width) must come in, but the shape is {shape}: "
+            "convolution and pooling stand before the first DenseLayer and after a 4D InputLayer."
+        )
+    channels, height, width = shape
+    return channels, height, width
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(str(name) for name in names)

@@ -1,0 +1,103 @@
+"""The networks, each declared once, as one would for nolearn's ``NeuralNet``.
+
+A network of your own is one more declaration and one more entry in `NETWORKS`; then
+``luigi --module tasks Evaluate --network NAME`` trains and evaluates it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.declaration import Declaration, Hyperparameters, architecture, hyperparameters, nesterov_momentum
+from pipeline.errors import SettingError, did_you_mean
+from pipeline.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, rectify, softmax
+
+MLP: Declaration = dict(
+    layers=[
+        ("input", InputLayer),
+        ("hidden", DenseLayer),
+        ("output", DenseLayer),
+    ],
+    input_shape=(None, 1024),
+    hidden_num_units=100,
+    hidden_nonlinearity=rectify,
+    output_num_units=10,
+    output_nonlinearity=softmax,
+    update=nesterov_momentum,
+    update_learning_rate=0.01,
+    update_momentum=0.9,
+    regression=False,
+    max_epochs=50,
+)
+
+MLP2: Declaration = dict(
+    layers=[
+        ("input", InputLayer),
+        ("hidden1", DenseLayer),
+        ("hidden2", DenseLayer),
+        ("output", DenseLayer),
+    ],
+    input_shape=(None, 1024),
+    hidden1_num_units=100,
+    hidden2_num_units=100,
+    output_num_units=10,
+    output_nonlinearity=softmax,
+    update=nesterov_momentum,
+    update_learning_rate=0.01,
+    update_momentum=0.9,
+    regression=False,
+    max_epochs=50,
+)
+
+CNN: Declaration = dict(
+    layers=[
+        ("input", InputLayer),
+        ("conv1", Conv2DLayer),
+        ("pool1", MaxPool2DLayer),
+        ("conv2", Conv2DLayer),
+        ("pool2", MaxPool2DLayer),
+        ("conv3", Conv2DLayer),
+        ("pool3", MaxPool2DLayer),
+        ("hidden4", DenseLayer),
+        ("output", DenseLayer),
+    ],
+    input_shape=(None, 1, 32, 32),
+    conv1_num_filters=16,
+    conv1_filter_size=(3, 3),
+    pool1_pool_size=(2, 2),
+    conv2_num_filters=32,
+    conv2_filter_size=(2, 2),
+    pool2_pool_size=(2, 2),
+    conv3_num_filters=64,
+    conv3_filter_size=(2, 2),
+    pool3_pool_size=(2, 2),
+    hidden4_num_units=200,
+    output_num_units=10,
+    output_nonlinearity=softmax,
+    update=nesterov_momentum,
+    update_learning_rate=0.015,
+    update_momentum=0.9,
+    regression=False,
+    max_epochs=5,
+)
+
+NETWORKS: dict[str, Declaration] = {"mlp": MLP, "mlp2": MLP2, "cnn": CNN}
+"""Every network by the name that ``--network`` takes."""
+
+
+def declared(name: str) -> tuple[dict[str, Any], Hyperparameters]:
+    """Return a network's architecture, in JSON's types, and how it is trained.
+
+    Raises
+    ------
+    SettingError
+        No network has this name.
+    DeclarationError
+        The network is declared wrongly.
+    """
+    if name not in NETWORKS:
+        raise SettingError(
+            f"there is no network {name!r}; pipeline/networks.py declares {', '.join(NETWORKS)}."
+            f"{did_you_mean(name, NETWORKS)}"
+        )
+    return architecture(NETWORKS[name]), hyperparameters(NETWORKS[name])
