@@ -1,9 +1,9 @@
-"""What an engine is: it trains what is declared, on a device, and all engines take the same steps.
+"""What an engine is: it trains what is declared, and every engine takes the same steps.
 
-The rules that each engine follows are those of Theano, Lasagne and nolearn: see `docs` in the README's
-section on engines. In short: true convolution; every tied maximum of a pooling window receives the
-whole gradient; the rectifier's slope at exactly 0 is one half; the loss is the mean cross-entropy of
-the minibatch; v = mu v - lr g, then p = p + mu v - lr g, with v from zero.
+The rules are those of Theano, Lasagne and nolearn. True convolution: the filters are flipped. Every
+tied maximum of a pooling window receives the whole gradient. The rectifier's slope at exactly 0 is one
+half. The loss is the mean cross-entropy of the minibatch. The update is v = mu v - lr g, then
+p = p + mu v - lr g, with v from zero. Minibatches are taken in file order, the last one smaller.
 """
 
 from __future__ import annotations
@@ -16,14 +16,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pipeline import devices
 from pipeline.declaration import Hyperparameters, Network
-from pipeline.errors import SettingError, did_you_mean
 from pipeline.weights import FloatArray, Weights
 
 LabelArray = npt.NDArray[np.uint8]
-
-ENGINES = ("torch",)
-"""Every engine by the name that ``--engine`` takes; each is the module of that name in this package."""
 
 
 @dataclass(frozen=True)
@@ -113,17 +110,14 @@ class Engine(Protocol):
 
 
 def load(name: str) -> Engine:
-    """Import an engine.
+    """Import an engine: the module of this package that has its name.
 
     Raises
     ------
     SettingError
         No engine has this name.
     """
-    if name not in ENGINES:
-        raise SettingError(
-            f"there is no engine {name!r}; expected {' or '.join(ENGINES)}.{did_you_mean(name, ENGINES)}"
-        )
+    devices.check_engine(name)
     module = importlib.import_module(f"pipeline.engines.{name}")
     engine: Engine = module.ENGINE
     return engine
