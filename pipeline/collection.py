@@ -1,0 +1,54 @@
+"""Remove results that no current setting reaches."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import runs, store
+from pipeline.record import DAMAGED_NAME, RECORD_NAME
+from pipeline.stage import Stage
+
+SECONDS_A_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Unreached:
+    """A result that may go."""
+
+    path: Path
+    size: int
+    days: float
+
+
+def unreached(folders: Iterable[Path], reached: Iterable[Stage], outputs: Path, keep_days: float) -> list[Unreached]:
+    """List the results that neither the given stages nor a run under way need, older than ``keep_days``."""
+    needed = {stage.path.resolve() for stage in reached} | runs.needed(outputs)
+    found = []
+    for folder in folders:
+        for path in store.results(folder):
+            days = (time.time() - _made(path)) / SECONDS_A_DAY
+            if path.resolve() not in needed and days >= keep_days:
+                found.append(Unreached(path, sum(file.stat().st_size for file in path.iterdir()), days))
+    return found
+
+
+def collect(garbage: Iterable[Unreached], outputs: Path) -> None:
+    """Remove results, and the links that led to them."""
+    for result in garbage:
+        shutil.rmtree(result.path)
+    for link in (outputs / "latest").glob("*"):
+        if link.is_symlink() and not link.exists():
+            link.unlink()
+
+
+def _made(path: Path) -> float:
+    """When a result was published, in seconds since 1970."""
+    for name in (RECORD_NAME, DAMAGED_NAME):
+        with contextlib.suppress(FileNotFoundError):
+            return (path / name).stat().st_mtime
+    return path.stat().st_mtime

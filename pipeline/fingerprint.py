@@ -1,0 +1,143 @@
+"""The code of a stage as a digest that changes only when the code's meaning can.
+
+What counts is the syntax tree, so that comments and formatting do not; docstrings and the order of
+imports are taken out of it. A module stands for itself and for every module of this package that it
+imports, at any depth. Nothing is imported to find this out: the sources are read.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.memory import read_json, write_json
+
+PACKAGE = Path(__file__).parent
+"""The folder of the package whose modules count; what it imports from elsewhere does not."""
+
+_IGNORED_FIELDS = {"ctx", "kind", "type_comment"}
+"""Fields of a syntax tree that say nothing new, or that differ between versions of Python."""
+
+
+def code_digests(modules: Iterable[str], cache: Path | None = None) -> dict[str, str]:
+    """Digest modules and all that they import from their own package.
+
+    Parameters
+    ----------
+    modules : iterable of str
+        Full names, such as ``"pipeline.grayscale"``.
+    cache : Path, optional
+        A file that remembers what each source came to, since parsing is slower than all the rest.
+
+    Returns
+    -------
+    dict
+        A digest for each module's name.
+    """
+    known = read_json(cache) if cache else {}
+    this_analysis = Path(__file__).read_bytes()
+    analysed: dict[str, dict[str, Any]] = {}
+    digests: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        path = _source(module)
+        if module in digests or path is None:
+            continue
+        source = path.read_bytes()
+        source_digest = hashlib.sha256(this_analysis + source).hexdigest()
+        analysis = known.get(source_digest) or _analyse(source, path)
+        analysed[source_digest] = analysis
+        digests[module] = analysis["code"]
+        waiting += _absolute(analysis["imports"], module, is_package=path.name == "__init__.py")
+    if cache is not None and analysed.keys() - known.keys():
+        write_json(cache, known | analysed)
+    return dict(sorted(digests.items()))
+
+
+def source_name(module: str) -> str:
+    """Return a module's file as one would type it: ``pipeline/grayscale.py``."""
+    path = _source(module)
+    return str(path.relative_to(PACKAGE.parent)) if path else module.replace(".", "/") + ".py"
+
+
+def _source(module: str) -> Path | None:
+    """Find the source of a module of this package; None for anything else."""
+    package, *parts = module.split(".")
+    if package != PACKAGE.name:
+        return None
+    folder = PACKAGE.joinpath(*parts)
+    candidates = (folder / "__init__.py", folder.with_suffix(".py"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _analyse(source: bytes, path: Path) -> dict[str, Any]:
+    tree = ast.parse(source, path)
+    description = json.dumps(_describe(tree), separators=(",", ":"))
+    return {"code": hashlib.sha256(description.encode()).hexdigest(), "imports": sorted(_imported(tree))}
+
+
+def _imported(tree: ast.Module) -> set[str]:
+    """Names that may be modules: ``from a import b`` gives ``a`` and ``a.b``; relative ones keep their dots."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            separator = "" if base.endswith(".") else "."
+            names.update([base, *(f"{base}{separator}{alias.name}" for alias in node.names)])
+    return names
+
+
+def _absolute(names: Iterable[str], importer: str, *, is_package: bool) -> Iterator[str]:
+    """Resolve relative names, and add the packages on the way, whose code runs as well."""
+    for name in names:
+        level = len(name) - len(name.lstrip("."))
+        if level:
+            kept = importer.split(".")[: None if is_package and level == 1 else is_package - level]
+            parts = [*kept, *filter(None, name[level:].split("."))]
+        else:
+            parts = name.split(".")
+        for end in range(1, len(parts) + 1):
+            yield ".".join(parts[:end])
+
+
+def _describe(node: Any) -> Any:
+    """Turn a syntax tree into plain lists that are the same on every version of Python."""
+    if isinstance(node, list):
+        return [_describe(item) for item in _normal_statements(node)]
+    if isinstance(node, ast.Constant):
+        return ["Constant", type(node.value).__name__, repr(node.value)]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    described = {
+        name: _describe(value)
+        for name, value in ast.iter_fields(node)
+        if name not in _IGNORED_FIELDS and value is not None and value != []
+    }
+    return [type(node).__name__, described]
+
+
+def _normal_statements(nodes: list[Any]) -> Iterator[Any]:
+    """Leave out docstrings; bring neighbouring imports into a fixed order, a name each."""
+    imports: list[ast.AST] = []
+    for node in nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            imports += _one_import_a_name(node)
+            continue
+        yield from sorted(imports, key=ast.dump)
+        imports = []
+        if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+            yield node
+    yield from sorted(imports, key=ast.dump)
+
+
+def _one_import_a_name(node: ast.Import | ast.ImportFrom) -> list[ast.AST]:
+    if isinstance(node, ast.Import):
+        return [ast.Import(names=[alias]) for alias in node.names]
+    return [ast.ImportFrom(module=node.module, names=[alias], level=node.level) for alias in node.names]

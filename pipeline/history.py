@@ -1,0 +1,97 @@
+"""The history of runs: a line of JSON when a run begins and one when it ends."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline import runs, store
+from pipeline.stage import Stage
+
+NAME = "history.jsonl"
+
+
+def append(path: Path, entry: dict[str, Any]) -> None:
+    """Add a line; several processes may do so at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab", buffering=0) as file:
+        file.write(json.dumps(entry).encode() + b"\n")
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the runs in the order in which they began.
+
+    Returns
+    -------
+    list of dict
+        ``run``, ``root``, ``started``, ``process``, ``host``, ``exit`` ("ok", "failed", "running" or "killed");
+        for a run that ended also ``seconds``, ``stages`` (what became of each) and ``accuracy``.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            entry = json.loads(line)
+            found.setdefault(entry["run"], {}).update(entry)
+        except (ValueError, TypeError, KeyError):  # a line that a full disk cut off
+            continue
+    return [{"exit": _unfinished(path.parent, run), **run} for run in found.values() if "root" in run]
+
+
+def summarise(stages: Iterable[Stage], run: str, seconds: float) -> dict[str, Any]:
+    """Say what became of each stage in a run: computed, adopted, reused, or not made."""
+    outcomes: dict[str, str] = {}
+    accuracy: dict[str, float] = {}
+    for stage in stages:
+        record = store.current(stage)
+        if record is None:
+            outcomes[stage.name] = "not made"
+            continue
+        made_now = store.Outcome.adopted if record.adopted_from else store.Outcome.computed
+        outcomes[stage.name] = str(made_now if record.run == run else store.Outcome.reused)
+        if "accuracy" in record.measured:
+            accuracy[stage.name] = record.measured["accuracy"]
+    failed = "not made" in outcomes.values()
+    return {
+        "exit": "failed" if failed else "ok",
+        "seconds": round(seconds, 3),
+        "stages": outcomes,
+        "accuracy": accuracy,
+    }
+
+
+def told(summary: dict[str, Any]) -> list[str]:
+    """Put the summary of a run into a few lines."""
+    groups: dict[str, list[str]] = {}
+    for name, outcome in summary["stages"].items():
+        groups.setdefault(outcome, []).append(name)
+    counts = ", ".join(f"{len(names)} {outcome}" for outcome, names in groups.items())
+    lines = [f"{len(summary['stages'])} stages in {summary['seconds']:.1f} s: {counts}"]
+    lines += [
+        f"  {outcome}: {', '.join(groups[outcome])}"
+        for outcome in ("computed", "adopted", "not made")
+        if outcome in groups
+    ]
+    lines += [f"  {name}: test accuracy {value:.4f}" for name, value in summary["accuracy"].items()]
+    return lines
+
+
+def table(past: list[dict[str, Any]]) -> list[str]:
+    """Put runs into lines for people to read."""
+    return [f"{'STARTED':17} {'WHAT':14} {'TOOK':>9}  {'EXIT':8} STAGES", *map(_line, past)]
+
+
+def _line(run: dict[str, Any]) -> str:
+    started = f"{datetime.fromisoformat(run['started']).astimezone():%Y-%m-%d %H:%M}"
+    took = f"{run['seconds']:.1f} s" if "seconds" in run else ""
+    outcomes = Counter(run.get("stages", {}).values())
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+    accuracy = "".join(f"; {name} {value:.4f}" for name, value in run.get("accuracy", {}).items())
+    return f"{started:17} {run['root']:14} {took:>9}  {run['exit']:8} {counts}{accuracy}"
+
+
+def _unfinished(outputs: Path, run: dict[str, Any]) -> str:
+    return "running" if runs.is_under_way(outputs, run["run"]) else "killed"

@@ -1,0 +1,60 @@
+"""A monitor for people: lines and a bar on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from tqdm import tqdm
+
+from pipeline.monitor import Monitor
+
+SECONDS_BETWEEN_LOG_LINES = 10.0
+
+
+class ConsoleMonitor(Monitor):
+    """Shows what one piece of work tells.
+
+    Parameters
+    ----------
+    name : str
+        What the work is called, in front of its progress.
+    alone : bool
+        False where others write to the same console at the same time: then each line says whose it is,
+        and there is no bar.
+    """
+
+    def __init__(self, name: str, *, alone: bool = True) -> None:
+        self._name = name
+        self._alone = alone
+        self._bar: tqdm[Any] | None = None
+        self._started = time.monotonic()
+        self._next_line = self._started + SECONDS_BETWEEN_LOG_LINES
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def say(self, line: str) -> None:
+        tqdm.write(line if self._alone else f"{self._name} | {line}")
+        sys.stdout.flush()
+
+    def progress(self, done: float, total: float, unit: str) -> None:
+        if self._alone and sys.stderr.isatty():
+            self._draw(done, total, unit)
+        elif time.monotonic() >= self._next_line:
+            elapsed = time.monotonic() - self._started
+            self._next_line += SECONDS_BETWEEN_LOG_LINES
+            self.say(tqdm.format_meter(done, total, elapsed, ncols=0, prefix=self._name, unit=unit, unit_scale=True))
+
+    def _draw(self, done: float, total: float, unit: str) -> None:
+        if self._bar is None:
+            self._bar = tqdm(total=total, unit=unit, unit_scale=True, desc=self._name, leave=False, file=sys.stderr)
+        self._bar.update(done - self._bar.n)

@@ -1,0 +1,85 @@
+"""The record beside a result: what went into it and what came out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.digests import file_digest, json_digest
+
+RECORD_NAME = "stage.json"
+DAMAGED_NAME = "damaged.json"
+"""What the record of a result that is not to be used is called."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a result: written beside it, and read before it is used."""
+
+    stage: str
+    key: str
+    content_key: str
+    parameters: dict[str, Any]
+    code: dict[str, str]
+    inputs: dict[str, dict[str, str]]
+    files: dict[str, dict[str, Any]]
+    content: str
+    started: str
+    seconds: float
+    run: str
+    host: str
+    versions: dict[str, str]
+    measured: dict[str, Any]
+    adopted_from: str | None = None
+    seal: str = ""
+
+    def sealed(self) -> Record:
+        """Return the record with a digest of its own, by which `altered` knows it."""
+        return replace(self, seal=self._digest())
+
+    def write(self, folder: Path) -> None:
+        """Write the record beside its result."""
+        (folder / RECORD_NAME).write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path, name: str = RECORD_NAME) -> Record | None:
+        """Read the record of a result; None where there is none that can be understood."""
+        try:
+            return cls(**json.loads((folder / name).read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    @property
+    def size(self) -> int:
+        """Bytes in all of the result's files."""
+        return sum(file["bytes"] for file in self.files.values())
+
+    def problems(self, folder: Path) -> list[str]:
+        """Name the files that are missing or have another size than they had."""
+        found = []
+        for name, expected in self.files.items():
+            try:
+                size = (folder / name).stat().st_size
+            except OSError:
+                found.append(f"{name} is missing")
+                continue
+            if size != expected["bytes"]:
+                found.append(f"{name} has {size} bytes, not {expected['bytes']}")
+        return found
+
+    def altered(self, folder: Path) -> list[str]:
+        """Name the files whose content is no longer what was recorded; reads all of it."""
+        if problems := self.problems(folder):
+            return problems
+        if self.seal != self._digest():
+            return [f"{RECORD_NAME} has other content than it had"]
+        return [
+            f"{name} has other content than it had"
+            for name, expected in self.files.items()
+            if file_digest(folder / name) != expected["sha256"]
+        ]
+
+    def _digest(self) -> str:
+        return json_digest(asdict(replace(self, seal="")))

@@ -1,0 +1,48 @@
+"""Which runs are under way, and which results each of them needs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pipeline.locks import Lock
+
+FOLDER = ".runs"
+
+
+@contextlib.contextmanager
+def registered(outputs: Path, run: str, paths: Iterable[Path]) -> Iterator[None]:
+    """Tell others, for as long as this lasts, that a run needs the results at these paths."""
+    note = json.dumps([str(path.resolve()) for path in paths])
+    with contextlib.ExitStack() as stack:
+        with alone(outputs):
+            stack.enter_context(Lock(_lock_path(outputs, run), note).held(lambda _: None))
+        yield
+
+
+@contextlib.contextmanager
+def alone(outputs: Path) -> Iterator[None]:
+    """Keep runs from beginning, as long as this lasts."""
+    (outputs / FOLDER).mkdir(parents=True, exist_ok=True)
+    with Lock(outputs / FOLDER / "gate").held(lambda _: None):
+        yield
+
+
+def needed(outputs: Path) -> set[Path]:
+    """Return the results that runs under way need."""
+    paths: set[Path] = set()
+    for path in (outputs / FOLDER).glob("*.run"):
+        if note := Lock(path).note():
+            paths.update(Path(name) for name in json.loads(note))
+    return paths
+
+
+def is_under_way(outputs: Path, run: str) -> bool:
+    """Tell whether a run is still at work, on whatever machine."""
+    return Lock(_lock_path(outputs, run)).holder() is not None
+
+
+def _lock_path(outputs: Path, run: str) -> Path:
+    return outputs / FOLDER / f"{run}.run"

@@ -1,0 +1,124 @@
+"""What a stage is: a function, and everything that decides its result."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pipeline import fingerprint
+from pipeline.digests import json_digest
+from pipeline.errors import StoreError
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """Everything that decides a result, and how to compute it.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"TrainCNN"``; results of different stages never mix.
+    folder : Path
+        Where the results of this and other stages are kept.
+    function : str
+        ``"module:function"``, called with the paths of the inputs, the parameters and the options as
+        keyword arguments, an empty folder as ``output``, and a ``monitor``. It may return a dict of
+        measurements, which differ from run to run, for the record.
+    parameters : mapping
+        What can change the result, in JSON's types.
+    inputs : mapping of str to Stage
+        The stages whose results the function reads.
+    options : mapping
+        What cannot change the result, such as the number of threads.
+    modules : tuple of str
+        Modules that the function imports by a computed name, such as an engine.
+    libraries : tuple of str
+        Distributions whose versions are worth recording.
+    code_matters : bool
+        False where the parameters alone decide the result, as for a file with a known digest.
+    versions_matter : bool
+        True makes the libraries' versions part of the key.
+    code_cache : Path, optional
+        Where `fingerprint.code_digests` remembers what it found.
+    """
+
+    name: str
+    folder: Path
+    function: str
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, Stage] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    modules: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+    code_matters: bool = True
+    versions_matter: bool = False
+    code_cache: Path | None = None
+
+    @functools.cached_property
+    def code(self) -> dict[str, str]:
+        """Digests of the modules that compute the result, by name."""
+        return self._code_now() if self.code_matters else {}
+
+    @functools.cached_property
+    def versions(self) -> dict[str, str]:
+        """Versions of the libraries as they are installed now, Python's among them."""
+        return {"python": sys.version.split()[0]} | {name: metadata.version(name) for name in self.libraries}
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Name of the result: 16 hexadecimal digits."""
+        return self._hash({name: stage.key for name, stage in self.inputs.items()})
+
+    def content_key(self, contents: Mapping[str, str]) -> str:
+        """Name the result by its inputs' content where `key` has their keys."""
+        return self._hash(contents)
+
+    @property
+    def path(self) -> Path:
+        """The folder in which the result is, or will be."""
+        return self.folder / self.name / self.key
+
+    @property
+    def temporary(self) -> Path:
+        """The folder in which the result is made."""
+        return self.path.with_name(f".{self.key}.tmp")
+
+    @property
+    def lock_path(self) -> Path:
+        """The file that is locked by whoever makes the result."""
+        return self.path.with_name(f".{self.key}.lock")
+
+    def resolve(self) -> Callable[..., dict[str, Any] | None]:
+        """Import the function and the modules that it loads by name.
+
+        Raises
+        ------
+        StoreError
+            The code is no longer what the key was made from.
+        """
+        module, _, name = self.function.partition(":")
+        function: Callable[..., dict[str, Any] | None] = getattr(importlib.import_module(module), name)
+        for loaded in self.modules:
+            importlib.import_module(loaded)
+        if self.code_matters and self._code_now() != self.code:
+            raise StoreError(f"{self.name}: its code was edited after this run began. Run the same command again.")
+        return function
+
+    def _code_now(self) -> dict[str, str]:
+        return fingerprint.code_digests((self.function.partition(":")[0], *self.modules), self.code_cache)
+
+    def _hash(self, inputs: Mapping[str, str]) -> str:
+        identity = {
+            "name": self.name,
+            "parameters": dict(self.parameters),
+            "code": self.code,
+            "inputs": dict(inputs),
+            "versions": self.versions if self.versions_matter else {},
+        }
+        return json_digest(identity)[:16]

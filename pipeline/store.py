@@ -1,0 +1,278 @@
+"""Results of stages: named by what decides them, published whole or not at all, used again.
+
+A result is a folder, named by its key::
+
+    data/GrayscaleFlat/5f0c…/grayscale.h5    what the stage wrote
+    data/GrayscaleFlat/5f0c…/stage.json      its record: what went into it, what came out
+    data/GrayscaleFlat/.5f0c….tmp/           a result in the making
+    data/GrayscaleFlat/.5f0c….lock           held by the process that makes it
+
+**Key.** The hash of the stage's name, its parameters, its code, and the keys of its inputs. So the path
+of a result is known before anything is computed.
+
+**Current.** A result is used as it is when its files are there with their recorded sizes, its inputs
+are current, and it was made from the content that they have now.
+
+**Adopted.** Before a stage computes, it looks for a result with the same name, parameters and code that
+was made from inputs of the same content under other keys, and takes that result's files over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from pipeline.digests import file_digest, json_digest
+from pipeline.errors import PipelineError, StoreError
+from pipeline.locks import Lock
+from pipeline.monitor import Monitor
+from pipeline.record import DAMAGED_NAME, RECORD_NAME, Record
+from pipeline.stage import Stage
+
+
+@dataclass(frozen=True)
+class Redo:
+    """Stages that are to run again although their results are current, once in a run."""
+
+    names: frozenset[str] = frozenset()
+    run: str = ""
+
+    def asks_for(self, record: Record) -> bool:
+        """Say whether this result must be made again: it was not made in this run."""
+        return record.stage in self.names and record.run != self.run
+
+
+class Outcome(StrEnum):
+    """How a stage came to its result."""
+
+    computed = "computed"
+    adopted = "adopted"
+    reused = "reused"
+
+
+def closure(root: Stage) -> list[Stage]:
+    """List a stage and all that it needs, each once, in the order in which data flows."""
+    found: dict[Path, Stage] = {}
+
+    def visit(stage: Stage) -> None:
+        for source in stage.inputs.values():
+            visit(source)
+        found.setdefault(stage.path, stage)
+
+    visit(root)
+    return list(found.values())
+
+
+def current(stage: Stage, redo: Redo | None = None) -> Record | None:
+    """Return the record of a stage's result if that can be used as it is."""
+    contents = {}
+    for name, source in stage.inputs.items():
+        found = current(source, redo)
+        if found is None:
+            return None
+        contents[name] = found.content
+    record = Record.read(stage.path)
+    if record is None or record.problems(stage.path) or (redo and redo.asks_for(record)):
+        return None
+    return record if record.content_key == stage.content_key(contents) else None
+
+
+def make(stage: Stage, monitor: Monitor, redo: Redo | None = None) -> tuple[Outcome, Record]:
+    """Bring a stage's result about: use it, adopt it, or compute it.
+
+    Raises
+    ------
+    StoreError
+        An input is not there, or the result cannot be written.
+    PipelineError
+        Whatever the stage's function raises.
+    """
+    redo = redo or Redo()
+    stage.path.parent.mkdir(parents=True, exist_ok=True)
+    _clear_leftovers(stage.path.parent)
+    with Lock(stage.lock_path).held(lambda holder: monitor.say(f"{stage.name}: waiting for {holder}, who makes it")):
+        if record := current(stage, redo):
+            return Outcome.reused, record
+        _remove(stage.temporary)
+        started = datetime.now(UTC)
+        contents = _input_contents(stage)
+        forced = stage.name in redo.names
+        try:
+            twin = None if forced else _same_content(stage, stage.content_key(contents))
+            if twin:
+                monitor.say(f"{stage.name}: its inputs have the content that they had; the result is adopted")
+                record = _adopt(stage, twin, contents, redo.run)
+            else:
+                record = _compute(stage, contents, started, redo.run, monitor)
+            _publish(stage)
+        except OSError as error:
+            raise _explained(stage, error) from error
+        finally:
+            _remove(stage.temporary)
+    return (Outcome.adopted if twin else Outcome.computed), record
+
+
+def point_latest(stage: Stage, latest: Path) -> None:
+    """Let ``latest/NAME`` lead to a stage's result."""
+    link = latest / stage.name
+    target = os.path.relpath(stage.path, latest)
+    with contextlib.suppress(OSError):
+        if str(link.readlink()) == target:
+            return
+    temporary = latest / f".{stage.name}.{os.getpid()}"
+    latest.mkdir(parents=True, exist_ok=True)
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(link)
+
+
+def withdraw(folder: Path) -> None:
+    """Mark a result as not to be used; the next run makes it again."""
+    (folder / RECORD_NAME).rename(folder / DAMAGED_NAME)
+
+
+def results(folder: Path) -> Iterator[Path]:
+    """List the folders of all results of all stages in a folder, damaged ones too."""
+    for path in sorted(folder.glob("*/*/")):
+        if not path.name.startswith(".") and not path.is_symlink() and not path.parent.is_symlink():
+            yield path
+
+
+def _compute(stage: Stage, contents: Mapping[str, str], started: datetime, run: str, monitor: Monitor) -> Record:
+    stage.temporary.mkdir()
+    clock = time.perf_counter()
+    measured = stage.resolve()(
+        output=stage.temporary,
+        **{name: source.path for name, source in stage.inputs.items()},
+        **stage.parameters,
+        **stage.options,
+        monitor=monitor,
+    )
+    seconds = time.perf_counter() - clock
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+        for path in sorted(stage.temporary.iterdir())
+    }
+    record = Record(
+        stage=stage.name,
+        key=stage.key,
+        content_key=stage.content_key(contents),
+        parameters=dict(stage.parameters),
+        code=stage.code,
+        inputs=_described_inputs(stage, contents),
+        files=files,
+        content=json_digest({name: file["sha256"] for name, file in files.items()}),
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(seconds, 3),
+        run=run,
+        host=socket.gethostname(),
+        versions=stage.versions,
+        measured=measured or {},
+    ).sealed()
+    record.write(stage.temporary)
+    return record
+
+
+def _adopt(stage: Stage, twin: Path, contents: Mapping[str, str], run: str) -> Record:
+    """Take over the files of a result that the same code made from the same content."""
+    found = Record.read(twin)
+    if found is None:
+        raise StoreError(f"{twin} was removed while {stage.name} adopted it. Run the same command again.")
+    stage.temporary.mkdir()
+    for name in found.files:
+        _link_or_copy(twin / name, stage.temporary / name)
+    values = asdict(found) | {
+        "key": stage.key,
+        "inputs": _described_inputs(stage, contents),
+        "run": run,
+        "adopted_from": found.adopted_from or found.key,
+    }
+    record = Record(**values).sealed()
+    record.write(stage.temporary)
+    return record
+
+
+def _same_content(stage: Stage, content_key: str) -> Path | None:
+    """Find a whole result of this stage, under any key, that was made from the same content."""
+    for folder in stage.path.parent.iterdir():
+        record = Record.read(folder)
+        if record and record.content_key == content_key and not record.problems(folder):
+            return folder
+    return None
+
+
+def _publish(stage: Stage) -> None:
+    """Move a finished result to its place, on disk before it is seen there."""
+    for path in (*stage.temporary.iterdir(), stage.temporary):
+        _sync(path)
+    replaced = stage.path.with_name(f".{stage.key}.old")
+    if stage.path.exists():
+        stage.path.rename(replaced)
+    stage.temporary.rename(stage.path)
+    _sync(stage.path.parent)
+    _remove(replaced)
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what processes that died left half-made, unless somebody is at work on it."""
+    for leftover in [*folder.glob(".*.tmp"), *folder.glob(".*.old")]:
+        lock = Lock(leftover.with_suffix(".lock"))
+        with lock.tried() as free:
+            if free:
+                _remove(leftover)
+
+
+def _input_contents(stage: Stage) -> dict[str, str]:
+    contents = {}
+    for name, source in stage.inputs.items():
+        record = Record.read(source.path)
+        if record is None:
+            raise StoreError(f"{stage.name} needs the result of {source.name}, which is not at {source.path}.")
+        contents[name] = record.content
+    return contents
+
+
+def _described_inputs(stage: Stage, contents: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    return {
+        name: {"stage": source.name, "key": source.key, "content": contents[name]}
+        for name, source in stage.inputs.items()
+    }
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(folder: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+
+
+def _explained(stage: Stage, error: OSError) -> PipelineError:
+    if error.errno != errno.ENOSPC:
+        return StoreError(f"{stage.name}: {error.strerror or error} ({error.filename or stage.temporary})")
+    free = shutil.disk_usage(stage.path.parent).free
+    return StoreError(
+        f"{stage.name}: the disk is full: {free / 1e6:.0f} MB are free in {stage.path.parent}. "
+        "Make room, for example with `make gc`, and run the same command again: finished stages are kept."
+    )
