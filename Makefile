@@ -1,0 +1,104 @@
+# What a person types. `make` alone prints the help.
+
+# The newest of these that is on the machine and serves: Python 3.11 to 3.13.
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
+	$(shell $(name) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $(name))))
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LUIGI := $(BIN)/luigi --module tasks
+
+# Settings as people write them, and the flags that they stand for.
+FLAGS := $(if $(ARCHIVE),--DownloadCIFAR-archive '$(ARCHIVE)') \
+	$(if $(DEVICE),--device '$(DEVICE)') \
+	$(if $(ENGINE),--engine '$(ENGINE)') \
+	$(if $(WORKERS),--workers '$(WORKERS)') \
+	$(if $(SEED),--seed '$(SEED)') \
+	$(if $(FORCE),--force '$(FORCE)') \
+	$(ARGS)
+
+DEMO := .cache/digits.tar.gz
+
+.PHONY: help pipeline demo check-device status verify gc history test lint bench requirements clean distclean
+
+help: ## print this
+	@echo 'Usage: make TARGET [SETTING=value ...]'
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo 'Settings: ARCHIVE=path DEVICE=cpu|cuda|auto ENGINE=torch WORKERS=n SEED=n FORCE=TrainCNN'
+	@echo "          ARGS='--TrainCNN-learning-rate 0.02'; luigi.cfg has all of them"
+
+pipeline: $(VENV)/engine-torch ## download CIFAR-10, train and evaluate both networks, write the report
+	@$(LUIGI) Pipeline $(FLAGS)
+
+demo: $(VENV)/engine-torch $(DEMO) ## the same in half a minute, without network, on scikit-learn's digits
+	@$(LUIGI) Pipeline --DownloadCIFAR-archive $(DEMO) --ConvertToHDF5-title "scikit-learn's digits" \
+		--data-dir data/demo --outputs-dir outputs/demo --TrainCNN-epochs 40 $(FLAGS)
+
+check-device: $(VENV)/engine-torch ## the article's check: where is exp() computed, and how fast
+	@$(LUIGI) CheckDevice $(FLAGS)
+
+test: $(VENV)/dev ## run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/dev ## check style, format and types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+bench: $(VENV)/dev ## measure; each command in bench/ says what
+	@for command in bench/*.py; do echo "$$command"; $(BIN)/python "$$command" || exit; done
+
+status: $(VENV)/engine-torch ## a row for each stage: is its result there, and why would it run?
+	@$(BIN)/python -m pipeline status $(FLAGS)
+
+verify: $(VENV)/engine-torch ## read every file of every result and find damaged ones
+	@$(BIN)/python -m pipeline verify $(FLAGS)
+
+gc: $(VENV)/engine-torch ## remove results that no setting reaches, older than KEEP days; DRY=1 only lists them
+	@$(BIN)/python -m pipeline gc $(if $(KEEP),--keep-days $(KEEP)) $(if $(DRY),--dry-run) $(FLAGS)
+
+history: $(VENV)/engine-torch ## the runs: when, what ran, what was reused, accuracy
+	@$(BIN)/python -m pipeline history $(FLAGS)
+
+requirements: ## pin the newest versions of what the set-up installs
+	@$(PIP) install uv
+	@for name in dev demo base; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate $$(test $$name = dev || echo -c requirements/dev.txt) \
+		requirements/$$name.in --output-file requirements/$$name.txt; done
+
+clean: ## remove results and data sets; the archive stays
+	@rm -rf outputs/* outputs/.[!.]*
+	@find data -mindepth 1 -maxdepth 1 -not -name DownloadCIFAR -not -name README.md -exec rm -rf {} +
+
+distclean: ## remove all that git does not track, the environment and the archive too
+	@git clean -ffdxq
+
+# The environment, in steps that run again only when what they install has changed.
+
+$(VENV)/base: requirements/base.txt pyproject.toml
+	@$(if $(PYTHON),,$(error No Python 3.11 to 3.13 found. Install one, or name it: make PYTHON=/path/to/python3.12))
+	@echo 'Setting up $(VENV) with $(PYTHON) ...'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --require-hashes --requirement requirements/base.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/engine-torch: requirements/torch.txt $(VENV)/base
+	@echo 'Installing PyTorch ...'
+	@$(PIP) install --requirement requirements/torch.txt
+	@touch $@
+
+$(VENV)/demo: requirements/demo.txt $(VENV)/base
+	@$(PIP) install --require-hashes --requirement requirements/demo.txt
+	@touch $@
+
+$(VENV)/dev: requirements/dev.txt $(VENV)/engine-torch
+	@$(PIP) install --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+$(DEMO): $(VENV)/demo pipeline/digits.py
+	@mkdir -p $(@D)
+	@$(BIN)/python -m pipeline.digits $@

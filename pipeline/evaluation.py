@@ -1,0 +1,115 @@
+"""Evaluate a trained network on the test images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline import dataset, engines, training, weights
+from pipeline.declaration import Network
+from pipeline.engines import LabelArray
+from pipeline.monitor import Monitor
+from pipeline.weights import FloatArray
+
+METRICS_NAME = "metrics.json"
+
+
+def evaluate(
+    output: Path,
+    *,
+    images: Path,
+    trained: Path,
+    architecture: dict[str, Any],
+    engine: str,
+    device: str,
+    threads: int,
+    monitor: Monitor,
+) -> dict[str, Any]:
+    """Evaluate a trained network and write ``metrics.json``; see `metrics` for what it holds.
+
+    Returns
+    -------
+    dict
+        ``accuracy``, for the record of the run.
+
+    Raises
+    ------
+    DatasetError, WeightsError
+        A file is missing, damaged or does not fit the network.
+    """
+    network = Network.from_json(architecture)
+    path = images / dataset.GRAYSCALE_NAME
+    data = dataset.describe(path)
+    training.check_fit(path, data, network)
+    test_images, labels = dataset.read_split(path, "test")
+    probabilities = engines.load(engine).probabilities(
+        network,
+        weights.read(trained / training.WEIGHTS_NAME, network),
+        test_images,
+        device=device,
+        threads=threads,
+    )
+    result = metrics(probabilities, labels, data.class_names)
+    how = json.loads((trained / training.HISTORY_NAME).read_text())["trained"]
+    result["evaluated"] = how | {"evaluation_engine": engine, "evaluation_device": device}
+    result["data"] = {"title": data.title, "archive_sha256": data.archive_sha256}
+    (output / METRICS_NAME).write_text(json.dumps(result, indent=1) + "\n")
+    monitor.say(accuracy_line(result["accuracy"], data.title))
+    return {"accuracy": result["accuracy"]}
+
+
+def metrics(probabilities: FloatArray, labels: LabelArray, class_names: list[str]) -> dict[str, Any]:
+    """Compare predicted probabilities with the true labels.
+
+    Parameters
+    ----------
+    probabilities : float32 array, shape (N, classes)
+    labels : uint8 array, shape (N,)
+
+    Returns
+    -------
+    dict
+        ``images``, ``accuracy``, ``loss`` (mean cross-entropy), ``classes`` (a list of ``name``, ``images``,
+        ``precision``, ``recall``; None where there is nothing to divide by), and ``confusion_matrix``,
+        in which row i, column j counts the images of class i that were taken for class j.
+    """
+    predicted = probabilities.argmax(1)
+    confusion = confusion_matrix(labels, predicted, len(class_names))
+    of_true_class = np.take_along_axis(probabilities, labels[:, None].astype(np.intp), 1)
+    # A probability may underflow to 0 in float32; its logarithm must stay finite.
+    loss = -np.log(np.maximum(of_true_class, np.finfo(np.float32).tiny), dtype=np.float64).mean()
+    return {
+        "images": len(labels),
+        "accuracy": float((predicted == labels).mean()),
+        "loss": float(loss),
+        "classes": [
+            {
+                "name": name,
+                "images": int(confusion[index].sum()),
+                "precision": _ratio(confusion[index, index], confusion[:, index].sum()),
+                "recall": _ratio(confusion[index, index], confusion[index].sum()),
+            }
+            for index, name in enumerate(class_names)
+        ],
+        "confusion_matrix": confusion.tolist(),
+    }
+
+
+def confusion_matrix(labels: LabelArray, predicted: npt.NDArray[np.intp], classes: int) -> npt.NDArray[np.int64]:
+    """Count, in row i and column j, the images of class i that were taken for class j."""
+    pairs = labels.astype(np.intp) * classes + predicted
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def accuracy_line(accuracy: float, title: str) -> str:
+    """Return the article's last line; data other than CIFAR-10 is named."""
+    line = f"The accuracy of this network is: {accuracy:.2f}"
+    return line if title == dataset.CIFAR_TITLE else f"{line} (on {title}, not CIFAR-10)"
+
+
+def _ratio(part: np.int64, whole: np.int64) -> float | None:
+    return float(part / whole) if whole else None

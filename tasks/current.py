@@ -1,0 +1,44 @@
+"""The stages as the settings have them now, for programs that look at results without running anything."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from luigi.cmdline_parser import CmdlineParser
+
+from pipeline import networks, store
+from pipeline.stage import Stage
+from tasks.learning import evaluator
+from tasks.settings import settings
+from tasks.whole import Report
+
+
+class Current:
+    """What luigi.cfg and flags on the command line come to."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def read(cls, flags: Sequence[str]) -> Iterator[Current]:
+        """Read the settings, with the same flags on top as ``luigi --module tasks Pipeline`` takes."""
+        with CmdlineParser.global_instance(["Pipeline", *flags], allow_override=True):
+            yield cls()
+
+    @property
+    def outputs(self) -> Path:
+        """Folder of networks, results and the report."""
+        return Path(settings().outputs_dir)
+
+    def folders(self) -> list[Path]:
+        """Both folders that hold results."""
+        return [Path(settings().data_dir), self.outputs]
+
+    def stages(self) -> list[Stage]:
+        """Return the stages of the whole pipeline, in the order in which data flows."""
+        return store.closure(Report().stage)
+
+    def all_reachable(self) -> list[Stage]:
+        """Return the stages of the whole pipeline and of every other network that is declared."""
+        others = [store.closure(evaluator(network).stage) for network in networks.NETWORKS]
+        return [*self.stages(), *(stage for stages in others for stage in stages)]

@@ -1,0 +1,132 @@
+"""From the archive to the two grayscale data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from pipeline import published
+from pipeline.digests import remembered_file_digest
+from pipeline.errors import SettingError
+from tasks.settings import settings
+from tasks.stages import StageTask
+
+
+class DataTask(StageTask):
+    """A stage whose result is data that training reads."""
+
+    @property
+    def folder(self) -> Path:
+        return Path(settings().data_dir)
+
+
+class DownloadCIFAR(DataTask):
+    """Fetch the archive, or take one from disk."""
+
+    code_matters = False  # the digest alone decides what the archive is
+
+    archive = luigi.OptionalParameter(
+        default=None,
+        always_in_help=True,
+        description="Path of an archive on disk, taken instead of downloading. Empty: download.",
+    )
+    sources = luigi.Parameter(
+        default=" ".join(published.SOURCES),
+        always_in_help=True,
+        description="URLs to download from (http, https or file), with blanks between them, the best first.",
+    )
+    sha256 = luigi.Parameter(
+        default=published.SHA256,
+        always_in_help=True,
+        description="SHA-256 of the archive to download: 64 hexadecimal digits.",
+    )
+    minimum_rate = luigi.FloatParameter(
+        default=200.0,
+        always_in_help=True,
+        description="Kilobytes a second below which a source is given up for the next one.",
+    )
+    connect_timeout = luigi.FloatParameter(
+        default=15.0, always_in_help=True, description="Seconds to wait for a source to answer."
+    )
+    stall_timeout = luigi.FloatParameter(
+        default=30.0,
+        always_in_help=True,
+        description="Seconds without a byte after which a transfer is resumed.",
+    )
+    attempts = luigi.IntParameter(
+        default=5, always_in_help=True, description="How often a source may break off before it is given up."
+    )
+
+    def stage_function(self) -> str:
+        return "pipeline.download:take_local" if self.archive else "pipeline.download:fetch"
+
+    def decides(self) -> dict[str, Any]:
+        return {"sha256": self._digest()}
+
+    def options(self) -> dict[str, Any]:
+        if self.archive:
+            return {"source": Path(self.archive)}
+        return {
+            "sources": self.sources.split(),
+            "connect_timeout": self.connect_timeout,
+            "stall_timeout": self.stall_timeout,
+            "minimum_rate": self.minimum_rate * 1000,
+            "attempts": self.attempts,
+            "partial": self.folder / self.task_family / f"{self.sha256.lower()[:16]}.part",
+        }
+
+    def _digest(self) -> str:
+        """Return the digest that decides the result, whatever path or URL the archive comes from."""
+        if self.archive:
+            path = Path(self.archive)
+            if not path.is_file():
+                raise SettingError(
+                    f"there is no archive at {path}; expected a file like cifar-10-python.tar.gz. "
+                    "Give its path as ARCHIVE=path, leave that out to download it, or try `make demo`."
+                )
+            return remembered_file_digest(path, settings().cache("digests.json"))
+        digest = self.sha256.lower()
+        if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+            raise SettingError(f"DownloadCIFAR.sha256 is {self.sha256!r}; expected 64 hexadecimal digits.")
+        return digest
+
+
+class ConvertToHDF5(DataTask):
+    """Read the archive into an HDF5 file of colour images."""
+
+    function = "pipeline.cifar:convert"
+    libraries = ("numpy", "h5py")
+
+    title = luigi.Parameter(
+        default="",
+        always_in_help=True,
+        description="What the data is called wherever results are shown. Empty: by its class names.",
+    )
+
+    def requires(self) -> dict[str, StageTask]:
+        return {"archive": DownloadCIFAR()}
+
+    def decides(self) -> dict[str, Any]:
+        return {"title": self.title}
+
+
+class GrayscaleFlat(DataTask):
+    """Make the grayscale data set whose images are vectors."""
+
+    function = "pipeline.grayscale:make_flat"
+    libraries = ("numpy", "h5py")
+
+    def requires(self) -> dict[str, StageTask]:
+        return {"images": ConvertToHDF5()}
+
+
+class Grayscale2D(DataTask):
+    """Make the grayscale data set whose images have rows and columns."""
+
+    function = "pipeline.grayscale:make_2d"
+    libraries = ("numpy", "h5py")
+
+    def requires(self) -> dict[str, StageTask]:
+        return {"images": ConvertToHDF5()}

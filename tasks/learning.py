@@ -1,0 +1,155 @@
+"""Train and evaluate the networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import luigi
+
+from pipeline import networks
+from pipeline.declaration import Hyperparameters
+from tasks.data import Grayscale2D, GrayscaleFlat
+from tasks.settings import settings
+from tasks.stages import StageTask
+
+AS_DECLARED = "Empty: as pipeline/networks.py declares it."
+
+
+class EngineTask(StageTask):
+    """A stage that an engine computes."""
+
+    network: Any
+
+    @property
+    def stage_name(self) -> str:
+        kind = "Train" if isinstance(self, Train) else "Evaluate"
+        return f"{kind}{self.network.upper()}"
+
+    @property
+    def libraries(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("numpy", "h5py", *ENGINE_LIBRARIES[settings().engine])
+
+    def engine_modules(self) -> tuple[str, ...]:
+        return (f"pipeline.engines.{settings().engine}",)
+
+    def options(self) -> dict[str, Any]:
+        return {"threads": settings().thread_count()}
+
+    def architecture(self) -> dict[str, Any]:
+        """Return the network as it is declared, in JSON's types."""
+        return networks.declared(self.network)[0]
+
+    def images(self) -> StageTask:
+        """Return the data set that has the shape the network takes."""
+        is_flat = len(self.architecture()["input_shape"]) == 2
+        return GrayscaleFlat() if is_flat else Grayscale2D()
+
+
+ENGINE_LIBRARIES: dict[str, tuple[str, ...]] = {"torch": ("torch",)}
+
+
+class Train(EngineTask):
+    """Train a network from pipeline/networks.py."""
+
+    function = "pipeline.training:train"
+
+    network = luigi.Parameter(always_in_help=True, description=f"One of {', '.join(networks.NETWORKS)}.")
+    epochs = luigi.OptionalIntParameter(
+        default=None, always_in_help=True, description=f"Passes over the training images. {AS_DECLARED}"
+    )
+    learning_rate = luigi.OptionalFloatParameter(
+        default=None, always_in_help=True, description=f"Step along the gradient, a number above 0. {AS_DECLARED}"
+    )
+    momentum = luigi.OptionalFloatParameter(
+        default=None, always_in_help=True, description=f"Nesterov momentum, from 0 up to but not 1. {AS_DECLARED}"
+    )
+    batch_size = luigi.OptionalIntParameter(
+        default=None, always_in_help=True, description=f"Images in a minibatch. {AS_DECLARED}"
+    )
+    validation_fraction = luigi.OptionalFloatParameter(
+        default=None,
+        always_in_help=True,
+        description=f"Part of the training images held out for validation, up to 0.5. {AS_DECLARED}",
+    )
+
+    def requires(self) -> dict[str, StageTask]:
+        return {"images": self.images()}
+
+    def decides(self) -> dict[str, Any]:
+        how = self._hyperparameters()
+        return {
+            "network": self.network,
+            "architecture": self.architecture(),
+            "engine": settings().engine,
+            "device": settings().resolved_device(),
+            "seed": settings().checked_seed(),
+            "epochs": how.epochs,
+            "learning_rate": how.learning_rate,
+            "momentum": how.momentum,
+            "batch_size": how.batch_size,
+            "validation_fraction": how.validation_fraction,
+        }
+
+    def _hyperparameters(self) -> Hyperparameters:
+        declared = networks.declared(self.network)[1]
+        return declared.replaced(
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            batch_size=self.batch_size,
+            validation_fraction=self.validation_fraction,
+        )
+
+
+class TrainMLP(Train):
+    """Train the article's multi-layer perceptron."""
+
+    network = "mlp"
+
+
+class TrainCNN(Train):
+    """Train the article's convolutional network."""
+
+    network = "cnn"
+
+
+class Evaluate(EngineTask):
+    """Evaluate a network from pipeline/networks.py on the test images."""
+
+    function = "pipeline.evaluation:evaluate"
+
+    network = luigi.Parameter(always_in_help=True, description=f"One of {', '.join(networks.NETWORKS)}.")
+
+    def requires(self) -> dict[str, StageTask]:
+        return {"images": self.images(), "trained": trainer(self.network)}
+
+    def decides(self) -> dict[str, Any]:
+        return {
+            "architecture": self.architecture(),
+            "engine": settings().engine,
+            "device": settings().resolved_device(),
+        }
+
+
+class EvaluateMLP(Evaluate):
+    """Evaluate the article's multi-layer perceptron."""
+
+    network = "mlp"
+
+
+class EvaluateCNN(Evaluate):
+    """Evaluate the article's convolutional network."""
+
+    network = "cnn"
+
+
+def trainer(network: str) -> Train:
+    """Return the task that trains a network: the one with settings of its own, where there is one."""
+    own: dict[str, type[Train]] = {"mlp": TrainMLP, "cnn": TrainCNN}
+    return own[network]() if network in own else Train(network=network)  # type: ignore[call-arg]
+
+
+def evaluator(network: str) -> Evaluate:
+    """Return the task that evaluates a network."""
+    own: dict[str, type[Evaluate]] = {"mlp": EvaluateMLP, "cnn": EvaluateCNN}
+    return own[network]() if network in own else Evaluate(network=network)  # type: ignore[call-arg]

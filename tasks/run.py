@@ -1,0 +1,77 @@
+"""The run that this process is: what it looks at, what it forces, and the line that it leaves in the history."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import socket
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+from luigi.task_register import Register
+
+from pipeline import history, networks, runs, store
+from pipeline.errors import SettingError, did_you_mean
+from pipeline.stage import Stage
+from tasks.settings import settings
+
+
+class Run:
+    """One call of Luigi, from the first task it looks at to the end of the process."""
+
+    def __init__(self) -> None:
+        self.id = uuid.uuid4().hex[:12]
+        self._process = os.getpid()
+        self._root: Stage | None = None
+        self._registration = contextlib.ExitStack()
+        self._clock = time.perf_counter()
+
+    def saw(self, stage: Stage) -> None:
+        """Take note that Luigi looks at a stage; the first one is what the run is about."""
+        if self._root is None and os.getpid() == self._process:
+            self._root = stage
+            self._stages = store.closure(stage)
+            outputs = Path(settings().outputs_dir)
+            self._history = outputs / history.NAME
+            self._registration.enter_context(runs.registered(outputs, self.id, [found.path for found in self._stages]))
+            history.append(self._history, self._beginning(stage))
+            atexit.register(self._finish)
+
+    def redo(self) -> store.Redo:
+        """Return the stages that ``--force`` names.
+
+        Raises
+        ------
+        SettingError
+            There is no such stage.
+        """
+        forced = settings().forced()
+        known = {name for name in Register.task_names() if name[:1].isupper()}
+        known |= {f"{kind}{network.upper()}" for kind in ("Train", "Evaluate") for network in networks.NETWORKS}
+        for name in sorted(forced - known):
+            raise SettingError(f"force names {name!r}, which is no stage.{did_you_mean(name, known)}")
+        return store.Redo(forced, self.id)
+
+    def _beginning(self, root: Stage) -> dict[str, object]:
+        return {
+            "run": self.id,
+            "root": root.name,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "process": self._process,
+            "host": socket.gethostname(),
+        }
+
+    def _finish(self) -> None:
+        """Leave the run's last line in the history, and a summary for whoever started it."""
+        if self._root is None or os.getpid() != self._process:
+            return
+        summary = history.summarise(self._stages, self.id, time.perf_counter() - self._clock)
+        history.append(self._history, {"run": self.id, **summary})
+        self._registration.close()
+        print("\n".join(history.told(summary)), flush=True)  # noqa: T201
+
+
+RUN = Run()

@@ -1,0 +1,103 @@
+"""Settings that concern the whole run: the section ``[settings]`` of luigi.cfg, flags without a prefix."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+import luigi
+
+from pipeline import devices
+from pipeline.errors import SettingError
+
+
+class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from it
+    """What holds for every stage of a run."""
+
+    use_cmdline_section = False
+
+    engine = luigi.Parameter(
+        default="torch",
+        always_in_help=True,
+        description=f"What trains and evaluates: {', '.join(devices.ENGINES)}.",
+    )
+    device = luigi.Parameter(
+        default="auto",
+        always_in_help=True,
+        description="Where it computes: cpu, cuda, or auto for CUDA where that can be used.",
+    )
+    seed = luigi.IntParameter(
+        default=42,
+        always_in_help=True,
+        description="Of the generator that draws the initial weights: a whole number from 0 to 4294967295.",
+    )
+    threads = luigi.IntParameter(
+        default=0,
+        always_in_help=True,
+        description="CPU threads that a stage computes with; 0 shares the cores out among the workers.",
+    )
+    force = luigi.Parameter(
+        default="",
+        always_in_help=True,
+        description="Stages to run again although their results are there: names with commas between them.",
+    )
+    versions_in_key = luigi.BoolParameter(
+        default=False,
+        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
+        always_in_help=True,
+        description="Whether a stage runs again when a library that it uses has another version: true or false.",
+    )
+    data_dir = luigi.Parameter(
+        default="data", always_in_help=True, description="Folder of the archive and the data sets made from it."
+    )
+    outputs_dir = luigi.Parameter(
+        default="outputs", always_in_help=True, description="Folder of trained networks, results and the report."
+    )
+    cache_dir = luigi.Parameter(
+        default=".cache",
+        always_in_help=True,
+        description="Folder of what is kept between runs only to save time; it may be removed at any time.",
+    )
+
+    def thread_count(self) -> int:
+        """CPU threads for one stage."""
+        if self.threads < 0:
+            raise SettingError(
+                f"threads is {self.threads}; expected a whole number from 0, which shares the cores out."
+            )
+        workers = max(1, luigi.interface.core().workers)
+        return self.threads or max(1, len(os.sched_getaffinity(0)) // workers)
+
+    def checked_seed(self) -> int:
+        """Return the seed.
+
+        Raises
+        ------
+        SettingError
+            It is none that NumPy's generator takes.
+        """
+        if not 0 <= self.seed < 2**32:
+            raise SettingError(f"seed is {self.seed}; expected a whole number from 0 to 4294967295.")
+        return int(self.seed)
+
+    def resolved_device(self) -> str:
+        """Return the device that ``device`` and ``engine`` come to: cpu or cuda."""
+        return _resolve(self.device, self.engine)[0]
+
+    def device_reason(self) -> str:
+        """Say why it is this device."""
+        return _resolve(self.device, self.engine)[1]
+
+    def forced(self) -> frozenset[str]:
+        """Names of the stages to run again."""
+        return frozenset(filter(None, (name.strip() for name in self.force.split(","))))
+
+    def cache(self, name: str) -> Path:
+        """Path of something in the cache folder."""
+        return Path(self.cache_dir) / name
+
+
+@functools.cache
+def _resolve(device: str, engine: str) -> tuple[str, str]:
+    return devices.resolve(device, engine)

@@ -1,0 +1,100 @@
+"""What a stage is as a Luigi task: everything but its parameters and requirements."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any, ClassVar
+
+import luigi
+
+from pipeline import store
+from pipeline.stage import Stage
+from tasks.console import TaskMonitor
+from tasks.run import RUN
+from tasks.settings import settings
+
+
+class StageTask(luigi.Task):
+    """A Luigi task around one stage; subclasses say which.
+
+    A task is complete when the stage's result is current. Its identity is the stage's key, so that a
+    scheduler that serves several runs tells two settings of one task apart.
+    """
+
+    function: ClassVar[str]
+    libraries: ClassVar[tuple[str, ...]] = ()
+    code_matters: ClassVar[bool] = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.task_id = f"{self.stage_name}_{self.stage.key}"
+
+    @property
+    def stage_name(self) -> str:
+        """What the stage is called in folders, records and messages."""
+        return str(self.task_family)
+
+    @property
+    def folder(self) -> Path:
+        """Where the stage's results are kept."""
+        return Path(settings().outputs_dir)
+
+    def requires(self) -> dict[str, StageTask]:
+        """Name the tasks whose results the stage reads."""
+        return {}
+
+    def decides(self) -> dict[str, Any]:
+        """Return the values that can change the result, under the function's names for them."""
+        return {}
+
+    def options(self) -> dict[str, Any]:
+        """Return the values that cannot change the result, likewise."""
+        return {}
+
+    def stage_function(self) -> str:
+        """Return the function to call, where that depends on a parameter."""
+        return self.function
+
+    def engine_modules(self) -> tuple[str, ...]:
+        """Name the modules that the function loads by name."""
+        return ()
+
+    @functools.cached_property
+    def stage(self) -> Stage:
+        """The stage with its key."""
+        return Stage(
+            name=self.stage_name,
+            folder=self.folder,
+            function=self.stage_function(),
+            parameters=self.decides(),
+            inputs={name: task.stage for name, task in self.requires().items()},
+            options=self.options(),
+            modules=self.engine_modules(),
+            libraries=self.libraries,
+            code_matters=self.code_matters,
+            versions_matter=settings().versions_in_key,
+            code_cache=settings().cache("code.json"),
+        )
+
+    def output(self) -> luigi.LocalTarget:
+        """Return the folder of the result."""
+        return luigi.LocalTarget(str(self.stage.path))
+
+    def complete(self) -> bool:
+        """Tell whether the result is current; if so, ``latest`` leads to it."""
+        RUN.saw(self.stage)
+        if store.current(self.stage, RUN.redo()) is None:
+            return False
+        self._point_latest()
+        return True
+
+    def run(self) -> None:
+        """Bring the result about."""
+        with TaskMonitor(self, self.stage_name) as monitor:
+            outcome, record = store.make(self.stage, monitor, RUN.redo())
+            monitor.say(f"{self.stage_name}: {outcome}, {record.seconds:.1f} s")
+        self._point_latest()
+
+    def _point_latest(self) -> None:
+        store.point_latest(self.stage, Path(settings().outputs_dir) / "latest")

@@ -1,0 +1,54 @@
+"""The whole pipeline, and the check of the device."""
+
+from __future__ import annotations
+
+import luigi
+
+from tasks.console import TaskMonitor
+from tasks.learning import evaluator, trainer
+from tasks.settings import settings
+from tasks.stages import StageTask
+
+
+class Report(StageTask):
+    """Write what came out, beside what the article had."""
+
+    function = "pipeline.report:write"
+    networks = ("mlp", "cnn")
+
+    def requires(self) -> dict[str, StageTask]:
+        return {
+            **{f"trained_{name}": trainer(name) for name in self.networks},
+            **{f"evaluated_{name}": evaluator(name) for name in self.networks},
+        }
+
+
+class Pipeline(luigi.WrapperTask):
+    """Everything: both networks, trained and evaluated, and the report."""
+
+    def requires(self) -> Report:
+        return Report()
+
+
+class CheckDevice(luigi.Task):
+    """Do the article's check with the configured engine: exp() over a vector, 1000 times."""
+
+    done = False
+
+    def run(self) -> None:
+        """Compute and print."""
+        from pipeline import device_check  # noqa: PLC0415, an engine is imported only where a task runs
+
+        with TaskMonitor(self, self.task_family) as monitor:
+            device_check.check(
+                engine=settings().engine,
+                device=settings().resolved_device(),
+                reason=settings().device_reason(),
+                threads=settings().thread_count(),
+                monitor=monitor,
+            )
+        self.done = True
+
+    def complete(self) -> bool:
+        """Tell whether this process has done the check."""
+        return self.done

@@ -1,0 +1,45 @@
+"""What several test modules need."""
+
+from __future__ import annotations
+
+import functools
+import lzma
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pipeline.declaration import Network
+from pipeline.engines import Examples
+from pipeline.networks import declared
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@functools.cache
+def golden_images():
+    planes = np.frombuffer(lzma.decompress((GOLDEN / "images.xz").read_bytes()), np.uint8).reshape(3, -1)
+    values = planes.astype(np.int64).T @ [1, 256, 65536]
+    return (values / 255_000 - 0.5).astype(np.float32).reshape(-1, 1024)
+
+
+@pytest.fixture(params=["mlp", "cnn"])
+def golden(request):
+    """What Theano, Lasagne and nolearn computed for one of the article's networks; see golden/README.md."""
+    arrays = dict(np.load(GOLDEN / f"{request.param}.npz"))
+    architecture, hyperparameters = declared(request.param)
+    network = Network.from_json(architecture)
+    images = golden_images().reshape(-1, *network.input_shape)
+    return SimpleNamespace(
+        name=request.param,
+        network=network,
+        hyperparameters=hyperparameters,
+        seed=int(arrays["seed"]),
+        examples=Examples(images, arrays["y"].astype(np.uint8)),
+        first_probabilities=arrays["probs0"],
+        losses=arrays["loss_before"],
+        after_one_step={name: arrays[f"step1/{name.replace('/', '.')}"] for name in network.weight_shapes},
+        after_all_steps={name: arrays[f"step20/{name.replace('/', '.')}"] for name in network.weight_shapes},
+        loss_tolerance={"mlp": 1e-6, "cnn": 3e-4}[request.param],
+    )
