@@ -18,6 +18,7 @@ def registered(outputs: Path, run: str, paths: Iterable[Path]) -> Iterator[None]
     note = json.dumps([str(path.resolve()) for path in paths])
     with contextlib.ExitStack() as stack:
         with alone(outputs):
+            _forget_the_dead(outputs)
             stack.enter_context(Lock(_lock_path(outputs, run), note).held(lambda _: None))
         yield
 
@@ -42,6 +43,13 @@ def needed(outputs: Path) -> set[Path]:
 def is_under_way(outputs: Path, run: str) -> bool:
     """Tell whether a run is still at work, on whatever machine."""
     return Lock(_lock_path(outputs, run)).holder() is not None
+
+
+def _forget_the_dead(outputs: Path) -> None:
+    """Remove what runs left that were killed: taking their locks, which are free, removes them."""
+    for path in (outputs / FOLDER).glob("*.run"):
+        with Lock(path).tried():
+            pass
 
 
 def _lock_path(outputs: Path, run: str) -> Path:

@@ -29,6 +29,7 @@ class StageTask(luigi.Task):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.task_id = f"{self.stage_name}_{self.stage.key}"
+        RUN.redo()  # a wrong name in --force ends the run before anything is computed
 
     @property
     def stage_name(self) -> str:
@@ -82,11 +83,12 @@ class StageTask(luigi.Task):
         return luigi.LocalTarget(str(self.stage.path))
 
     def complete(self) -> bool:
-        """Tell whether the result is current; if so, ``latest`` leads to it."""
+        """Tell whether the result is current; if so, ``latest`` leads to it and to all that it was made from."""
         RUN.saw(self.stage)
         if store.current(self.stage, RUN.redo()) is None:
             return False
-        self._point_latest()
+        for stage in store.closure(self.stage):
+            store.point_latest(stage, self._latest)
         return True
 
     def run(self) -> None:
@@ -94,7 +96,8 @@ class StageTask(luigi.Task):
         with TaskMonitor(self, self.stage_name) as monitor:
             outcome, record = store.make(self.stage, monitor, RUN.redo())
             monitor.say(f"{self.stage_name}: {outcome}, {record.seconds:.1f} s")
-        self._point_latest()
+        store.point_latest(self.stage, self._latest)
 
-    def _point_latest(self) -> None:
-        store.point_latest(self.stage, Path(settings().outputs_dir) / "latest")
+    @property
+    def _latest(self) -> Path:
+        return Path(settings().outputs_dir) / "latest"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import luigi
 
 from tasks.console import TaskMonitor
@@ -26,8 +28,13 @@ class Report(StageTask):
 class Pipeline(luigi.WrapperTask):
     """Everything: both networks, trained and evaluated, and the report."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._report = Report()  # made here, so that wrong settings end the run before it begins
+
     def requires(self) -> Report:
-        return Report()
+        """Name the last stage."""
+        return self._report
 
 
 class CheckDevice(luigi.Task):
