@@ -1,0 +1,102 @@
+"""A file that grows as its bytes arrive and knows the SHA-256 of what it holds."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pipeline.errors import DownloadError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class PartialFile:
+    """The beginning of a file, left behind by an earlier run or empty; leaving the block closes it.
+
+    Attributes
+    ----------
+    path : Path
+    size : int
+        Bytes that it holds.
+    pieces : int
+        From how many answers, earlier runs being one, these bytes were put together. Only where it is
+        1 does a wrong SHA-256 say that the sender is wrong.
+
+    Raises
+    ------
+    DownloadError
+        The file cannot be opened, or what is to be added does not fit on its disk.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._full_size: int | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Without a buffer a killed process loses no byte that arrived.
+            self._file = path.open("a+b", buffering=0)
+            self._file.seek(0)
+            self._hash = hashlib.file_digest(self._file, "sha256")
+            self.size = self._file.tell()
+        except OSError as error:
+            raise DownloadError(
+                f"{path} cannot be opened for a download ({error.strerror}). Remove it, or make its folder writable."
+            ) from None
+        self.pieces = 1 if self.size else 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if not self.size:
+            self.path.unlink(missing_ok=True)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of all bytes that it holds, in hexadecimal."""
+        return self._hash.hexdigest()
+
+    def clear(self) -> None:
+        """Drop every byte."""
+        self._file.truncate(0)
+        self._hash = hashlib.sha256()
+        self.size = self.pieces = 0
+
+    def begin_piece(self, full_size: int | None) -> None:
+        """Expect bytes from one more answer, up to ``full_size`` bytes in all where that is known."""
+        self._full_size = full_size
+        if full_size and full_size - self.size > self._free():
+            raise self._no_space("the disk is too small")
+        self.pieces += 1
+
+    def append(self, data: bytes) -> None:
+        """Add bytes at the end."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise self._no_space(str(error.strerror)) from None
+            raise DownloadError(f"{self.path} cannot be written ({error.strerror}). Check its disk.") from None
+        self._hash.update(data)
+        self.size += len(data)
+
+    def _free(self) -> int:
+        return shutil.disk_usage(self.path.parent).free
+
+    def _no_space(self, reason: str) -> DownloadError:
+        needed = (
+            f"{self._full_size - self.size:,} more bytes" if self._full_size else "more bytes, how many is unknown,"
+        )
+        return DownloadError(
+            f"{self.path} cannot grow ({reason}): after {self.size:,} bytes it needs {needed} and finds "
+            f"{self._free():,} bytes free. Free some space and type the same command again."
+        )
