@@ -1,0 +1,142 @@
+"""A checkout of its own for a test: a copy of the code, in which the real luigi runs on a small archive."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.cifar import CLASS_NAMES
+from pipeline.cifar_writer import write_archive
+
+ROOT = Path(__file__).parents[1]
+STAGES = [
+    "DownloadCIFAR",
+    "ConvertToHDF5",
+    "GrayscaleFlat",
+    "TrainMLP",
+    "Grayscale2D",
+    "TrainCNN",
+    "EvaluateMLP",
+    "EvaluateCNN",
+    "Report",
+]
+QUICK = ("--threads", "1", "--TrainMLP-epochs", "1", "--TrainCNN-epochs", "1")
+
+
+def small_archive(path: Path, seed: int = 0, images: int = 40) -> Path:
+    """Write an archive of random images in CIFAR-10's classes, ``images`` in each of its six batches."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(images, dtype=np.uint8) % 10
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_archive(
+        path, CLASS_NAMES, [(random.integers(0, 256, (images, 3, 32, 32), np.uint8), labels) for _ in range(6)]
+    )
+    return path
+
+
+class Checkout:
+    """The code in a folder of its own, with an archive beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.archive = folder / "archive" / "cifar-10-python.tar.gz"
+
+    @classmethod
+    def new(cls, folder: Path) -> Checkout:
+        for name in ("pipeline", "tasks"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "luigi.cfg", folder)
+        made = cls(folder)
+        small_archive(made.archive)
+        return made
+
+    def copy(self, folder: Path) -> Checkout:
+        """Copy the code and the results; the archive keeps its time, but is another file."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Checkout(folder)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = (self.folder / name).read_text()
+        assert old in text, f"{name} no longer holds {old!r}"
+        (self.folder / name).write_text(text.replace(old, new))
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return what runs Luigi in this checkout, with settings that make it quick."""
+        program = "import sys; from luigi.cmdline import luigi_run; luigi_run(sys.argv[1:])"
+        return [sys.executable, "-c", program, "--module", "tasks", *arguments]
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        return os.environ | {"PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"} | extra
+
+    def start(self, *flags: str, task: str = "Pipeline", **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(task, *self.flags(), *flags),
+            cwd=self.folder,
+            env=self.environment(**environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def flags(self) -> list[str]:
+        return ["--DownloadCIFAR-archive", str(self.archive), *QUICK]
+
+    def run(self, *flags: str, task: str = "Pipeline", status: int = 0, **environment: str) -> dict[str, str]:
+        """Run Luigi, and return what became of each stage."""
+        process = self.start(*flags, task=task, **environment)
+        self.output, _ = process.communicate(timeout=120)
+        assert process.returncode == status, self.output
+        return self.history()[-1].get("stages", {})
+
+    def pipeline(self, *arguments: str, status: int = 0) -> str:
+        """Run ``python -m pipeline`` and return what it prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline", *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def status(self, *flags: str) -> dict[str, dict]:
+        rows = json.loads(self.pipeline("status", "--json", *self.flags(), *flags))
+        return {row["stage"]: row for row in rows}
+
+    def history(self) -> list[dict]:
+        return json.loads(self.pipeline("history", "--json", "--last", "1000"))
+
+    def result(self, stage: str) -> Path:
+        """Return the folder of a stage's newest result."""
+        return (self.folder / "outputs" / "latest" / stage).resolve()
+
+    def results(self, stage: str) -> list[Path]:
+        return [path for path in self.result(stage).parent.iterdir() if not path.name.startswith(".")]
+
+    def files(self) -> dict[str, bytes]:
+        """Return what all newest results hold, but for records of when and where."""
+        return {
+            f"{stage}/{path.name}": path.read_bytes()
+            for stage in STAGES
+            for path in sorted(self.result(stage).iterdir())
+            if path.name not in ("stage.json", "report.md")
+        }
+
+    def leftovers(self) -> list[Path]:
+        """Return whatever a finished run should not have left behind."""
+        found = [
+            *self.folder.glob("data/*/.*"),
+            *self.folder.glob("outputs/*/.*"),
+            *self.folder.glob("outputs/.runs/*"),
+        ]
+        return [path for path in found if not path.name.endswith(".part")]

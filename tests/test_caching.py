@@ -1,0 +1,337 @@
+"""What runs again after which change: the promise of the cache, a row at a time, kept by the real luigi."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from tests.checkout import STAGES, Checkout, small_archive
+
+DATA = ["DownloadCIFAR", "ConvertToHDF5", "GrayscaleFlat", "Grayscale2D"]
+MLP = ["TrainMLP", "EvaluateMLP"]
+CNN = ["TrainCNN", "EvaluateCNN"]
+LEARNING = [*MLP, *CNN, "Report"]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A checkout in which the whole pipeline has run once."""
+    checkout = Checkout.new(tmp_path_factory.mktemp("finished") / "checkout")
+    outcomes = checkout.run()
+    assert outcomes == dict.fromkeys(STAGES, "computed")
+    return checkout
+
+
+@pytest.fixture
+def checkout(finished, tmp_path):
+    """A copy of the finished checkout, to change."""
+    copy = finished.copy(tmp_path / "checkout")
+    yield copy
+    shutil.rmtree(copy.folder)
+
+
+@dataclass
+class Row:
+    """A change, and the stages that are then computed or adopted; the others are used as they are."""
+
+    change: Callable[[Checkout], object]
+    computed: list[str]
+    adopted: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+def edit(name, old, new):
+    return lambda checkout: checkout.edit(name, old, new)
+
+
+def nothing(_):
+    pass
+
+
+def another_archive(checkout):
+    small_archive(checkout.archive, seed=1)
+
+
+def touch_archive(checkout):
+    os.utime(checkout.archive, (1, 1))
+
+
+def move_archive(checkout):
+    checkout.archive = checkout.archive.rename(checkout.folder / "moved.tar.gz")
+
+
+def delete(stage, name):
+    return lambda checkout: (checkout.result(stage) / name).unlink()
+
+
+def truncate(stage, name):
+    return lambda checkout: os.truncate(checkout.result(stage) / name, 1000)
+
+
+def reformat(checkout):
+    checkout.edit("pipeline/grayscale.py", "from pipeline import dataset\n", "")
+    checkout.edit("pipeline/grayscale.py", "import numpy as np\n", "from pipeline import dataset\nimport numpy as np\n")
+    checkout.edit("pipeline/grayscale.py", '"""From color', '"""Another docstring.\n\nFrom color')
+    checkout.edit("pipeline/grayscale.py", "    gray -= _HALF\n", "    gray  -=  (_HALF)  # half of white\n")
+
+
+TABLE = {
+    "nothing": Row(nothing, []),
+    "a CNN hyperparameter in luigi.cfg": Row(
+        edit("luigi.cfg", "0.015).\nepochs =\nlearning_rate =", "0.015).\nepochs =\nlearning_rate = 0.02"),
+        [*CNN, "Report"],
+    ),
+    "a CNN hyperparameter on the command line": Row(
+        nothing, [*CNN, "Report"], flags=("--TrainCNN-learning-rate", "0.02")
+    ),
+    "the CNN's declaration": Row(
+        edit("pipeline/networks.py", "conv1_num_filters=16", "conv1_num_filters=8"), [*CNN, "Report"]
+    ),
+    "the grayscale module, other bytes come out": Row(
+        edit("pipeline/grayscale.py", "gray /= _WHITE", "gray /= 2 * _WHITE"),
+        ["GrayscaleFlat", "Grayscale2D", *LEARNING],
+    ),
+    "the grayscale module, the same bytes come out": Row(
+        edit("pipeline/grayscale.py", "gray -= _HALF", "gray = gray - _HALF"),
+        ["GrayscaleFlat", "Grayscale2D"],
+        adopted=tuple(LEARNING),
+    ),
+    "a comment, a docstring, formatting, the order of imports": Row(reformat, []),
+    "a helper in another module, two imports deep": Row(
+        edit("pipeline/layers.py", 'linear = "linear"', 'linear = "linear"\n    identity = "linear"'), LEARNING
+    ),
+    "the archive's content": Row(another_archive, STAGES),
+    "the archive touched": Row(touch_archive, []),
+    "the archive moved": Row(move_archive, []),
+    "a file deleted": Row(delete("GrayscaleFlat", "grayscale.h5"), ["GrayscaleFlat"]),
+    "a file truncated": Row(truncate("TrainCNN", "weights.h5"), ["TrainCNN"]),
+    "the seed": Row(nothing, LEARNING, flags=("--seed", "7")),
+    "workers, threads, log settings": Row(
+        nothing, [], flags=("--workers", "2", "--threads", "2", "--log-level", "INFO")
+    ),
+    "a stage that is forced": Row(nothing, ["TrainCNN"], flags=("--force", "TrainCNN")),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_what_runs_again(checkout, name):
+    row = TABLE[name]
+    row.change(checkout)
+    outcomes = checkout.run(*row.flags)
+    expected = dict.fromkeys(STAGES, "reused")
+    expected |= dict.fromkeys(row.computed, "computed") | dict.fromkeys(row.adopted, "adopted")
+    assert outcomes == expected
+    again = checkout.run(*(flag for flag in row.flags if flag not in ("--force", "TrainCNN")))
+    assert set(again.values()) == {"reused"}
+    assert checkout.leftovers() == []
+
+
+class TestNothingToDo:
+    def test_imports_nothing_heavy(self, checkout):
+        process = subprocess.run(
+            [sys.executable, "-X", "importtime", *checkout.command("Pipeline", *checkout.flags())[1:]],
+            cwd=checkout.folder,
+            env=checkout.environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        imported = {line.rpartition("|")[2].strip() for line in process.stderr.splitlines()}
+        assert "tasks.stages" in imported
+        assert not imported & {"numpy", "h5py", "matplotlib", "torch", "sklearn", "numba", "theano"}
+
+    def test_going_back_restores_at_once(self, checkout):
+        before = checkout.result("EvaluateCNN")
+        checkout.run("--TrainCNN-learning-rate", "0.02")
+        assert checkout.result("EvaluateCNN") != before
+        assert set(checkout.run().values()) == {"reused"}
+        assert checkout.result("EvaluateCNN") == before
+
+    def test_a_touched_archive_is_hashed_once_and_an_untouched_one_never(self, checkout):
+        checkout.run()
+        checkout.archive.chmod(0)  # what cannot be read was not read
+        if os.access(checkout.archive, os.R_OK):
+            content = checkout.archive.read_bytes()
+            status = checkout.archive.stat()
+            checkout.archive.write_bytes(b"x" * len(content))
+            os.utime(checkout.archive, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert set(checkout.run().values()) == {"reused"}
+
+
+class TestVerify:
+    def test_finds_and_names_one_altered_byte(self, checkout):
+        assert "as it was made" in checkout.pipeline("verify")
+        path = checkout.result("GrayscaleFlat") / "grayscale.h5"
+        content = bytearray(path.read_bytes())
+        content[-5] ^= 1
+        path.write_bytes(content)
+        printed = checkout.pipeline("verify", status=1)
+        assert "GrayscaleFlat" in printed
+        assert "grayscale.h5 has other content" in printed
+        assert checkout.status()["GrayscaleFlat"]["why"] == ["grayscale.h5 has other content than it had"]
+        outcomes = checkout.run()
+        assert [name for name, outcome in outcomes.items() if outcome != "reused"] == ["GrayscaleFlat"]
+        assert "as it was made" in checkout.pipeline("verify")
+
+    def test_finds_an_altered_record(self, checkout):
+        path = checkout.result("TrainMLP") / "stage.json"
+        path.write_text(path.read_text().replace('"seconds": ', '"seconds": 1'))
+        assert "stage.json has other content" in checkout.pipeline("verify", status=1)
+
+
+class TestStatus:
+    def test_tells_what_is_cached(self, checkout):
+        rows = checkout.status()
+        assert list(rows) == STAGES
+        assert {row["state"] for row in rows.values()} == {"cached"}
+        assert rows["TrainCNN"]["size"] > 400_000
+        assert rows["TrainCNN"]["seconds"] > 0
+
+    def test_explains_a_changed_parameter(self, checkout):
+        rows = checkout.status("--TrainCNN-learning-rate", "0.02")
+        assert rows["TrainCNN"]["why"] == ["learning_rate 0.015 -> 0.02"]
+        assert rows["EvaluateCNN"]["why"] == ["input TrainCNN changed"]
+        assert rows["TrainMLP"]["state"] == "cached"
+
+    def test_explains_changed_code(self, checkout):
+        checkout.edit("pipeline/grayscale.py", "gray -= _HALF", "gray = gray - _HALF")
+        rows = checkout.status()
+        assert rows["GrayscaleFlat"]["why"] == ["code of pipeline/grayscale.py changed"]
+        assert rows["TrainMLP"]["why"] == ["input GrayscaleFlat changed"]
+
+    def test_explains_what_never_ran(self, checkout):
+        shutil.rmtree(checkout.folder / "outputs")
+        assert checkout.status()["TrainCNN"]["why"] == ["never run"]
+
+    def test_tells_who_is_at_work(self, checkout):
+        process = checkout.start("--TrainCNN-epochs", "1000")
+        try:
+            deadline = time.monotonic() + 60
+            while (row := checkout.status("--TrainCNN-epochs", "1000")["TrainCNN"])["state"] != "running":
+                assert time.monotonic() < deadline, row
+            assert row["why"] == [f"by process {process.pid} on {os.uname().nodename}"]
+        finally:
+            process.kill()
+            process.communicate()
+
+
+class TestVersions:
+    @pytest.fixture
+    def newer_h5py(self, checkout, tmp_path):
+        """Let the metadata say, as after an upgrade, that another h5py is installed."""
+        folder = tmp_path / "site" / "h5py-99.0.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: h5py\nVersion: 99.0\n")
+        checkout.environment = lambda **extra: (
+            Checkout.environment(checkout) | {"PYTHONPATH": f"{checkout.folder}{os.pathsep}{folder.parent}"} | extra
+        )
+
+    def test_change_nothing_by_themselves_but_are_told(self, checkout, newer_h5py):
+        notes = checkout.status()["GrayscaleFlat"]["notes"]
+        assert len(notes) == 1
+        assert notes[0].startswith("made with h5py 3")
+        assert notes[0].endswith(", now 99.0")
+        assert set(checkout.run().values()) == {"reused"}
+
+    def test_are_part_of_the_key_where_that_is_set(self, checkout, newer_h5py):
+        outcomes = checkout.run("--versions-in-key", "true")
+        assert outcomes["GrayscaleFlat"] == outcomes["TrainCNN"] == "computed"
+
+
+def test_results_of_several_seeds_stand_side_by_side(checkout):
+    for seed in ("7", "8"):
+        checkout.run("--seed", seed)
+    assert len(checkout.results("TrainMLP")) == 3
+    assert len(checkout.results("GrayscaleFlat")) == 1
+
+
+def test_a_stage_that_is_forced_must_exist(checkout):
+    checkout.run("--force", "TrainCNM", status=40)
+    assert "Did you mean 'TrainCNN'?" in checkout.output
+
+
+class TestGarbage:
+    def test_lists_then_removes_what_no_setting_reaches(self, checkout):
+        old = checkout.result("TrainCNN")
+        checkout.run("--TrainCNN-learning-rate", "0.02")
+        new = checkout.result("TrainCNN")
+        flags = ["gc", "--keep-days", "0", *checkout.flags()]
+        assert str(new.name) in checkout.pipeline(*flags, "--dry-run")
+        assert new.exists()
+        checkout.pipeline(*flags)
+        assert not new.exists()
+        assert old.exists()
+        assert not (checkout.folder / "outputs" / "latest" / "TrainCNN").is_symlink()
+        assert set(checkout.run().values()) == {"reused"}
+
+    def test_keeps_what_is_young(self, checkout):
+        checkout.run("--seed", "7")
+        assert checkout.pipeline("gc", "--keep-days", "1", *checkout.flags()).startswith("0 results")
+
+    def test_keeps_what_a_run_under_way_needs(self, checkout):
+        flags = ("--ConvertToHDF5-title", "other", "--TrainCNN-epochs", "1000")
+        process = checkout.start(*flags, task="EvaluateCNN")
+        try:
+            deadline = time.monotonic() + 60
+            while checkout.status(*flags)["TrainCNN"]["state"] != "running":
+                assert time.monotonic() < deadline
+            needed = checkout.status(*flags)["Grayscale2D"]["path"]
+            assert needed not in checkout.pipeline("gc", "--keep-days", "0", "--dry-run", *checkout.flags())
+        finally:
+            process.kill()
+            process.communicate()
+        assert needed in checkout.pipeline("gc", "--keep-days", "0", "--dry-run", *checkout.flags())
+
+
+class TestTwoRunsAtOnce:
+    @pytest.mark.parametrize("tasks", [("Pipeline", "Pipeline"), ("EvaluateCNN", "EvaluateMLP")])
+    def test_share_the_work_and_both_end_well(self, finished, tmp_path, tasks):
+        checkout = Checkout.new(tmp_path / "checkout")
+        processes = [checkout.start(task=task) for task in tasks]
+        printed = [process.communicate(timeout=180)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], printed
+        made = [name for run in checkout.history() for name, outcome in run["stages"].items() if outcome == "computed"]
+        assert len(made) == len(set(made))
+        assert checkout.leftovers() == []
+        checkout.run()
+        assert checkout.files() == finished.files()
+
+
+class TestKill:
+    def test_at_any_moment_loses_nothing(self, finished, tmp_path):
+        """Kill the run with SIGKILL again and again; what is left always leads to the undisturbed result."""
+        checkout = Checkout.new(tmp_path / "checkout")
+        moments = random.Random(0)
+        for _ in range(12):
+            process = checkout.start("--workers", moments.choice(["1", "2"]))
+            time.sleep(moments.uniform(0.2, 2.5))
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            for stage, row in checkout.status().items():
+                assert row["state"] in ("cached", "to run"), stage
+            assert "as it was made" in checkout.pipeline("verify")
+        checkout.run()
+        assert checkout.files() == finished.files()
+        assert checkout.leftovers() == []
+        assert {run["exit"] for run in checkout.history()} <= {"killed", "ok"}
+
+
+class TestHistory:
+    def test_tells_what_ran(self, checkout):
+        checkout.run("--TrainCNN-learning-rate", "0.02")
+        first, second = checkout.history()
+        assert first["stages"] == dict.fromkeys(STAGES, "computed")
+        assert second["stages"]["TrainCNN"] == "computed"
+        assert second["stages"]["TrainMLP"] == "reused"
+        assert second["exit"] == "ok"
+        assert set(second["accuracy"]) == {"EvaluateMLP", "EvaluateCNN"}
+        assert "3 computed" in checkout.pipeline("history")
