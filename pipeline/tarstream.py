@@ -1,0 +1,175 @@
+"""Reading a gzipped tar from front to back, without unpacking it and without trusting it.
+
+Nothing is written, only the member asked for is in memory, and what the archive may hold is bounded. The
+file's SHA-256 falls off on the way. `tarfile` reads the headers; its own stream mode compares no
+checksum of gzip's and reads extended headers of any size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from pipeline.errors import ArchiveError
+
+MAX_BYTES = 512 << 20
+"""Most bytes that an archive may hold; CIFAR-10's holds 186 million."""
+
+_BLOCK = 512
+_GZIP = 16 + zlib.MAX_WBITS
+_STEP = 1 << 18
+# They hold what the next header has no room for. A short name is all that is wanted of it, so they are skipped.
+_EXTENSIONS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_FIRST_BYTES = {
+    b"<": "a web page",
+    b"PK": "a zip file",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ": "an xz file",
+}
+_WITHOUT_CONTENT = {
+    tarfile.LNKTYPE: "a hard link",
+    tarfile.SYMTYPE: "a symbolic link",
+    tarfile.CHRTYPE: "a character device",
+    tarfile.BLKTYPE: "a block device",
+    tarfile.DIRTYPE: "a folder",
+    tarfile.FIFOTYPE: "a named pipe",
+}
+
+
+class GzippedTar:
+    """The members of a gzipped tar, each to be read before the next is asked for, or not at all.
+
+    Every method raises `ArchiveError` where the file is no sound gzip or no sound tar.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._gunzip = _Gunzip(file)
+        self._stream = io.BufferedReader(self._gunzip, _STEP)
+        self._unread = 0
+
+    def __iter__(self) -> Iterator[tarfile.TarInfo]:
+        while header := self._stream.read(_BLOCK):
+            if not any(header):
+                break
+            member = _member(header)
+            self._unread = member.size
+            if member.type not in _EXTENSIONS:
+                yield member
+            padding = -member.size % _BLOCK
+            self._skip(self._unread + padding)
+        self._drain()
+
+    def read(self, member: tarfile.TarInfo, *, limit: int) -> bytearray:
+        """Read the content of the member that came last, which must be a plain file of at most ``limit`` bytes."""
+        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            kind = _WITHOUT_CONTENT.get(member.type, f"of tar's type {member.type!r}")
+            raise ArchiveError(f"{member.name!r} is {kind}; expected a file.")
+        if member.size > limit:
+            raise ArchiveError(f"{member.name!r} has {member.size:,} bytes; expected at most {limit:,}.")
+        content = bytearray(member.size)
+        if self._stream.readinto(content) < member.size:
+            raise ArchiveError(f"the tar ends in the middle of {member.name!r}.")
+        self._unread = 0
+        return content
+
+    def sha256(self) -> str:
+        """Return the digest of the file as it lies on the disk, once the iteration has come to its end."""
+        return self._gunzip.sha256.hexdigest()
+
+    def _skip(self, size: int) -> None:
+        while size:
+            piece = self._stream.read(min(size, _STEP))
+            if not piece:
+                raise ArchiveError("the tar ends in the middle of a file.")
+            size -= len(piece)
+
+    def _drain(self) -> None:
+        """Read what follows the tar, so that the whole file is hashed and gzip's checksum compared."""
+        while self._stream.read(_STEP):
+            pass
+
+
+def _member(header: bytes) -> tarfile.TarInfo:
+    """Read a member's header."""
+    try:
+        member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        raise ArchiveError(f"it is gzipped, but holds no sound tar ({error}).") from None
+    if member.type == tarfile.GNUTYPE_SPARSE or "GNUSparseFile." in member.name:
+        raise ArchiveError(f"{member.name!r} is stored as a sparse file; expected none, so no `tar --sparse`.")
+    if member.size < 0:
+        raise ArchiveError(f"{member.name!r} has {member.size:,} bytes: the tar is damaged.")
+    if member.type in _WITHOUT_CONTENT:
+        member.size = 0
+    return member
+
+
+class _Gunzip(io.RawIOBase):
+    """What a gzip file holds, bounded and compared with its checksums, while the file itself is hashed."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.sha256 = hashlib.sha256()
+        self._file = file
+        self._inflate = zlib.decompressobj(_GZIP)
+        self._stored = self._next_stored()
+        self._size = 0
+        self._check_kind()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._next_piece(min(len(buffer), _STEP))
+        self._size += len(piece)
+        if self._size > MAX_BYTES:
+            raise ArchiveError(f"it holds more than {MAX_BYTES >> 20} MiB; expected at most that.")
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def _next_piece(self, limit: int) -> bytes:
+        while True:
+            if self._inflate.eof and not self._begin_next():
+                return b""
+            piece = self._inflated(limit)
+            if piece:
+                return piece
+
+    def _begin_next(self) -> bool:
+        """Go on after the end of one gzip stream: others may follow, then zeros."""
+        while following := self._stored or self._next_stored():
+            self._stored = following.lstrip(b"\0")
+            if self._stored:
+                self._inflate = zlib.decompressobj(_GZIP)
+                return True
+        return False
+
+    def _inflated(self, limit: int) -> bytes:
+        stored = self._stored or self._next_stored()
+        try:
+            piece = self._inflate.decompress(stored, limit)
+        except zlib.error as error:
+            raise ArchiveError(f"it is damaged ({error}).") from None
+        self._stored = self._inflate.unconsumed_tail or self._inflate.unused_data
+        if not stored and not piece and not self._inflate.eof:
+            raise ArchiveError(f"it is cut off after {self._file.tell():,} bytes.")
+        return piece
+
+    def _next_stored(self) -> bytes:
+        try:
+            stored = self._file.read(_STEP)
+        except OSError as error:
+            raise ArchiveError(f"it cannot be read ({error.strerror}).") from None
+        self.sha256.update(stored)
+        return stored
+
+    def _check_kind(self) -> None:
+        start = self._stored.lstrip()[:16]
+        if not start:
+            raise ArchiveError("the file is empty; expected a gzipped tar.")
+        if not start.startswith(b"\x1f\x8b"):
+            kind = next((kind for first, kind in _FIRST_BYTES.items() if start.startswith(first)), "no gzip file")
+            raise ArchiveError(f"it is {kind} that starts with {start!r}; expected a gzipped tar.")
