@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from types import TracebackType
@@ -31,6 +32,7 @@ class ConsoleMonitor(Monitor):
         self._alone = alone
         self._bar: tqdm[Any] | None = None
         self._started = time.monotonic()
+        self._begun_at: float | None = None
         self._next_line = self._started + SECONDS_BETWEEN_LOG_LINES
 
     def __enter__(self) -> Self:
@@ -47,14 +49,32 @@ class ConsoleMonitor(Monitor):
         sys.stdout.flush()
 
     def progress(self, done: float, total: float, unit: str) -> None:
+        if self._begun_at is None:
+            self._begun_at = done  # what was there before, such as the beginning of a download, took no time now
+            self._started = time.monotonic()
         if self._alone and sys.stderr.isatty():
             self._draw(done, total, unit)
         elif time.monotonic() >= self._next_line:
-            elapsed = time.monotonic() - self._started
-            self._next_line += SECONDS_BETWEEN_LOG_LINES
-            self.say(tqdm.format_meter(done, total, elapsed, ncols=0, prefix=self._name, unit=unit, unit_scale=True))
+            self._next_line = time.monotonic() + SECONDS_BETWEEN_LOG_LINES
+            self.say(self._meter(done, total, unit))
+
+    def _meter(self, done: float, total: float, unit: str) -> str:
+        elapsed = time.monotonic() - self._started
+        known = total if math.isfinite(total) else None
+        meter: str = tqdm.format_meter(
+            done, known, elapsed, ncols=0, prefix=self._name, unit=unit, unit_scale=True, initial=self._begun_at
+        )
+        return meter
 
     def _draw(self, done: float, total: float, unit: str) -> None:
         if self._bar is None:
-            self._bar = tqdm(total=total, unit=unit, unit_scale=True, desc=self._name, leave=False, file=sys.stderr)
+            self._bar = tqdm(
+                total=total,
+                initial=done,
+                unit=unit,
+                unit_scale=True,
+                desc=self._name,
+                leave=False,
+                file=sys.stderr,
+            )
         self._bar.update(done - self._bar.n)
