@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pipeline import collection, history, runs, status, verification
 from pipeline.errors import PipelineError
 from pipeline.progress import ConsoleMonitor
+from pipeline.store import collection, history, runs, status, verification
 from tasks.current import Current
 
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Current.read(settings) as current:
             return command(known, current)
     except PipelineError as error:
-        print(error, file=sys.stderr)
+        print(error, file=sys.stderr)  # noqa: T201, the command's output
         return 1
 
 

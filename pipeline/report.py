@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.dataset import CIFAR_TITLE
 from pipeline.evaluation import METRICS_NAME
 from pipeline.monitor import Monitor
-from pipeline.record import Record
+from pipeline.store.record import Record
 from pipeline.training import HISTORY_NAME
 
 REPORT_NAME = "report.md"
@@ -76,27 +77,30 @@ def write(output: Path, *, monitor: Monitor, **results: Path) -> None:
         ]
     )
     (output / REPORT_NAME).write_text(text + "\n")
-    for network in networks:
-        monitor.say(
-            f"{network.name.upper()}: test accuracy {network.metrics['accuracy']:.4f} "
-            f"(the article: {ARTICLE[network.name].accuracy:.2f})"
-        )
+    monitor.progress(1, 1, "reports")
 
 
 def _comparison(networks: list[Trained]) -> str:
-    rows = [
-        [
-            network.name.upper(),
-            f"{network.metrics['accuracy']:.4f}",
-            f"{ARTICLE[network.name].accuracy:.2f}",
-            f"{network.epoch_seconds:.2f} ({network.record.parameters['device']})",
-            f"{ARTICLE[network.name].gpu_seconds:g}",
-            f"{ARTICLE[network.name].cpu_seconds:g}",
-        ]
-        for network in networks
-    ]
-    header = ["Network", "Test accuracy", "The article's", "Seconds an epoch", "Its GPU", "Its 32 CPU cores"]
+    """Compare with the article, where the data is the article's."""
+    is_cifar = networks[0].metrics["data"]["title"] == CIFAR_TITLE
+    header = ["Network", "Test accuracy", "Seconds an epoch", "Device"]
+    header += ["The article's accuracy", "Seconds on its GPU", "On its 32 CPU cores"] if is_cifar else []
+    rows = [[*_own_figures(network), *(_articles_figures(network) if is_cifar else [])] for network in networks]
     return _table(header, rows)
+
+
+def _own_figures(network: Trained) -> list[str]:
+    return [
+        network.name.upper(),
+        f"{network.metrics['accuracy']:.4f}",
+        f"{network.epoch_seconds:.2f}",
+        network.record.parameters["device"],
+    ]
+
+
+def _articles_figures(network: Trained) -> list[str]:
+    article = ARTICLE[network.name]
+    return [f"{article.accuracy:.2f}", f"{article.gpu_seconds:g}", f"{article.cpu_seconds:g}"]
 
 
 def _network_section(network: Trained) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from luigi.cmdline_parser import CmdlineParser
 
-from pipeline import networks, store
-from pipeline.stage import Stage
+from pipeline import networks
+from pipeline.store import results
+from pipeline.store.stage import Stage
 from tasks.learning import evaluator
 from tasks.settings import settings
 from tasks.whole import Report
@@ -36,9 +37,9 @@ class Current:
 
     def stages(self) -> list[Stage]:
         """Return the stages of the whole pipeline, in the order in which data flows."""
-        return store.closure(Report().stage)
+        return results.closure(Report().stage)
 
     def all_reachable(self) -> list[Stage]:
         """Return the stages of the whole pipeline and of every other network that is declared."""
-        others = [store.closure(evaluator(network).stage) for network in networks.NETWORKS]
+        others = [results.closure(evaluator(network).stage) for network in networks.NETWORKS]
         return [*self.stages(), *(stage for stages in others for stage in stages)]

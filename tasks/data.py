@@ -8,8 +8,8 @@ from typing import Any
 import luigi
 
 from pipeline import published
-from pipeline.digests import remembered_file_digest
 from pipeline.errors import SettingError
+from pipeline.store.digests import remembered_file_digest
 from tasks.settings import settings
 from tasks.stages import StageTask
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import luigi
 
@@ -18,12 +18,12 @@ AS_DECLARED = "Empty: as pipeline/networks.py declares it."
 class EngineTask(StageTask):
     """A stage that an engine computes."""
 
+    kind: ClassVar[str]
     network: Any
 
     @property
     def stage_name(self) -> str:
-        kind = "Train" if isinstance(self, Train) else "Evaluate"
-        return f"{kind}{self.network.upper()}"
+        return f"{self.kind}{self.network.upper()}"
 
     @property
     def libraries(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -52,6 +52,7 @@ class Train(EngineTask):
     """Train a network from pipeline/networks.py."""
 
     function = "pipeline.training:train"
+    kind = "Train"
 
     network = luigi.Parameter(always_in_help=True, description=f"One of {', '.join(networks.NETWORKS)}.")
     epochs = luigi.OptionalIntParameter(
@@ -117,6 +118,7 @@ class Evaluate(EngineTask):
     """Evaluate a network from pipeline/networks.py on the test images."""
 
     function = "pipeline.evaluation:evaluate"
+    kind = "Evaluate"
 
     network = luigi.Parameter(always_in_help=True, description=f"One of {', '.join(networks.NETWORKS)}.")
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from luigi.task_register import Register
 
-from pipeline import history, networks, runs, store
+from pipeline import networks
 from pipeline.errors import SettingError, did_you_mean
-from pipeline.stage import Stage
+from pipeline.store import history, results, runs
+from pipeline.store.stage import Stage
 from tasks.settings import settings
 
 
@@ -33,14 +34,14 @@ class Run:
         """Take note that Luigi looks at a stage; the first one is what the run is about."""
         if self._root is None and os.getpid() == self._process:
             self._root = stage
-            self._stages = store.closure(stage)
+            self._stages = results.closure(stage)
             outputs = Path(settings().outputs_dir)
             self._history = outputs / history.NAME
             self._registration.enter_context(runs.registered(outputs, self.id, [found.path for found in self._stages]))
             history.append(self._history, self._beginning(stage))
             atexit.register(self._finish)
 
-    def redo(self) -> store.Redo:
+    def redo(self) -> results.Redo:
         """Return the stages that ``--force`` names.
 
         Raises
@@ -53,7 +54,7 @@ class Run:
         known |= {f"{kind}{network.upper()}" for kind in ("Train", "Evaluate") for network in networks.NETWORKS}
         for name in sorted(forced - known):
             raise SettingError(f"force names {name!r}, which is no stage.{did_you_mean(name, known)}")
-        return store.Redo(forced, self.id)
+        return results.Redo(forced, self.id)
 
     def _beginning(self, root: Stage) -> dict[str, object]:
         return {

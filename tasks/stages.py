@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import luigi
 
-from pipeline import store
-from pipeline.stage import Stage
+from pipeline.store import results
+from pipeline.store.stage import Stage
 from tasks.console import TaskMonitor
 from tasks.run import RUN
 from tasks.settings import settings
@@ -85,18 +85,18 @@ class StageTask(luigi.Task):
     def complete(self) -> bool:
         """Tell whether the result is current; if so, ``latest`` leads to it and to all that it was made from."""
         RUN.saw(self.stage)
-        if store.current(self.stage, RUN.redo()) is None:
+        if results.current(self.stage, RUN.redo()) is None:
             return False
-        for stage in store.closure(self.stage):
-            store.point_latest(stage, self._latest)
+        for stage in results.closure(self.stage):
+            results.point_latest(stage, self._latest)
         return True
 
     def run(self) -> None:
         """Bring the result about."""
         with TaskMonitor(self, self.stage_name) as monitor:
-            outcome, record = store.make(self.stage, monitor, RUN.redo())
+            outcome, record = results.make(self.stage, monitor, RUN.redo())
             monitor.say(f"{self.stage_name}: {outcome}, {record.seconds:.1f} s")
-        store.point_latest(self.stage, self._latest)
+        results.point_latest(self.stage, self._latest)
 
     @property
     def _latest(self) -> Path:

@@ -157,7 +157,10 @@ class TorchTrainer:
         for parameter in self._weights.values():
             parameter.requires_grad_()
         self._optimizer = torch.optim.SGD(
-            self._weights.values(), hyperparameters.learning_rate, hyperparameters.momentum, nesterov=True
+            self._weights.values(),
+            hyperparameters.learning_rate,
+            hyperparameters.momentum,
+            nesterov=hyperparameters.momentum > 0,  # PyTorch refuses it with 0, where it changes nothing
         )
         self._batch_size = hyperparameters.batch_size
         self._train = _Resident(train, device)

@@ -1,21 +1,4 @@
-"""Results of stages: named by what decides them, published whole or not at all, used again.
-
-A result is a folder, named by its key::
-
-    data/GrayscaleFlat/5f0c…/grayscale.h5    what the stage wrote
-    data/GrayscaleFlat/5f0c…/stage.json      its record: what went into it, what came out
-    data/GrayscaleFlat/.5f0c….tmp/           a result in the making
-    data/GrayscaleFlat/.5f0c….lock           held by the process that makes it
-
-**Key.** The hash of the stage's name, its parameters, its code, and the keys of its inputs. So the path
-of a result is known before anything is computed.
-
-**Current.** A result is used as it is when its files are there with their recorded sizes, its inputs
-are current, and it was made from the content that they have now.
-
-**Adopted.** Before a stage computes, it looks for a result with the same name, parameters and code that
-was made from inputs of the same content under other keys, and takes that result's files over.
-"""
+"""Bring results about: use what is there, adopt what is equal, compute what is missing; publish it whole."""
 
 from __future__ import annotations
 
@@ -31,12 +14,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from pipeline.digests import file_digest, json_digest
 from pipeline.errors import PipelineError, StoreError
-from pipeline.locks import Lock
 from pipeline.monitor import Monitor
-from pipeline.record import DAMAGED_NAME, RECORD_NAME, Record
-from pipeline.stage import Stage
+from pipeline.store.digests import file_digest, json_digest
+from pipeline.store.locks import Lock
+from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, Record
+from pipeline.store.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -140,7 +123,7 @@ def withdraw(folder: Path) -> None:
     (folder / RECORD_NAME).rename(folder / DAMAGED_NAME)
 
 
-def results(folder: Path) -> Iterator[Path]:
+def listed(folder: Path) -> Iterator[Path]:
     """List the folders of all results of all stages in a folder, damaged ones too."""
     for path in sorted(folder.glob("*/*/")):
         if not path.name.startswith(".") and not path.is_symlink() and not path.parent.is_symlink():

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline.locks import Lock
+from pipeline.store.locks import Lock
 
 FOLDER = ".runs"
 

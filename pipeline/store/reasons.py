@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline import store
-from pipeline.fingerprint import source_name
-from pipeline.record import DAMAGED_NAME, Record
-from pipeline.stage import Stage
+from pipeline.store import results
+from pipeline.store.fingerprint import source_name
+from pipeline.store.record import DAMAGED_NAME, Record
+from pipeline.store.stage import Stage
 
 
 def why(stage: Stage, latest: Path) -> list[str]:
     """Say why a stage would run, as ``learning_rate 0.015 -> 0.02``; an empty list where it would not."""
-    if store.current(stage):
+    if results.current(stage):
         return []
     record = Record.read(stage.path)
     if record:
@@ -39,7 +39,7 @@ def other_versions(stage: Stage, record: Record) -> list[str]:
 def _inputs_made_again(stage: Stage, record: Record) -> list[str]:
     reasons = []
     for name, source in stage.inputs.items():
-        found = store.current(source)
+        found = results.current(source)
         if found is None:
             reasons.append(f"input {source.name} is not there")
         elif found.content != record.inputs[name]["content"]:

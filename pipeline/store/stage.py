@@ -11,9 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pipeline import fingerprint
-from pipeline.digests import json_digest
 from pipeline.errors import StoreError
+from pipeline.store import fingerprint
+from pipeline.store.digests import json_digest
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import runs, store
-from pipeline.stage import Stage
+from pipeline.store import results, runs
+from pipeline.store.stage import Stage
 
 NAME = "history.jsonl"
 
@@ -46,12 +46,12 @@ def summarise(stages: Iterable[Stage], run: str, seconds: float) -> dict[str, An
     outcomes: dict[str, str] = {}
     accuracy: dict[str, float] = {}
     for stage in stages:
-        record = store.current(stage)
+        record = results.current(stage)
         if record is None:
             outcomes[stage.name] = "not made"
             continue
-        made_now = store.Outcome.adopted if record.adopted_from else store.Outcome.computed
-        outcomes[stage.name] = str(made_now if record.run == run else store.Outcome.reused)
+        made_now = results.Outcome.adopted if record.adopted_from else results.Outcome.computed
+        outcomes[stage.name] = str(made_now if record.run == run else results.Outcome.reused)
         if "accuracy" in record.measured:
             accuracy[stage.name] = record.measured["accuracy"]
     failed = "not made" in outcomes.values()

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import runs, store
-from pipeline.record import DAMAGED_NAME, RECORD_NAME
-from pipeline.stage import Stage
+from pipeline.store import results, runs
+from pipeline.store.record import DAMAGED_NAME, RECORD_NAME
+from pipeline.store.stage import Stage
 
 SECONDS_A_DAY = 86_400
 
@@ -30,7 +30,7 @@ def unreached(folders: Iterable[Path], reached: Iterable[Stage], outputs: Path, 
     needed = {stage.path.resolve() for stage in reached} | runs.needed(outputs)
     found = []
     for folder in folders:
-        for path in store.results(folder):
+        for path in results.listed(folder):
             days = (time.time() - _made(path)) / SECONDS_A_DAY
             if path.resolve() not in needed and days >= keep_days:
                 found.append(Unreached(path, sum(file.stat().st_size for file in path.iterdir()), days))

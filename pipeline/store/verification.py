@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from pipeline import store
 from pipeline.monitor import Monitor
-from pipeline.record import DAMAGED_NAME, Record
+from pipeline.store import results
+from pipeline.store.record import DAMAGED_NAME, Record
 
 
 def verify(folders: Iterable[Path], monitor: Monitor) -> list[str]:
@@ -22,8 +22,7 @@ def verify(folders: Iterable[Path], monitor: Monitor) -> list[str]:
     list of str
         What is wrong, a line for each file.
     """
-    results = [path for folder in folders for path in store.results(folder)]
-    records = {path: Record.read(path) for path in results}
+    records = {path: Record.read(path) for folder in folders for path in results.listed(folder)}
     total = sum(record.size for record in records.values() if record)
     done = 0
     found: list[str] = []
@@ -36,7 +35,7 @@ def verify(folders: Iterable[Path], monitor: Monitor) -> list[str]:
             problems = finished.result()
             found += [f"{path}: {problem}" for problem in problems]
             if problems and record:
-                store.withdraw(path)
+                results.withdraw(path)
             done += record.size if record else 0
             monitor.progress(done, total, "B")
     return sorted(found)

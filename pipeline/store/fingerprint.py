@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.memory import read_json, write_json
+from pipeline.store.memory import read_json, write_json
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 """The folder of the package whose modules count; what it imports from elsewhere does not."""
 
 _IGNORED_FIELDS = {"ctx", "kind", "type_comment"}

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pipeline import reasons, store
-from pipeline.locks import Lock
-from pipeline.record import Record
-from pipeline.stage import Stage
+from pipeline.store import reasons, results
+from pipeline.store.locks import Lock
+from pipeline.store.record import Record
+from pipeline.store.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def table(found: list[Row]) -> list[str]:
 
 
 def _row(stage: Stage, latest: Path) -> Row:
-    record = store.current(stage)
+    record = results.current(stage)
     holder = Lock(stage.lock_path).holder()
     if record is None:
         why = [f"by {holder}"] if holder else reasons.why(stage, latest)

@@ -1,0 +1,23 @@
+"""Results of stages: kept by what decides them, published whole or not at all, used again.
+
+A result is a folder, named by its key::
+
+    data/GrayscaleFlat/5f0c…/grayscale.h5    what the stage wrote
+    data/GrayscaleFlat/5f0c…/stage.json      its record: what went into it, what came out
+    data/GrayscaleFlat/.5f0c….tmp/           a result in the making
+    data/GrayscaleFlat/.5f0c….lock           held by the process that makes it
+
+**Key.** The hash of the stage's name, its parameters, its code, and the keys of its inputs. So the path
+of a result is known before anything is computed.
+
+**Current.** A result is used as it is when its files are there with their recorded sizes, its inputs
+are current, and it was made from the content that they have now.
+
+**Adopted.** Before a stage computes, it looks for a result with the same name, parameters and code that
+was made from inputs of the same content under other keys, and takes that result's files over.
+
+Read `stage` (what decides a result), `fingerprint` (its code), `record` (what is written beside it) and
+`results` (using, adopting, computing, publishing), in this order. The others look after results:
+`reasons`, `status`, `history`, `verification`, `collection`; or serve these: `locks`, `runs`, `digests`,
+`memory`.
+"""
