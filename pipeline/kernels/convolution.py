@@ -18,16 +18,9 @@ import numpy as np
 from pipeline.kernels.activations import follow_slopes, rectify
 from pipeline.kernels.compiler import inlined, kernel
 from pipeline.kernels.plan import Buffers, ByteArray, IntArray, Parameters
-from pipeline.kernels.products import four_rows
+from pipeline.kernels.products import add_column_sums, four_rows
 from pipeline.kernels.vectors import WIDEST, load, multiply_add, store
 from pipeline.weights import FloatArray
-
-LOWEST_BIT = np.array([0] + [(winners & -winners).bit_length() - 1 for winners in range(1, 16)])
-"""Number of the first winner in each set of winners."""
-
-IS_TIE = np.array([winners.bit_count() > 1 for winners in range(16)])
-"""Whether each set of winners has more than one."""
-
 
 @kernel
 def convolution_forward(
@@ -37,7 +30,7 @@ def convolution_forward(
 
     Parameters
     ----------
-    sums : float32 array, shape (4, output columns * width)
+    sums : float32 array, shape (4 * output columns * width,)
         Room for the four values of each pooling window of a row.
     """
     if layer.is_pooled:
@@ -54,32 +47,32 @@ def convolution_forward(
 def _pooled_forward(
     layer: np.record, parameters: Parameters, buffers: Buffers, image: int, sums: FloatArray
 ) -> None:
-    line = layer.columns * layer.channels
-    walk = (layer.filter_rows, line, layer.filter_columns * layer.channels, 1)
-    row_size = layer.output_columns * layer.width
-    flat_sums = sums.reshape(-1)
+    channels, width = layer.channels, layer.width
+    line = layer.columns * channels
+    walk = (layer.filter_rows, line, layer.filter_columns * channels, 1)
+    row_size = layer.output_columns * width
     for row in range(layer.output_rows):
-        for column in range(layer.output_columns):
-            start = layer.input + image * layer.input_size + 2 * row * line + 2 * column * layer.channels
-            place = column * layer.width
+        start = layer.input + image * layer.input_size + 2 * row * line
+        for place in range(0, row_size, width):
             four_rows(
                 buffers.activations,
-                (start, start + layer.channels, start + line, start + line + layer.channels),
+                (start, start + channels, start + line, start + line + channels),
                 walk,
                 parameters.transposed,
                 layer.transposed,
-                layer.width,
+                width,
                 parameters.weights,
-                layer.biases,
-                flat_sums,
+                (layer.biases, layer.biases, layer.biases, layer.biases),
+                sums,
                 (place, place + row_size, place + 2 * row_size, place + 3 * row_size),
             )
+            start += 2 * channels
         start = layer.output + image * layer.output_size + row * row_size
         _pool(
-            flat_sums[:row_size],
-            flat_sums[row_size : 2 * row_size],
-            flat_sums[2 * row_size : 3 * row_size],
-            flat_sums[3 * row_size : 4 * row_size],
+            sums[:row_size],
+            sums[row_size : 2 * row_size],
+            sums[2 * row_size : 3 * row_size],
+            sums[3 * row_size : 4 * row_size],
             buffers.activations[start : start + row_size],
             buffers.winners[start : start + row_size],
         )
@@ -129,7 +122,7 @@ def _unpooled_forward(layer: np.record, parameters: Parameters, buffers: Buffers
                 layer.transposed,
                 layer.width,
                 parameters.weights,
-                layer.biases,
+                (layer.biases, layer.biases, layer.biases, layer.biases),
                 buffers.activations,
                 (
                     place + column * layer.width,
@@ -142,79 +135,65 @@ def _unpooled_forward(layer: np.record, parameters: Parameters, buffers: Buffers
 
 @kernel
 def first_convolution_backward(
-    layer: np.record, buffers: Buffers, image: int, gradients: FloatArray, spread: FloatArray, zeros: FloatArray
+    layer: np.record, buffers: Buffers, image: int, sums: FloatArray, spread: FloatArray
 ) -> None:
     """Add one image's part to the gradient of the first layer, which nobody asks for signals at its input.
 
     Parameters
     ----------
-    gradients : float32 array, shape ((taps + 1) * units,)
-        Of the weights, ``(units, taps)``, and of the biases.
-    spread : float32 array
-        Room for a signal at each place of the convolution before pooling.
+    sums : float32 array, shape (at least taps + 4, width), flat
+        The gradient: a row for each tap, up to three rows without meaning, and in the last row the biases.
+    spread : float32 array, shape (output size,)
+        Room for the signals of each window's value in one of its four positions.
     """
     _follow_rectifier(layer, buffers, image)
     start = layer.output + image * layer.output_size
-    outputs = buffers.signals[start : start + layer.output_size]
+    signals = buffers.signals[start : start + layer.output_size]
     winners = buffers.winners[start : start + layer.output_size]
-    rows = layer.rows - layer.filter_rows + 1
-    columns = layer.columns - layer.filter_columns + 1
-    signals = spread[: rows * columns * layer.width]
-    if layer.is_pooled:
-        _unpool(layer, outputs, winners, columns, signals)
-    else:
-        signals[:] = outputs
-    tap_line = layer.filter_columns * layer.channels
+    channels, width = layer.channels, layer.width
+    line = layer.columns * channels
+    tap_line = layer.filter_columns * channels
     taps = layer.filter_rows * tap_line
-    line = layer.columns * layer.channels
-    image_start = layer.input + image * layer.input_size
-    sums = np.empty(4 * layer.width, np.float32)
-    for tap in range(0, taps, 4):
-        second, third, fourth = min(tap + 1, taps - 1), min(tap + 2, taps - 1), min(tap + 3, taps - 1)
-        four_rows(
-            buffers.activations,
-            (
-                image_start + tap // tap_line * line + tap % tap_line,
-                image_start + second // tap_line * line + second % tap_line,
-                image_start + third // tap_line * line + third % tap_line,
-                image_start + fourth // tap_line * line + fourth % tap_line,
-            ),
-            (rows, line, columns, layer.channels),
-            spread,
-            0,
-            layer.width,
-            zeros,
-            0,
-            sums,
-            (0, layer.width, 2 * layer.width, 3 * layer.width),
+    positions, step = (4, 2) if layer.is_pooled else (1, 1)
+    walk = (layer.output_rows, step * line, layer.output_columns, step * channels)
+    for position in range(positions):
+        for place in range(layer.output_size):
+            spread[place] = signals[place] * np.float32(winners[place] >> position & 1)
+        start = layer.input + image * layer.input_size + position // 2 * line + position % 2 * channels
+        for tap in range(0, taps, 4):
+            second, third, fourth = min(tap + 1, taps - 1), min(tap + 2, taps - 1), min(tap + 3, taps - 1)
+            rows = (tap * width, (tap + 1) * width, (tap + 2) * width, (tap + 3) * width)
+            four_rows(
+                buffers.activations,
+                (
+                    start + tap // tap_line * line + tap % tap_line,
+                    start + second // tap_line * line + second % tap_line,
+                    start + third // tap_line * line + third % tap_line,
+                    start + fourth // tap_line * line + fourth % tap_line,
+                ),
+                walk,
+                spread,
+                0,
+                width,
+                sums,
+                rows,
+                sums,
+                rows,
+            )
+        add_column_sums(
+            spread, 0, layer.output_rows * layer.output_columns, width, sums, len(sums) - width
         )
-        for number in range(min(4, taps - tap)):
-            for unit in range(layer.units):
-                gradients[unit * taps + tap + number] += sums[number * layer.width + unit]
-    bias_sums = np.zeros(layer.width, np.float32)
-    for place in range(rows * columns):
-        for unit in range(layer.width):
-            bias_sums[unit] += signals[place * layer.width + unit]
-    for unit in range(layer.units):
-        gradients[layer.units * taps + unit] += bias_sums[unit]
 
 
 @kernel
-def _unpool(
-    layer: np.record, outputs: FloatArray, winners: ByteArray, columns: int, signals: FloatArray
-) -> None:
-    """Give each pooling window's signal to all its winners; the dropped border keeps its zeros."""
+def put_first_gradients(layer: np.record, sums: FloatArray, gradients: FloatArray) -> None:
+    """Set a part's ``gradients``, ``(units, taps)`` and biases, from the sums over its images."""
     width = layer.width
-    for row in range(layer.output_rows):
-        for column in range(layer.output_columns):
-            start = (row * layer.output_columns + column) * width
-            window = outputs[start : start + width]
-            window_winners = winners[start : start + width]
-            for position in range(4):
-                place = ((2 * row + position // 2) * columns + 2 * column + position % 2) * width
-                target = signals[place : place + width]
-                for unit in range(width):
-                    target[unit] = window[unit] * np.float32(window_winners[unit] >> position & 1)
+    taps = layer.filter_rows * layer.filter_columns * layer.channels
+    for unit in range(layer.units):
+        for tap in range(taps):
+            gradients[unit * taps + tap] = sums[tap * width + unit]
+        gradients[layer.units * taps + unit] = sums[len(sums) - width + unit]
 
 
 @kernel
@@ -244,12 +223,10 @@ def convolution_backward(
     tap_line = layer.filter_columns * layer.channels
     taps = layer.filter_rows * tap_line
     line = layer.columns * layer.channels
+    bias_gradients = gradients[layer.units * taps :]
+    shifts = _shifts_of_first_winner(layer.channels, line)
     for unit in range(layer.units):
-        hits = _find_hits(layer, buffers, image, unit, hit_places, hit_signals)
-        bias_sum = np.float32(0)
-        for hit in range(hits):
-            bias_sum += hit_signals[hit]
-        gradients[layer.units * taps + unit] += bias_sum
+        hits = _find_hits(layer, buffers, image, unit, shifts, hit_places, hit_signals, bias_gradients)
         for row in range(layer.filter_rows):
             tap = unit * taps + row * tap_line
             shift = row * line
@@ -273,32 +250,79 @@ def convolution_backward(
 
 @kernel
 def _find_hits(
-    layer: np.record, buffers: Buffers, image: int, unit: int, hit_places: IntArray, hit_signals: FloatArray
+    layer: np.record,
+    buffers: Buffers,
+    image: int,
+    unit: int,
+    shifts: IntArray,
+    hit_places: IntArray,
+    hit_signals: FloatArray,
+    bias_gradients: FloatArray,
 ) -> int:
     """List where one filter's signals are not zero: where each one's taps begin in the image, and the signal."""
-    signals, winners = buffers.signals, buffers.winners
-    line = layer.columns * layer.channels
-    step = 2 if layer.is_pooled else 1
-    shifts = (0, layer.channels, line, line + layer.channels)
-    place = layer.output + image * layer.output_size + unit
+    channels, width, columns = layer.channels, layer.width, layer.output_columns
+    line = layer.columns * channels
+    step = 2 * channels if layer.is_pooled else channels
+    next_row = (2 * line if layer.is_pooled else line) - columns * step
+    image_place = layer.input + image * layer.input_size
+    start = layer.output + image * layer.output_size
+    signals = buffers.signals[start : start + layer.output_size]
+    winners = buffers.winners[start : start + layer.output_size]
     hits = 0
-    for row in range(layer.output_rows):
-        start = layer.input + image * layer.input_size + step * row * line
-        for _ in range(layer.output_columns):
-            signal = signals[place]
-            who = winners[place] if layer.is_pooled else np.uint8(1)
+    bias_gradient = np.float32(0)
+    place = unit
+    for _ in range(layer.output_rows):
+        for _ in range(columns):
+            signal, who = signals[place], winners[place]
             # Written always, counted only where it is not zero: a branch here would be guessed wrong half the time.
-            hit_places[hits] = start + shifts[LOWEST_BIT[who]]
+            hit_places[hits] = image_place + shifts[who]
             hit_signals[hits] = signal
             hits += signal != 0
-            if IS_TIE[who] and signal != 0:
-                for position in range(LOWEST_BIT[who] + 1, 4):
-                    if who >> position & 1:
-                        hit_places[hits] = start + shifts[position]
-                        hit_signals[hits] = signal
-                        hits += 1
-            start += step * layer.channels
-            place += layer.width
+            if who & (who - 1):
+                hits = _add_ties(who, image_place, channels, line, signal, hits, hit_places, hit_signals)
+            image_place += step
+            place += width
+        image_place += next_row
+    for hit in range(hits):
+        bias_gradient += hit_signals[hit]
+    bias_gradients[unit] += bias_gradient
+    return hits
+
+
+@kernel
+def _shifts_of_first_winner(channels: int, line: int) -> IntArray:
+    """Return, for each set of winners, how far into the window the first one lies."""
+    shifts = np.zeros(16, np.int64)
+    for winners in range(1, 16):
+        position = 0
+        while not winners >> position & 1:
+            position += 1
+        shifts[winners] = position // 2 * line + position % 2 * channels
+    return shifts
+
+
+@kernel
+def _add_ties(
+    winners: int,
+    image_place: int,
+    channels: int,
+    line: int,
+    signal: np.float32,
+    hits: int,
+    hit_places: IntArray,
+    hit_signals: FloatArray,
+) -> int:
+    """List the winners of a window after the first one, where there is a signal."""
+    if signal == 0:
+        return hits
+    first = True
+    for position in range(4):
+        if winners >> position & 1:
+            if not first:
+                hit_places[hits] = image_place + position // 2 * line + position % 2 * channels
+                hit_signals[hits] = signal
+                hits += 1
+            first = False
     return hits
 
 

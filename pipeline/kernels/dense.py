@@ -23,7 +23,7 @@ def dense_forward(layer: np.record, parameters: Parameters, buffers: Buffers, fi
             layer.weights,
             layer.width,
             parameters.weights,
-            layer.biases,
+            (layer.biases, layer.biases, layer.biases, layer.biases),
             buffers.activations,
             _four_images(layer.output, layer.output_size, image, stop),
         )
@@ -51,7 +51,7 @@ def dense_backward(
             layer.transposed,
             layer.channels,
             zeros,
-            0,
+            (0, 0, 0, 0),
             buffers.signals,
             _four_images(layer.input, layer.input_size, image, stop),
         )

@@ -91,7 +91,7 @@ class Buffers(NamedTuple):
     signals: FloatArray
     """Gradient of the loss with respect to each activation."""
     winners: ByteArray
-    """Which of the four values of a pooling window are its maximum: a bit for each."""
+    """Which of the four values of a pooling window are its maximum: a bit for each; 1 where nothing is pooled."""
     gradients: FloatArray
     """Gradients of the convolutions' weights and biases, a row for each part of the minibatch."""
     losses: npt.NDArray[np.float64]
@@ -153,13 +153,15 @@ class Layout:
         )
 
     def buffers(self) -> Buffers:
-        """Return arrays for what the kernels remember, all zero."""
+        """Return arrays for what the kernels remember, without content."""
         parts = -(-self.images // IMAGES_PER_PART)
+        winners = _aligned_zeros(self.activation_count, np.uint8)
+        winners[:] = 1
         return Buffers(
             _aligned_zeros(self.activation_count, np.float32),
             _aligned_zeros(self.activation_count, np.float32),
             _aligned_zeros(self.activation_count, np.float32),
-            _aligned_zeros(self.activation_count, np.uint8),
+            winners,
             _aligned_zeros(parts * self.gradient_count, np.float32).reshape(parts, self.gradient_count),
             np.zeros(self.images),
         )

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from pipeline.kernels.compiler import inlined, kernel
 from pipeline.kernels.vectors import WIDEST, load, multiply_add, store
 from pipeline.weights import FloatArray
@@ -17,7 +19,7 @@ Four = tuple[int, int, int, int]
 Walk = tuple[int, int, int, int]
 
 
-@kernel
+@inlined
 def four_rows(
     values: FloatArray,
     starts: Four,
@@ -26,7 +28,7 @@ def four_rows(
     matrix_start: int,
     columns: int,
     initial: FloatArray,
-    initial_start: int,
+    initial_starts: Four,
     results: FloatArray,
     results_starts: Four,
 ) -> None:
@@ -34,7 +36,7 @@ def four_rows(
 
     For each of the four p and each column c::
 
-        results[results_starts[p] + c] = initial[initial_start + c]
+        results[results_starts[p] + c] = initial[initial_starts[p] + c]
             + sum over k: values[starts[p] + k-th place of the walk] * matrix[matrix_start + k * columns + c]
 
     Products are added in the order of k, one rounding each, whatever the processor.
@@ -49,17 +51,17 @@ def four_rows(
     column = 0
     while columns - column >= 64 and WIDEST >= 64:
         _four_rows_64(
-            values, starts, walk, matrix, matrix_start, columns, initial, initial_start, results, results_starts, column
+            values, starts, walk, matrix, matrix_start, columns, initial, initial_starts, results, results_starts, column
         )
         column += 64
     while columns - column >= 32 and WIDEST >= 32:
         _four_rows_32(
-            values, starts, walk, matrix, matrix_start, columns, initial, initial_start, results, results_starts, column
+            values, starts, walk, matrix, matrix_start, columns, initial, initial_starts, results, results_starts, column
         )
         column += 32
     while column < columns:
         _four_rows_16(
-            values, starts, walk, matrix, matrix_start, columns, initial, initial_start, results, results_starts, column
+            values, starts, walk, matrix, matrix_start, columns, initial, initial_starts, results, results_starts, column
         )
         column += 16
 
@@ -76,15 +78,17 @@ def _four_rows_of(width: int) -> Callable[..., None]:
         matrix_start: int,
         columns: int,
         initial: FloatArray,
-        initial_start: int,
+        initial_starts: Four,
         results: FloatArray,
         results_starts: Four,
         column: int,
     ) -> None:
         first, second, third, fourth = starts
         rows, row_step, count, step = walk
-        sum1: Any = load(initial, initial_start + column, width)
-        sum2, sum3, sum4 = sum1, sum1, sum1
+        sum1: Any = load(initial, initial_starts[0] + column, width)
+        sum2: Any = load(initial, initial_starts[1] + column, width)
+        sum3: Any = load(initial, initial_starts[2] + column, width)
+        sum4: Any = load(initial, initial_starts[3] + column, width)
         matrix_place = matrix_start + column
         for row in range(rows):
             place = row * row_step
@@ -102,6 +106,17 @@ def _four_rows_of(width: int) -> Callable[..., None]:
         store(results, results_starts[3] + column, sum4)
 
     return four_rows_of_width
+
+
+@kernel
+def add_column_sums(matrix: FloatArray, start: int, rows: int, columns: int, sums: FloatArray, sums_start: int) -> None:
+    """Add the sum of each column of a matrix to ``sums``; ``columns`` is a multiple of 16."""
+    one = np.ones(1, np.float32)
+    for column in range(0, columns, 16):
+        total: Any = load(sums, sums_start + column, 16)
+        for row in range(rows):
+            total = multiply_add(one, 0, load(matrix, start + row * columns + column, 16), total)
+        store(sums, sums_start + column, total)
 
 
 _four_rows_64 = _four_rows_of(64)

@@ -18,7 +18,12 @@ from pipeline.engines import LabelArray
 from pipeline.kernels.activations import cross_entropy
 from pipeline.kernels.atomics import fetch, fetch_add
 from pipeline.kernels.compiler import entry_point, kernel
-from pipeline.kernels.convolution import convolution_backward, convolution_forward, first_convolution_backward
+from pipeline.kernels.convolution import (
+    convolution_backward,
+    convolution_forward,
+    first_convolution_backward,
+    put_first_gradients,
+)
 from pipeline.kernels.dense import dense_backward, dense_forward
 from pipeline.kernels.plan import IMAGES_PER_PART, Buffers, IntArray, Parameters, Plan
 from pipeline.kernels.updates import update_share
@@ -112,7 +117,7 @@ def predict(
     """
     output = plan[len(plan) - 1]
     room = slot * IMAGES_PER_PART
-    sums = np.empty(_most_sums(plan), np.float32).reshape(4, -1)
+    sums = np.empty(_most_sums(plan), np.float32)
     while True:
         start = fetch_add(counters, NEXT, 1) * IMAGES_PER_PART
         if start >= len(images):
@@ -140,10 +145,12 @@ def _propagate(
     gradients[:] = 0
     if first == stop:
         return
-    sums = np.empty(_most_sums(plan), np.float32).reshape(4, -1)
+    sums = np.empty(_most_sums(plan), np.float32)
     zeros = np.zeros(_widest(plan), np.float32)
     places = _most_places(plan)
-    spread = np.zeros(places * plan[0].width, np.float32)
+    bottom = plan[0]
+    spread = np.empty(bottom.output_size, np.float32)
+    first_sums = np.zeros((bottom.filter_rows * bottom.filter_columns * bottom.channels + 4) * bottom.width, np.float32)
     hit_places, hit_signals = np.empty(places + 1, np.int64), np.empty(places + 1, np.float32)
     _forward(plan, parameters, buffers, images, 0, first, stop, sums)
     cross_entropy(plan[len(plan) - 1], buffers, labels[first:stop], first, size)
@@ -152,13 +159,15 @@ def _propagate(
         bottom_dense -= 1
         dense_backward(plan[bottom_dense], parameters, buffers, first, stop, zeros)
     for image in range(first, stop):
-        for number in range(bottom_dense - 1, -1, -1):
-            layer = plan[number]
-            layer_gradients = gradients[layer.gradient :]
-            if layer.is_first:
-                first_convolution_backward(layer, buffers, image, layer_gradients, spread, zeros)
-            else:
-                convolution_backward(layer, parameters, buffers, image, layer_gradients, hit_places, hit_signals)
+        for number in range(bottom_dense - 1, 0, -1):
+            layer_gradients = gradients[plan[number].gradient :]
+            convolution_backward(
+                plan[number], parameters, buffers, image, layer_gradients, hit_places, hit_signals
+            )
+        if not bottom.is_dense:
+            first_convolution_backward(bottom, buffers, image, first_sums, spread)
+    if not bottom.is_dense:
+        put_first_gradients(bottom, first_sums, gradients)
 
 
 @kernel

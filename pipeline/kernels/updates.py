@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.kernels.compiler import inlined, kernel
 from pipeline.kernels.plan import Buffers, Parameters, Plan
-from pipeline.kernels.products import four_rows
+from pipeline.kernels.products import add_column_sums, four_rows
 from pipeline.weights import FloatArray
 
 
@@ -46,11 +46,11 @@ def _update_dense(
     learning_rate: np.float32,
     momentum: np.float32,
 ) -> None:
-    width = layer.width
+    width, units, inputs = layer.width, layer.units, layer.channels
     zeros = np.zeros(width, np.float32)
     gradient = np.empty(4 * width, np.float32)
     # Fours of inputs, as that is what a product takes; the inputs are filled up to a multiple of 16.
-    fours = layer.channels // 4
+    fours = inputs // 4
     for four in range(fours * share // shares, fours * (share + 1) // shares):
         first = 4 * four
         start = layer.input + first
@@ -62,7 +62,7 @@ def _update_dense(
             layer.output,
             width,
             zeros,
-            0,
+            (0, 0, 0, 0),
             gradient,
             (0, width, 2 * width, 3 * width),
         )
@@ -70,17 +70,14 @@ def _update_dense(
         weights = parameters.weights[start : start + 4 * width]
         _step(weights, parameters.velocities[start : start + 4 * width], gradient, learning_rate, momentum)
         if not layer.is_first:
-            for unit in range(layer.units):
-                place = layer.transposed + unit * layer.channels + first
+            place = layer.transposed + first
+            for unit in range(units):
                 for row in range(4):
                     parameters.transposed[place + row] = weights[row * width + unit]
+                place += inputs
     if share == 0:
         gradient[:width] = 0
-        for image in range(images):
-            start = layer.output + image * layer.output_size
-            signals = buffers.signals[start : start + width]
-            for unit in range(width):
-                gradient[unit] += signals[unit]
+        add_column_sums(buffers.signals, layer.output, images, width, gradient, 0)
         end = layer.biases + width
         _step(
             parameters.weights[layer.biases : end],
@@ -112,9 +109,11 @@ def _update_convolution(
         learning_rate,
         momentum,
     )
+    width = layer.width
+    transposed = parameters.transposed[layer.transposed : layer.transposed + taps * width]
     for unit in range(first, stop):
         for tap in range(taps):
-            parameters.transposed[layer.transposed + tap * layer.width + unit] = weights[(unit - first) * taps + tap]
+            transposed[tap * width + unit] = weights[(unit - first) * taps + tap]
     biases = layer.gradient + layer.units * taps
     _step(
         parameters.weights[layer.biases + first : layer.biases + stop],
