@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from pipeline import weights
 from pipeline.declaration import Network
 from pipeline.kernels import convolution, dense, schedule, updates
-from pipeline.kernels.compiler import kernel
+from numba import njit
 from pipeline.kernels.plan import IMAGES_PER_PART, Layout, put_weights
 from pipeline.networks import declared
 
@@ -27,14 +27,14 @@ IMAGES = 128
 REPEATS = 100
 
 
-@kernel
+@njit(error_model="numpy")
 def _convolutions_forward(layer, parameters, buffers, images):
     sums = np.empty(4 * layer.output_columns * layer.width, np.float32)
     for image in range(images):
         convolution.convolution_forward(layer, parameters, buffers, image, sums)
 
 
-@kernel
+@njit(error_model="numpy")
 def _convolutions_backward(layer, parameters, buffers, images):
     places = layer.rows * layer.columns
     spread = np.empty(layer.output_size, np.float32)
@@ -48,20 +48,20 @@ def _convolutions_backward(layer, parameters, buffers, images):
             convolution.convolution_backward(layer, parameters, buffers, image, gradients, hit_places, hit_signals)
 
 
-@kernel
+@njit(error_model="numpy")
 def _dense_forward(layer, parameters, buffers, images):
     for first in range(0, images, IMAGES_PER_PART):
         dense.dense_forward(layer, parameters, buffers, first, first + IMAGES_PER_PART)
 
 
-@kernel
+@njit(error_model="numpy")
 def _dense_backward(layer, parameters, buffers, images):
     zeros = np.zeros(layer.channels, np.float32)
     for first in range(0, images, IMAGES_PER_PART):
         dense.dense_backward(layer, parameters, buffers, first, first + IMAGES_PER_PART, zeros)
 
 
-@kernel
+@njit(error_model="numpy")
 def _update(plan, parameters, buffers, images):
     parts = images // IMAGES_PER_PART
     for share in range(schedule.SHARES):

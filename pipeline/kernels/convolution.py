@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.kernels.activations import follow_slopes, rectify
 from pipeline.kernels.compiler import inlined, kernel
 from pipeline.kernels.plan import Buffers, ByteArray, IntArray, Parameters
-from pipeline.kernels.products import add_column_sums, four_rows
+from pipeline.kernels.products import add_column_sums, four_rows, four_rows_inlined
 from pipeline.kernels.vectors import WIDEST, load, multiply_add, store
 from pipeline.weights import FloatArray
 
@@ -54,7 +54,7 @@ def _pooled_forward(
     for row in range(layer.output_rows):
         start = layer.input + image * layer.input_size + 2 * row * line
         for place in range(0, row_size, width):
-            four_rows(
+            four_rows_inlined(
                 buffers.activations,
                 (start, start + channels, start + line, start + line + channels),
                 walk,
@@ -163,7 +163,7 @@ def first_convolution_backward(
         for tap in range(0, taps, 4):
             second, third, fourth = min(tap + 1, taps - 1), min(tap + 2, taps - 1), min(tap + 3, taps - 1)
             rows = (tap * width, (tap + 1) * width, (tap + 2) * width, (tap + 3) * width)
-            four_rows(
+            four_rows_inlined(
                 buffers.activations,
                 (
                     start + tap // tap_line * line + tap % tap_line,

@@ -19,8 +19,7 @@ Four = tuple[int, int, int, int]
 Walk = tuple[int, int, int, int]
 
 
-@inlined
-def four_rows(
+def _four_rows(
     values: FloatArray,
     starts: Four,
     walk: Walk,
@@ -118,6 +117,11 @@ def add_column_sums(matrix: FloatArray, start: int, rows: int, columns: int, sum
             total = multiply_add(one, 0, load(matrix, start + row * columns + column, 16), total)
         store(sums, sums_start + column, total)
 
+
+four_rows = kernel(_four_rows)
+
+four_rows_inlined = inlined(_four_rows)
+"""The same inside its caller, for products so short that a call would take as long as they do."""
 
 _four_rows_64 = _four_rows_of(64)
 _four_rows_32 = _four_rows_of(32)
