@@ -1,0 +1,192 @@
+"""The engine for the CPU: kernels that Numba compiles, once per machine, for the processor at hand.
+
+It knows convolution with stride 1 and without padding, 2x2 maximum pooling after it, dense layers, the
+rectifier, and softmax at the end, in any sizes and numbers. See `pipeline.kernels` for the arithmetic.
+
+The same weights and data give the same result to the bit, for any number of threads.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.declaration import Hyperparameters, Network
+from pipeline.engines import Engine, Examples, LabelArray, Trainer
+from pipeline.errors import DeviceError
+from pipeline.kernels import compiler, schedule
+from pipeline.kernels.plan import IMAGES_PER_PART, Buffers, Layout, Parameters, get_weights, put_weights
+from pipeline.weights import FloatArray, Weights
+
+PROGRESS_REPORTS = 50
+"""How often an epoch tells how far it is."""
+
+
+class NumbaEngine:
+    """What the module provides as its ``ENGINE``; see `pipeline.engines.Engine`."""
+
+    def trainer(
+        self,
+        network: Network,
+        hyperparameters: Hyperparameters,
+        weights: Weights,
+        train: Examples,
+        valid: Examples,
+        *,
+        device: str,
+        threads: int,
+    ) -> Trainer:
+        _check_device(device)
+        return NumbaTrainer(network, hyperparameters, weights, train, valid, threads)
+
+    def probabilities(
+        self, network: Network, weights: Weights, images: FloatArray, *, device: str, threads: int
+    ) -> FloatArray:
+        _check_device(device)
+        layout = Layout.of(network, IMAGES_PER_PART * threads)
+        parameters = layout.parameters()
+        put_weights(network, layout, weights, parameters)
+        logits = _logits(layout, parameters, layout.buffers(), images, threads)
+        return np.exp(_log_softmax(logits)).astype(np.float32)
+
+    def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> FloatArray:
+        _check_device(device)
+        result = np.empty_like(vector)
+        pieces = list(zip(np.array_split(vector, threads), np.array_split(result, threads), strict=True))
+
+        def repeat(thread: int) -> None:
+            piece, target = pieces[thread]
+            for _ in range(repeats):
+                np.exp(piece, out=target)
+
+        _side_by_side(threads, repeat)
+        return result
+
+    def device_name(self, device: str) -> str:
+        _check_device(device)
+        cpu_info = Path("/proc/cpuinfo")
+        if cpu_info.exists():
+            for line in cpu_info.read_text().splitlines():
+                label, _, name = line.partition(":")
+                if label.strip() == "model name":
+                    return name.strip()
+        return platform.processor() or platform.machine()
+
+    def is_compiled(self) -> bool:
+        """Whether the kernels are compiled already; if not, the first use of the engine takes half a minute longer."""
+        return compiler.is_compiled(schedule.train) and compiler.is_compiled(schedule.predict)
+
+
+class NumbaTrainer:
+    """A network in training on the CPU; see `pipeline.engines.Trainer`."""
+
+    def __init__(
+        self,
+        network: Network,
+        hyperparameters: Hyperparameters,
+        weights: Weights,
+        train: Examples,
+        valid: Examples,
+        threads: int,
+    ) -> None:
+        self._network = network
+        self._hyperparameters = hyperparameters
+        self._train, self._valid = train, valid
+        self._threads = threads
+        batch_size = hyperparameters.batch_size
+        self._layout = Layout.of(network, max(batch_size, IMAGES_PER_PART * threads))
+        self._parameters = self._layout.parameters()
+        self._buffers = self._layout.buffers()
+        put_weights(network, self._layout, weights, self._parameters)
+
+    def train_epoch(self, on_progress: Callable[[int], None]) -> npt.NDArray[np.float64]:
+        batch_size = self._hyperparameters.batch_size
+        images = self._train.images.reshape(len(self._train), -1)
+        losses = np.zeros(-(-len(self._train) // batch_size))
+        counters = np.zeros(schedule.COUNTERS, np.int64)
+        pieces = schedule.pieces_of_epoch(len(losses), batch_size)
+
+        def compute(most: int) -> None:
+            schedule.train(
+                counters,
+                most,
+                self._layout.plan,
+                self._parameters,
+                self._buffers,
+                images,
+                self._train.labels,
+                batch_size,
+                np.float32(self._hyperparameters.learning_rate),
+                np.float32(self._hyperparameters.momentum),
+                losses,
+            )
+
+        def work(thread: int) -> None:
+            if thread > 0:
+                compute(pieces)
+                return
+            # The first thread computes its pieces a few at a time, and tells between them how far all are.
+            try:
+                while counters[schedule.NEXT] < pieces:
+                    compute(max(1, pieces // (self._threads * PROGRESS_REPORTS)))
+                    done = int(counters[schedule.DONE]) * len(losses) // pieces
+                    on_progress(min(done * batch_size, len(self._train)))
+            finally:
+                # Where the watcher raised, such as on Ctrl-C, the other threads find nothing more to take.
+                counters[schedule.NEXT] = pieces
+
+        _side_by_side(self._threads, work)
+        return losses
+
+    def validate(self) -> tuple[float, float]:
+        logits = _logits(self._layout, self._parameters, self._buffers, self._valid.images, self._threads)
+        rows = np.arange(len(self._valid))
+        loss = -_log_softmax(logits)[rows, self._valid.labels].mean()
+        return float(loss), float((logits.argmax(axis=1) == self._valid.labels).mean())
+
+    def weights(self) -> Weights:
+        return get_weights(self._network, self._layout, self._parameters)
+
+
+def _logits(
+    layout: Layout, parameters: Parameters, buffers: Buffers, images: FloatArray, threads: int
+) -> FloatArray:
+    """Return what goes into softmax for each image, shape (N, classes)."""
+    logits = np.empty((len(images), layout.classes), np.float32)
+    counters = np.zeros(schedule.COUNTERS, np.int64)
+    flat = images.reshape(len(images), -1)
+    _side_by_side(
+        threads, lambda thread: schedule.predict(counters, thread, layout.plan, parameters, buffers, flat, logits)
+    )
+    return logits
+
+
+def _log_softmax(logits: FloatArray) -> npt.NDArray[np.float64]:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    logarithms: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return logarithms
+
+
+def _side_by_side(threads: int, work: Callable[[int], None]) -> None:
+    """Call ``work`` with 0, 1, ... in so many threads, 0 in this one, and wait for all."""
+    others = [threading.Thread(target=work, args=(thread,)) for thread in range(1, threads)]
+    for other in others:
+        other.start()
+    try:
+        work(0)
+    finally:
+        for other in others:
+            other.join()
+
+
+def _check_device(device: str) -> None:
+    if device != "cpu":
+        raise DeviceError(f"the numba engine computes on the CPU, not on {device!r}. Use --engine torch --device {device}.")
+
+
+ENGINE: Engine = NumbaEngine()

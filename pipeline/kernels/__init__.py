@@ -1,0 +1,21 @@
+"""What the ``numba`` engine computes with: kernels for the CPU that keep partial sums in registers.
+
+In the order in which to read them::
+
+    vectors      a few operations on vectors in registers; everything below is written with them
+    products     four rows of a matrix product: the one loop that does most of the arithmetic
+    plan         a network as a table of its layers, and where each array of numbers lies
+    activations  the rectifier and its slope, softmax and the loss
+    dense        dense layers
+    convolution  convolution with or without pooling
+    updates      Nesterov momentum
+    schedule     which thread computes what, and when
+    compiler     how Numba compiles all this, and where it keeps the result
+
+Images and what becomes of them lie channels last: ``(rows, columns, channels)``, the channels filled up
+with zeros to a multiple of 16, so that a vector holds the same place of neighbouring channels. Filled-up
+channels stay zero by themselves: their weights are zero, hence their signals, hence their gradients.
+
+*Signals* are the gradients of the minibatch's loss with respect to what a layer puts out, before they
+are multiplied with the slope of its nonlinearity, and after.
+"""

@@ -1,0 +1,69 @@
+"""Dense layers: forward, and back to what came in. The gradient of the weights is in `updates`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.kernels.activations import follow_slopes, rectify
+from pipeline.kernels.compiler import kernel
+from pipeline.kernels.plan import Buffers, Parameters
+from pipeline.kernels.products import Four, four_rows
+from pipeline.weights import FloatArray
+
+
+@kernel
+def dense_forward(layer: np.record, parameters: Parameters, buffers: Buffers, first: int, stop: int) -> None:
+    """Compute a dense layer's activations of the images from ``first`` up to ``stop``."""
+    for image in range(first, stop, 4):
+        four_rows(
+            buffers.activations,
+            _four_images(layer.input, layer.input_size, image, stop),
+            (1, 0, layer.channels, 1),
+            parameters.weights,
+            layer.weights,
+            layer.width,
+            parameters.weights,
+            (layer.biases, layer.biases, layer.biases, layer.biases),
+            buffers.activations,
+            _four_images(layer.output, layer.output_size, image, stop),
+        )
+    if layer.is_rectified:
+        start, end = layer.output + first * layer.output_size, layer.output + stop * layer.output_size
+        rectify(buffers.activations[start:end], buffers.slopes[start:end])
+
+
+@kernel
+def dense_backward(
+    layer: np.record, parameters: Parameters, buffers: Buffers, first: int, stop: int, zeros: FloatArray
+) -> None:
+    """Compute the signals at a dense layer's input from those at its output, of the images ``first`` to ``stop``."""
+    if layer.is_rectified:
+        start, end = layer.output + first * layer.output_size, layer.output + stop * layer.output_size
+        follow_slopes(buffers.signals[start:end], buffers.slopes[start:end])
+    if layer.is_first:
+        return
+    for image in range(first, stop, 4):
+        four_rows(
+            buffers.signals,
+            _four_images(layer.output, layer.output_size, image, stop),
+            (1, 0, layer.units, 1),
+            parameters.transposed,
+            layer.transposed,
+            layer.channels,
+            zeros,
+            (0, 0, 0, 0),
+            buffers.signals,
+            _four_images(layer.input, layer.input_size, image, stop),
+        )
+
+
+@kernel
+def _four_images(start: int, size: int, image: int, stop: int) -> Four:
+    """Where four images' numbers begin; where fewer than four are left, the last one fills in."""
+    last = stop - 1
+    return (
+        start + image * size,
+        start + min(image + 1, last) * size,
+        start + min(image + 2, last) * size,
+        start + min(image + 3, last) * size,
+    )

@@ -1,0 +1,294 @@
+"""A network as the kernels see it: a table of its layers, and where the numbers of each layer lie.
+
+All numbers of one kind lie in one flat array, at the offsets that the table gives.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.declaration import NamedLayer, Network
+from pipeline.errors import EngineError
+from pipeline.kernels.vectors import LANES
+from pipeline.layers import Conv2DLayer, MaxPool2DLayer, linear, rectify, softmax
+from pipeline.weights import FloatArray, Weights
+
+IntArray = npt.NDArray[np.int64]
+ByteArray = npt.NDArray[np.uint8]
+Plan = npt.NDArray[np.void]
+
+IMAGES_PER_PART = 16
+"""Images that one thread takes at a time; a minibatch's gradient is the sum over its parts, in order."""
+
+LAYER = np.dtype(
+    [
+        (field, np.int64)
+        for field in (
+            # What comes in: an image, or, for a dense layer, one row of one column.
+            "channels",
+            "rows",
+            "columns",
+            # What the layer is.
+            "is_dense",
+            "is_first",
+            "is_rectified",
+            "is_pooled",
+            "filter_rows",
+            "filter_columns",
+            "units",
+            "width",
+            # What goes out: `width` channels, of which `units` are real, in this many places.
+            "output_rows",
+            "output_columns",
+            # Where it lies: in the arrays of `Buffers`, with so many values for each image,
+            "input",
+            "input_size",
+            "output",
+            "output_size",
+            # in the arrays of `Parameters`,
+            "weights",
+            "transposed",
+            "biases",
+            # and in a part's row of `Buffers.gradients`, for a convolution.
+            "gradient",
+        )
+    ],
+    align=True,
+)
+"""A layer's row of the table; pooling belongs to the convolution before it."""
+
+
+class Parameters(NamedTuple):
+    """A network's weights, laid out for the kernels.
+
+    A dense layer's weights are ``(inputs, width)``, a convolution's ``(units, taps)``, where the taps are
+    ``(filter rows, filter columns, channels)``, in the order in which they meet the image: flipped.
+    Biases are ``(width,)``.
+    """
+
+    weights: FloatArray
+    """Weights and biases; training adjusts these."""
+    velocities: FloatArray
+    """Nesterov momentum's v, laid out as `weights`."""
+    transposed: FloatArray
+    """The weights once more, rows as columns: a layer needs them one way forward and the other way back."""
+
+
+class Buffers(NamedTuple):
+    """What the kernels remember of the images of a minibatch between forward and backward.
+
+    The first four hold, layer after layer, ``(images, size)``; the next layer's input is this one's output.
+    """
+
+    activations: FloatArray
+    slopes: FloatArray
+    """Slope of the nonlinearity at each activation."""
+    signals: FloatArray
+    """Gradient of the loss with respect to each activation."""
+    winners: ByteArray
+    """Which of the four values of a pooling window are its maximum: a bit for each; 1 where nothing is pooled."""
+    gradients: FloatArray
+    """Gradients of the convolutions' weights and biases, a row for each part of the minibatch."""
+    losses: npt.NDArray[np.float64]
+    """Loss of each image."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The table of a network's layers, with the sizes of the arrays into which its offsets point."""
+
+    plan: Plan
+    images: int
+    parameter_count: int
+    transposed_count: int
+    activation_count: int
+    gradient_count: int
+
+    @classmethod
+    def of(cls, network: Network, images: int) -> Layout:
+        """Lay out a network for up to ``images`` images at a time.
+
+        Raises
+        ------
+        EngineError
+            The kernels do not have a layer of this network.
+        """
+        rows = []
+        parameters = transposed = activations = gradients = 0
+        size = _filled_up(math.prod(network.input_shape))
+        for entry, is_pooled in _computing_layers(network):
+            layer = _described(entry, is_pooled, size, is_first=not rows)
+            inputs = layer["filter_rows"] * layer["filter_columns"] * layer["channels"]
+            layer["input"], layer["input_size"] = activations, size
+            activations += images * size
+            size = int(layer["output_rows"] * layer["output_columns"] * layer["width"])
+            layer["output"], layer["output_size"] = activations, size
+            layer["weights"], layer["transposed"] = parameters, transposed
+            parameters += _filled_up(int(inputs * (layer["width"] if layer["is_dense"] else layer["units"])))
+            layer["biases"] = parameters
+            parameters += int(layer["width"])
+            transposed += int(inputs * layer["width"])
+            layer["gradient"] = gradients
+            if not layer["is_dense"]:
+                gradients += _filled_up(int((inputs + 1) * layer["units"]))
+            rows.append(layer)
+        return cls(np.array(rows, LAYER), images, parameters, transposed, activations + images * size, gradients)
+
+    @property
+    def classes(self) -> int:
+        """How many classes the output layer tells apart."""
+        return int(self.plan[-1]["units"])
+
+    def parameters(self) -> Parameters:
+        """Return arrays for the weights, all zero."""
+        return Parameters(
+            _aligned_zeros(self.parameter_count, np.float32),
+            _aligned_zeros(self.parameter_count, np.float32),
+            _aligned_zeros(self.transposed_count, np.float32),
+        )
+
+    def buffers(self) -> Buffers:
+        """Return arrays for what the kernels remember, without content."""
+        parts = -(-self.images // IMAGES_PER_PART)
+        winners = _aligned_zeros(self.activation_count, np.uint8)
+        winners[:] = 1
+        return Buffers(
+            _aligned_zeros(self.activation_count, np.float32),
+            _aligned_zeros(self.activation_count, np.float32),
+            _aligned_zeros(self.activation_count, np.float32),
+            winners,
+            _aligned_zeros(parts * self.gradient_count, np.float32).reshape(parts, self.gradient_count),
+            np.zeros(self.images),
+        )
+
+
+def put_weights(network: Network, layout: Layout, weights: Weights, parameters: Parameters) -> None:
+    """Copy weights, as a weights file has them, to where the kernels look for them."""
+    for (entry, _), layer in zip(_computing_layers(network), layout.plan, strict=True):
+        matrix, biases = _declared_views(entry, layer, parameters)
+        matrix[...] = weights[f"{entry.name}/W"].reshape(matrix.shape)
+        biases[...] = weights[f"{entry.name}/b"]
+        kept = _matrix(layer, parameters.weights)
+        _transposed(layer, parameters)[:, : len(kept)] = kept.T
+
+
+def get_weights(network: Network, layout: Layout, parameters: Parameters) -> Weights:
+    """Return a copy of the kernels' weights, as a weights file has them."""
+    weights = {}
+    for (entry, _), layer in zip(_computing_layers(network), layout.plan, strict=True):
+        matrix, biases = _declared_views(entry, layer, parameters)
+        weights[f"{entry.name}/W"] = matrix.reshape(network.weight_shapes[f"{entry.name}/W"]).copy()
+        weights[f"{entry.name}/b"] = biases.copy()
+    return weights
+
+
+def _declared_views(entry: NamedLayer, layer: np.void, parameters: Parameters) -> tuple[FloatArray, FloatArray]:
+    """View a layer's weights and biases among the parameters with the axes that a declaration gives them.
+
+    The weights of a dense layer that sees an image keep its axes apart: ``(channels, rows, columns, units)``.
+    """
+    matrix = _matrix(layer, parameters.weights)
+    units = int(layer["units"])
+    if not layer["is_dense"]:
+        channels = entry.input_shape[0]
+        taps = matrix.reshape(units, layer["filter_rows"], layer["filter_columns"], layer["channels"])
+        view = taps[:, ::-1, ::-1, :channels].transpose(0, 3, 1, 2)
+    elif len(entry.input_shape) == 3 and not layer["is_first"]:
+        channels, rows, columns = entry.input_shape
+        view = matrix.reshape(rows, columns, -1, layer["width"])[:, :, :channels, :units].transpose(2, 0, 1, 3)
+    else:
+        view = matrix[: math.prod(entry.input_shape), :units]
+    return view, parameters.weights[layer["biases"] :][:units]
+
+
+def _matrix(layer: np.void, weights: FloatArray) -> FloatArray:
+    """View a layer's weights: ``(inputs, width)`` of a dense layer, ``(units, taps)`` of a convolution."""
+    inputs = int(layer["filter_rows"] * layer["filter_columns"] * layer["channels"])
+    shape = (inputs, int(layer["width"])) if layer["is_dense"] else (int(layer["units"]), inputs)
+    return weights[layer["weights"] :][: math.prod(shape)].reshape(shape)
+
+
+def _transposed(layer: np.void, parameters: Parameters) -> FloatArray:
+    """View a layer's transposed weights: ``(width, inputs)`` of a dense layer, ``(taps, width)`` of a convolution."""
+    inputs = int(layer["filter_rows"] * layer["filter_columns"] * layer["channels"])
+    width = int(layer["width"])
+    shape = (width, inputs) if layer["is_dense"] else (inputs, width)
+    return parameters.transposed[layer["transposed"] :][: inputs * width].reshape(shape)
+
+
+def _described(entry: NamedLayer, is_pooled: bool, size: int, *, is_first: bool) -> np.void:
+    """Describe a layer by itself, without where its numbers lie; ``size`` values of each image come in."""
+    described = np.zeros((), LAYER)
+    described["units"] = entry.output_shape[0]
+    described["width"] = _filled_up(entry.output_shape[0])
+    described["is_rectified"] = getattr(entry.layer, "nonlinearity", None) == rectify
+    described["is_pooled"] = is_pooled
+    described["is_first"] = is_first
+    places = ("channels", "rows", "columns", "filter_rows", "filter_columns", "output_rows", "output_columns")
+    if isinstance(entry.layer, Conv2DLayer):
+        channels, *incoming = entry.input_shape
+        outgoing = [extent // 2 for extent in entry.output_shape[1:]] if is_pooled else entry.output_shape[1:]
+        values = (channels if is_first else _filled_up(channels), *incoming, *entry.layer.filter_size, *outgoing)
+    else:
+        described["is_dense"] = True
+        values = (size, 1, 1, 1, 1, 1, 1)
+    for place, value in zip(places, values, strict=True):
+        described[place] = value
+    return described[()]
+
+
+def _computing_layers(network: Network) -> list[tuple[NamedLayer, bool]]:
+    """Return the layers that have weights, each with whether pooling follows it.
+
+    Raises
+    ------
+    EngineError
+        The kernels do not have one of the layers.
+    """
+    layers: list[tuple[NamedLayer, bool]] = []
+    for entry in network.layers[1:]:
+        reason = _refusal(entry, after_convolution=bool(layers) and _is_unpooled_convolution(*layers[-1]))
+        if reason:
+            raise EngineError(
+                f"layer {entry.name!r}: the numba engine has no {reason}. Train this network with --engine torch."
+            )
+        if isinstance(entry.layer, MaxPool2DLayer):
+            layers[-1] = (layers[-1][0], True)
+        else:
+            layers.append((entry, False))
+    return layers
+
+
+def _refusal(entry: NamedLayer, *, after_convolution: bool) -> str | None:
+    """Name what the kernels lack for a layer, or return None where they lack nothing."""
+    layer = entry.layer
+    if isinstance(layer, MaxPool2DLayer):
+        if layer.pool_size != (2, 2) or layer.stride not in (None, (2, 2)):
+            return f"pooling with pool_size {layer.pool_size} and stride {layer.stride}, only 2x2 with stride 2"
+        return None if after_convolution else "pooling except right after a convolution"
+    if isinstance(layer, Conv2DLayer) and (layer.stride != (1, 1) or layer.pad != (0, 0)):
+        return f"convolution with stride {layer.stride} and pad {layer.pad}, only with stride 1 and without padding"
+    nonlinearity = getattr(layer, "nonlinearity", linear)
+    if nonlinearity not in (linear, rectify, softmax):
+        return f"nonlinearity {nonlinearity}, only rectify and linear, and softmax at the end"
+    return None
+
+
+def _is_unpooled_convolution(entry: NamedLayer, is_pooled: bool) -> bool:
+    return isinstance(entry.layer, Conv2DLayer) and not is_pooled
+
+
+def _filled_up(size: int) -> int:
+    return -(-size // LANES) * LANES
+
+
+def _aligned_zeros(size: int, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    """Return zeros that begin where a cache line of 64 bytes does: no load of a vector then takes two."""
+    space = np.zeros(size * np.dtype(dtype).itemsize + 64, np.uint8)
+    start = -space.ctypes.data % 64
+    return space[start : start + size * np.dtype(dtype).itemsize].view(dtype)

@@ -1,0 +1,251 @@
+"""Which thread computes what, and when.
+
+The work on a minibatch is cut into pieces of fixed size: first its parts, of 16 images each, forward and
+backward; then the shares of the update. All pieces of all minibatches have numbers in this order. Each
+thread takes the next number, waits until the pieces that this one builds on are done, and computes it.
+
+So a thread that is held up, by a neighbour on its core, leaves the rest of the pieces to the others; and
+as no piece's result depends on who computed it, the result is the same for any number of threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import types
+
+from pipeline.engines import LabelArray
+from pipeline.kernels.activations import cross_entropy
+from pipeline.kernels.atomics import fetch, fetch_add
+from pipeline.kernels.compiler import entry_point, kernel
+from pipeline.kernels.convolution import (
+    convolution_backward,
+    convolution_forward,
+    first_convolution_backward,
+    put_first_gradients,
+)
+from pipeline.kernels.dense import dense_backward, dense_forward
+from pipeline.kernels.plan import IMAGES_PER_PART, Buffers, IntArray, Parameters, Plan
+from pipeline.kernels.updates import update_share
+from pipeline.weights import FloatArray
+
+SHARES = 8
+"""Pieces into which an update is cut."""
+
+NEXT, DONE = 0, 8
+"""Where the counters of pieces lie, each in a cache line of its own: the number to take next, and how many are done."""
+
+COUNTERS = 16
+
+_yield_processor = types.ExternalFunction("sched_yield", types.int32())
+
+
+def pieces_of_epoch(minibatches: int, batch_size: int) -> int:
+    """How many pieces of work an epoch is cut into."""
+    return minibatches * (-(-batch_size // IMAGES_PER_PART) + SHARES)
+
+
+@entry_point
+def train(
+    counters: IntArray,
+    most: int,
+    plan: Plan,
+    parameters: Parameters,
+    buffers: Buffers,
+    images: FloatArray,
+    labels: LabelArray,
+    batch_size: int,
+    learning_rate: np.float32,
+    momentum: np.float32,
+    losses: npt.NDArray[np.float64],
+) -> None:
+    """Compute pieces of an epoch of training, side by side with other threads: up to ``most`` of them.
+
+    Parameters
+    ----------
+    counters : int64 array, shape (COUNTERS,)
+        Zero at the start of the epoch; the threads share it.
+    images : float32 array, shape (N, values of an image)
+    labels : uint8 array, shape (N,)
+    losses : float64 array, shape (minibatches,)
+        Each minibatch's mean loss before its step.
+    """
+    parts = -(-batch_size // IMAGES_PER_PART)
+    pieces = parts + SHARES
+    for _ in range(most):
+        number = fetch_add(counters, NEXT, 1)
+        minibatch, piece = number // pieces, number % pieces
+        if minibatch >= len(losses):
+            return
+        start = minibatch * batch_size
+        size = min(batch_size, len(labels) - start)
+        if piece < parts:
+            _wait(counters, minibatch * pieces)
+            first = min(piece * IMAGES_PER_PART, size)
+            stop = min(first + IMAGES_PER_PART, size)
+            _propagate(
+                plan, parameters, buffers, images[start:], labels[start:], first, stop, size, buffers.gradients[piece]
+            )
+        else:
+            _wait(counters, minibatch * pieces + parts)
+            share = piece - parts
+            update_share(plan, parameters, buffers, size, parts, share, SHARES, learning_rate, momentum)
+            if share == 0:
+                losses[minibatch] = _mean(buffers.losses[:size])
+        fetch_add(counters, DONE, 1)
+
+
+@entry_point
+def predict(
+    counters: IntArray,
+    slot: int,
+    plan: Plan,
+    parameters: Parameters,
+    buffers: Buffers,
+    images: FloatArray,
+    logits: FloatArray,
+) -> None:
+    """Compute what goes into softmax for each image, side by side with other threads.
+
+    Parameters
+    ----------
+    counters : int64 array, shape (COUNTERS,)
+        Zero at the start; the threads share it.
+    slot : int
+        Which part's room in the buffers this thread uses.
+    logits : float32 array, shape (N, classes)
+    """
+    output = plan[len(plan) - 1]
+    room = slot * IMAGES_PER_PART
+    sums = np.empty(_most_sums(plan), np.float32)
+    while True:
+        start = fetch_add(counters, NEXT, 1) * IMAGES_PER_PART
+        if start >= len(images):
+            return
+        count = min(IMAGES_PER_PART, len(images) - start)
+        _forward(plan, parameters, buffers, images[start:], room, 0, count, sums)
+        for image in range(count):
+            place = output.output + (room + image) * output.output_size
+            logits[start + image] = buffers.activations[place : place + output.units]
+
+
+@kernel
+def _propagate(
+    plan: Plan,
+    parameters: Parameters,
+    buffers: Buffers,
+    images: FloatArray,
+    labels: LabelArray,
+    first: int,
+    stop: int,
+    size: int,
+    gradients: FloatArray,
+) -> None:
+    """Compute loss, signals and the gradients of convolutions for a part, ``first`` to ``stop``, of a minibatch."""
+    gradients[:] = 0
+    if first == stop:
+        return
+    sums = np.empty(_most_sums(plan), np.float32)
+    zeros = np.zeros(_widest(plan), np.float32)
+    places = _most_places(plan)
+    bottom = plan[0]
+    spread = np.empty(bottom.output_size, np.float32)
+    first_sums = np.zeros((bottom.filter_rows * bottom.filter_columns * bottom.channels + 4) * bottom.width, np.float32)
+    hit_places, hit_signals = np.empty(places + 1, np.int64), np.empty(places + 1, np.float32)
+    _forward(plan, parameters, buffers, images, 0, first, stop, sums)
+    cross_entropy(plan[len(plan) - 1], buffers, labels[first:stop], first, size)
+    bottom_dense = len(plan)
+    while bottom_dense > 0 and plan[bottom_dense - 1].is_dense:
+        bottom_dense -= 1
+        dense_backward(plan[bottom_dense], parameters, buffers, first, stop, zeros)
+    for image in range(first, stop):
+        for number in range(bottom_dense - 1, 0, -1):
+            layer_gradients = gradients[plan[number].gradient :]
+            convolution_backward(
+                plan[number], parameters, buffers, image, layer_gradients, hit_places, hit_signals
+            )
+        if not bottom.is_dense:
+            first_convolution_backward(bottom, buffers, image, first_sums, spread)
+    if not bottom.is_dense:
+        put_first_gradients(bottom, first_sums, gradients)
+
+
+@kernel
+def _forward(
+    plan: Plan,
+    parameters: Parameters,
+    buffers: Buffers,
+    images: FloatArray,
+    room: int,
+    first: int,
+    stop: int,
+    sums: FloatArray,
+) -> None:
+    """Compute all activations of the images from ``first`` up to ``stop``, in the buffers from ``room`` on."""
+    for image in range(first, stop):
+        _put_image(plan[0], buffers.activations, images[image], room + image)
+        for number in range(len(plan)):
+            if not plan[number].is_dense:
+                convolution_forward(plan[number], parameters, buffers, room + image, sums)
+    for number in range(len(plan)):
+        if plan[number].is_dense:
+            dense_forward(plan[number], parameters, buffers, room + first, room + stop)
+
+
+@kernel
+def _put_image(layer: np.record, activations: FloatArray, image: FloatArray, number: int) -> None:
+    """Copy an image, ``(channels, rows, columns)``, to the first layer's input, channels last."""
+    start = layer.input + number * layer.input_size
+    target = activations[start : start + len(image)]
+    channels = 1 if layer.is_dense else layer.channels
+    pixels = len(image) // channels
+    for channel in range(channels):
+        for pixel in range(pixels):
+            target[pixel * channels + channel] = image[channel * pixels + pixel]
+
+
+@kernel
+def _most_sums(plan: Plan) -> int:
+    """How many numbers the pooling windows of one row hold, in the layer where they hold most."""
+    most = 4
+    for number in range(len(plan)):
+        most = max(most, 4 * plan[number].output_columns * plan[number].width)
+    return most
+
+
+@kernel
+def _most_places(plan: Plan) -> int:
+    """How many places a convolution has before pooling, in the layer where there are most."""
+    most = 0
+    for number in range(len(plan)):
+        layer = plan[number]
+        most = max(most, (layer.rows - layer.filter_rows + 1) * (layer.columns - layer.filter_columns + 1))
+    return most
+
+
+@kernel
+def _widest(plan: Plan) -> int:
+    """The greatest number of columns that a product of zero initial values has."""
+    widest = 0
+    for number in range(len(plan)):
+        widest = max(widest, plan[number].width, plan[number].channels)
+    return widest
+
+
+@kernel
+def _mean(losses: npt.NDArray[np.float64]) -> float:
+    total = 0.0
+    for loss in losses:
+        total += loss
+    return total / len(losses)
+
+
+@kernel
+def _wait(counters: IntArray, pieces: int) -> None:
+    """Wait until so many pieces are done."""
+    tries = 0
+    while fetch(counters, DONE) < pieces:
+        tries += 1
+        # A thread that waits long gives its core to whoever may be waiting for it.
+        if tries > 1000:
+            _yield_processor()

@@ -1,0 +1,463 @@
+"""The numba engine against what Theano computed, and against the rules written down plainly in NumPy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import weights as weights_of
+from pipeline.declaration import Hyperparameters, Network, architecture
+from pipeline.engines import Examples
+from pipeline.engines.numba import ENGINE
+from pipeline.errors import DeviceError, EngineError
+from pipeline.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer
+from pipeline.networks import declared
+
+ROOT = Path(__file__).parents[1]
+
+
+def golden(name):
+    path = ROOT / "tests" / "golden" / f"{name}.npz"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    with np.load(path) as file:
+        return {key: file[key] for key in file.files}
+
+
+def golden_weights(values, prefix, network):
+    return {name: values[f"{prefix}/{name.replace('/', '.')}"] for name in network.weight_shapes}
+
+
+def silent(images):
+    """Watch the progress of an epoch without a word."""
+
+
+def train(network, hyperparameters, weights, examples, threads=1, epochs=1):
+    trainer = ENGINE.trainer(
+        network, hyperparameters, weights, examples, examples, device="cpu", threads=threads
+    )
+    losses = [trainer.train_epoch(silent) for _ in range(epochs)]
+    return np.concatenate(losses), trainer.weights(), trainer
+
+
+def one_step(network, weights, examples, threads=1):
+    """Return loss and gradient of all examples as one minibatch."""
+    hyperparameters = Hyperparameters(learning_rate=1, momentum=0, epochs=1, batch_size=len(examples))
+    losses, moved, _ = train(network, hyperparameters, weights, examples, threads)
+    return losses[0], {name: weights[name] - moved[name] for name in weights}
+
+
+class TestGolden:
+    @pytest.fixture(params=[("mlp", 1e-6), ("cnn", 3e-4)], ids=["mlp", "cnn"])
+    def replay(self, request):
+        name, tolerance = request.param
+        declaration, hyperparameters = declared(name)
+        network = Network.from_json(declaration)
+        values = golden(name)
+        return values, network, hyperparameters, tolerance
+
+    @pytest.mark.parametrize("threads", [1, 2, 3])
+    def test_losses_of_twenty_minibatches(self, replay, threads):
+        values, network, hyperparameters, tolerance = replay
+        examples = Examples(values["X"], values["y"].astype(np.uint8))
+        losses, weights, _ = train(
+            network, hyperparameters, golden_weights(values, "init", network), examples, threads
+        )
+        np.testing.assert_allclose(losses, values["loss_before"], rtol=0, atol=tolerance)
+        for name, expected in golden_weights(values, "step20", network).items():
+            np.testing.assert_allclose(weights[name], expected, rtol=0, atol=10 * tolerance, err_msg=name)
+
+    def test_first_step(self, replay):
+        values, network, hyperparameters, tolerance = replay
+        examples = Examples(values["X"][:128], values["y"][:128].astype(np.uint8))
+        before = golden_weights(values, "init", network)
+        _, after, _ = train(network, hyperparameters, before, examples)
+        for name, expected in golden_weights(values, "step1", network).items():
+            np.testing.assert_allclose(after[name], expected, rtol=0, atol=tolerance / 10, err_msg=name)
+
+    def test_gradients(self, replay):
+        values, network, _, tolerance = replay
+        examples = Examples(values["X"][:128], values["y"][:128].astype(np.uint8))
+        _, gradients = one_step(network, golden_weights(values, "init", network), examples)
+        for name, expected in golden_weights(values, "grad0", network).items():
+            np.testing.assert_allclose(gradients[name], expected, rtol=0, atol=tolerance, err_msg=name)
+
+    def test_probabilities(self, replay):
+        values, network, _, _ = replay
+        probabilities = ENGINE.probabilities(
+            network, golden_weights(values, "init", network), values["X"][:128], device="cpu", threads=2
+        )
+        np.testing.assert_allclose(probabilities, values["probs0"], rtol=0, atol=1e-6)
+
+
+def reference_convolution(images, w, b):
+    """Slide the flipped filters over the images, one product at a time."""
+    flipped = w[:, :, ::-1, ::-1]
+    patches = np.lib.stride_tricks.sliding_window_view(images, w.shape[2:], axis=(2, 3))
+    return np.einsum("nchwij,fcij->nfhw", patches, flipped) + b[:, None, None], patches
+
+
+def windows_of(values):
+    """Cut images into pooling windows, shape (N, channels, rows, columns, 4)."""
+    n, channels, height, width = values.shape
+    kept = values[:, :, : height // 2 * 2, : width // 2 * 2]
+    split = kept.reshape(n, channels, height // 2, 2, width // 2, 2)
+    return split.transpose(0, 1, 2, 4, 3, 5).reshape(n, channels, height // 2, width // 2, 4)
+
+
+def reference_step(network, weights, images, labels):
+    """Return loss and gradients by the rules, in float64: rectify, then pool, as Theano does."""
+    weights = {name: values.astype(np.float64) for name, values in weights.items()}
+    values = images.astype(np.float64)
+    backward = []
+    gradients = {}
+    for entry in network.layers[1:]:
+        before = values
+        if isinstance(entry.layer, MaxPool2DLayer):
+            windows = windows_of(values)
+            values = windows.max(axis=-1)
+
+            def unpool(signal, before=before, windows=windows, values=values):
+                winners = (windows == values[..., None]) * signal[..., None]
+                n, channels, rows, columns, _ = winners.shape
+                unpooled = winners.reshape(n, channels, rows, columns, 2, 2).transpose(0, 1, 2, 4, 3, 5)
+                result = np.zeros_like(before)
+                result[:, :, : 2 * rows, : 2 * columns] = unpooled.reshape(n, channels, 2 * rows, 2 * columns)
+                return result
+
+            backward.append(unpool)
+            continue
+        w, b = weights[f"{entry.name}/W"], weights[f"{entry.name}/b"]
+        if isinstance(entry.layer, Conv2DLayer):
+            values, patches = reference_convolution(values, w, b)
+
+            def unconvolve(signal, before=before, patches=patches, w=w, name=entry.name):
+                flipped = np.einsum("nchwij,nfhw->fcij", patches, signal)
+                gradients[f"{name}/W"] = flipped[:, :, ::-1, ::-1]
+                gradients[f"{name}/b"] = signal.sum(axis=(0, 2, 3))
+                result = np.zeros_like(before)
+                for i in range(w.shape[2]):
+                    for j in range(w.shape[3]):
+                        part = np.einsum("nfhw,fc->nchw", signal, w[:, :, ::-1, ::-1][:, :, i, j])
+                        result[:, :, i : i + signal.shape[2], j : j + signal.shape[3]] += part
+                return result
+
+            backward.append(unconvolve)
+        else:
+            flat = values.reshape(len(values), -1)
+            values = flat @ w + b
+
+            def undense(signal, before=before, flat=flat, w=w, name=entry.name):
+                gradients[f"{name}/W"] = flat.T @ signal
+                gradients[f"{name}/b"] = signal.sum(axis=0)
+                return (signal @ w.T).reshape(before.shape)
+
+            backward.append(undense)
+        if entry.layer.nonlinearity == "rectify":
+            slope = (1 + np.sign(values)) / 2
+            values = np.maximum(values, 0)
+            backward.append(lambda signal, slope=slope: signal * slope)
+    shifted = values - values.max(axis=1, keepdims=True)
+    probabilities = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
+    rows = np.arange(len(labels))
+    loss = -np.log(probabilities[rows, labels]).mean()
+    signal = probabilities.copy()
+    signal[rows, labels] -= 1
+    signal /= len(labels)
+    for step in reversed(backward):
+        signal = step(signal)
+    return loss, gradients, probabilities
+
+
+def network_of(input_shape, *layers):
+    """Build a network from its hidden layers, each a class and its options; five classes at the end."""
+    declaration = {"layers": [("input", InputLayer)], "input_shape": (None, *input_shape)}
+    for number, (kind, options) in enumerate(layers):
+        name = f"layer{number}"
+        declaration["layers"].append((name, kind))
+        declaration |= {f"{name}_{option}": value for option, value in options.items()}
+    declaration["layers"].append(("output", DenseLayer))
+    declaration |= {"output_num_units": 5, "output_nonlinearity": "softmax"}
+    return Network.from_json(architecture(declaration))
+
+
+def conv(filters, size, nonlinearity="rectify"):
+    return (Conv2DLayer, dict(num_filters=filters, filter_size=size, nonlinearity=nonlinearity))
+
+
+def dense(units, nonlinearity="rectify"):
+    return (DenseLayer, dict(num_units=units, nonlinearity=nonlinearity))
+
+
+POOL = (MaxPool2DLayer, dict(pool_size=(2, 2)))
+
+NETWORKS = {
+    "softmax alone": network_of((7,)),
+    "one hidden layer": network_of((33,), dense(17)),
+    "wide and deep": network_of((50,), dense(130), dense(1), dense(64, "linear"), dense(3)),
+    "an image into dense": network_of((3, 5, 4), dense(9)),
+    "one convolution": network_of((1, 9, 7), conv(3, (3, 3)), POOL),
+    "dropped borders": network_of((1, 10, 12), conv(5, (4, 2)), POOL, dense(6)),
+    "three channels": network_of((3, 11, 9), conv(20, (2, 3)), POOL, conv(33, (2, 2)), POOL, dense(8)),
+    "filters of one pixel": network_of((2, 6, 5), conv(7, (1, 1)), POOL, conv(4, (1, 1)), POOL),
+    "filters of 5x5": network_of((3, 21, 18), conv(4, (5, 5)), POOL, conv(17, (5, 5)), POOL),
+    "no pooling": network_of((3, 8, 9), conv(6, (3, 3)), conv(18, (2, 2)), dense(7)),
+    "pooling now and then": network_of((1, 15, 15), conv(16, (2, 2)), conv(3, (3, 3)), POOL, conv(65, (2, 2))),
+    "linear convolutions": network_of((2, 9, 9), conv(4, (2, 2), "linear"), POOL, conv(4, (2, 2), "linear")),
+    "three convolutions": network_of(
+        (1, 24, 23), conv(16, (3, 3)), POOL, conv(48, (2, 2)), POOL, conv(96, (2, 2)), POOL, dense(40)
+    ),
+}
+
+
+def with_biases(network, seed):
+    """Draw weights with biases other than zero, so that they are seen."""
+    generator = np.random.RandomState(seed)
+    weights = weights_of.draw(network, seed)
+    return {
+        name: generator.uniform(-0.2, 0.2, values.shape).astype(np.float32) if name.endswith("/b") else values
+        for name, values in weights.items()
+    }
+
+
+def examples_of(network, count, seed):
+    generator = np.random.RandomState(seed)
+    images = generator.uniform(-1, 1, (count, *network.input_shape)).astype(np.float32)
+    return Examples(images, generator.randint(0, network.classes, count).astype(np.uint8))
+
+
+def assert_follows_the_rules(network, weights, examples, threads=1, atol=2e-6):
+    loss, gradients = one_step(network, weights, examples, threads)
+    expected_loss, expected, _ = reference_step(network, weights, examples.images, examples.labels)
+    assert loss == pytest.approx(expected_loss, abs=1e-6)
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(gradients[name], gradient, rtol=1e-4, atol=atol, err_msg=name)
+
+
+class TestRules:
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_loss_and_gradients(self, name):
+        network = NETWORKS[name]
+        assert_follows_the_rules(network, with_biases(network, 1), examples_of(network, 21, 2), threads=2)
+
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_probabilities(self, name):
+        network = NETWORKS[name]
+        weights, examples = with_biases(network, 3), examples_of(network, 37, 4)
+        probabilities = ENGINE.probabilities(network, weights, examples.images, device="cpu", threads=2)
+        _, _, expected = reference_step(network, weights, examples.images, examples.labels)
+        assert probabilities.dtype == np.float32
+        np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-6)
+
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_weights_come_back_as_they_went_in(self, name):
+        network = NETWORKS[name]
+        weights, examples = with_biases(network, 5), examples_of(network, 3, 6)
+        hyperparameters = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=1)
+        trainer = ENGINE.trainer(network, hyperparameters, weights, examples, examples, device="cpu", threads=1)
+        returned = trainer.weights()
+        assert list(returned) == list(network.weight_shapes)
+        for name, values in weights.items():
+            np.testing.assert_array_equal(returned[name], values)
+
+    @pytest.mark.parametrize("name", ["one convolution", "dropped borders", "three channels", "three convolutions"])
+    def test_every_tied_maximum_receives_the_whole_gradient(self, name):
+        """Flat images tie all windows of all layers; images of few whole numbers tie some."""
+        network = NETWORKS[name]
+        weights = {name: np.round(4 * values) / 4 for name, values in with_biases(network, 7).items()}
+        generator = np.random.RandomState(8)
+        flat = np.ones((16, *network.input_shape), np.float32)
+        coarse = generator.randint(-1, 2, flat.shape).astype(np.float32)
+        labels = generator.randint(0, network.classes, 32).astype(np.uint8)
+        examples = Examples(np.concatenate([flat, coarse]), labels)
+        assert_follows_the_rules(network, weights, examples, atol=1e-5)
+
+    @pytest.mark.parametrize("name", ["one hidden layer", "one convolution", "no pooling", "three channels"])
+    def test_slope_of_the_rectifier_at_zero_is_one_half(self, name):
+        """Black images and biases of zero put every unit of the first layer exactly at zero."""
+        network = NETWORKS[name]
+        weights = weights_of.draw(network, 9)
+        generator = np.random.RandomState(10)
+        weights = {
+            name: values if name.endswith("W") or name.startswith("layer0") else values + np.float32(0.1)
+            for name, values in weights.items()
+        }
+        images = np.zeros((20, *network.input_shape), np.float32)
+        images[10:] = generator.uniform(-1, 1, images[10:].shape)
+        assert_follows_the_rules(network, weights, Examples(images, generator.randint(0, 5, 20).astype(np.uint8)))
+
+    def test_nesterov_momentum_over_minibatches(self):
+        """Minibatches come in file order, the last one is smaller, and the velocity lives on into the next epoch."""
+        network = NETWORKS["dropped borders"]
+        weights, examples = with_biases(network, 11), examples_of(network, 50, 12)
+        hyperparameters = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=2, batch_size=20)
+        losses, moved, _ = train(network, hyperparameters, weights, examples, threads=2, epochs=2)
+        expected_losses = []
+        velocities = dict.fromkeys(weights, 0.0)
+        expected = {name: values.astype(np.float64) for name, values in weights.items()}
+        for start in [0, 20, 40] * 2:
+            batch = slice(start, start + 20)
+            loss, gradients, _ = reference_step(network, expected, examples.images[batch], examples.labels[batch])
+            expected_losses.append(loss)
+            for name, gradient in gradients.items():
+                velocities[name] = 0.9 * velocities[name] - 0.05 * gradient
+                expected[name] = expected[name] + 0.9 * velocities[name] - 0.05 * gradient
+        np.testing.assert_allclose(losses, expected_losses, rtol=0, atol=1e-5)
+        for name, values in expected.items():
+            np.testing.assert_allclose(moved[name], values, rtol=0, atol=1e-5, err_msg=name)
+
+    def test_validation(self):
+        network = NETWORKS["three channels"]
+        weights, examples = with_biases(network, 13), examples_of(network, 70, 14)
+        hyperparameters = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=1)
+        trainer = ENGINE.trainer(network, hyperparameters, weights, examples, examples, device="cpu", threads=2)
+        loss, accuracy = trainer.validate()
+        expected_loss, _, probabilities = reference_step(network, weights, examples.images, examples.labels)
+        assert loss == pytest.approx(expected_loss, abs=1e-6)
+        assert accuracy == np.mean(probabilities.argmax(axis=1) == examples.labels)
+
+    def test_a_diverged_network_has_no_finite_loss(self):
+        network = NETWORKS["three convolutions"]
+        weights = {name: values * np.float32(np.nan) for name, values in with_biases(network, 15).items()}
+        loss, _ = one_step(network, weights, examples_of(network, 5, 16))
+        assert np.isnan(loss)
+
+
+class TestThreads:
+    @pytest.mark.parametrize("name", ["wide and deep", "three channels", "no pooling"])
+    @pytest.mark.parametrize("threads", [2, 3, 8])
+    def test_any_number_gives_the_same_bits(self, name, threads):
+        network = NETWORKS[name]
+        weights, examples = with_biases(network, 17), examples_of(network, 300, 18)
+        hyperparameters = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=64)
+        losses, expected, alone = train(network, hyperparameters, weights, examples, threads=1, epochs=2)
+        for _ in range(2):
+            again, moved, trainer = train(network, hyperparameters, weights, examples, threads, epochs=2)
+            np.testing.assert_array_equal(again, losses)
+            assert trainer.validate() == alone.validate()
+            for name, values in expected.items():
+                np.testing.assert_array_equal(moved[name], values)
+
+    def test_progress_rises_to_all_images(self):
+        network = NETWORKS["one hidden layer"]
+        examples = examples_of(network, 1000, 19)
+        hyperparameters = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=64)
+        trainer = ENGINE.trainer(
+            network, hyperparameters, with_biases(network, 20), examples, examples, device="cpu", threads=2
+        )
+        heard = []
+        trainer.train_epoch(heard.append)
+        assert heard == sorted(heard)
+        assert heard[-1] == 1000
+        assert len(heard) > 10
+
+    def test_an_error_of_the_watcher_ends_the_epoch(self):
+        network = NETWORKS["one hidden layer"]
+        examples = examples_of(network, 1000, 21)
+        hyperparameters = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=64)
+        trainer = ENGINE.trainer(
+            network, hyperparameters, with_biases(network, 22), examples, examples, device="cpu", threads=2
+        )
+
+        def interrupt(images):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train_epoch(interrupt)
+
+    def test_the_images_are_not_copied_nor_changed(self):
+        network = NETWORKS["three channels"]
+        examples = examples_of(network, 40, 23)
+        before = examples.images.copy()
+        one_step(network, with_biases(network, 24), examples, threads=2)
+        np.testing.assert_array_equal(examples.images, before)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("network", "message"),
+        [
+            (network_of((4,), dense(3, "tanh")), "layer 'layer0': the numba engine has no nonlinearity tanh"),
+            (
+                network_of((1, 9, 9), (Conv2DLayer, dict(num_filters=2, filter_size=3, stride=2))),
+                r"layer 'layer0': .* convolution with stride \(2, 2\)",
+            ),
+            (
+                network_of((1, 9, 9), (Conv2DLayer, dict(num_filters=2, filter_size=3, pad=1))),
+                r"layer 'layer0': .* pad \(1, 1\)",
+            ),
+            (
+                network_of((1, 9, 9), conv(2, (3, 3)), (MaxPool2DLayer, dict(pool_size=3))),
+                r"layer 'layer1': .* pool_size \(3, 3\)",
+            ),
+            (
+                network_of((1, 9, 9), conv(2, (3, 3)), (MaxPool2DLayer, dict(pool_size=2, stride=1))),
+                r"layer 'layer1': .* stride \(1, 1\)",
+            ),
+            (network_of((1, 9, 9), POOL), "layer 'layer0': .* pooling except right after a convolution"),
+            (network_of((1, 9, 9), conv(2, (2, 2)), POOL, POOL), "layer 'layer2': .* right after a convolution"),
+        ],
+    )
+    def test_network_beyond_the_kernels(self, network, message):
+        weights, examples = weights_of.draw(network, 0), examples_of(network, 2, 0)
+        with pytest.raises(EngineError, match=message) as caught:
+            one_step(network, weights, examples)
+        assert "--engine torch" in str(caught.value)
+
+    def test_device(self):
+        network = NETWORKS["softmax alone"]
+        with pytest.raises(DeviceError, match="--engine torch --device cuda"):
+            ENGINE.probabilities(
+                network, weights_of.draw(network, 0), np.zeros((1, 7), np.float32), device="cuda", threads=1
+            )
+        with pytest.raises(DeviceError, match="cuda"):
+            ENGINE.device_name("cuda")
+
+
+class TestDevice:
+    def test_exponentials(self):
+        vector = np.random.RandomState(25).uniform(-3, 3, 1001).astype(np.float32)
+        for threads in (1, 3):
+            result = ENGINE.exponentials(vector, 4, device="cpu", threads=threads)
+            np.testing.assert_allclose(result, np.exp(vector), rtol=1e-6)
+
+    def test_name(self):
+        assert ENGINE.device_name("cpu").strip()
+
+
+PROGRAM = """
+import numpy as np
+from numba.core import event
+from pipeline.declaration import Network
+from pipeline.engines import Examples
+from pipeline.engines.numba import ENGINE
+from pipeline import weights
+from pipeline.networks import declared
+for name in ("mlp", "cnn"):
+    network = Network.from_json(declared(name)[0])
+    compiled_before = ENGINE.is_compiled()
+    with event.install_recorder("numba:compile") as recorder:
+        images = np.zeros((2, *network.input_shape), np.float32)
+        probabilities = ENGINE.probabilities(network, weights.draw(network, 1), images, device="cpu", threads=1)
+    print(name, compiled_before, len(recorder.buffer), probabilities.shape)
+"""
+
+
+def test_compiled_once_for_all_networks_and_processes():
+    """Once a process has used the engine, no other one compiles anything."""
+    one_step(NETWORKS["softmax alone"], with_biases(NETWORKS["softmax alone"], 26), examples_of(NETWORKS["softmax alone"], 2, 27))
+    ENGINE.probabilities(
+        NETWORKS["softmax alone"],
+        with_biases(NETWORKS["softmax alone"], 26),
+        np.zeros((1, 7), np.float32),
+        device="cpu",
+        threads=1,
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["mlp True 0 (2, 10)", "cnn True 0 (2, 10)"]
