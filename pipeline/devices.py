@@ -1,9 +1,10 @@
-"""Which device an engine computes on, found without importing the engine."""
+"""Which engine computes, and on which device, found without importing an engine."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+from dataclasses import dataclass
 from importlib import metadata
 
 from pipeline.errors import DeviceError, SettingError, did_you_mean
@@ -11,20 +12,41 @@ from pipeline.errors import DeviceError, SettingError, did_you_mean
 DEVICES = ("auto", "cpu", "cuda")
 """What the setting ``device`` takes."""
 
-ENGINES: dict[str, tuple[str, ...]] = {
-    "torch": ("cpu", "cuda"),
+
+@dataclass(frozen=True)
+class Traits:
+    """What is known of an engine without importing it.
+
+    Parameters
+    ----------
+    devices : tuple of str
+        Those that it can use.
+    libraries : tuple of str
+        Distributions that it computes with.
+    """
+
+    devices: tuple[str, ...]
+    libraries: tuple[str, ...]
+
+
+ENGINES = {
+    "numba": Traits(("cpu",), ("numba", "llvmlite")),
+    "torch": Traits(("cpu", "cuda"), ("torch",)),
 }
-"""Every engine by the name that ``--engine`` takes, with the devices that it can use."""
+"""Every engine by the name that ``--engine`` takes; ``auto`` takes torch on CUDA and numba elsewhere."""
 
 
-def resolve(requested: str, engine: str) -> tuple[str, str]:
-    """Turn the setting ``device`` into the device that an engine will use.
+@dataclass(frozen=True)
+class Choice:
+    """What the settings ``engine`` and ``device`` come to; ``reason`` says why it is this device."""
 
-    Returns
-    -------
-    device : {"cpu", "cuda"}
-    reason : str
-        Why it is this one.
+    engine: str
+    device: str
+    reason: str
+
+
+def choose(engine: str, device: str) -> Choice:
+    """Turn the settings ``engine`` and ``device``, each of which may be ``auto``, into what computes.
 
     Raises
     ------
@@ -33,35 +55,45 @@ def resolve(requested: str, engine: str) -> tuple[str, str]:
     DeviceError
         CUDA was asked for and cannot be used; the message says what is missing.
     """
-    if requested not in DEVICES:
-        raise SettingError(f"device is {requested!r}; expected auto, cpu or cuda.{did_you_mean(requested, DEVICES)}")
-    check_engine(engine)
-    if requested == "cpu":
-        return "cpu", "it was asked for"
-    problem = _engine_problem(engine) or _driver_problem()
-    if requested == "cuda":
+    if device not in DEVICES:
+        raise SettingError(f"device is {device!r}; expected auto, cpu or cuda.{did_you_mean(device, DEVICES)}")
+    if engine != "auto":
+        check_engine(engine)
+    if device == "cpu":
+        return Choice(_for_cpu(engine), "cpu", "it was asked for")
+    on_gpu = "torch" if engine == "auto" else engine
+    problem = _engine_problem(on_gpu) or _driver_problem()
+    if device == "cuda":
         if problem:
             raise DeviceError(
                 f"device is cuda, but {problem}. Use --device cpu, or --device auto to take what is there."
             )
-        return "cuda", "it was asked for"
-    return ("cpu", f"no CUDA: {problem}") if problem else ("cuda", "PyTorch and a GPU are there")
+        return Choice(on_gpu, "cuda", "it was asked for")
+    if problem:
+        return Choice(_for_cpu(engine), "cpu", f"no CUDA: {problem}")
+    return Choice(on_gpu, "cuda", "PyTorch and a GPU are there")
 
 
 def check_engine(name: str) -> None:
     """Raise `SettingError` where no engine has this name."""
     if name not in ENGINES:
-        raise SettingError(f"engine is {name!r}; expected {' or '.join(ENGINES)}.{did_you_mean(name, ENGINES)}")
+        raise SettingError(
+            f"engine is {name!r}; expected auto, {' or '.join(ENGINES)}.{did_you_mean(name, ['auto', *ENGINES])}"
+        )
+
+
+def _for_cpu(engine: str) -> str:
+    return "numba" if engine == "auto" else engine
 
 
 def _engine_problem(engine: str) -> str | None:
     """Say what keeps an engine, as it is installed, from using CUDA."""
-    if "cuda" not in ENGINES[engine]:
-        return f"the {engine} engine computes on the CPU only (--engine torch uses CUDA)"
+    if "cuda" not in ENGINES[engine].devices:
+        return f"the {engine} engine computes on the CPU only; --engine torch uses CUDA"
     try:
         version = metadata.version("torch")
     except metadata.PackageNotFoundError:
-        return "PyTorch is not installed (`pip install torch`)"
+        return "PyTorch is not installed; `make pipeline ENGINE=torch` installs it"
     return f"PyTorch {version} was built without CUDA" if version.endswith("+cpu") else None
 
 

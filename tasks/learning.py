@@ -8,6 +8,7 @@ import luigi
 
 from pipeline import networks
 from pipeline.declaration import Hyperparameters
+from pipeline.devices import ENGINES
 from tasks.data import Grayscale2D, GrayscaleFlat
 from tasks.settings import settings
 from tasks.stages import StageTask
@@ -27,10 +28,10 @@ class EngineTask(StageTask):
 
     @property
     def libraries(self) -> tuple[str, ...]:  # type: ignore[override]
-        return ("numpy", "h5py", *ENGINE_LIBRARIES[settings().engine])
+        return ("numpy", "h5py", *ENGINES[settings().choice().engine].libraries)
 
     def engine_modules(self) -> tuple[str, ...]:
-        return (f"pipeline.engines.{settings().engine}",)
+        return (f"pipeline.engines.{settings().choice().engine}",)
 
     def options(self) -> dict[str, Any]:
         return {"threads": settings().thread_count()}
@@ -43,9 +44,6 @@ class EngineTask(StageTask):
         """Return the data set that has the shape the network takes."""
         is_flat = len(self.architecture()["input_shape"]) == 2
         return GrayscaleFlat() if is_flat else Grayscale2D()
-
-
-ENGINE_LIBRARIES: dict[str, tuple[str, ...]] = {"torch": ("torch",)}
 
 
 class Train(EngineTask):
@@ -81,8 +79,8 @@ class Train(EngineTask):
         return {
             "network": self.network,
             "architecture": self.architecture(),
-            "engine": settings().engine,
-            "device": settings().resolved_device(),
+            "engine": settings().choice().engine,
+            "device": settings().choice().device,
             "seed": settings().checked_seed(),
             "epochs": how.epochs,
             "learning_rate": how.learning_rate,
@@ -128,8 +126,8 @@ class Evaluate(EngineTask):
     def decides(self) -> dict[str, Any]:
         return {
             "architecture": self.architecture(),
-            "engine": settings().engine,
-            "device": settings().resolved_device(),
+            "engine": settings().choice().engine,
+            "device": settings().choice().device,
         }
 
 

@@ -18,9 +18,10 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
     use_cmdline_section = False
 
     engine = luigi.Parameter(
-        default="torch",
+        default="auto",
         always_in_help=True,
-        description=f"What trains and evaluates: {', '.join(devices.ENGINES)}.",
+        description=f"What trains and evaluates: {', '.join(devices.ENGINES)}, or auto for torch on CUDA and numba "
+        "on the CPU.",
     )
     device = luigi.Parameter(
         default="auto",
@@ -81,13 +82,9 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
             raise SettingError(f"seed is {self.seed}; expected a whole number from 0 to 4294967295.")
         return int(self.seed)
 
-    def resolved_device(self) -> str:
-        """Return the device that ``device`` and ``engine`` come to: cpu or cuda."""
-        return _resolve(self.device, self.engine)[0]
-
-    def device_reason(self) -> str:
-        """Say why it is this device."""
-        return _resolve(self.device, self.engine)[1]
+    def choice(self) -> devices.Choice:
+        """Return what ``engine`` and ``device`` come to."""
+        return _choose(self.engine, self.device)
 
     def forced(self) -> frozenset[str]:
         """Names of the stages to run again."""
@@ -99,5 +96,5 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
 
 
 @functools.cache
-def _resolve(device: str, engine: str) -> tuple[str, str]:
-    return devices.resolve(device, engine)
+def _choose(engine: str, device: str) -> devices.Choice:
+    return devices.choose(engine, device)

@@ -47,13 +47,7 @@ class CheckDevice(luigi.Task):
         from pipeline import device_check  # noqa: PLC0415, an engine is imported only where a task runs
 
         with TaskMonitor(self, self.task_family) as monitor:
-            device_check.check(
-                engine=settings().engine,
-                device=settings().resolved_device(),
-                reason=settings().device_reason(),
-                threads=settings().thread_count(),
-                monitor=monitor,
-            )
+            device_check.check(settings().choice(), settings().thread_count(), monitor)
         self.done = True
 
     def complete(self) -> bool:
