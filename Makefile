@@ -18,6 +18,14 @@ FLAGS := $(if $(ARCHIVE),--DownloadCIFAR-archive '$(ARCHIVE)') \
 	$(if $(FORCE),--force '$(FORCE)') \
 	$(ARGS)
 
+# PyTorch is large: it is installed where it is asked for, or where there is a GPU for it.
+ENGINE_SETUP := $(VENV)/base
+ifneq ($(filter torch,$(ENGINE))$(filter cuda,$(DEVICE)),)
+ENGINE_SETUP += $(VENV)/torch
+else ifeq ($(ENGINE)$(filter cpu,$(DEVICE)),)
+ENGINE_SETUP += $(if $(shell command -v nvidia-smi),$(VENV)/torch)
+endif
+
 DEMO := .cache/digits.tar.gz
 
 .PHONY: help pipeline demo check-device status verify gc history test lint bench requirements clean distclean
@@ -27,17 +35,17 @@ help: ## print this
 	@echo
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
 	@echo
-	@echo 'Settings: ARCHIVE=path DEVICE=cpu|cuda|auto ENGINE=torch WORKERS=n SEED=n FORCE=TrainCNN'
+	@echo 'Settings: ARCHIVE=path DEVICE=cpu|cuda|auto ENGINE=numba|torch WORKERS=n SEED=n FORCE=TrainCNN'
 	@echo "          ARGS='--TrainCNN-learning-rate 0.02'; luigi.cfg has all of them"
 
-pipeline: $(VENV)/engine-torch ## download CIFAR-10, train and evaluate both networks, write the report
+pipeline: $(ENGINE_SETUP) ## download CIFAR-10, train and evaluate both networks, write the report
 	@$(LUIGI) Pipeline $(FLAGS)
 
-demo: $(VENV)/engine-torch $(DEMO) ## the same in half a minute, without network, on scikit-learn's digits
+demo: $(ENGINE_SETUP) $(DEMO) ## the same in half a minute, without network, on scikit-learn's digits
 	@$(LUIGI) Pipeline --DownloadCIFAR-archive $(DEMO) --ConvertToHDF5-title "scikit-learn's digits" \
 		--data-dir data/demo --outputs-dir outputs/demo --TrainCNN-epochs 40 $(FLAGS)
 
-check-device: $(VENV)/engine-torch ## the article's check: where is exp() computed, and how fast
+check-device: $(ENGINE_SETUP) ## the article's check: where is exp() computed, and how fast
 	@$(LUIGI) CheckDevice $(FLAGS)
 
 test: $(VENV)/dev ## run the tests
@@ -51,16 +59,16 @@ lint: $(VENV)/dev ## check style, format and types
 bench: $(VENV)/dev ## measure; each command in bench/ says what
 	@for command in bench/*.py; do echo "$$command"; $(BIN)/python "$$command" || exit; done
 
-status: $(VENV)/engine-torch ## a row for each stage: is its result there, and why would it run?
+status: $(VENV)/base ## a row for each stage: is its result there, and why would it run?
 	@$(BIN)/python -m pipeline status $(FLAGS)
 
-verify: $(VENV)/engine-torch ## read every file of every result and find damaged ones
+verify: $(VENV)/base ## read every file of every result and find damaged ones
 	@$(BIN)/python -m pipeline verify $(FLAGS)
 
-gc: $(VENV)/engine-torch ## remove results that no setting reaches, older than KEEP days; DRY=1 only lists them
+gc: $(VENV)/base ## remove results that no setting reaches, older than KEEP days; DRY=1 only lists them
 	@$(BIN)/python -m pipeline gc $(if $(KEEP),--keep-days $(KEEP)) $(if $(DRY),--dry-run) $(FLAGS)
 
-history: $(VENV)/engine-torch ## the runs: when, what ran, what was reused, accuracy
+history: $(VENV)/base ## the runs: when, what ran, what was reused, accuracy
 	@$(BIN)/python -m pipeline history $(FLAGS)
 
 requirements: ## pin the newest versions of what the set-up installs
@@ -86,7 +94,7 @@ $(VENV)/base: requirements/base.txt pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/engine-torch: requirements/torch.txt $(VENV)/base
+$(VENV)/torch: requirements/torch.txt $(VENV)/base
 	@echo 'Installing PyTorch ...'
 	@$(PIP) install --requirement requirements/torch.txt
 	@touch $@
@@ -95,7 +103,7 @@ $(VENV)/demo: requirements/demo.txt $(VENV)/base
 	@$(PIP) install --require-hashes --requirement requirements/demo.txt
 	@touch $@
 
-$(VENV)/dev: requirements/dev.txt $(VENV)/engine-torch
+$(VENV)/dev: requirements/dev.txt $(VENV)/torch
 	@$(PIP) install --require-hashes --requirement requirements/dev.txt
 	@touch $@
 
