@@ -1,0 +1,128 @@
+"""What a person types, typed in a fresh clone that sets up an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from tests.checkout import ROOT, STAGES, small_archive
+
+QUICK = "--TrainMLP-epochs 1 --TrainCNN-epochs 1"
+
+
+class Clone:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def shell(self, command, status=0):
+        """Type a command, as after opening a terminal in the checkout, and return what it prints."""
+        inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.folder,
+            env=inherited,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == status, done.stdout
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clone") / "checkout"
+    files = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in files.stdout.splitlines():
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    small_archive(folder / "mine.tar.gz")
+    yield Clone(folder)
+    shutil.rmtree(folder)
+
+
+def test_plain_make_prints_the_help(clone):
+    printed = clone.shell("make")
+    assert "Usage: make TARGET" in printed
+    assert printed == clone.shell("make help")
+    for target in re.findall(r"^    make ([a-z-]+)", (ROOT / "README.md").read_text(), re.M):
+        assert f"  {target} " in printed
+
+
+def test_demo_runs_on_digits_and_says_so(clone):
+    printed = clone.shell("make demo")
+    for network in ("MLP", "CNN"):
+        metrics = json.loads((clone.folder / f"outputs/demo/latest/Evaluate{network}/metrics.json").read_text())
+        assert metrics["accuracy"] > 0.8
+        assert metrics["data"]["title"] == "scikit-learn's digits"
+        assert f"{metrics['accuracy']:.2f} (on scikit-learn's digits, not CIFAR-10)" in printed
+    assert "scikit-learn's digits" in (clone.folder / "outputs/demo/latest/Report/report.md").read_text()
+    assert not (clone.folder / "outputs/latest").exists()
+
+
+def test_pipeline_takes_an_archive_from_disk(clone):
+    printed = clone.shell(f"make pipeline ARCHIVE=mine.tar.gz ARGS='{QUICK}'")
+    assert "The accuracy of this network is: " in printed
+    assert f"{len(STAGES)} computed" in printed
+    metrics = json.loads((clone.folder / "outputs/latest/EvaluateCNN/metrics.json").read_text())
+    assert metrics["images"] == 40
+
+
+def test_pipeline_uses_what_is_there_with_two_workers_too(clone):
+    clone.shell(f"make pipeline ARCHIVE=mine.tar.gz ARGS='{QUICK}'")
+    assert f"{len(STAGES)} reused" in clone.shell(f"make pipeline ARCHIVE=mine.tar.gz WORKERS=2 ARGS='{QUICK}'")
+
+
+def test_luigi_as_the_readme_types_it(clone):
+    config = (clone.folder / "luigi.cfg").read_text()
+    changed = config.replace("\narchive =\n", "\narchive = mine.tar.gz\n").replace("\nepochs =\n", "\nepochs = 1\n")
+    (clone.folder / "luigi.cfg").write_text(changed)
+    clone.shell(". .venv/bin/activate && luigi --module tasks EvaluateCNN")
+    clone.shell(". .venv/bin/activate && luigi --module tasks Evaluate --network mlp2")
+    assert (clone.folder / "outputs/latest/EvaluateMLP2/metrics.json").exists()
+    (clone.folder / "luigi.cfg").write_text(config)
+
+
+def test_a_failure_has_a_message_and_an_exit_status(clone):
+    assert "there is no archive at nowhere.tar.gz" in clone.shell("make pipeline ARCHIVE=nowhere.tar.gz", status=2)
+    (clone.folder / "broken.tar.gz").write_bytes(b"<html>503</html>")
+    printed = clone.shell("make pipeline ARCHIVE=broken.tar.gz", status=2)
+    assert "a web page" in printed
+    assert "Traceback" not in printed
+
+
+def test_check_device_tells_where_exp_is_computed(clone):
+    assert "Used the cpu" in clone.shell("make check-device DEVICE=cpu")
+    assert "device is cuda, but" in clone.shell(
+        ". .venv/bin/activate && CUDA_VISIBLE_DEVICES= luigi --module tasks CheckDevice --device cuda", status=30
+    )
+
+
+def test_status_verify_gc_and_history(clone):
+    clone.shell(f"make pipeline ARCHIVE=mine.tar.gz ARGS='{QUICK}'")
+    assert "TrainCNN" in clone.shell("make status ARCHIVE=mine.tar.gz")
+    assert "as it was made" in clone.shell("make verify")
+    assert "would be removed" in clone.shell("make gc DRY=1 KEEP=0")
+    assert "EvaluateCNN" in clone.shell("make history")
+
+
+def test_clean_keeps_the_archive(clone):
+    clone.shell(f"make pipeline ARCHIVE=mine.tar.gz ARGS='{QUICK}'")
+    clone.shell("make clean")
+    assert list(clone.folder.glob("data/DownloadCIFAR/*/cifar-10-python.tar.gz"))
+    assert not (clone.folder / "outputs/latest").exists()
