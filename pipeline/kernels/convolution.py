@@ -157,8 +157,7 @@ def first_convolution_backward(
     positions, step = (4, 2) if layer.is_pooled else (1, 1)
     walk = (layer.output_rows, step * line, layer.output_columns, step * channels)
     for position in range(positions):
-        for place in range(layer.output_size):
-            spread[place] = signals[place] * np.float32(winners[place] >> position & 1)
+        _spread(signals, winners, 1 << position, spread)
         start = layer.input + image * layer.input_size + position // 2 * line + position % 2 * channels
         for tap in range(0, taps, 4):
             second, third, fourth = min(tap + 1, taps - 1), min(tap + 2, taps - 1), min(tap + 3, taps - 1)
@@ -183,6 +182,13 @@ def first_convolution_backward(
         add_column_sums(
             spread, 0, layer.output_rows * layer.output_columns, width, sums, len(sums) - width
         )
+
+
+@kernel
+def _spread(signals: FloatArray, winners: ByteArray, bit: int, spread: FloatArray) -> None:
+    """Set ``spread`` to the signals where the bit of a position is set among the winners, to zero elsewhere."""
+    for place in range(len(spread)):
+        spread[place] = signals[place] if winners[place] & bit else np.float32(0)
 
 
 @kernel
