@@ -44,7 +44,7 @@ class NumbaEngine:
         threads: int,
     ) -> Trainer:
         _check_device(device)
-        return NumbaTrainer(network, hyperparameters, weights, train, valid, threads)
+        return NumbaTrainer(network, hyperparameters, weights, train, valid, threads=threads)
 
     def probabilities(
         self, network: Network, weights: Weights, images: FloatArray, *, device: str, threads: int
@@ -94,6 +94,7 @@ class NumbaTrainer:
         weights: Weights,
         train: Examples,
         valid: Examples,
+        *,
         threads: int,
     ) -> None:
         self._network = network
@@ -167,9 +168,7 @@ def _new_counters() -> IntArray:
     return np.zeros(schedule.COUNTERS, np.int64)
 
 
-def _logits(
-    layout: Layout, parameters: Parameters, buffers: Buffers, images: FloatArray, threads: int
-) -> FloatArray:
+def _logits(layout: Layout, parameters: Parameters, buffers: Buffers, images: FloatArray, threads: int) -> FloatArray:
     """Return what goes into softmax for each image, shape (N, classes)."""
     logits = np.empty((len(images), layout.classes), np.float32)
     counters = _new_counters()
@@ -200,7 +199,9 @@ def _side_by_side(threads: int, work: Callable[[int], None]) -> None:
 
 def _check_device(device: str) -> None:
     if device != "cpu":
-        raise DeviceError(f"the numba engine computes on the CPU, not on {device!r}. Use --engine torch --device {device}.")
+        raise DeviceError(
+            f"the numba engine computes on the CPU, not on {device!r}. Use --engine torch --device {device}."
+        )
 
 
 ENGINE: Engine = NumbaEngine()

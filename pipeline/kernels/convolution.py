@@ -22,6 +22,7 @@ from pipeline.kernels.products import add_column_sums, four_rows, four_rows_inli
 from pipeline.kernels.vectors import WIDEST, load, multiply_add, store
 from pipeline.weights import FloatArray
 
+
 @kernel
 def convolution_forward(
     layer: np.record, parameters: Parameters, buffers: Buffers, image: int, sums: FloatArray
@@ -44,9 +45,7 @@ def convolution_forward(
 
 
 @kernel
-def _pooled_forward(
-    layer: np.record, parameters: Parameters, buffers: Buffers, image: int, sums: FloatArray
-) -> None:
+def _pooled_forward(layer: np.record, parameters: Parameters, buffers: Buffers, image: int, sums: FloatArray) -> None:
     channels, width = layer.channels, layer.width
     line = layer.columns * channels
     walk = (layer.filter_rows, line, layer.filter_columns * channels, 1)
@@ -89,7 +88,7 @@ def _pool(
 ) -> None:
     """Take the maximum of each window and note which of its four values equal it, one bit for each."""
     for place in range(len(maxima)):
-        maximum = max(max(top_left[place], top_right[place]), max(bottom_left[place], bottom_right[place]))
+        maximum = max(top_left[place], top_right[place], bottom_left[place], bottom_right[place])
         maxima[place] = maximum
         winners[place] = (
             np.uint8(top_left[place] == maximum)
@@ -179,9 +178,7 @@ def first_convolution_backward(
                 sums,
                 rows,
             )
-        add_column_sums(
-            spread, 0, layer.output_rows * layer.output_columns, width, sums, len(sums) - width
-        )
+        add_column_sums(spread, 0, layer.output_rows * layer.output_columns, width, sums, len(sums) - width)
 
 
 @kernel
