@@ -136,6 +136,7 @@ class NumbaTrainer:
                 counters[schedule.NEXT] = pieces
 
         _side_by_side(self._threads, work)
+        on_progress(len(self._train))
         return losses
 
     def _training(self, counters: IntArray, most: int, losses: npt.NDArray[np.float64]) -> tuple[Any, ...]:
