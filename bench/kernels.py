@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from numba import njit
 from threadpoolctl import threadpool_limits
 
 from pipeline import weights
 from pipeline.declaration import Network
 from pipeline.kernels import convolution, dense, schedule, updates
-from numba import njit
 from pipeline.kernels.plan import IMAGES_PER_PART, Layout, put_weights
 from pipeline.networks import declared
 

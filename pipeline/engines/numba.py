@@ -8,19 +8,21 @@ The same weights and data give the same result to the bit, for any number of thr
 
 from __future__ import annotations
 
+import math
 import platform
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.declaration import Hyperparameters, Network
-from pipeline.engines import Engine, Examples, LabelArray, Trainer
+from pipeline.engines import Engine, Examples, Trainer
 from pipeline.errors import DeviceError
 from pipeline.kernels import compiler, schedule
-from pipeline.kernels.plan import IMAGES_PER_PART, Buffers, Layout, Parameters, get_weights, put_weights
+from pipeline.kernels.plan import IMAGES_PER_PART, Buffers, IntArray, Layout, Parameters, get_weights, put_weights
 from pipeline.weights import FloatArray, Weights
 
 PROGRESS_REPORTS = 50
@@ -42,7 +44,7 @@ class NumbaEngine:
         threads: int,
     ) -> Trainer:
         _check_device(device)
-        return NumbaTrainer(network, hyperparameters, weights, train, valid, threads)
+        return NumbaTrainer(network, hyperparameters, weights, train, valid, threads=threads)
 
     def probabilities(
         self, network: Network, weights: Weights, images: FloatArray, *, device: str, threads: int
@@ -92,6 +94,7 @@ class NumbaTrainer:
         weights: Weights,
         train: Examples,
         valid: Examples,
+        *,
         threads: int,
     ) -> None:
         self._network = network
@@ -103,28 +106,20 @@ class NumbaTrainer:
         self._parameters = self._layout.parameters()
         self._buffers = self._layout.buffers()
         put_weights(network, self._layout, weights, self._parameters)
+        self._learning_rate = np.float32(hyperparameters.learning_rate)
+        self._momentum = np.float32(hyperparameters.momentum)
+        # Compiled here, so that no epoch's duration holds the time that it takes.
+        compiler.compile_for(schedule.train, *self._training(_new_counters(), 0, np.zeros(0)))
+        _logits(self._layout, self._parameters, self._buffers, valid.images[:0], threads)
 
     def train_epoch(self, on_progress: Callable[[int], None]) -> npt.NDArray[np.float64]:
         batch_size = self._hyperparameters.batch_size
-        images = self._train.images.reshape(len(self._train), -1)
         losses = np.zeros(-(-len(self._train) // batch_size))
-        counters = np.zeros(schedule.COUNTERS, np.int64)
+        counters = _new_counters()
         pieces = schedule.pieces_of_epoch(len(losses), batch_size)
 
         def compute(most: int) -> None:
-            schedule.train(
-                counters,
-                most,
-                self._layout.plan,
-                self._parameters,
-                self._buffers,
-                images,
-                self._train.labels,
-                batch_size,
-                np.float32(self._hyperparameters.learning_rate),
-                np.float32(self._hyperparameters.momentum),
-                losses,
-            )
+            schedule.train(*self._training(counters, most, losses))
 
         def work(thread: int) -> None:
             if thread > 0:
@@ -141,7 +136,24 @@ class NumbaTrainer:
                 counters[schedule.NEXT] = pieces
 
         _side_by_side(self._threads, work)
+        on_progress(len(self._train))
         return losses
+
+    def _training(self, counters: IntArray, most: int, losses: npt.NDArray[np.float64]) -> tuple[Any, ...]:
+        """Return the arguments of `schedule.train`."""
+        return (
+            counters,
+            most,
+            self._layout.plan,
+            self._parameters,
+            self._buffers,
+            self._train.images.reshape(len(self._train), -1),
+            self._train.labels,
+            self._hyperparameters.batch_size,
+            self._learning_rate,
+            self._momentum,
+            losses,
+        )
 
     def validate(self) -> tuple[float, float]:
         logits = _logits(self._layout, self._parameters, self._buffers, self._valid.images, self._threads)
@@ -153,16 +165,18 @@ class NumbaTrainer:
         return get_weights(self._network, self._layout, self._parameters)
 
 
-def _logits(
-    layout: Layout, parameters: Parameters, buffers: Buffers, images: FloatArray, threads: int
-) -> FloatArray:
+def _new_counters() -> IntArray:
+    return np.zeros(schedule.COUNTERS, np.int64)
+
+
+def _logits(layout: Layout, parameters: Parameters, buffers: Buffers, images: FloatArray, threads: int) -> FloatArray:
     """Return what goes into softmax for each image, shape (N, classes)."""
     logits = np.empty((len(images), layout.classes), np.float32)
-    counters = np.zeros(schedule.COUNTERS, np.int64)
-    flat = images.reshape(len(images), -1)
-    _side_by_side(
-        threads, lambda thread: schedule.predict(counters, thread, layout.plan, parameters, buffers, flat, logits)
-    )
+    counters = _new_counters()
+    flat = images.reshape(len(images), math.prod(images.shape[1:]))
+    arguments = (layout.plan, parameters, buffers, flat, logits)
+    compiler.compile_for(schedule.predict, counters, 0, *arguments)
+    _side_by_side(threads, lambda thread: schedule.predict(counters, thread, *arguments))
     return logits
 
 
@@ -186,7 +200,9 @@ def _side_by_side(threads: int, work: Callable[[int], None]) -> None:
 
 def _check_device(device: str) -> None:
     if device != "cpu":
-        raise DeviceError(f"the numba engine computes on the CPU, not on {device!r}. Use --engine torch --device {device}.")
+        raise DeviceError(
+            f"the numba engine computes on the CPU, not on {device!r}. Use --engine torch --device {device}."
+        )
 
 
 ENGINE: Engine = NumbaEngine()

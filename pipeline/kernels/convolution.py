@@ -22,6 +22,7 @@ from pipeline.kernels.products import add_column_sums, four_rows, four_rows_inli
 from pipeline.kernels.vectors import WIDEST, load, multiply_add, store
 from pipeline.weights import FloatArray
 
+
 @kernel
 def convolution_forward(
     layer: np.record, parameters: Parameters, buffers: Buffers, image: int, sums: FloatArray
@@ -44,9 +45,7 @@ def convolution_forward(
 
 
 @kernel
-def _pooled_forward(
-    layer: np.record, parameters: Parameters, buffers: Buffers, image: int, sums: FloatArray
-) -> None:
+def _pooled_forward(layer: np.record, parameters: Parameters, buffers: Buffers, image: int, sums: FloatArray) -> None:
     channels, width = layer.channels, layer.width
     line = layer.columns * channels
     walk = (layer.filter_rows, line, layer.filter_columns * channels, 1)
@@ -89,7 +88,7 @@ def _pool(
 ) -> None:
     """Take the maximum of each window and note which of its four values equal it, one bit for each."""
     for place in range(len(maxima)):
-        maximum = max(max(top_left[place], top_right[place]), max(bottom_left[place], bottom_right[place]))
+        maximum = max(top_left[place], top_right[place], bottom_left[place], bottom_right[place])
         maxima[place] = maximum
         winners[place] = (
             np.uint8(top_left[place] == maximum)
@@ -157,8 +156,7 @@ def first_convolution_backward(
     positions, step = (4, 2) if layer.is_pooled else (1, 1)
     walk = (layer.output_rows, step * line, layer.output_columns, step * channels)
     for position in range(positions):
-        for place in range(layer.output_size):
-            spread[place] = signals[place] * np.float32(winners[place] >> position & 1)
+        _spread(signals, winners, 1 << position, spread)
         start = layer.input + image * layer.input_size + position // 2 * line + position % 2 * channels
         for tap in range(0, taps, 4):
             second, third, fourth = min(tap + 1, taps - 1), min(tap + 2, taps - 1), min(tap + 3, taps - 1)
@@ -180,9 +178,14 @@ def first_convolution_backward(
                 sums,
                 rows,
             )
-        add_column_sums(
-            spread, 0, layer.output_rows * layer.output_columns, width, sums, len(sums) - width
-        )
+        add_column_sums(spread, 0, layer.output_rows * layer.output_columns, width, sums, len(sums) - width)
+
+
+@kernel
+def _spread(signals: FloatArray, winners: ByteArray, bit: int, spread: FloatArray) -> None:
+    """Set ``spread`` to the signals where the bit of a position is set among the winners, to zero elsewhere."""
+    for place in range(len(spread)):
+        spread[place] = signals[place] if winners[place] & bit else np.float32(0)
 
 
 @kernel

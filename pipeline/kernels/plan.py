@@ -118,7 +118,7 @@ class Layout:
         EngineError
             The kernels do not have a layer of this network.
         """
-        rows = []
+        rows: list[np.void] = []
         parameters = transposed = activations = gradients = 0
         size = _filled_up(math.prod(network.input_shape))
         for entry, is_pooled in _computing_layers(network):
@@ -239,7 +239,8 @@ def _described(entry: NamedLayer, is_pooled: bool, size: int, *, is_first: bool)
         values = (size, 1, 1, 1, 1, 1, 1)
     for place, value in zip(places, values, strict=True):
         described[place] = value
-    return described[()]
+    row: np.void = described[()]  # type: ignore[assignment]
+    return row
 
 
 def _computing_layers(network: Network) -> list[tuple[NamedLayer, bool]]:

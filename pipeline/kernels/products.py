@@ -50,17 +50,47 @@ def _four_rows(
     column = 0
     while columns - column >= 64 and WIDEST >= 64:
         _four_rows_64(
-            values, starts, walk, matrix, matrix_start, columns, initial, initial_starts, results, results_starts, column
+            values,
+            starts,
+            walk,
+            matrix,
+            matrix_start,
+            columns,
+            initial,
+            initial_starts,
+            results,
+            results_starts,
+            column,
         )
         column += 64
     while columns - column >= 32 and WIDEST >= 32:
         _four_rows_32(
-            values, starts, walk, matrix, matrix_start, columns, initial, initial_starts, results, results_starts, column
+            values,
+            starts,
+            walk,
+            matrix,
+            matrix_start,
+            columns,
+            initial,
+            initial_starts,
+            results,
+            results_starts,
+            column,
         )
         column += 32
     while column < columns:
         _four_rows_16(
-            values, starts, walk, matrix, matrix_start, columns, initial, initial_starts, results, results_starts, column
+            values,
+            starts,
+            walk,
+            matrix,
+            matrix_start,
+            columns,
+            initial,
+            initial_starts,
+            results,
+            results_starts,
+            column,
         )
         column += 16
 

@@ -161,9 +161,7 @@ def _propagate(
     for image in range(first, stop):
         for number in range(bottom_dense - 1, 0, -1):
             layer_gradients = gradients[plan[number].gradient :]
-            convolution_backward(
-                plan[number], parameters, buffers, image, layer_gradients, hit_places, hit_signals
-            )
+            convolution_backward(plan[number], parameters, buffers, image, layer_gradients, hit_places, hit_signals)
         if not bottom.is_dense:
             first_convolution_backward(bottom, buffers, image, first_sums, spread)
     if not bottom.is_dense:
@@ -225,7 +223,7 @@ def _most_places(plan: Plan) -> int:
 
 @kernel
 def _widest(plan: Plan) -> int:
-    """The greatest number of columns that a product of zero initial values has."""
+    """Return the greatest number of columns that a product of zero initial values has."""
     widest = 0
     for number in range(len(plan)):
         widest = max(widest, plan[number].width, plan[number].channels)

@@ -23,7 +23,7 @@ WIDEST = 64 if binding.get_host_cpu_features().get("avx512f") else 16
 """Width of the widest vector of which four fit in the registers with room to spare."""
 
 
-class Vector(types.Type):  # type: ignore[misc]
+class Vector(types.Type):
     """Numba's type of ``width`` float32 in registers."""
 
     def __init__(self, width: int) -> None:
