@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from dataclasses import dataclass
-from importlib import metadata
 
 from pipeline.errors import DeviceError, SettingError, did_you_mean
 
@@ -62,7 +60,7 @@ def choose(engine: str, device: str) -> Choice:
     if device == "cpu":
         return Choice(_for_cpu(engine), "cpu", "it was asked for")
     on_gpu = "torch" if engine == "auto" else engine
-    problem = _engine_problem(on_gpu) or _driver_problem()
+    problem = _cpu_only(on_gpu) or _driver_problem() or _build_problem()
     if device == "cuda":
         if problem:
             raise DeviceError(
@@ -86,15 +84,9 @@ def _for_cpu(engine: str) -> str:
     return "numba" if engine == "auto" else engine
 
 
-def _engine_problem(engine: str) -> str | None:
-    """Say what keeps an engine, as it is installed, from using CUDA."""
-    if "cuda" not in ENGINES[engine].devices:
-        return f"the {engine} engine computes on the CPU only; --engine torch uses CUDA"
-    try:
-        version = metadata.version("torch")
-    except metadata.PackageNotFoundError:
-        return "PyTorch is not installed; `make pipeline ENGINE=torch` installs it"
-    return f"PyTorch {version} was built without CUDA" if version.endswith("+cpu") else None
+def _cpu_only(engine: str) -> str | None:
+    is_able = "cuda" in ENGINES[engine].devices
+    return None if is_able else f"the {engine} engine computes on the CPU only; --engine torch uses CUDA"
 
 
 def _driver_problem() -> str | None:
@@ -105,6 +97,8 @@ def _driver_problem() -> str | None:
     """
     if os.environ.get("CUDA_VISIBLE_DEVICES", "unset") in ("", "-1"):
         return "CUDA_VISIBLE_DEVICES hides every GPU"
+    import ctypes
+
     try:
         library = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
@@ -115,3 +109,14 @@ def _driver_problem() -> str | None:
     status = library.nvmlDeviceGetCount_v2(ctypes.byref(count))
     library.nvmlShutdown()
     return None if status == 0 and count.value else "the NVIDIA driver finds no GPU"
+
+
+def _build_problem() -> str | None:
+    """Say what keeps PyTorch, as it is installed, from using CUDA."""
+    from importlib import metadata
+
+    try:
+        version = metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return "PyTorch is not installed; `make pipeline ENGINE=torch` installs it"
+    return f"PyTorch {version} was built without CUDA" if version.endswith("+cpu") else None

@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -68,5 +67,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     str
         ``" Did you mean 'rectify'?"``, or an empty string where nothing is close.
     """
+    import difflib
+
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""

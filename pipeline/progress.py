@@ -6,11 +6,12 @@ import math
 import sys
 import time
 from types import TracebackType
-from typing import Any, Self
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.monitor import Monitor
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 SECONDS_BETWEEN_LOG_LINES = 10.0
 
@@ -45,6 +46,8 @@ class ConsoleMonitor(Monitor):
             self._bar.close()
 
     def say(self, line: str) -> None:
+        from tqdm import tqdm
+
         tqdm.write(line if self._alone else f"{self._name} | {line}")
         sys.stdout.flush()
 
@@ -59,6 +62,8 @@ class ConsoleMonitor(Monitor):
             self.say(self._meter(done, total, unit))
 
     def _meter(self, done: float, total: float, unit: str) -> str:
+        from tqdm import tqdm
+
         elapsed = time.monotonic() - self._started
         known = total if math.isfinite(total) else None
         meter: str = tqdm.format_meter(
@@ -67,6 +72,8 @@ class ConsoleMonitor(Monitor):
         return meter
 
     def _draw(self, done: float, total: float, unit: str) -> None:
+        from tqdm import tqdm
+
         if self._bar is None:
             self._bar = tqdm(
                 total=total,

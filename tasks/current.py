@@ -29,11 +29,11 @@ class Current:
     @property
     def outputs(self) -> Path:
         """Folder of networks, results and the report."""
-        return Path(settings().outputs_dir)
+        return Path(settings.active().outputs_dir)
 
     def folders(self) -> list[Path]:
         """Both folders that hold results."""
-        return [Path(settings().data_dir), self.outputs]
+        return [Path(settings.active().data_dir), self.outputs]
 
     def stages(self) -> list[Stage]:
         """Return the stages of the whole pipeline, in the order in which data flows."""

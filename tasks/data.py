@@ -19,7 +19,7 @@ class DataTask(StageTask):
 
     @property
     def folder(self) -> Path:
-        return Path(settings().data_dir)
+        return Path(settings.active().data_dir)
 
 
 class DownloadCIFAR(DataTask):
@@ -86,7 +86,7 @@ class DownloadCIFAR(DataTask):
                     f"there is no archive at {path}; expected a file like cifar-10-python.tar.gz. "
                     "Give its path as ARCHIVE=path, leave that out to download it, or try `make demo`."
                 )
-            return remembered_file_digest(path, settings().cache("digests.json"))
+            return remembered_file_digest(path, settings.active().cache("digests.json"))
         digest = self.sha256.lower()
         if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
             raise SettingError(f"DownloadCIFAR.sha256 is {self.sha256!r}; expected 64 hexadecimal digits.")

@@ -28,13 +28,13 @@ class EngineTask(StageTask):
 
     @property
     def libraries(self) -> tuple[str, ...]:  # type: ignore[override]
-        return ("numpy", "h5py", *ENGINES[settings().choice().engine].libraries)
+        return ("numpy", "h5py", *ENGINES[settings.active().choice().engine].libraries)
 
     def engine_modules(self) -> tuple[str, ...]:
-        return (f"pipeline.engines.{settings().choice().engine}",)
+        return (f"pipeline.engines.{settings.active().choice().engine}",)
 
     def options(self) -> dict[str, Any]:
-        return {"threads": settings().thread_count()}
+        return {"threads": settings.active().thread_count()}
 
     def architecture(self) -> dict[str, Any]:
         """Return the network as it is declared, in JSON's types."""
@@ -79,9 +79,9 @@ class Train(EngineTask):
         return {
             "network": self.network,
             "architecture": self.architecture(),
-            "engine": settings().choice().engine,
-            "device": settings().choice().device,
-            "seed": settings().checked_seed(),
+            "engine": settings.active().choice().engine,
+            "device": settings.active().choice().device,
+            "seed": settings.active().checked_seed(),
             "epochs": how.epochs,
             "learning_rate": how.learning_rate,
             "momentum": how.momentum,
@@ -126,8 +126,8 @@ class Evaluate(EngineTask):
     def decides(self) -> dict[str, Any]:
         return {
             "architecture": self.architecture(),
-            "engine": settings().choice().engine,
-            "device": settings().choice().device,
+            "engine": settings.active().choice().engine,
+            "device": settings.active().choice().device,
         }
 
 

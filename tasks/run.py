@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import os
 import socket
 import time
@@ -35,7 +36,7 @@ class Run:
         if self._root is None and os.getpid() == self._process:
             self._root = stage
             self._stages = results.closure(stage)
-            outputs = Path(settings().outputs_dir)
+            outputs = Path(settings.active().outputs_dir)
             self._history = outputs / history.NAME
             self._registration.enter_context(runs.registered(outputs, self.id, [found.path for found in self._stages]))
             history.append(self._history, self._beginning(stage))
@@ -49,12 +50,7 @@ class Run:
         SettingError
             There is no such stage.
         """
-        forced = settings().forced()
-        known = {name for name in Register.task_names() if name[:1].isupper()}
-        known |= {f"{kind}{network.upper()}" for kind in ("Train", "Evaluate") for network in networks.NETWORKS}
-        for name in sorted(forced - known):
-            raise SettingError(f"force names {name!r}, which is no stage.{did_you_mean(name, known)}")
-        return results.Redo(forced, self.id)
+        return _redo(settings.active().forced(), self.id)
 
     def _beginning(self, root: Stage) -> dict[str, object]:
         return {
@@ -73,6 +69,15 @@ class Run:
         history.append(self._history, {"run": self.id, **summary})
         self._registration.close()
         print("\n".join(history.told(summary)), flush=True)  # noqa: T201
+
+
+@functools.cache
+def _redo(forced: frozenset[str], run: str) -> results.Redo:
+    known = {name for name in Register.task_names() if name[:1].isupper()}
+    known |= {f"{kind}{network.upper()}" for kind in ("Train", "Evaluate") for network in networks.NETWORKS}
+    for name in sorted(forced - known):
+        raise SettingError(f"force names {name!r}, which is no stage.{did_you_mean(name, known)}")
+    return results.Redo(forced, run)
 
 
 RUN = Run()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
+from typing import Self, cast
 
 import luigi
+from luigi.cmdline_parser import CmdlineParser
 
 from pipeline import devices
 from pipeline.errors import SettingError
@@ -61,6 +63,11 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
         description="Folder of what is kept between runs only to save time; it may be removed at any time.",
     )
 
+    @classmethod
+    def active(cls) -> Self:
+        """Return the settings of the command line that is being run; Luigi takes a while to put them together."""
+        return cast(Self, _active(CmdlineParser.get_instance()))
+
     def thread_count(self) -> int:
         """CPU threads for one stage."""
         if self.threads < 0:
@@ -93,6 +100,11 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
     def cache(self, name: str) -> Path:
         """Path of something in the cache folder."""
         return Path(self.cache_dir) / name
+
+
+@functools.lru_cache(maxsize=1)
+def _active(_: CmdlineParser | None) -> settings:
+    return settings()
 
 
 @functools.cache

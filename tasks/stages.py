@@ -39,7 +39,7 @@ class StageTask(luigi.Task):
     @property
     def folder(self) -> Path:
         """Where the stage's results are kept."""
-        return Path(settings().outputs_dir)
+        return Path(settings.active().outputs_dir)
 
     def requires(self) -> dict[str, StageTask]:
         """Name the tasks whose results the stage reads."""
@@ -74,8 +74,8 @@ class StageTask(luigi.Task):
             modules=self.engine_modules(),
             libraries=self.libraries,
             code_matters=self.code_matters,
-            versions_matter=settings().versions_in_key,
-            code_cache=settings().cache("code.json"),
+            versions_matter=settings.active().versions_in_key,
+            code_cache=settings.active().cache("code.json"),
         )
 
     def output(self) -> luigi.LocalTarget:
@@ -100,4 +100,4 @@ class StageTask(luigi.Task):
 
     @property
     def _latest(self) -> Path:
-        return Path(settings().outputs_dir) / "latest"
+        return Path(settings.active().outputs_dir) / "latest"

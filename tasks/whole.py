@@ -44,10 +44,10 @@ class CheckDevice(luigi.Task):
 
     def run(self) -> None:
         """Compute and print."""
-        from pipeline import device_check  # noqa: PLC0415, an engine is imported only where a task runs
+        from pipeline import device_check
 
         with TaskMonitor(self, self.task_family) as monitor:
-            device_check.check(settings().choice(), settings().thread_count(), monitor)
+            device_check.check(settings.active().choice(), settings.active().thread_count(), monitor)
         self.done = True
 
     def complete(self) -> bool:

@@ -8,6 +8,7 @@ imports, at any depth. Nothing is imported to find this out: the sources are rea
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
@@ -42,10 +43,11 @@ def code_digests(modules: Iterable[str], cache: Path | None = None) -> dict[str,
     this_analysis = Path(__file__).read_bytes()
     analysed: dict[str, dict[str, Any]] = {}
     digests: dict[str, str] = {}
+    sources = _sources()
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
-        path = _source(module)
+        path = sources.get(module)
         if module in digests or path is None:
             continue
         source = path.read_bytes()
@@ -59,20 +61,25 @@ def code_digests(modules: Iterable[str], cache: Path | None = None) -> dict[str,
     return dict(sorted(digests.items()))
 
 
+@functools.cache
+def code_at_start(modules: tuple[str, ...], cache: Path | None) -> dict[str, str]:
+    """Return what `code_digests` returned for these modules the first time in this process."""
+    return code_digests(modules, cache)
+
+
 def source_name(module: str) -> str:
     """Return a module's file as one would type it: ``pipeline/grayscale.py``."""
-    path = _source(module)
+    path = _sources().get(module)
     return str(path.relative_to(PACKAGE.parent)) if path else module.replace(".", "/") + ".py"
 
 
-def _source(module: str) -> Path | None:
-    """Find the source of a module of this package; None for anything else."""
-    package, *parts = module.split(".")
-    if package != PACKAGE.name:
-        return None
-    folder = PACKAGE.joinpath(*parts)
-    candidates = (folder / "__init__.py", folder.with_suffix(".py"))
-    return next((path for path in candidates if path.is_file()), None)
+def _sources() -> dict[str, Path]:
+    """Find the source of every module of the package, by the module's full name."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
 
 
 def _analyse(source: bytes, path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.store import results, runs
+from pipeline.store.record import Record
 from pipeline.store.stage import Stage
 
 NAME = "history.jsonl"
@@ -45,8 +46,9 @@ def summarise(stages: Iterable[Stage], run: str, seconds: float) -> dict[str, An
     """Say what became of each stage in a run: computed, adopted, reused, or not made."""
     outcomes: dict[str, str] = {}
     accuracy: dict[str, float] = {}
+    seen: dict[Path, Record | None] = {}
     for stage in stages:
-        record = results.current(stage)
+        record = results.current(stage, seen=seen)
         if record is None:
             outcomes[stage.name] = "not made"
             continue

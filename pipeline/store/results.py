@@ -55,11 +55,21 @@ def closure(root: Stage) -> list[Stage]:
     return list(found.values())
 
 
-def current(stage: Stage, redo: Redo | None = None) -> Record | None:
-    """Return the record of a stage's result if that can be used as it is."""
+def current(stage: Stage, redo: Redo | None = None, seen: dict[Path, Record | None] | None = None) -> Record | None:
+    """Return the record of a stage's result if that can be used as it is.
+
+    ``seen`` remembers what was found, for as long as nothing can have changed: for one look at many stages.
+    """
+    seen = {} if seen is None else seen
+    if stage.path not in seen:
+        seen[stage.path] = _look(stage, redo, seen)
+    return seen[stage.path]
+
+
+def _look(stage: Stage, redo: Redo | None, seen: dict[Path, Record | None]) -> Record | None:
     contents = {}
     for name, source in stage.inputs.items():
-        found = current(source, redo)
+        found = current(source, redo, seen)
         if found is None:
             return None
         contents[name] = found.content

@@ -7,7 +7,6 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +62,14 @@ class Stage:
     @functools.cached_property
     def code(self) -> dict[str, str]:
         """Digests of the modules that compute the result, by name."""
-        return self._code_now() if self.code_matters else {}
+        modules = (self.function.partition(":")[0], *self.modules)
+        return fingerprint.code_at_start(modules, self.code_cache) if self.code_matters else {}
 
     @functools.cached_property
     def versions(self) -> dict[str, str]:
         """Versions of the libraries as they are installed now, Python's among them."""
+        from importlib import metadata
+
         return {"python": sys.version.split()[0]} | {name: metadata.version(name) for name in self.libraries}
 
     @functools.cached_property
@@ -79,7 +81,7 @@ class Stage:
         """Name the result by its inputs' content where `key` has their keys."""
         return self._hash(contents)
 
-    @property
+    @functools.cached_property
     def path(self) -> Path:
         """The folder in which the result is, or will be."""
         return self.folder / self.name / self.key
@@ -106,12 +108,9 @@ class Stage:
         function: Callable[..., dict[str, Any] | None] = getattr(importlib.import_module(module), name)
         for loaded in self.modules:
             importlib.import_module(loaded)
-        if self.code_matters and self._code_now() != self.code:
+        if self.code_matters and fingerprint.code_digests(self.code, self.code_cache) != self.code:
             raise StoreError(f"{self.name}: its code was edited after this run began. Run the same command again.")
         return function
-
-    def _code_now(self) -> dict[str, str]:
-        return fingerprint.code_digests((self.function.partition(":")[0], *self.modules), self.code_cache)
 
     def _hash(self, inputs: Mapping[str, str]) -> str:
         identity = {
