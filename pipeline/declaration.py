@@ -176,7 +176,8 @@ class Network:
             known = [f"{name}_{option}" for name, kind in listed for option in layer_class(kind).option_names()]
             unknown = next(iter(options))
             raise DeclarationError(
-                f"{unknown!r} is no option of a layer of this network.{did_you_mean(unknown, known)}"
+                f"the declaration has no {unknown!r}: it is neither an option of one of its layers nor a keyword of "
+                f"training.{did_you_mean(unknown, [*known, *TRAINING_KEYWORDS])}"
             )
         return cls(tuple(layers))
 
@@ -205,7 +206,10 @@ def architecture(declaration: Declaration) -> dict[str, Any]:
         The declaration is not valid.
     """
     stated = {keyword: value for keyword, value in declaration.items() if keyword not in TRAINING_KEYWORDS}
-    pairs = [(name, kind.__name__ if isinstance(kind, type) else kind) for name, kind in stated.pop("layers", [])]
+    pairs = [
+        (name, kind.__name__ if isinstance(kind, type) else kind)
+        for name, kind in _checked_names(stated.pop("layers", []))
+    ]
     network = Network.from_json({"layers": pairs, **stated})
     plain: dict[str, Any] = {"layers": [[name, kind] for name, kind in pairs]}
     for entry in network.layers:
@@ -230,6 +234,9 @@ def hyperparameters(declaration: Declaration) -> Hyperparameters:
         raise DeclarationError(f"the declaration lacks {missing[0]!r}.")
     if stated["update"] not in list(Update):
         raise DeclarationError(f"update is {stated['update']!r}; expected nesterov_momentum.")
+    for keyword, kind in (("batch_iterator_train", BatchIterator), ("train_split", TrainSplit)):
+        if not isinstance(stated[keyword], kind):
+            raise DeclarationError(f"{keyword} is {stated[keyword]!r}; expected a {kind.__name__}.")
     if stated["regression"]:
         raise DeclarationError("regression is True; only classification (regression=False) is supported.")
     return Hyperparameters(
@@ -241,8 +248,9 @@ def hyperparameters(declaration: Declaration) -> Hyperparameters:
     )
 
 
-def _checked_names(listed: Any) -> list[tuple[str, str]]:
-    if not isinstance(listed, list | tuple) or not listed:
+def _checked_names(listed: Any) -> list[tuple[str, Any]]:
+    entries = listed if isinstance(listed, list | tuple) else ()
+    if not entries or not all(isinstance(entry, list | tuple) and len(entry) == 2 for entry in entries):
         raise DeclarationError(f"layers is {listed!r}; expected a list of (name, layer class).")
     names = [name for name, _ in listed]
     for name in names:

@@ -65,8 +65,8 @@ class InputLayer(Layer):
     shape: tuple[int | None, ...]
 
     def check(self) -> None:
-        sizes = self.shape[1:]
-        if len(self.shape) not in (2, 4) or self.shape[0] is not None or not all(_positive(size) for size in sizes):
+        minibatch, *sizes = self.shape if isinstance(self.shape, tuple) and self.shape else (0,)
+        if minibatch is not None or len(sizes) not in (1, 3) or not all(_positive(size) for size in sizes):
             raise DeclarationError(
                 f"shape is {self.shape!r}; expected (None, units) or (None, channels, height, width) "
                 "with whole numbers from 1: the None stands for the minibatch."
@@ -160,7 +160,7 @@ LAYERS: dict[str, type[Layer]] = {
 }
 
 
-def layer_class(name: str) -> type[Layer]:
+def layer_class(name: object) -> type[Layer]:
     """Look a layer class up by its name.
 
     Raises
@@ -168,8 +168,8 @@ def layer_class(name: str) -> type[Layer]:
     DeclarationError
         There is no such layer.
     """
-    if name not in LAYERS:
-        raise DeclarationError(f"{name!r} is no layer; expected {_listed(LAYERS)}.{did_you_mean(name, LAYERS)}")
+    if not isinstance(name, str) or name not in LAYERS:
+        raise DeclarationError(f"{name!r} is no layer; expected {_listed(LAYERS)}.{did_you_mean(str(name), LAYERS)}")
     return LAYERS[name]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.dataset import CIFAR_TITLE
+from pipeline.errors import StoreError
 from pipeline.evaluation import METRICS_NAME
 from pipeline.monitor import Monitor
 from pipeline.store.record import Record
@@ -44,7 +45,7 @@ class Trained:
         """Read the results of training and evaluating a network."""
         record = Record.read(trained)
         if record is None:
-            raise FileNotFoundError(trained)
+            raise StoreError(f"{trained} has no record. Run `make verify`, then the same command again.")
         return cls(
             name,
             json.loads((evaluated / METRICS_NAME).read_text()),

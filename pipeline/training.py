@@ -74,7 +74,10 @@ def train(
         f"{network} on {data.title}: {len(train_examples)} images train, {len(valid_examples)} validate; "
         f"{declared.parameter_count} parameters; {engine} on {device}"
     )
-    trainer = engines.load(engine).trainer(
+    loaded = engines.load(engine)
+    if wait := loaded.first_wait():
+        monitor.say(f"{engine}: {wait}")
+    trainer = loaded.trainer(
         declared, how, weights.draw(declared, seed), train_examples, valid_examples, device=device, threads=threads
     )
     history, seconds = _run_epochs(trainer, how, len(train_examples), monitor)
@@ -160,6 +163,8 @@ def _run_epochs(
         )
         _check_finite(losses, number, how.learning_rate)
         valid_loss, valid_accuracy = trainer.validate()
+        if not math.isfinite(valid_loss):
+            raise _lost(valid_loss, f"epoch {number}, validation", how.learning_rate)
         seconds.append(time.perf_counter() - start)
         history.append(Epoch(number, float(np.average(losses, weights=sizes)), valid_loss, valid_accuracy))
         monitor.say(_row(history[-1], seconds[-1]))
@@ -184,10 +189,14 @@ def _row(epoch: Epoch, seconds: float) -> str:
 def _check_finite(losses: npt.NDArray[np.float64], epoch: int, learning_rate: float) -> None:
     broken = np.flatnonzero(~np.isfinite(losses))
     if broken.size:
-        raise EngineError(
-            f"the loss is {losses[broken[0]]} in epoch {epoch}, minibatch {broken[0] + 1}, with learning rate "
-            f"{learning_rate}: the weights have left the range of float32. Try a smaller learning rate."
-        )
+        raise _lost(losses[broken[0]], f"epoch {epoch}, minibatch {broken[0] + 1}", learning_rate)
+
+
+def _lost(loss: float, where: str, learning_rate: float) -> EngineError:
+    return EngineError(
+        f"the loss is {loss} in {where}, with learning rate {learning_rate}: "
+        "the weights have left the range of float32. Try a smaller learning rate."
+    )
 
 
 def _write_history(path: Path, history: list[Epoch], trained: dict[str, Any]) -> None:

@@ -16,21 +16,9 @@ from pipeline.engines import Examples
 from pipeline.engines.numba import ENGINE
 from pipeline.errors import DeviceError, EngineError
 from pipeline.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer
-from pipeline.networks import declared
+from tests import reference
 
 ROOT = Path(__file__).parents[1]
-
-
-def golden(name):
-    path = ROOT / "tests" / "golden" / f"{name}.npz"
-    if not path.exists():
-        pytest.skip(f"{path} is not there")
-    with np.load(path) as file:
-        return {key: file[key] for key in file.files}
-
-
-def golden_weights(values, prefix, network):
-    return {name: values[f"{prefix}/{name.replace('/', '.')}"] for name in network.weight_shapes}
 
 
 def silent(images):
@@ -50,126 +38,30 @@ def one_step(network, weights, examples, threads=1):
     return losses[0], {name: weights[name] - moved[name] for name in weights}
 
 
-class TestGolden:
-    @pytest.fixture(params=[("mlp", 1e-6), ("cnn", 3e-4)], ids=["mlp", "cnn"])
-    def replay(self, request):
-        name, tolerance = request.param
-        declaration, hyperparameters = declared(name)
-        network = Network.from_json(declaration)
-        values = golden(name)
-        return values, network, hyperparameters, tolerance
+class TestAgainstTheano:
+    """The steps that Theano, Lasagne and nolearn took on the article's networks."""
+
+    @pytest.fixture
+    def start(self, golden):
+        return weights_of.draw(golden.network, golden.seed)
 
     @pytest.mark.parametrize("threads", [1, 2, 3])
-    def test_losses_of_twenty_minibatches(self, replay, threads):
-        values, network, hyperparameters, tolerance = replay
-        examples = Examples(values["X"], values["y"].astype(np.uint8))
-        losses, weights, _ = train(
-            network, hyperparameters, golden_weights(values, "init", network), examples, threads=threads
-        )
-        np.testing.assert_allclose(losses, values["loss_before"], rtol=0, atol=tolerance)
-        for name, expected in golden_weights(values, "step20", network).items():
-            np.testing.assert_allclose(weights[name], expected, rtol=0, atol=10 * tolerance, err_msg=name)
+    def test_all_steps(self, golden, start, threads):
+        losses, after, _ = train(golden.network, golden.hyperparameters, start, golden.examples, threads=threads)
+        np.testing.assert_allclose(losses, golden.losses, rtol=0, atol=golden.loss_tolerance)
+        for name, expected in golden.after_all_steps.items():
+            np.testing.assert_allclose(after[name], expected, rtol=0, atol=10 * golden.loss_tolerance, err_msg=name)
 
-    def test_first_step(self, replay):
-        values, network, hyperparameters, tolerance = replay
-        examples = Examples(values["X"][:128], values["y"][:128].astype(np.uint8))
-        before = golden_weights(values, "init", network)
-        _, after, _ = train(network, hyperparameters, before, examples)
-        for name, expected in golden_weights(values, "step1", network).items():
-            np.testing.assert_allclose(after[name], expected, rtol=0, atol=tolerance / 10, err_msg=name)
+    def test_first_step(self, golden, start):
+        first = Examples(golden.examples.images[:128], golden.examples.labels[:128])
+        _, after, _ = train(golden.network, golden.hyperparameters, start, first)
+        for name, expected in golden.after_one_step.items():
+            np.testing.assert_allclose(after[name], expected, rtol=0, atol=golden.loss_tolerance / 10, err_msg=name)
 
-    def test_gradients(self, replay):
-        values, network, _, tolerance = replay
-        examples = Examples(values["X"][:128], values["y"][:128].astype(np.uint8))
-        _, gradients = one_step(network, golden_weights(values, "init", network), examples)
-        for name, expected in golden_weights(values, "grad0", network).items():
-            np.testing.assert_allclose(gradients[name], expected, rtol=0, atol=tolerance, err_msg=name)
-
-    def test_probabilities(self, replay):
-        values, network, _, _ = replay
-        probabilities = ENGINE.probabilities(
-            network, golden_weights(values, "init", network), values["X"][:128], device="cpu", threads=2
-        )
-        np.testing.assert_allclose(probabilities, values["probs0"], rtol=0, atol=1e-6)
-
-
-def reference_convolution(images, w, b):
-    """Slide the flipped filters over the images, one product at a time."""
-    flipped = w[:, :, ::-1, ::-1]
-    patches = np.lib.stride_tricks.sliding_window_view(images, w.shape[2:], axis=(2, 3))
-    return np.einsum("nchwij,fcij->nfhw", patches, flipped) + b[:, None, None], patches
-
-
-def windows_of(values):
-    """Cut images into pooling windows, shape (N, channels, rows, columns, 4)."""
-    n, channels, height, width = values.shape
-    kept = values[:, :, : height // 2 * 2, : width // 2 * 2]
-    split = kept.reshape(n, channels, height // 2, 2, width // 2, 2)
-    return split.transpose(0, 1, 2, 4, 3, 5).reshape(n, channels, height // 2, width // 2, 4)
-
-
-def reference_step(network, weights, images, labels):
-    """Return loss and gradients by the rules, in float64: rectify, then pool, as Theano does."""
-    weights = {name: values.astype(np.float64) for name, values in weights.items()}
-    values = images.astype(np.float64)
-    backward = []
-    gradients = {}
-    for entry in network.layers[1:]:
-        before = values
-        if isinstance(entry.layer, MaxPool2DLayer):
-            windows = windows_of(values)
-            values = windows.max(axis=-1)
-
-            def unpool(signal, before=before, windows=windows, values=values):
-                winners = (windows == values[..., None]) * signal[..., None]
-                n, channels, rows, columns, _ = winners.shape
-                unpooled = winners.reshape(n, channels, rows, columns, 2, 2).transpose(0, 1, 2, 4, 3, 5)
-                result = np.zeros_like(before)
-                result[:, :, : 2 * rows, : 2 * columns] = unpooled.reshape(n, channels, 2 * rows, 2 * columns)
-                return result
-
-            backward.append(unpool)
-            continue
-        w, b = weights[f"{entry.name}/W"], weights[f"{entry.name}/b"]
-        if isinstance(entry.layer, Conv2DLayer):
-            values, patches = reference_convolution(values, w, b)
-
-            def unconvolve(signal, before=before, patches=patches, w=w, name=entry.name):
-                flipped = np.einsum("nchwij,nfhw->fcij", patches, signal)
-                gradients[f"{name}/W"] = flipped[:, :, ::-1, ::-1]
-                gradients[f"{name}/b"] = signal.sum(axis=(0, 2, 3))
-                result = np.zeros_like(before)
-                for i in range(w.shape[2]):
-                    for j in range(w.shape[3]):
-                        part = np.einsum("nfhw,fc->nchw", signal, w[:, :, ::-1, ::-1][:, :, i, j])
-                        result[:, :, i : i + signal.shape[2], j : j + signal.shape[3]] += part
-                return result
-
-            backward.append(unconvolve)
-        else:
-            flat = values.reshape(len(values), -1)
-            values = flat @ w + b
-
-            def undense(signal, before=before, flat=flat, w=w, name=entry.name):
-                gradients[f"{name}/W"] = flat.T @ signal
-                gradients[f"{name}/b"] = signal.sum(axis=0)
-                return (signal @ w.T).reshape(before.shape)
-
-            backward.append(undense)
-        if entry.layer.nonlinearity == "rectify":
-            slope = (1 + np.sign(values)) / 2
-            values = np.maximum(values, 0)
-            backward.append(lambda signal, slope=slope: signal * slope)
-    shifted = values - values.max(axis=1, keepdims=True)
-    probabilities = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
-    rows = np.arange(len(labels))
-    loss = -np.log(probabilities[rows, labels]).mean()
-    signal = probabilities.copy()
-    signal[rows, labels] -= 1
-    signal /= len(labels)
-    for step in reversed(backward):
-        signal = step(signal)
-    return loss, gradients, probabilities
+    def test_first_probabilities(self, golden, start):
+        images = golden.examples.images[:128]
+        probabilities = ENGINE.probabilities(golden.network, start, images, device="cpu", threads=2)
+        np.testing.assert_allclose(probabilities, golden.first_probabilities, rtol=0, atol=1e-6)
 
 
 def network_of(input_shape, *layers):
@@ -231,7 +123,7 @@ def examples_of(network, count, seed):
 
 def assert_follows_the_rules(network, weights, examples, threads=1, atol=2e-6):
     loss, gradients = one_step(network, weights, examples, threads)
-    expected_loss, expected, _ = reference_step(network, weights, examples.images, examples.labels)
+    expected_loss, expected = reference.loss_and_gradients(network, weights, examples.images, examples.labels)
     assert loss == pytest.approx(expected_loss, abs=1e-6)
     for name, gradient in expected.items():
         np.testing.assert_allclose(gradients[name], gradient, rtol=1e-4, atol=atol, err_msg=name)
@@ -248,7 +140,7 @@ class TestRules:
         network = NETWORKS[name]
         weights, examples = with_biases(network, 3), examples_of(network, 37, 4)
         probabilities = ENGINE.probabilities(network, weights, examples.images, device="cpu", threads=2)
-        _, _, expected = reference_step(network, weights, examples.images, examples.labels)
+        expected = reference.probabilities(network, weights, examples.images)
         assert probabilities.dtype == np.float32
         np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-6)
 
@@ -295,17 +187,8 @@ class TestRules:
         weights, examples = with_biases(network, 11), examples_of(network, 50, 12)
         hyperparameters = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=2, batch_size=20)
         losses, moved, _ = train(network, hyperparameters, weights, examples, threads=2, epochs=2)
-        expected_losses = []
-        velocities = dict.fromkeys(weights, 0.0)
-        expected = {name: values.astype(np.float64) for name, values in weights.items()}
-        for start in [0, 20, 40] * 2:
-            batch = slice(start, start + 20)
-            loss, gradients, _ = reference_step(network, expected, examples.images[batch], examples.labels[batch])
-            expected_losses.append(loss)
-            for name, gradient in gradients.items():
-                velocities[name] = 0.9 * velocities[name] - 0.05 * gradient
-                expected[name] = expected[name] + 0.9 * velocities[name] - 0.05 * gradient
-        np.testing.assert_allclose(losses, expected_losses, rtol=0, atol=1e-5)
+        expected_losses, expected = reference.trained(network, hyperparameters, weights, examples)
+        np.testing.assert_allclose(losses, expected_losses.ravel(), rtol=0, atol=1e-5)
         for name, values in expected.items():
             np.testing.assert_allclose(moved[name], values, rtol=0, atol=1e-5, err_msg=name)
 
@@ -315,9 +198,9 @@ class TestRules:
         hyperparameters = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=1)
         trainer = ENGINE.trainer(network, hyperparameters, weights, examples, examples, device="cpu", threads=2)
         loss, accuracy = trainer.validate()
-        expected_loss, _, probabilities = reference_step(network, weights, examples.images, examples.labels)
+        expected_loss, expected_accuracy = reference.loss_and_accuracy(network, weights, examples)
         assert loss == pytest.approx(expected_loss, abs=1e-6)
-        assert accuracy == np.mean(probabilities.argmax(axis=1) == examples.labels)
+        assert accuracy == expected_accuracy
 
     def test_a_diverged_network_has_no_finite_loss(self):
         network = NETWORKS["three convolutions"]
@@ -437,9 +320,10 @@ from pipeline.engines import Examples
 from pipeline.engines.numba import ENGINE
 from pipeline import weights
 from pipeline.networks import declared
+from tests import reference
 for name in ("mlp", "cnn"):
     network = Network.from_json(declared(name)[0])
-    compiled_before = ENGINE.is_compiled()
+    compiled_before = ENGINE.first_wait() is None
     with event.install_recorder("numba:compile") as recorder:
         images = np.zeros((2, *network.input_shape), np.float32)
         probabilities = ENGINE.probabilities(network, weights.draw(network, 1), images, device="cpu", threads=1)

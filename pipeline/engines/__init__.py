@@ -99,6 +99,9 @@ class Engine(Protocol):
     def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> FloatArray:
         """Take exp() of a vector ``repeats`` times on the device and return the last result."""
 
+    def first_wait(self) -> str | None:
+        """Say what its first use on this machine waits for, such as a compiler; None where it is ready."""
+
     def device_name(self, device: str) -> str:
         """Return what the device calls itself, such as ``NVIDIA H100``.
 

@@ -79,9 +79,10 @@ class NumbaEngine:
                     return name.strip()
         return platform.processor() or platform.machine()
 
-    def is_compiled(self) -> bool:
-        """Whether the kernels are compiled already; if not, the first use of the engine takes half a minute longer."""
-        return compiler.is_compiled(schedule.train) and compiler.is_compiled(schedule.predict)
+    def first_wait(self) -> str | None:
+        if compiler.is_compiled(schedule.train) and compiler.is_compiled(schedule.predict):
+            return None
+        return "compiling the kernels, once on this machine; it takes about half a minute"
 
 
 class NumbaTrainer:

@@ -252,6 +252,9 @@ class TorchEngine:
         exponentials: FloatArray = result.cpu().numpy()
         return exponentials
 
+    def first_wait(self) -> str | None:
+        return None
+
     def device_name(self, device: str) -> str:
         if device == "cpu":
             return f"the CPU, {torch.backends.cpu.get_cpu_capability()}"

@@ -22,8 +22,9 @@ def remembered_file_digest(path: Path, memory: Path) -> str:
     identity = [status.st_size, status.st_mtime_ns, status.st_ino]
     known = read_json(memory)
     name = str(path.resolve())
-    if name in known and known[name][:-1] == identity:
-        return str(known[name][-1])
+    entry = known.get(name)
+    if isinstance(entry, list) and entry[:-1] == identity:
+        return str(entry[-1])
     digest = file_digest(path)
     write_json(memory, known | {name: [*identity, digest]})
     return digest

@@ -44,7 +44,7 @@ def code_digests(modules: Iterable[str], cache: Path | None = None) -> dict[str,
     analysed: dict[str, dict[str, Any]] = {}
     digests: dict[str, str] = {}
     sources = _sources()
-    waiting = list(modules)
+    waiting = list(_absolute(modules, "", is_package=False))
     while waiting:
         module = waiting.pop()
         path = sources.get(module)
@@ -52,11 +52,12 @@ def code_digests(modules: Iterable[str], cache: Path | None = None) -> dict[str,
             continue
         source = path.read_bytes()
         source_digest = hashlib.sha256(this_analysis + source).hexdigest()
-        analysis = known.get(source_digest) or _analyse(source, path)
+        remembered = known.get(source_digest, {})
+        analysis = remembered if _is_analysis(remembered) else _analyse(source, path)
         analysed[source_digest] = analysis
         digests[module] = analysis["code"]
         waiting += _absolute(analysis["imports"], module, is_package=path.name == "__init__.py")
-    if cache is not None and analysed.keys() - known.keys():
+    if cache is not None and known | analysed != known:
         write_json(cache, known | analysed)
     return dict(sorted(digests.items()))
 
@@ -86,6 +87,16 @@ def _analyse(source: bytes, path: Path) -> dict[str, Any]:
     tree = ast.parse(source, path)
     description = json.dumps(_describe(tree), separators=(",", ":"))
     return {"code": hashlib.sha256(description.encode()).hexdigest(), "imports": sorted(_imported(tree))}
+
+
+def _is_analysis(entry: Any) -> bool:
+    """Tell whether an entry of the cache is one, whatever became of the file."""
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("code"), str)
+        and isinstance(entry.get("imports"), list)
+        and all(isinstance(name, str) for name in entry["imports"])
+    )
 
 
 def _imported(tree: ast.Module) -> set[str]:
@@ -119,7 +130,10 @@ def _describe(node: Any) -> Any:
     if isinstance(node, list):
         return [_describe(item) for item in _normal_statements(node)]
     if isinstance(node, ast.Constant):
-        return ["Constant", type(node.value).__name__, repr(node.value)]
+        return ["Constant", type(node.value).__name__, ascii(node.value)]
+    if isinstance(node, ast.JoinedStr):
+        # Python 3.12 puts an empty string at the end of some format specifications.
+        return ["JoinedStr", [_describe(part) for part in node.values if getattr(part, "value", None) != ""]]
     if not isinstance(node, ast.AST):
         return repr(node)
     described = {

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from pipeline.device_check import check
+from pipeline.devices import ENGINES, Choice
+from pipeline.errors import SettingError
+from pipeline.monitor import SILENT, Monitor
+
+
+class Listener(Monitor):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_says_what_the_article_printed(engine):
+    """The numbers are those in Theano's manual, computed on a CPU."""
+    pytest.importorskip(engine)
+    listener = Listener()
+
+    check(Choice(engine, "cpu", "it was asked for"), threads=1, monitor=listener)
+
+    device, time, result, used = listener.lines
+    assert re.fullmatch(r"Device: cpu \(.+\); it was asked for", device)
+    assert re.fullmatch(rf"Looping 1000 times took \d+\.\d\d seconds with the {engine} engine", time)
+    assert used == "Used the cpu"
+    numbers = [float(number) for number in re.findall(r"\d\.\d+", result)]
+    assert re.fullmatch(r"Result is \[.* \.\.\. .*\]", result)
+    assert np.allclose(
+        numbers, [1.23178032, 1.61879341, 1.52278065, 2.20771815, 2.29967753, 1.62323285], rtol=0, atol=1e-6
+    )
+
+
+def test_refuses_an_unknown_engine():
+    with pytest.raises(SettingError, match=r"^engine is 'troch'; .* Did you mean 'torch'\?$"):
+        check(Choice("troch", "cpu", "it was asked for"), threads=1, monitor=SILENT)

@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline import engines, weights
+from pipeline.declaration import Hyperparameters
+from pipeline.engines import Examples
+from pipeline.errors import DeviceError
+from pipeline.layers import MaxPool2DLayer, linear
+from tests import reference, small_networks
+from tests.small_networks import convolution, dense, pool
+
+torch = pytest.importorskip("torch")
+
+ENGINE = engines.load("torch")
+
+HAS_CUDA = torch.cuda.is_available()
+
+
+@pytest.fixture(params=["cpu", "cuda"] if HAS_CUDA else ["cpu"])
+def on(request):
+    """Where to compute, as the engine takes it."""
+    return {"device": request.param, "threads": 1}
+
+
+NETWORK = small_networks.NETWORKS["like the article's"]
+HOW = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=8)
+START = weights.draw(NETWORK, seed=1)
+EXAMPLES = small_networks.random_examples(NETWORK, 20, seed=1)
+
+
+def silent(done):
+    pass
+
+
+def trained(network, how, start, train, on):
+    """Train for all epochs with the engine, as `reference.trained` does."""
+    trainer = ENGINE.trainer(network, how, start, train, train, **on)
+    losses = [trainer.train_epoch(silent) for _ in range(how.epochs)]
+    return np.array(losses), trainer.weights()
+
+
+def furthest(found, expected):
+    """Return the largest distance between weights of the same name."""
+    assert list(found) == list(expected)
+    return max(np.abs(found[name] - expected[name]).max() for name in expected)
+
+
+def assert_same_training(network, how, start, examples, on):
+    losses, after = trained(network, how, start, examples, on)
+    expected_losses, expected = reference.trained(network, how, start, examples)
+
+    assert losses.shape == expected_losses.shape
+    assert losses == pytest.approx(expected_losses, rel=1e-5, abs=1e-6)
+    assert list(after) == list(expected)
+    for name, values in expected.items():
+        assert after[name] == pytest.approx(values, rel=1e-4, abs=1e-5), name
+
+
+class TestAgainstTheano:
+    """The steps that Theano, Lasagne and nolearn took on the article's networks."""
+
+    @pytest.fixture
+    def start(self, golden):
+        return weights.draw(golden.network, golden.seed)
+
+    def test_first_probabilities(self, golden, start, on):
+        probabilities = ENGINE.probabilities(golden.network, start, golden.examples.images[:128], **on)
+
+        assert np.abs(probabilities - golden.first_probabilities).max() < 1e-6
+
+    def test_first_step(self, golden, start, on):
+        first = Examples(golden.examples.images[:128], golden.examples.labels[:128])
+
+        _, after = trained(golden.network, golden.hyperparameters.replaced(epochs=1), start, first, on)
+
+        assert furthest(after, golden.after_one_step) < {"mlp": 1e-7, "cnn": 1e-5}[golden.name]
+
+    def test_all_steps(self, golden, start, on):
+        """In flat parts of an image rounding alone breaks ties, so that the CNN's steps soon part by some per cent."""
+        losses, after = trained(golden.network, golden.hyperparameters.replaced(epochs=1), start, golden.examples, on)
+
+        assert np.abs(losses[0] - golden.losses).max() < golden.loss_tolerance
+        assert furthest(after, golden.after_all_steps) < {"mlp": 1e-6, "cnn": 4e-3}[golden.name]
+
+
+@pytest.mark.parametrize("name", small_networks.NETWORKS)
+class TestAgainstTheReference:
+    def test_steps(self, name, on):
+        """Three epochs of four minibatches, the last of which is smaller."""
+        network = small_networks.NETWORKS[name]
+        examples = small_networks.random_examples(network, 17, seed=1)
+        how = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=3, batch_size=5)
+
+        assert_same_training(network, how, small_networks.random_weights(network, seed=2), examples, on)
+
+    def test_probabilities(self, name, on):
+        network = small_networks.NETWORKS[name]
+        start = small_networks.random_weights(network, seed=3)
+        images = small_networks.random_examples(network, 9, seed=4).images
+
+        probabilities = ENGINE.probabilities(network, start, images, **on)
+
+        assert probabilities.dtype == np.float32
+        assert probabilities == pytest.approx(reference.probabilities(network, start, images), abs=1e-6)
+
+    def test_validation(self, name, on):
+        network = small_networks.NETWORKS[name]
+        start = small_networks.random_weights(network, seed=5)
+        train, valid = (small_networks.random_examples(network, count, seed=count) for count in (4, 23))
+        how = Hyperparameters(learning_rate=0.1, momentum=0.5, epochs=1, batch_size=4)
+
+        loss, accuracy = ENGINE.trainer(network, how, start, train, valid, **on).validate()
+
+        expected_loss, expected_accuracy = reference.loss_and_accuracy(network, start, valid)
+        assert loss == pytest.approx(expected_loss, rel=1e-5)
+        assert accuracy == expected_accuracy
+
+
+TIED = {
+    "rectified": [convolution(3, (3, 3)), pool((2, 2))],
+    "not rectified": [convolution(3, (3, 3), nonlinearity=linear), pool((2, 2))],
+    "overlapping": [convolution(2, (2, 2)), pool((3, 3), stride=(1, 2))],
+    "in the images": [pool((2, 3)), convolution(2, (2, 2))],
+    "twice in a row": [convolution(3, (2, 2), nonlinearity=linear), pool((2, 2)), pool((2, 2))],
+    "deep": [convolution(2, (2, 2)), pool((2, 2)), convolution(2, (2, 2), pad=(1, 1)), pool((2, 2)), dense(5)],
+}
+
+
+class TestTiesAndZeros:
+    """Small whole numbers make sums exact in float32: what is tied or zero there is so in the reference."""
+
+    ONE_STEP = Hyperparameters(learning_rate=0.01, momentum=0.5, epochs=1)
+
+    @pytest.mark.parametrize("seed", range(3))
+    @pytest.mark.parametrize("name", TIED)
+    def test_every_tied_maximum_receives_the_whole_gradient(self, name, seed, on):
+        network = small_networks.network((2, 9, 11), *TIED[name])
+        start = small_networks.whole_weights(network, seed)
+        examples = small_networks.whole_examples(network, 8, seed)
+        assert tied_windows(network, start, examples.images) > 10
+
+        assert_same_training(network, self.ONE_STEP, start, examples, on)
+
+    @pytest.mark.parametrize("seed", range(3))
+    @pytest.mark.parametrize("layer", [dense(30), convolution(4, (2, 3)), convolution(3, (3, 3), stride=(2, 2))])
+    def test_the_slope_at_zero_is_one_half(self, layer, seed, on):
+        network = small_networks.network((2, 5, 6), layer, dense(10))
+        start = small_networks.whole_weights(network, seed)
+        examples = small_networks.whole_examples(network, 8, seed)
+        zeros = [
+            np.sum(reference.preactivation(entry, start, values) == 0)
+            for entry, values in zip(
+                network.layers[1:3], reference.layer_outputs(network, start, examples.images), strict=False
+            )
+        ]
+        assert min(zeros) > 1
+
+        assert_same_training(network, self.ONE_STEP, start, examples, on)
+
+    def test_black_images(self, on):
+        """Without biases every sum of such images is zero, and every maximum tied."""
+        network = small_networks.network((1, 8, 8), convolution(3, (3, 3)), pool((2, 2)), dense(6))
+        start = weights.draw(network, seed=1)
+        examples = small_networks.whole_examples(network, 4, seed=1)
+        examples.images[:] = 0
+
+        assert_same_training(network, self.ONE_STEP.replaced(epochs=2), start, examples, on)
+
+
+def tied_windows(network, start, images):
+    """Count the pooling windows with more than one maximum above zero."""
+    count = 0
+    outputs = reference.layer_outputs(network, start, images)
+    for entry, values, pooled in zip(network.layers[1:], outputs, outputs[1:], strict=False):
+        if isinstance(entry.layer, MaxPool2DLayer):
+            for row, column in np.ndindex(pooled.shape[2:]):
+                place = reference.window(
+                    row, column, entry.layer.pool_size, entry.layer.stride or entry.layer.pool_size
+                )
+                maximum = pooled[:, :, row, column, None, None]
+                count += np.sum(((values[place] == maximum) & (maximum > 0)).sum((2, 3)) > 1)
+    return count
+
+
+def trainer(on):
+    return ENGINE.trainer(NETWORK, HOW, START, EXAMPLES, EXAMPLES, **on)
+
+
+class TestTraining:
+    @pytest.mark.parametrize("momentum", [0, 0.5, 0.99])
+    @pytest.mark.parametrize("batch_size", [1, 7, 10, 20, 21])
+    def test_momentum_and_minibatches(self, on, momentum, batch_size):
+        how = Hyperparameters(learning_rate=0.02, momentum=momentum, epochs=2, batch_size=batch_size)
+
+        assert_same_training(NETWORK, how, START, EXAMPLES, on)
+
+    def test_progress_counts_images(self, on):
+        heard = []
+
+        trainer(on).train_epoch(heard.append)
+
+        assert heard[-1] == 20
+        assert heard == sorted(set(heard))
+
+    def test_learns(self, on):
+        training = trainer(on)
+
+        before, _ = training.validate()
+        for _ in range(60):
+            training.train_epoch(silent)
+
+        after, accuracy = training.validate()
+        assert after < 0.1 * before
+        assert accuracy == 1
+
+    def test_validation_changes_nothing(self, on):
+        training = trainer(on)
+
+        assert training.validate() == training.validate()
+        assert furthest(training.weights(), START) == 0
+
+    def test_same_again(self, on):
+        """To the bit: a result's digest must not depend on chance."""
+        once, again = (trained(NETWORK, HOW.replaced(epochs=3), START, EXAMPLES, on) for _ in range(2))
+
+        assert np.array_equal(once[0], again[0])
+        assert furthest(once[1], again[1]) == 0
+
+    def test_neither_given_weights_nor_images_change(self, on):
+        kept, images = {name: values.copy() for name, values in START.items()}, EXAMPLES.images.copy()
+
+        trained(NETWORK, HOW, START, EXAMPLES, on)
+
+        assert furthest(START, kept) == 0
+        assert np.array_equal(EXAMPLES.images, images)
+
+    def test_weights_are_a_copy(self, on):
+        training = trainer(on)
+
+        taken = training.weights()
+        training.train_epoch(silent)
+        training.weights()["layer1/W"][:] = 0
+
+        assert furthest(taken, START) == 0
+        assert np.any(training.weights()["layer1/W"])
+
+    def test_weights_are_float32_in_the_declared_shapes(self, on):
+        found = trainer(on).weights()
+
+        assert {name: values.shape for name, values in found.items()} == NETWORK.weight_shapes
+        assert {values.dtype for values in found.values()} == {np.dtype(np.float32)}
+        assert all(values.flags.c_contiguous for values in found.values())
+
+
+class TestManyImages:
+    """More than an engine evaluates at once."""
+
+    NETWORK = small_networks.network((2, 4, 4), convolution(2, (2, 2)), pool((2, 2)))
+
+    @pytest.mark.parametrize("count", [1, 999, 1000, 1001, 2500])
+    def test_probabilities_and_validation(self, count, on):
+        start = small_networks.random_weights(self.NETWORK, seed=1)
+        examples = small_networks.random_examples(self.NETWORK, count, seed=1)
+        how = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=1)
+
+        probabilities = ENGINE.probabilities(self.NETWORK, start, examples.images, **on)
+        loss, accuracy = ENGINE.trainer(self.NETWORK, how, start, examples, examples, **on).validate()
+
+        expected_loss, expected_accuracy = reference.loss_and_accuracy(self.NETWORK, start, examples)
+        assert probabilities.shape == (count, 3)
+        assert probabilities == pytest.approx(reference.probabilities(self.NETWORK, start, examples.images), abs=1e-6)
+        assert loss == pytest.approx(expected_loss, rel=1e-5)
+        assert accuracy == expected_accuracy
+
+
+class TestFarFromZero:
+    """Where exp() leaves the range of float32, the softmax must not."""
+
+    def test_large_logits(self, on):
+        network = small_networks.network((2,))
+        start = {"layer1/W": np.float32([[500, 0, -500], [0, 0, 0]]), "layer1/b": np.zeros(3, np.float32)}
+        examples = Examples(np.float32([[1, 0], [-1, 0]]), np.uint8([0, 0]))
+
+        probabilities = ENGINE.probabilities(network, start, examples.images, **on)
+        how = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=1)
+        loss, accuracy = ENGINE.trainer(network, how, start, examples, examples, **on).validate()
+
+        assert np.array_equal(probabilities, [[1, 0, 0], [0, 0, 1]])
+        assert (loss, accuracy) == (500, 0.5)
+
+
+class TestDevices:
+    def test_exponentials(self, on):
+        vector = np.random.default_rng(1).random(1000).astype(np.float32)
+
+        result = ENGINE.exponentials(vector, 3, **on)
+
+        assert result.dtype == np.float32
+        assert result == pytest.approx(np.exp(vector.astype(float)), rel=1e-6)
+
+    def test_names_the_device(self, on):
+        assert ENGINE.device_name(on["device"])
+
+    @pytest.mark.skipif(HAS_CUDA, reason="there is a GPU")
+    @pytest.mark.parametrize(
+        ("method", "arguments"),
+        [
+            ("trainer", (NETWORK, HOW, START, EXAMPLES, EXAMPLES)),
+            ("probabilities", (NETWORK, START, EXAMPLES.images)),
+            ("exponentials", (np.ones(3, np.float32), 1)),
+        ],
+    )
+    def test_refuses_cuda_where_there_is_none(self, method, arguments):
+        with pytest.raises(DeviceError, match=r"device is cuda, but PyTorch .* --device cpu"):
+            getattr(ENGINE, method)(*arguments, device="cuda", threads=1)
+
+    @pytest.mark.skipif(HAS_CUDA, reason="there is a GPU")
+    def test_names_no_gpu_where_there_is_none(self):
+        with pytest.raises(DeviceError, match=r"device is cuda, but PyTorch .* --device cpu"):
+            ENGINE.device_name("cuda")

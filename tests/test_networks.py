@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from pipeline.declaration import Hyperparameters, Network
+from pipeline.errors import SettingError
+from pipeline.networks import NETWORKS, declared
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_is_declared_rightly(name):
+    architecture, _ = declared(name)
+
+    assert Network.from_json(architecture).classes == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "input_shape", "parameters", "how"),
+    [
+        ("mlp", (1024,), 103_510, Hyperparameters(0.01, 0.9, epochs=50)),
+        ("mlp2", (1024,), 113_610, Hyperparameters(0.01, 0.9, epochs=50)),
+        ("cnn", (1, 32, 32), 127_906, Hyperparameters(0.015, 0.9, epochs=5)),
+    ],
+)
+def test_the_articles_numbers(name, input_shape, parameters, how):
+    architecture, hyperparameters = declared(name)
+    network = Network.from_json(architecture)
+
+    assert network.input_shape == input_shape
+    assert network.parameter_count == parameters
+    assert hyperparameters == how
+
+
+def test_the_cnns_shapes():
+    network = Network.from_json(declared("cnn")[0])
+
+    assert [layer.output_shape for layer in network.layers] == [
+        (1, 32, 32),
+        (16, 30, 30),
+        (16, 15, 15),
+        (32, 14, 14),
+        (32, 7, 7),
+        (64, 6, 6),
+        (64, 3, 3),
+        (200,),
+        (10,),
+    ]
+
+
+def test_suggests_a_network():
+    with pytest.raises(SettingError, match=r"^there is no network 'cn'; .* mlp, mlp2, cnn\. Did you mean 'cnn'\?$"):
+        declared("cn")

@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import json
+import re
+
+import h5py
+import numpy as np
+import pytest
+from sklearn.model_selection import StratifiedKFold
+
+from pipeline import dataset, training, weights
+from pipeline.declaration import Hyperparameters, Network, architecture
+from pipeline.engines import Examples
+from pipeline.errors import DatasetError, EngineError, SettingError
+from pipeline.layers import DenseLayer, InputLayer, softmax
+from pipeline.monitor import SILENT, Monitor
+from tests import reference, small_networks
+
+pytest.importorskip("torch")
+
+ARCHITECTURE = architecture(
+    {
+        "layers": [("input", InputLayer), ("hidden", DenseLayer), ("output", DenseLayer)],
+        "input_shape": (None, 12),
+        "hidden_num_units": 7,
+        "output_num_units": 3,
+        "output_nonlinearity": softmax,
+    }
+)
+NETWORK = Network.from_json(ARCHITECTURE)
+HOW = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=3, batch_size=10, validation_fraction=0.25)
+
+
+class Listener(Monitor):
+    def __init__(self):
+        self.lines = []
+        self.steps = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+    def progress(self, done, total, unit):
+        self.steps.append((done, total, unit))
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    small_networks.write_examples(folder, NETWORK)
+    return folder
+
+
+@pytest.fixture
+def output(tmp_path):
+    folder = tmp_path / "output"
+    folder.mkdir()
+    return folder
+
+
+def train(output, images, *, monitor=SILENT, **changes):
+    settings = dict(
+        network="tiny",
+        architecture=ARCHITECTURE,
+        engine="torch",
+        device="cpu",
+        seed=1,
+        epochs=HOW.epochs,
+        learning_rate=HOW.learning_rate,
+        momentum=HOW.momentum,
+        batch_size=HOW.batch_size,
+        validation_fraction=HOW.validation_fraction,
+        threads=1,
+    )
+    return training.train(output, images=images, monitor=monitor, **settings | changes)
+
+
+def history(output):
+    return json.loads((output / training.HISTORY_NAME).read_text())
+
+
+class TestSplit:
+    @pytest.mark.parametrize("fraction", [0.5, 0.3, 0.25, 0.2, 0.1])
+    @pytest.mark.parametrize("seed", range(8))
+    def test_is_the_first_of_scikit_learns_stratified_folds(self, seed, fraction):
+        random = np.random.default_rng(seed)
+        counts = random.integers(10, 150, random.integers(2, 11))
+        names = random.permutation(256)[: len(counts)]
+        labels = random.permutation(np.repeat(names, counts)).astype(np.uint8)
+        folds = StratifiedKFold(round(1 / fraction))
+
+        validates = training.split(labels, fraction)
+
+        _, expected = next(folds.split(np.zeros(len(labels)), labels))
+        assert validates.dtype == bool
+        assert np.array_equal(np.flatnonzero(validates), expected)
+
+    def test_holds_out_the_first_thousand_of_each_class_of_cifar(self):
+        labels = np.random.default_rng(1).permutation(np.repeat(np.arange(10, dtype=np.uint8), 5000))
+
+        validates = training.split(labels, 0.2)
+
+        for label in range(10):
+            places = np.flatnonzero(labels == label)
+            assert validates[places[:1000]].all()
+            assert not validates[places[1000:]].any()
+
+    def test_classes_of_one_image(self):
+        """Scikit-learn would warn, and share out the same."""
+        validates = training.split(np.array([4, 2, 9, 7, 1], np.uint8), 0.2)
+
+        assert validates.tolist() == [True, False, False, False, False]
+
+
+class TestReadExamples:
+    def test_parts_the_images_in_file_order(self, images):
+        path = images / dataset.GRAYSCALE_NAME
+        everything, labels = dataset.read_split(path, "train")
+        validates = training.split(labels, 0.25)
+
+        train, valid = training.read_examples(path, 0.25)
+
+        for examples, chosen in ((train, ~validates), (valid, validates)):
+            assert examples.images.dtype == np.float32
+            assert np.array_equal(examples.images, everything[chosen])
+            assert np.array_equal(examples.labels, labels[chosen])
+
+    @pytest.mark.parametrize("count", [256, 257, 700])
+    def test_more_images_than_are_read_at_once(self, tmp_path, count):
+        network = small_networks.NETWORKS["odd sizes"]
+        small_networks.write_examples(tmp_path, network, train=count)
+        path = tmp_path / dataset.GRAYSCALE_NAME
+        everything, labels = dataset.read_split(path, "train")
+        validates = training.split(labels, 0.2)
+
+        train, valid = training.read_examples(path, 0.2)
+
+        assert np.array_equal(train.images, everything[~validates])
+        assert np.array_equal(valid.images, everything[validates])
+        assert len(train) + len(valid) == count
+
+
+class TestTrain:
+    def test_takes_the_steps_of_the_rules(self, output, images):
+        train(output, images)
+
+        train_examples, valid_examples = training.read_examples(images / dataset.GRAYSCALE_NAME, 0.25)
+        losses, after = reference.trained(NETWORK, HOW, weights.draw(NETWORK, seed=1), train_examples)
+        written = weights.read(output / training.WEIGHTS_NAME, NETWORK)
+        for name, values in after.items():
+            assert written[name] == pytest.approx(values, rel=1e-4, abs=1e-5), name
+
+        rows = history(output)["epochs"]
+        sizes = [10] * (len(train_examples) // 10) + [len(train_examples) % 10] * (len(train_examples) % 10 > 0)
+        expected_loss, expected_accuracy = reference.loss_and_accuracy(NETWORK, after, valid_examples)
+        assert len(set(sizes)) == 2
+        assert [row["epoch"] for row in rows] == [1, 2, 3]
+        assert [row["train_loss"] for row in rows] == pytest.approx(np.average(losses, axis=1, weights=sizes), rel=1e-5)
+        assert rows[-1]["valid_loss"] == pytest.approx(expected_loss, rel=1e-5)
+        assert rows[-1]["valid_accuracy"] == expected_accuracy
+
+    def test_writes_two_files(self, output, images):
+        train(output, images)
+
+        assert {path.name for path in output.iterdir()} == {"weights.h5", "history.json"}
+
+    def test_history_says_how_it_was_trained(self, output, images):
+        train(output, images)
+
+        assert history(output)["trained"] == {
+            "network": "tiny",
+            "engine": "torch",
+            "device": "cpu",
+            "seed": 1,
+            "learning_rate": 0.05,
+            "momentum": 0.9,
+            "epochs": 3,
+            "batch_size": 10,
+            "validation_fraction": 0.25,
+        }
+
+    def test_measures_each_epoch(self, output, images):
+        measured = train(output, images)
+
+        assert measured.keys() == {"epoch_seconds", "threads"}
+        assert measured["threads"] == 1
+        assert len(measured["epoch_seconds"]) == 3
+        assert min(measured["epoch_seconds"]) > 0
+
+    def test_seed_and_data_decide_every_byte(self, tmp_path, images):
+        other_images = tmp_path / "other images"
+        other_images.mkdir()
+        small_networks.write_examples(other_images, NETWORK, seed=1)
+        runs = {
+            "once": (images, {}),
+            "again": (images, {}),
+            "other seed": (images, {"seed": 2}),
+            "other data": (other_images, {}),
+        }
+        for name, (source, changes) in runs.items():
+            (tmp_path / name).mkdir()
+            train(tmp_path / name, source, **changes)
+
+        for file in (training.WEIGHTS_NAME, training.HISTORY_NAME):
+            once, again, other_seed, other_data = ((tmp_path / name / file).read_bytes() for name in runs)
+            assert once == again
+            assert len({once, other_seed, other_data}) == 3
+
+    def test_images_in_two_dimensions(self, output, tmp_path):
+        network = small_networks.NETWORKS["like the article's"]
+        small_networks.write_examples(tmp_path, network)
+        declared = {
+            "layers": [[entry.name, type(entry.layer).__name__] for entry in network.layers],
+            **{
+                f"{entry.name}_{option}": getattr(entry.layer, option)
+                for entry in network.layers
+                for option in entry.layer.option_names()
+            },
+        }
+
+        train(output, tmp_path, architecture=declared)
+
+        assert weights.read(output / training.WEIGHTS_NAME, network).keys() == network.weight_shapes.keys()
+
+
+class TestWhatIsHeard:
+    def test_the_table(self, output, images):
+        listener = Listener()
+
+        train(output, images, monitor=listener)
+
+        first, *header, one, two, three = listener.lines
+        validates = training.split(dataset.read_labels(images / dataset.GRAYSCALE_NAME, "train"), 0.25).sum()
+        assert first == (
+            f"tiny on small things: {60 - validates} images train, {validates} validate; 115 parameters; torch on cpu"
+        )
+        assert header == [
+            "  epoch    train loss    valid loss    train/val    valid acc      dur",
+            "-------  ------------  ------------  -----------  -----------  -------",
+        ]
+        for line, row in zip((one, two, three), history(output)["epochs"], strict=True):
+            ratio = row["train_loss"] / row["valid_loss"]
+            beginning = (
+                f"{row['epoch']:7}  {row['train_loss']:12.5f}  {row['valid_loss']:12.5f}"
+                f"  {ratio:11.5f}  {row['valid_accuracy']:11.5f}"
+            )
+            assert line.startswith(beginning)
+            assert re.fullmatch(r"  +\d+\.\d\ds", line.removeprefix(beginning))
+            assert len(line) == len(header[0])
+
+    def test_progress_over_all_epochs(self, output, images):
+        listener = Listener()
+
+        train(output, images, monitor=listener)
+
+        trained = len(training.read_examples(images / dataset.GRAYSCALE_NAME, 0.25)[0])
+        done = [done for done, _, _ in listener.steps]
+        assert done == sorted(done)
+        assert {trained, 2 * trained, 3 * trained} <= set(done)
+        assert done[-1] == 3 * trained
+        assert {step[1:] for step in listener.steps} == {(3 * trained, "images")}
+
+
+class TestTrouble:
+    def test_a_loss_that_is_no_number(self, output, images):
+        with pytest.raises(
+            EngineError,
+            match=r"^the loss is (nan|inf) in epoch 1, minibatch [23], with learning rate 1e\+30: .*smaller",
+        ):
+            train(output, images, learning_rate=1e30)
+
+        assert not list(output.iterdir())
+
+    def test_a_last_step_after_which_the_loss_is_no_number(self, output, images):
+        with pytest.raises(EngineError, match=r"epoch 1.* learning rate 1e\+30: .*smaller"):
+            train(output, images, learning_rate=1e30, batch_size=1000, epochs=1)
+
+        assert not list(output.iterdir())
+
+    @pytest.mark.parametrize("shape", [(13,), (1, 3, 4)])
+    def test_images_of_another_shape(self, output, tmp_path, shape):
+        small_networks.write_examples(tmp_path, small_networks.network(shape))
+
+        with pytest.raises(
+            DatasetError, match=rf"holds images of shape {re.escape(str(shape))} and type float32; .*12"
+        ):
+            train(output, tmp_path)
+
+    def test_images_of_another_type(self, output, images):
+        with h5py.File(images / dataset.GRAYSCALE_NAME, "r+") as file:
+            for split in ("train", "test"):
+                count = len(file[f"{split}/images"])
+                del file[f"{split}/images"]
+                file[f"{split}/images"] = np.zeros((count, 12), np.uint8)
+
+        with pytest.raises(DatasetError, match=r"holds images of shape \(12,\) and type uint8; .* float32"):
+            train(output, images)
+
+    def test_another_number_of_classes(self, output, tmp_path):
+        small_networks.write_examples(tmp_path, small_networks.network((12,), classes=2))
+
+        with pytest.raises(DatasetError, match=r"holds 2 classes, and the network's last layer has 3 units\."):
+            train(output, tmp_path)
+
+    def test_no_images(self, output, tmp_path):
+        with pytest.raises(DatasetError, match=r"grayscale\.h5 is not there"):
+            train(output, tmp_path)
+
+    def test_an_unknown_engine(self, output, images):
+        with pytest.raises(SettingError, match=r"^engine is 'troch'; .* Did you mean 'torch'\?$"):
+            train(output, images, engine="troch")
+
+
+def test_examples_have_a_length():
+    assert len(Examples(np.zeros((5, 2), np.float32), np.zeros(5, np.uint8))) == 5
