@@ -22,7 +22,7 @@ from pipeline.weights import FloatArray, Weights
 
 LabelArray = npt.NDArray[np.uint8]
 
-ENGINES = ("torch", "theano")
+ENGINES = ("torch",)
 """Every engine by the name that ``--engine`` takes; each is the module of that name in this package."""
 
 

@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,16 @@ from pipeline.engines.theano_child.messages import Arrays, receive, send
 from pipeline.errors import DeviceError, EngineError
 from pipeline.weights import FloatArray, Weights
 
-CHILD = Path(__file__).with_name("theano_child")
+if TYPE_CHECKING:
+    # This makes the child's code part of the engine's for whoever follows imports; it cannot run here.
+    from pipeline.engines.theano_child import process  # noqa: F401
+
+START = """
+import sys
+sys.path.append(sys.argv[1])  # last, since engines are called theano and torch too
+from theano_child.process import serve
+serve(parent=int(sys.argv[2]))
+"""
 
 PASSED_ON = ("PATH", "HOME", "USER", "TMPDIR", "THEANORC", "LIBRARY_PATH", "LD_LIBRARY_PATH", "CPATH", "SDKROOT")
 """All that the child inherits of the environment: what the compiler, Theano's settings and files need."""
@@ -167,19 +176,14 @@ class Child:
     def __init__(self, flags: dict[str, str], threads: int) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
         self._process = subprocess.Popen(  # noqa: S603 - a program of ours
-            [theano_environment.interpreter(), "-I", CHILD, str(os.getpid())],
+            [theano_environment.interpreter(), "-I", "-c", START, Path(__file__).parent, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=_environment(flags, threads),
             start_new_session=True,
         )
-        self._end = weakref.finalize(self, _end, self._process, os.getpid())
-
-    @property
-    def pid(self) -> int:
-        """The process's number."""
-        return self._process.pid
+        self._end = weakref.finalize(self, _end, self._process, self._errors, os.getpid())
 
     def __enter__(self) -> Child:
         return self
@@ -236,12 +240,12 @@ class Child:
         self._end()
 
     def _error(self, message: str) -> EngineError:
-        """End the child, keep what it said, and return the error to raise."""
-        self._end()
+        """Keep what the child said, end it, and return the error to raise."""
         self._errors.seek(0)
-        log = theano_environment.CACHE / f"error-{self.pid}.log"
+        log = theano_environment.CACHE / f"error-{self._process.pid}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_bytes(self._errors.read())
+        self._end()
         return EngineError(f"{message.rstrip('.')}. All it said is in {log}.")
 
     @property
@@ -255,10 +259,11 @@ class Child:
         return self._process.stdout  # type: ignore[return-value]
 
 
-def _end(process: subprocess.Popen[bytes], owner: int) -> None:
+def _end(process: subprocess.Popen[bytes], errors: IO[bytes], owner: int) -> None:
     """Kill the child's process group; a copy of us that was forked leaves it alone."""
     if os.getpid() != owner:
         return
+    errors.close()
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: of a group that ended, the latter
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, Callable
 
 import numpy as np
-import shims  # noqa: F401
 from lasagne import layers, nonlinearities
 from lasagne.updates import nesterov_momentum
 from nolearn.lasagne import BatchIterator, NeuralNet

@@ -1,7 +1,4 @@
-"""What Theano, Lasagne and nolearn need to run on a Python and a NumPy that came after them.
-
-Import this module before any of the three.
-"""
+"""What Theano, Lasagne and nolearn need to run on a Python and a NumPy that came after them."""
 
 from __future__ import annotations
 
@@ -15,6 +12,15 @@ import sysconfig
 import types
 from pathlib import Path
 from typing import Any
+
+
+def apply() -> None:
+    """Mend what has to be mended before Lasagne and nolearn are imported."""
+    give_theano_a_blas()
+    let_modules_find_python()
+    restore_collections()
+    restore_downsample()
+    restore_cross_validation()
 
 
 def openblas() -> Path | None:
@@ -101,10 +107,3 @@ def _install(module: types.ModuleType) -> None:
     parent, name = module.__name__.rsplit(".", 1)
     sys.modules[module.__name__] = module
     setattr(sys.modules[parent], name, module)
-
-
-give_theano_a_blas()
-let_modules_find_python()
-restore_collections()
-restore_downsample()
-restore_cross_validation()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any, Callable
 
-import exponentials
-import network
 import numpy as np
-from messages import Arrays
+
+from . import exponentials, network
+from .messages import Arrays
 
 Fields = dict[str, Any]
 Reply = tuple[Fields, Arrays]

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 import os
 import queue
 import signal
 import sys
 import threading
 import traceback
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Callable
 
-from messages import receive, send
+from .messages import receive, send
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def main() -> None:
-    """Answer messages from standard input on standard output."""
-    end_with_parent(int(sys.argv[1]))
+def serve(parent: int) -> None:
+    """Answer messages from standard input on standard output.
+
+    ``parent`` is the number of the process that started this one.
+    """
+    end_with_parent(parent)
     requests: queue.Queue[Any] = queue.Queue()
     threading.Thread(target=listen, args=(sys.stdin.buffer, requests), daemon=True).start()
     answers = claim_stdout()
@@ -30,14 +32,23 @@ def main() -> None:
         if action == "stop":
             return
         try:
-            # imported when something is to be done, so that what is wrong with Theano's set-up is an answer too
-            worker = worker or importlib.import_module("worker").Worker(lambda progress: send(answers, progress))
+            worker = worker or load_worker(lambda progress: send(answers, progress))
             reply = getattr(worker, action)(fields, arrays)
         except Exception as error:
             traceback.print_exc()
             lines = str(error).strip().splitlines() or [""]
             reply = {"error": f"{type(error).__name__}: {lines[0]}"}, {}
         send(answers, *reply)
+
+
+def load_worker(say: Callable[[dict[str, Any]], None]) -> Any:
+    """Import Theano, once it is mended; only now, so that what goes wrong is an answer like any other."""
+    from . import shims
+
+    shims.apply()
+    from .worker import Worker
+
+    return Worker(say)
 
 
 def listen(stream: BinaryIO, requests: Any) -> None:
@@ -81,7 +92,3 @@ def end_without(parent: int) -> None:
 def end() -> None:
     """End at once, and with us the compilers that Theano has running."""
     os.killpg(0, signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    main()
