@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import collections.abc
-import ctypes
+import importlib
 import importlib.util
 import os
 import sys
@@ -19,6 +19,7 @@ def apply() -> None:
     give_theano_a_blas()
     let_modules_find_python()
     restore_collections()
+    keep_compiled_modules()
     restore_downsample()
     restore_cross_validation()
 
@@ -47,8 +48,8 @@ def give_theano_a_blas() -> None:
     add_flag("blas.ldflags=-l" + library.stem[len("lib") :])
     # not as -L in the flag, which Theano splits at spaces
     os.environ["LIBRARY_PATH"] = os.pathsep.join(filter(None, [str(library.parent), os.environ.get("LIBRARY_PATH")]))
-    # modules that are linked with a library find it where it is loaded already, wherever the project moves
-    ctypes.CDLL(str(library))
+    # loads the library, and what it depends on: modules linked with it find it loaded, wherever the project moves
+    importlib.import_module("scipy.linalg")
 
 
 def add_flag(flag: str) -> None:
@@ -68,6 +69,29 @@ def let_modules_find_python() -> None:
 def restore_collections() -> None:
     """Put ``Iterable`` back: Python 3.10 left it in ``collections.abc`` alone, nolearn 0.6.1 looks here."""
     collections.Iterable = collections.abc.Iterable  # type: ignore[attr-defined]
+
+
+class NoProperties(tuple[()]):
+    """The properties of an operation that has none, as `keep_compiled_modules` needs them."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def keep_compiled_modules() -> None:
+    """Let the compile cache keep matrix products and softmax, which take half of all the compiling.
+
+    The key of a module holds the properties of its operations. Theano 1.0.5 takes ``()`` there, as of an
+    operation that has none, for one without a version and compiles it anew in each process.
+    """
+    import theano
+
+    waiting = [theano.Op]
+    while waiting:
+        operation = waiting.pop()
+        waiting += operation.__subclasses__()
+        if operation.__dict__.get("__props__") == ():
+            operation.__props__ = NoProperties()
 
 
 def restore_downsample() -> None:
