@@ -67,6 +67,14 @@ def first(examples, count):
     return Examples(examples.images[:count], examples.labels[:count])
 
 
+def started(make):
+    """A trainer and the number of its process."""
+    before = children(os.getpid())
+    trainer = make()
+    (child,) = set(children(os.getpid())) - set(before)
+    return trainer, child
+
+
 def only(name):
     """Ask for one of the golden networks alone."""
     return pytest.mark.parametrize("golden", [name], indirect=True)
@@ -102,8 +110,10 @@ class TestSteps:
     def test_takes_the_golden_first_step(self, golden):
         trainer = golden_trainer(golden, examples=first(golden.examples, 128))
         trainer.train_epoch(silent)
+        # one image with a tie in a pooling window moves a filter of the CNN by two millionths
+        tolerance = {"mlp": 1e-7, "cnn": 1e-5}[golden.name]
         for name, values in trainer.weights().items():
-            np.testing.assert_allclose(values, golden.after_one_step[name], rtol=0, atol=1e-6, err_msg=name)
+            np.testing.assert_allclose(values, golden.after_one_step[name], rtol=0, atol=tolerance, err_msg=name)
 
     def test_gives_the_golden_probabilities(self, golden):
         drawn = weights.draw(golden.network, golden.seed)
@@ -153,25 +163,24 @@ class TestTrainer:
         assert set(told) <= set(range(128, 2561, 128))
 
     def test_a_trainer_that_nobody_holds_ends_its_process(self):
-        trainer = small_trainer()
-        (child,) = children(os.getpid())
+        trainer, child = started(small_trainer)
         del trainer
         assert gone(child)
 
 
 class TestErrors:
     def test_tells_what_theano_said_and_where_the_rest_is(self):
+        trainer, child = started(lambda: small_trainer(features=5))
         with pytest.raises(EngineError, match=r"ValueError: .*\. All it said is in (\S+)\.$") as caught:
-            small_trainer(features=5).train_epoch(silent)
+            trainer.train_epoch(silent)
         log = Path(re.search(r"in (\S+)\.$", str(caught.value))[1])
         assert "Traceback (most recent call last)" in log.read_text()
         log.unlink()
-        assert children(os.getpid()) == []
+        assert gone(child)
 
     @pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL", "SIGTERM"])
     def test_notices_that_the_process_died(self, name):
-        trainer = small_trainer()
-        (child,) = children(os.getpid())
+        trainer, child = started(small_trainer)
         os.kill(child, getattr(signal, name))
         # asked to end, it ends like the compilers that it runs
         seen = "SIGKILL" if name == "SIGTERM" else name
@@ -183,8 +192,7 @@ class TestErrors:
 
     @only("cnn")
     def test_an_epoch_that_is_broken_off_ends_the_process(self, golden):
-        trainer = golden_trainer(golden)
-        (child,) = children(os.getpid())
+        trainer, child = started(lambda: golden_trainer(golden))
 
         def interrupt(_done):
             raise KeyboardInterrupt
@@ -209,7 +217,6 @@ class TestOrphans:
     """However the engine's process ends, nothing of the child is left."""
 
     TRAINING = """
-        import sys
         from test_engine_theano import small_trainer
         trainer = small_trainer(rows=100_000)
         while True:
@@ -227,7 +234,7 @@ class TestOrphans:
     """
 
     FORKED = """
-        import os, sys, time
+        import os, time
         from test_engine_theano import small_trainer
         trainer = small_trainer()
         if os.fork() == 0:
@@ -254,9 +261,7 @@ class TestOrphans:
 
     def test_none_when_a_forked_process_holds_the_pipes(self):
         with self.start(self.FORKED) as parent:
-            child = next(
-                pid for pid in children(parent.pid) if os.getpgid(pid) == pid and has_argument(pid, "theano_child")
-            )
+            (child,) = children(parent.pid)
             parent.kill()
             assert gone(child, seconds=5)
 

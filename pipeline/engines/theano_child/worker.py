@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any, Callable
 
@@ -30,7 +31,7 @@ class Worker:
 
     def epoch(self, fields: Fields, arrays: Arrays) -> Reply:
         """Train for an epoch, telling the progress."""
-        last = time.monotonic()
+        last = -math.inf
 
         def on_progress(done: int) -> None:
             nonlocal last
