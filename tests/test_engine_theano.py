@@ -265,13 +265,17 @@ class TestOrphans:
             parent.kill()
             assert gone(child, seconds=5)
 
-    def test_no_compiler_when_the_parent_is_killed(self, tmp_path):
+    def test_no_compiler_when_the_parent_is_killed(self, monkeypatch, tmp_path):
+        """Nor does the lock of the compile cache keep the next one waiting."""
         with self.start(self.COMPILING, tmp_path) as parent:
             (child,) = wait_for(lambda: children(parent.pid))
             wait_for(lambda: any(has_argument(pid, "cc1plus") for pid in group(child)))
             parent.kill()
             assert gone(child)
             assert wait_for(lambda: not group(child))
+        monkeypatch.setattr(theano_environment, "CACHE", tmp_path)
+        ones = np.ones(3, np.float32)
+        np.testing.assert_allclose(ENGINE.exponentials(ones, 1, device="cpu", threads=1), np.exp(ones), rtol=1e-6)
 
 
 class TestFlags:

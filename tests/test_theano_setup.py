@@ -108,12 +108,12 @@ class TestFindPython:
         with pytest.raises(EngineError, match=r"cannot be extended in C\+\+ \(ld: cannot find -lpython\)"):
             theano_setup.find_python(str(compiler))
 
-    def test_finds_pyenvs(self, real, compiler, bare, monkeypatch):
+    def test_finds_pyenvs(self, real, compiler, bare):
         folder = bare.parent / ".pyenv" / "versions" / "3" / "bin"
         folder.mkdir(parents=True)
         program(folder, f"python{real.version_name}", f'exec {real.path} "$@"')
-        monkeypatch.setenv("PATH", f"{bare}:/usr/bin:/bin")
-        found = theano_setup.find_python(compiler)
+        with_its_tools = program(bare, "compiler", f'PATH=/usr/bin:/bin exec {compiler} "$@"')
+        found = theano_setup.find_python(str(with_its_tools))
         assert found.version == real.version
         assert Path(found.path).parent == folder
 
