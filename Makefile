@@ -4,6 +4,10 @@
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $(name))))
 
+ifdef THEANO_PYTHON
+export THEANO_PYTHON
+endif
+
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -22,20 +26,22 @@ FLAGS := $(if $(ARCHIVE),--DownloadCIFAR-archive '$(ARCHIVE)') \
 ENGINE_SETUP := $(VENV)/base
 ifneq ($(filter torch,$(ENGINE))$(filter cuda,$(DEVICE)),)
 ENGINE_SETUP += $(VENV)/torch
+else ifneq ($(filter theano,$(ENGINE)),)
+ENGINE_SETUP += theano
 else ifeq ($(ENGINE)$(filter cpu,$(DEVICE)),)
 ENGINE_SETUP += $(if $(shell command -v nvidia-smi),$(VENV)/torch)
 endif
 
 DEMO := .cache/digits.tar.gz
 
-.PHONY: help pipeline demo check-device status verify gc history test lint bench requirements clean distclean
+.PHONY: help pipeline demo theano check-device status verify gc history test lint bench requirements clean distclean
 
 help: ## print this
 	@echo 'Usage: make TARGET [SETTING=value ...]'
 	@echo
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
 	@echo
-	@echo 'Settings: ARCHIVE=path DEVICE=cpu|cuda|auto ENGINE=numba|torch WORKERS=n SEED=n FORCE=TrainCNN'
+	@echo 'Settings: ARCHIVE=path DEVICE=cpu|cuda|auto ENGINE=numba|torch|theano WORKERS=n SEED=n FORCE=TrainCNN'
 	@echo "          ARGS='--TrainCNN-learning-rate 0.02'; luigi.cfg has all of them"
 
 pipeline: $(ENGINE_SETUP) ## download CIFAR-10, train and evaluate both networks, write the report
@@ -44,6 +50,9 @@ pipeline: $(ENGINE_SETUP) ## download CIFAR-10, train and evaluate both networks
 demo: $(ENGINE_SETUP) $(DEMO) ## the same in half a minute, without network, on scikit-learn's digits
 	@$(LUIGI) Pipeline --DownloadCIFAR-archive $(DEMO) --ConvertToHDF5-title "scikit-learn's digits" \
 		--data-dir data/demo --outputs-dir outputs/demo --TrainCNN-epochs 40 $(FLAGS)
+
+theano: $(VENV)/base ## build the environment of the article's own libraries, with THEANO_PYTHON=python3.11
+	@$(BIN)/python -m pipeline.theano_setup
 
 check-device: $(ENGINE_SETUP) ## the article's check: where is exp() computed, and how fast
 	@$(LUIGI) CheckDevice $(FLAGS)

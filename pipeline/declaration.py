@@ -181,6 +181,16 @@ class Network:
             )
         return cls(tuple(layers))
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the architecture in JSON's types, as nolearn's keywords; default values are left out."""
+        plain: dict[str, Any] = {"layers": [[entry.name, type(entry.layer).__name__] for entry in self.layers]}
+        for entry in self.layers:
+            for field in dataclasses.fields(entry.layer):
+                value = getattr(entry.layer, field.name)
+                if value != field.default:
+                    plain[f"{entry.name}_{field.name}"] = _as_json(value)
+        return plain
+
 
 TRAINING_KEYWORDS = {
     "update": nesterov_momentum,
@@ -210,14 +220,7 @@ def architecture(declaration: Declaration) -> dict[str, Any]:
         (name, kind.__name__ if isinstance(kind, type) else kind)
         for name, kind in _checked_names(stated.pop("layers", []))
     ]
-    network = Network.from_json({"layers": pairs, **stated})
-    plain: dict[str, Any] = {"layers": [[name, kind] for name, kind in pairs]}
-    for entry in network.layers:
-        for field in dataclasses.fields(entry.layer):
-            value = getattr(entry.layer, field.name)
-            if value != field.default:
-                plain[f"{entry.name}_{field.name}"] = _as_json(value)
-    return plain
+    return Network.from_json({"layers": pairs, **stated}).to_json()
 
 
 def hyperparameters(declaration: Declaration) -> Hyperparameters:

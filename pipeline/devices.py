@@ -30,6 +30,7 @@ class Traits:
 ENGINES = {
     "numba": Traits(("cpu",), ("numba", "llvmlite")),
     "torch": Traits(("cpu", "cuda"), ("torch",)),
+    "theano": Traits(("cpu",), ()),  # its libraries are in an environment of their own
 }
 """Every engine by the name that ``--engine`` takes; ``auto`` takes torch on CUDA and numba elsewhere."""
 

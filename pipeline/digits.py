@@ -44,7 +44,7 @@ def write_archive(path: Path) -> None:
 def _load() -> tuple[ByteArray, ByteArray]:
     """Return the digits as images (1797, 3, 32, 32) and labels (1797,)."""
     try:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # only the demo has it
+        from sklearn.datasets import load_digits  # only the demo has it
     except ImportError:
         raise ArchiveError(
             "the demo's digits come with scikit-learn, which is not installed. Type `pip install scikit-learn`."

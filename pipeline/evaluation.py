@@ -25,6 +25,7 @@ def evaluate(
     trained: Path,
     architecture: dict[str, Any],
     engine: str,
+    engine_settings: dict[str, Any],
     device: str,
     threads: int,
     monitor: Monitor,
@@ -46,7 +47,7 @@ def evaluate(
     data = dataset.describe(path)
     training.check_fit(path, data, network)
     test_images, labels = dataset.read_split(path, "test")
-    probabilities = engines.load(engine).probabilities(
+    probabilities = engines.load(engine, engine_settings).probabilities(
         network,
         weights.read(trained / training.WEIGHTS_NAME, network),
         test_images,

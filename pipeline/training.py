@@ -39,6 +39,7 @@ def train(
     network: str,
     architecture: dict[str, Any],
     engine: str,
+    engine_settings: dict[str, Any],
     device: str,
     seed: int,
     epochs: int,
@@ -55,7 +56,7 @@ def train(
     -------
     dict
         What was measured and may differ from run to run: ``epoch_seconds``, training and validation
-        together, and ``threads``.
+        together, ``threads``, and the engine's own facts.
 
     Raises
     ------
@@ -74,7 +75,7 @@ def train(
         f"{network} on {data.title}: {len(train_examples)} images train, {len(valid_examples)} validate; "
         f"{declared.parameter_count} parameters; {engine} on {device}"
     )
-    loaded = engines.load(engine)
+    loaded = engines.load(engine, engine_settings)
     if wait := loaded.first_wait():
         monitor.say(f"{engine}: {wait}")
     trainer = loaded.trainer(
@@ -85,9 +86,9 @@ def train(
     _write_history(
         output / HISTORY_NAME,
         history,
-        {"network": network, "engine": engine, "device": device, "seed": seed, **asdict(how)},
+        {"network": network, "engine": engine, **engine_settings, "device": device, "seed": seed, **asdict(how)},
     )
-    return {"epoch_seconds": seconds, "threads": threads}
+    return {"epoch_seconds": seconds, "threads": threads, **loaded.facts()}
 
 
 def check_fit(path: Path, data: dataset.Description, network: Network) -> None:

@@ -2,7 +2,7 @@
 
 from tasks.data import ConvertToHDF5, DownloadCIFAR, Grayscale2D, GrayscaleFlat
 from tasks.learning import Evaluate, EvaluateCNN, EvaluateMLP, Train, TrainCNN, TrainMLP
-from tasks.settings import settings
+from tasks.settings import settings, theano
 from tasks.whole import CheckDevice, Pipeline, Report
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "TrainCNN",
     "TrainMLP",
     "settings",
+    "theano",
 ]

@@ -80,6 +80,7 @@ class Train(EngineTask):
             "network": self.network,
             "architecture": self.architecture(),
             "engine": settings.active().choice().engine,
+            "engine_settings": settings.active().engine_settings(),
             "device": settings.active().choice().device,
             "seed": settings.active().checked_seed(),
             "epochs": how.epochs,
@@ -127,6 +128,7 @@ class Evaluate(EngineTask):
         return {
             "architecture": self.architecture(),
             "engine": settings.active().choice().engine,
+            "engine_settings": settings.active().engine_settings(),
             "device": settings.active().choice().device,
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import luigi
 from luigi.cmdline_parser import CmdlineParser
@@ -93,6 +93,13 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
         """Return what ``engine`` and ``device`` come to."""
         return _choose(self.engine, self.device)
 
+    def engine_settings(self) -> dict[str, Any]:
+        """Return the settings of the engine itself, by its own names for them."""
+        if self.choice().engine != "theano":
+            return {}
+        own = theano()
+        return {"float_x": own.floatX, "fast_math": own.fastmath}
+
     def forced(self) -> frozenset[str]:
         """Names of the stages to run again."""
         return frozenset(filter(None, (name.strip() for name in self.force.split(","))))
@@ -100,6 +107,20 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
     def cache(self, name: str) -> Path:
         """Path of something in the cache folder."""
         return Path(self.cache_dir) / name
+
+
+class theano(luigi.Config):  # noqa: N801, likewise
+    """What the article's ``.theanorc`` said beside the device, for the theano engine."""
+
+    floatX = luigi.Parameter(  # noqa: N815, Theano's name for it
+        default="float32", always_in_help=True, description="The type that Theano computes in: float32 or float64."
+    )
+    fastmath = luigi.BoolParameter(
+        default=False,
+        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
+        always_in_help=True,
+        description="Whether Theano's compiler may reorder floating-point operations: true or false.",
+    )
 
 
 @functools.lru_cache(maxsize=1)

@@ -8,10 +8,11 @@ p = p + mu v - lr g, with v from zero. Minibatches are taken in file order, the 
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -102,6 +103,9 @@ class Engine(Protocol):
     def first_wait(self) -> str | None:
         """Say what its first use on this machine waits for, such as a compiler; None where it is ready."""
 
+    def facts(self) -> dict[str, Any]:
+        """Return what is worth recording beside a result, such as the flags of a compiler, in JSON's types."""
+
     def device_name(self, device: str) -> str:
         """Return what the device calls itself, such as ``NVIDIA H100``.
 
@@ -112,15 +116,20 @@ class Engine(Protocol):
         """
 
 
-def load(name: str) -> Engine:
+def load(name: str, settings: dict[str, Any] | None = None) -> Engine:
     """Import an engine: the module of this package that has its name.
+
+    Parameters
+    ----------
+    settings : dict, optional
+        Values for the fields of an engine that has settings of its own.
 
     Raises
     ------
     SettingError
-        No engine has this name.
+        No engine has this name, or a setting has a value that is not allowed.
     """
     devices.check_engine(name)
     module = importlib.import_module(f"pipeline.engines.{name}")
-    engine: Engine = module.ENGINE
+    engine: Engine = dataclasses.replace(module.ENGINE, **settings) if settings else module.ENGINE
     return engine

@@ -69,6 +69,9 @@ class NumbaEngine:
         _side_by_side(threads, repeat)
         return result
 
+    def facts(self) -> dict[str, Any]:
+        return {}
+
     def device_name(self, device: str) -> str:
         _check_device(device)
         cpu_info = Path("/proc/cpuinfo")

@@ -255,6 +255,9 @@ class TorchEngine:
     def first_wait(self) -> str | None:
         return None
 
+    def facts(self) -> dict[str, Any]:
+        return {}
+
     def device_name(self, device: str) -> str:
         if device == "cpu":
             return f"the CPU, {torch.backends.cpu.get_cpu_capability()}"

@@ -85,7 +85,13 @@ def _row(stage: Stage, latest: Path) -> Row:
 
 def _notes(stage: Stage, record: Record) -> list[str]:
     adopted = [f"adopted from {record.adopted_from[:8]}"] if record.adopted_from else []
-    return adopted + reasons.other_versions(stage, record)
+    return adopted + reasons.other_versions(stage, record) + _flags(record)
+
+
+def _flags(record: Record) -> list[str]:
+    """Tell the flags with which Theano computed a result."""
+    flags = record.measured.get("theano_flags", {})
+    return [f"Theano flags {', '.join(f'{name}={value}' for name, value in flags.items())}"] if flags else []
 
 
 def _local_time(moment: str | None) -> str:

@@ -1,0 +1,359 @@
+"""The article's own stack as an engine: Theano, Lasagne and nolearn, in a child process.
+
+They run in an environment of their own (`pipeline.theano_environment`), on an older Python. What that
+process does is in `pipeline.engines.theano_child`; the article's code is in its ``network.py``.
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import os
+import platform
+import shlex
+import signal
+import subprocess
+import tempfile
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline import theano_environment
+from pipeline.declaration import Hyperparameters, Network
+from pipeline.engines import Examples
+from pipeline.engines.theano_child.messages import Arrays, receive, send
+from pipeline.errors import DeviceError, EngineError, SettingError
+from pipeline.weights import FloatArray, Weights
+
+if TYPE_CHECKING:
+    # This makes the child's code part of the engine's for whoever follows imports; it cannot run here.
+    from pipeline.engines.theano_child import process  # noqa: F401
+
+START = """
+import sys
+sys.path.append(sys.argv[1])  # last, since engines are called theano and torch too
+from theano_child.process import serve
+serve(parent=int(sys.argv[2]))
+"""
+
+FLOAT_TYPES = ("float32", "float64")
+PASSED_ON = ("PATH", "HOME", "USER", "TMPDIR", "THEANORC", "LIBRARY_PATH", "LD_LIBRARY_PATH", "CPATH", "SDKROOT")
+"""All that the child inherits of the environment: what the compiler, Theano's settings and files need."""
+
+
+@dataclass(frozen=True)
+class TheanoEngine:
+    """The engine, with the settings that the article's ``.theanorc`` had beside the device.
+
+    Parameters
+    ----------
+    float_x : {"float32", "float64"}
+        The type that Theano computes in; weights are float32 outside.
+    fast_math : bool (default=False)
+        The article set ``nvcc.fastmath``, an option of a GPU backend that Theano 1.0 no longer has; on the
+        CPU the same is asked of the compiler, as ``-ffast-math``.
+    """
+
+    float_x: str = "float32"
+    fast_math: bool = False
+
+    def __post_init__(self) -> None:
+        if self.float_x not in FLOAT_TYPES:
+            raise SettingError(f"floatX is {self.float_x!r}; expected {' or '.join(FLOAT_TYPES)}.")
+
+    def trainer(
+        self,
+        network: Network,
+        hyperparameters: Hyperparameters,
+        weights: Weights,
+        train: Examples,
+        valid: Examples,
+        *,
+        device: str,
+        threads: int,
+    ) -> TheanoTrainer:
+        child = self._child(device, threads)
+        child.ask(
+            "train",
+            {
+                "architecture": network.to_json(),
+                "learning_rate": hyperparameters.learning_rate,
+                "momentum": hyperparameters.momentum,
+                "batch_size": hyperparameters.batch_size,
+            },
+            {
+                **weights,
+                "train/images": train.images,
+                "train/labels": train.labels,
+                "valid/images": valid.images,
+                "valid/labels": valid.labels,
+            },
+        )
+        return TheanoTrainer(child)
+
+    def probabilities(
+        self, network: Network, weights: Weights, images: FloatArray, *, device: str, threads: int
+    ) -> FloatArray:
+        with self._child(device, threads) as child:
+            fields = {"architecture": network.to_json()}
+            _, arrays = child.ask("probabilities", fields, {**weights, "images": images})
+        return arrays["probabilities"].astype(np.float32, copy=False)
+
+    def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> FloatArray:
+        with self._child(device, threads) as child:
+            fields, arrays = child.ask("exponentials", {"repeats": repeats}, {"vector": vector})
+        if fields["used"] != device:
+            raise DeviceError(f"device is {device!r}, but Theano used the {fields['used']}.")
+        return arrays["result"].astype(np.float32, copy=False)
+
+    def first_wait(self) -> str | None:
+        has_compiled = theano_environment.CACHE.is_dir() and any(theano_environment.CACHE.glob("compiledir_*"))
+        return (
+            None
+            if has_compiled
+            else "Theano compiles its operations, once on this machine; it takes about half a minute"
+        )
+
+    def facts(self) -> dict[str, Any]:
+        return {"theano_flags": self.flags(), "versions": theano_environment.versions()}
+
+    def device_name(self, device: str) -> str:
+        _check_device(device)
+        return _processor_name()
+
+    def flags(self) -> dict[str, str]:
+        """Return the flags that Theano is given: defaults, then the user's own, then those that are settings.
+
+        The user's come from ``.theanorc`` (or the files in ``THEANORC``) and from ``THEANO_FLAGS``.
+        """
+        flags = {"openmp": "True", **_users_flags()}
+        if self.fast_math:
+            flags["gcc.cxxflags"] = f"{flags.get('gcc.cxxflags', '')} -ffast-math".strip()
+        return flags | self._settings()
+
+    def overruled_flags(self) -> dict[str, str]:
+        """Return those of the user's own flags that contradict the settings and so do not hold."""
+        settings = self._settings()
+        return {name: value for name, value in _users_flags().items() if settings.get(name, value) != value}
+
+    def _settings(self) -> dict[str, str]:
+        return {"device": "cpu", "floatX": self.float_x, "base_compiledir": str(theano_environment.CACHE)}
+
+    def _child(self, device: str, threads: int) -> Child:
+        _check_device(device)
+        if not theano_environment.is_ready():
+            raise EngineError(
+                "the environment of Theano is not built, or its requirements have changed. Build it with: make theano"
+            )
+        return Child(self.flags(), threads)
+
+
+class TheanoTrainer:
+    """A network in training in a child process, which has the data; nolearn validates at the end of each epoch."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+
+    def train_epoch(self, on_progress: Callable[[int], None]) -> npt.NDArray[np.float64]:
+        _, arrays = self._child.ask("epoch", on_progress=on_progress)
+        return arrays["losses"]
+
+    def validate(self) -> tuple[float, float]:
+        fields, _ = self._child.ask("validation")
+        return fields["loss"], fields["accuracy"]
+
+    def weights(self) -> Weights:
+        _, arrays = self._child.ask("weights")
+        return {name: values.astype(np.float32, copy=False) for name, values in arrays.items()}
+
+    def close(self) -> None:
+        """End the child process; it also ends with the trainer, and with this process.
+
+        Raises
+        ------
+        EngineError
+            The child ended with an exit status other than 0.
+        """
+        self._child.close()
+
+
+class Child:
+    """The child process and the conversation with it.
+
+    It leads a process group of its own: Ctrl-C reaches it through us alone, and whatever it started, such as
+    a compiler, ends with it.
+    """
+
+    def __init__(self, flags: dict[str, str], threads: int) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
+        self._process = subprocess.Popen(  # noqa: S603 - a program of ours
+            [theano_environment.interpreter(), "-I", "-c", START, Path(__file__).parent, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=_environment(flags, threads),
+            start_new_session=True,
+        )
+        self._end = weakref.finalize(self, _end, self._process, self._errors, os.getpid())
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._end()
+
+    def ask(
+        self,
+        action: str,
+        fields: dict[str, Any] | None = None,
+        arrays: Arrays | None = None,
+        on_progress: Callable[[int], None] = lambda _done: None,
+    ) -> tuple[dict[str, Any], Arrays]:
+        """Have the child do something and return its answer.
+
+        Raises
+        ------
+        EngineError
+            It failed or died; the message tells where all it said is kept.
+        """
+        if not self._end.alive:
+            raise EngineError("the process of Theano has ended already; start the training again.")
+        try:
+            send(self._stdin, {"do": action, **(fields or {})}, arrays)
+            while True:
+                answer, results = receive(self._stdout)
+                if "progress" not in answer:
+                    break
+                on_progress(answer["progress"])
+        except (EOFError, BrokenPipeError):
+            self._process.wait()
+            raise self._error(f"Theano's process {_ending(self._process.returncode)}") from None
+        except BaseException:
+            # the conversation is broken off: nothing that is still to come could be told apart
+            self._end()
+            raise
+        if "error" in answer:
+            raise self._error(f"Theano failed: {answer['error']}")
+        return answer, results
+
+    def close(self) -> None:
+        """Let the child end, and check that it ends well."""
+        if not self._end.alive:
+            return
+        with contextlib.suppress(BrokenPipeError):
+            send(self._stdin, {"do": "stop"})
+        self._process.wait()
+        if self._process.returncode != 0:
+            raise self._error(f"Theano's process {_ending(self._process.returncode)}")
+        self._end()
+
+    def _error(self, message: str) -> EngineError:
+        """Keep what the child said, end it, and return the error to raise."""
+        self._errors.seek(0)
+        log = theano_environment.CACHE / f"error-{self._process.pid}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(self._errors.read())
+        self._end()
+        return EngineError(f"{message.rstrip('.')}. All it said is in {log}.")
+
+    @property
+    def _stdin(self) -> BinaryIO:
+        assert self._process.stdin is not None
+        return self._process.stdin  # type: ignore[return-value]
+
+    @property
+    def _stdout(self) -> BinaryIO:
+        assert self._process.stdout is not None
+        return self._process.stdout  # type: ignore[return-value]
+
+
+def _end(process: subprocess.Popen[bytes], errors: IO[bytes], owner: int) -> None:
+    """Kill the child's process group; a copy of us that was forked leaves it alone."""
+    if os.getpid() != owner:
+        return
+    errors.close()
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: of a group that ended, the latter
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):
+            pipe.close()  # type: ignore[union-attr]
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"ended with exit status {status}"
+    name = signal.Signals(-status).name
+    reason = " (the machine may have run out of memory)" if name == "SIGKILL" else ""
+    return f"was killed by {name}{reason}"
+
+
+def _check_device(device: str) -> None:
+    if device == "cuda":
+        raise DeviceError(
+            "Theano cannot use the GPU: its first GPU backend is gone since Theano 1.0, and the second needs pygpu, "
+            "which is not on PyPI; asked for a GPU without it, Theano would go on on the CPU. "
+            "On the GPU train with: --engine torch"
+        )
+    if device != "cpu":
+        raise DeviceError(f"device is {device!r}; the Theano engine has 'cpu' alone.")
+
+
+def _environment(flags: dict[str, str], threads: int) -> dict[str, str]:
+    """Return the whole environment of the child."""
+    inherited = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return {
+        **inherited,
+        "THEANO_FLAGS": ",".join(_quoted(f"{name}={value}") for name, value in flags.items()),
+        # Theano's convolution shares the images of a minibatch among OpenMP's threads, each with its own BLAS call
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": "1",
+        # threads that wait sleep: as fast alone, and a third of the CPU time where other work wants the cores
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+
+
+def _quoted(flag: str) -> str:
+    """Quote a flag for Theano, which splits them at commas, as a shell would at spaces."""
+    return flag if "," not in flag and shlex.quote(flag) == flag else "'" + flag.replace("'", "'\"'\"'") + "'"
+
+
+def _users_flags() -> dict[str, str]:
+    """Read the user's own flags by Theano's rules: files from left to right, then ``THEANO_FLAGS``."""
+    parser = configparser.RawConfigParser()
+    parser.optionxform = str  # type: ignore[assignment,method-assign] # the case of floatX matters
+    files = os.environ.get("THEANORC", "~/.theanorc").split(os.pathsep)
+    parser.read([Path(file).expanduser() for file in files])
+    flags = {
+        option if section == "global" else f"{section}.{option}": value
+        for section in parser.sections()
+        for option, value in parser.items(section)
+        if "%(" not in value  # such a value stays in its file, where Theano fills it in
+    }
+    splitter = shlex.shlex(os.environ.get("THEANO_FLAGS", ""), posix=True)
+    splitter.whitespace, splitter.whitespace_split = ",", True
+    for flag in splitter:
+        name, given, value = flag.strip().partition("=")
+        if given:
+            flags[name] = value
+    return flags
+
+
+def _processor_name() -> str:
+    """Return the processor's name as Linux has it, elsewhere what Python knows."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+ENGINE = TheanoEngine()

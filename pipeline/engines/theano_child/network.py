@@ -1,0 +1,135 @@
+"""The article's code: a declaration, handed to nolearn's `NeuralNet`, trains.
+
+What is added around it: the weights to begin with come from outside, so does the split into training and
+validation images, and the loss of each minibatch is kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import numpy as np
+from lasagne import layers, nonlinearities
+from lasagne.updates import nesterov_momentum
+from nolearn.lasagne import BatchIterator, NeuralNet
+
+Declaration = dict[str, Any]
+
+
+def neural_net(architecture: Declaration, **training: Any) -> NeuralNet:
+    """Return nolearn's network for an architecture in JSON's types.
+
+    The architecture's keywords are nolearn's own (``conv1_num_filters``); here names become what they name.
+    """
+    options = {keyword: _value(keyword, value) for keyword, value in architecture.items() if keyword != "layers"}
+    return NeuralNet(
+        layers=[(name, getattr(layers, layer)) for name, layer in architecture["layers"]],
+        **options,
+        **training,
+    )
+
+
+class Training:
+    """A network in training, an epoch at a time.
+
+    nolearn's loop may stop after each epoch and go on: the momentum lives in the compiled function.
+    """
+
+    def __init__(
+        self,
+        *,
+        architecture: Declaration,
+        learning_rate: float,
+        momentum: float,
+        batch_size: int,
+        weights: dict[str, Any],
+        train: tuple[Any, Any],
+        valid: tuple[Any, Any],
+    ) -> None:
+        self.split = GivenSplit(train, valid)
+        self.batch_size = batch_size
+        self.net = neural_net(
+            architecture,
+            update=nesterov_momentum,
+            update_learning_rate=learning_rate,
+            update_momentum=momentum,
+            regression=False,
+            batch_iterator_train=BatchIterator(batch_size),
+            train_split=self.split,
+        )
+        self.net.initialize()
+        set_weights(self.net, weights)
+
+    def epoch(self, on_progress: Callable[[int], None]) -> list[float]:
+        """Train for an epoch and validate; return each minibatch's loss before its step."""
+        losses: list[float] = []
+        compiled = self.net.train_iter_
+
+        def train_iter(images: Any, labels: Any) -> Any:
+            outputs = compiled(images, labels)
+            losses.append(float(outputs[0]))
+            return outputs
+
+        def on_batch_finished(*_: Any) -> None:
+            on_progress(min(len(losses) * self.batch_size, len(self.split.train[1])))
+
+        self.net.train_iter_ = train_iter
+        self.net.on_batch_finished = [on_batch_finished]
+        try:
+            self.net.train_loop(*self.split.train, epochs=1)
+        finally:
+            self.net.train_iter_ = compiled
+        return losses
+
+    def validation(self) -> tuple[float, float]:
+        """Return the mean loss and the accuracy over the validation images, as nolearn's table has them."""
+        if self.net.train_history_:
+            row = self.net.train_history_[-1]
+            return float(row["valid_loss"]), float(row["valid_accuracy"])
+        batches = list(self.net.batch_iterator_test(*self.split.valid))
+        results = [self.net.eval_iter_(images, labels) for images, labels in batches]
+        loss, accuracy = np.average(results, axis=0, weights=[len(labels) for _, labels in batches])
+        return float(loss), float(accuracy)
+
+    def weights(self) -> dict[str, Any]:
+        """Return the weights by their full names, such as ``conv1/W``."""
+        named = self.net.get_all_params_values()
+        return {f"{layer}/{name}": value for layer, values in named.items() for name, value in zip(("W", "b"), values)}
+
+
+class GivenSplit:
+    """Stands where nolearn's `TrainSplit` does and gives the images that were split already."""
+
+    def __init__(self, train: tuple[Any, Any], valid: tuple[Any, Any]) -> None:
+        # nolearn's labels are T.ivector: 32-bit, others raise TypeError
+        self.train, self.valid = [(images, labels.astype(np.int32)) for images, labels in (train, valid)]
+
+    def __call__(self, images: Any, labels: Any, net: NeuralNet) -> tuple[Any, Any, Any, Any]:
+        return self.train[0], self.valid[0], self.train[1], self.valid[1]
+
+
+def set_weights(net: NeuralNet, weights: dict[str, Any]) -> None:
+    """Put weights into a network.
+
+    nolearn's ``load_params_from`` would pass over those whose shape does not fit.
+    """
+    for name, value in weights.items():
+        layer, parameter = name.split("/")
+        shared = getattr(net.layers_[layer], parameter)
+        if shared.get_value().shape != value.shape:
+            raise ValueError(f"{name} has shape {value.shape}; the network expects {shared.get_value().shape}")
+        shared.set_value(value.astype(shared.dtype))
+
+
+def probabilities(architecture: Declaration, weights: dict[str, Any], images: Any) -> Any:
+    """Return the probability of each class for each image; only the forward pass is compiled."""
+    net = neural_net(architecture)
+    net.initialize_layers()
+    set_weights(net, weights)
+    return net.get_output(architecture["layers"][-1][0], images)
+
+
+def _value(keyword: str, value: Any) -> Any:
+    if keyword.endswith("_nonlinearity"):
+        return getattr(nonlinearities, value)
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,359 @@
+"""The Theano engine, for real: its environment is built where a Python and a compiler for it are there."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import theano_environment, theano_setup, weights
+from pipeline.declaration import Network, hyperparameters
+from pipeline.engines import Examples
+from pipeline.engines.theano import ENGINE, TheanoEngine
+from pipeline.errors import DeviceError, EngineError
+from pipeline.networks import MLP
+
+PROJECT = Path(__file__).parents[1]
+SMALL = Network.from_json(
+    {
+        "layers": [["input", "InputLayer"], ["output", "DenseLayer"]],
+        "input_shape": [None, 4],
+        "output_num_units": 3,
+        "output_nonlinearity": "softmax",
+    }
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment():
+    try:
+        theano_setup.find_python(theano_setup.find_compiler())
+    except EngineError as error:
+        pytest.skip(f"Theano cannot be installed here: {str(error).splitlines()[0]}")
+    theano_setup.build()
+
+
+@pytest.fixture
+def no_flags_of_the_users(monkeypatch, tmp_path):
+    monkeypatch.delenv("THEANO_FLAGS", raising=False)
+    monkeypatch.setenv("THEANORC", str(tmp_path / "theanorc"))
+    return tmp_path / "theanorc"
+
+
+pytestmark = pytest.mark.usefixtures("no_flags_of_the_users")
+
+
+def golden_trainer(golden, engine=ENGINE, examples=None):
+    """The golden network, with its weights, about to take the golden steps."""
+    return engine.trainer(
+        golden.network,
+        golden.hyperparameters,
+        weights.draw(golden.network, golden.seed),
+        examples or golden.examples,
+        first(golden.examples, 300),
+        device="cpu",
+        threads=2,
+    )
+
+
+def first(examples, count):
+    return Examples(examples.images[:count], examples.labels[:count])
+
+
+def started(make):
+    """A trainer and the number of its process."""
+    before = children(os.getpid())
+    trainer = make()
+    (child,) = set(children(os.getpid())) - set(before)
+    return trainer, child
+
+
+def only(name):
+    """Ask for one of the golden networks alone."""
+    return pytest.mark.parametrize("golden", [name], indirect=True)
+
+
+def small_trainer(rows=1000, features=4):
+    random = np.random.RandomState(0)
+    examples = Examples(random.rand(rows, features).astype(np.float32), random.randint(0, 3, rows).astype(np.uint8))
+    settings = hyperparameters(MLP)
+    return ENGINE.trainer(SMALL, settings, weights.draw(SMALL, 1), examples, examples, device="cpu", threads=1)
+
+
+def silent(_done):
+    pass
+
+
+class TestSteps:
+    """Twenty minibatches from given weights, against what the same libraries computed elsewhere."""
+
+    def test_takes_the_golden_steps(self, golden):
+        trainer = golden_trainer(golden)
+        losses = trainer.train_epoch(silent)
+        after = trainer.weights()
+        trainer.close()
+        assert losses.dtype == np.float64
+        np.testing.assert_allclose(losses, golden.losses, rtol=0, atol=golden.loss_tolerance)
+        # ties in the pooling windows, broken by rounding, move single weights of the CNN by a tenth of their way
+        tolerance = {"mlp": 1e-6, "cnn": 3e-3}[golden.name]
+        for name, values in after.items():
+            assert values.dtype == np.float32
+            np.testing.assert_allclose(values, golden.after_all_steps[name], rtol=0, atol=tolerance, err_msg=name)
+
+    def test_takes_the_golden_first_step(self, golden):
+        trainer = golden_trainer(golden, examples=first(golden.examples, 128))
+        trainer.train_epoch(silent)
+        # one image with a tie in a pooling window moves a filter of the CNN by two millionths
+        tolerance = {"mlp": 1e-7, "cnn": 1e-5}[golden.name]
+        for name, values in trainer.weights().items():
+            np.testing.assert_allclose(values, golden.after_one_step[name], rtol=0, atol=tolerance, err_msg=name)
+
+    def test_gives_the_golden_probabilities(self, golden):
+        drawn = weights.draw(golden.network, golden.seed)
+        images = golden.examples.images[:128]
+        probabilities = ENGINE.probabilities(golden.network, drawn, images, device="cpu", threads=2)
+        assert probabilities.dtype == np.float32
+        np.testing.assert_allclose(probabilities, golden.first_probabilities, rtol=0, atol=1e-6)
+
+    @only("mlp")
+    def test_float_x_reaches_theano(self, golden):
+        """In float64 the losses are near those in float32, and not the same."""
+        losses = golden_trainer(golden, TheanoEngine(float_x="float64")).train_epoch(silent)
+        np.testing.assert_allclose(losses, golden.losses, rtol=0, atol=golden.loss_tolerance)
+        assert (losses != losses.astype(np.float32)).all()
+
+
+class TestTrainer:
+    @only("mlp")
+    def test_momentum_goes_on_from_epoch_to_epoch(self, golden):
+        """Two epochs over ten minibatches are one over the same twenty."""
+        half = first(golden.examples, 1280)
+        both = Examples(np.tile(half.images, (2, 1)), np.tile(half.labels, 2))
+        in_two = golden_trainer(golden, examples=half)
+        losses = np.concatenate([in_two.train_epoch(silent), in_two.train_epoch(silent)])
+        np.testing.assert_array_equal(losses, golden_trainer(golden, examples=both).train_epoch(silent))
+
+    @only("mlp")
+    def test_validates_with_the_weights_as_they_are(self, golden):
+        trainer = golden_trainer(golden)
+        for _ in ("before the first epoch", "after it"):
+            loss, accuracy = trainer.validate()
+            valid = first(golden.examples, 300)
+            probabilities = ENGINE.probabilities(
+                golden.network, trainer.weights(), valid.images, device="cpu", threads=1
+            )
+            picked = probabilities[np.arange(300), valid.labels]
+            assert loss == pytest.approx(-np.log(picked).mean(), abs=1e-5)
+            assert accuracy == pytest.approx((probabilities.argmax(1) == valid.labels).mean(), abs=1e-9)
+            trainer.train_epoch(silent)
+
+    @only("cnn")
+    def test_tells_the_progress_while_it_trains(self, golden):
+        told = []
+        golden_trainer(golden).train_epoch(told.append)
+        assert told
+        assert told == sorted(told)
+        assert set(told) <= set(range(128, 2561, 128))
+
+    def test_a_trainer_that_nobody_holds_ends_its_process(self):
+        trainer, child = started(small_trainer)
+        del trainer
+        assert gone(child)
+
+
+class TestErrors:
+    def test_tells_what_theano_said_and_where_the_rest_is(self):
+        trainer, child = started(lambda: small_trainer(features=5))
+        with pytest.raises(EngineError, match=r"ValueError: .*\. All it said is in (\S+)\.$") as caught:
+            trainer.train_epoch(silent)
+        log = Path(re.search(r"in (\S+)\.$", str(caught.value))[1])
+        assert "Traceback (most recent call last)" in log.read_text()
+        log.unlink()
+        assert gone(child)
+
+    @pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL", "SIGTERM"])
+    def test_notices_that_the_process_died(self, name):
+        trainer, child = started(small_trainer)
+        os.kill(child, getattr(signal, name))
+        # asked to end, it ends like the compilers that it runs
+        seen = "SIGKILL" if name == "SIGTERM" else name
+        with pytest.raises(EngineError, match=f"was killed by {seen}") as caught:
+            trainer.train_epoch(silent)
+        Path(re.search(r"in (\S+)\.$", str(caught.value))[1]).unlink()
+        with pytest.raises(EngineError, match="has ended already"):
+            trainer.weights()
+
+    @only("cnn")
+    def test_an_epoch_that_is_broken_off_ends_the_process(self, golden):
+        trainer, child = started(lambda: golden_trainer(golden))
+
+        def interrupt(_done):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train_epoch(interrupt)
+        assert gone(child)
+
+    def test_cuda_is_refused_with_the_way_out(self):
+        with pytest.raises(DeviceError, match=r"pygpu.*--engine torch"):
+            ENGINE.exponentials(np.ones(3, np.float32), 1, device="cuda", threads=1)
+        with pytest.raises(DeviceError, match="'cpu' alone"):
+            ENGINE.device_name("tpu")
+
+    def test_an_environment_that_is_not_built_names_the_command(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(theano_environment, "ENVIRONMENT", tmp_path / "venv")
+        with pytest.raises(EngineError, match="make theano"):
+            ENGINE.exponentials(np.ones(3, np.float32), 1, device="cpu", threads=1)
+
+
+class TestOrphans:
+    """However the engine's process ends, nothing of the child is left."""
+
+    TRAINING = """
+        from test_engine_theano import small_trainer
+        trainer = small_trainer(rows=100_000)
+        while True:
+            trainer.train_epoch(lambda done: print("training", flush=True))
+    """
+
+    COMPILING = """
+        import sys, pathlib
+        import numpy as np
+        from pipeline import theano_environment
+        from pipeline.engines.theano import ENGINE
+        theano_environment.CACHE = pathlib.Path(sys.argv[1])
+        print("compiling", flush=True)
+        ENGINE.exponentials(np.ones(3, np.float32), 1, device="cpu", threads=1)
+    """
+
+    FORKED = """
+        import os, time
+        from test_engine_theano import small_trainer
+        trainer = small_trainer()
+        if os.fork() == 0:
+            os.close(1)
+            time.sleep(10)  # it outlives its parent, with the other end of the child's pipes
+            os._exit(0)
+        print("forked", flush=True)
+        time.sleep(60)
+    """
+
+    def start(self, program, *arguments):
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "tests")])}
+        command = [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert process.stdout.readline()
+        return process
+
+    @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"])
+    def test_none_when_the_parent_ends_in_training(self, name):
+        with self.start(self.TRAINING) as parent:
+            (child,) = children(parent.pid)
+            parent.send_signal(getattr(signal, name))
+            assert gone(child)
+
+    def test_none_when_a_forked_process_holds_the_pipes(self):
+        with self.start(self.FORKED) as parent:
+            (child,) = children(parent.pid)
+            parent.kill()
+            assert gone(child, seconds=5)
+
+    def test_no_compiler_when_the_parent_is_killed(self, monkeypatch, tmp_path):
+        """Nor does the lock of the compile cache keep the next one waiting."""
+        with self.start(self.COMPILING, tmp_path) as parent:
+            (child,) = wait_for(lambda: children(parent.pid))
+            wait_for(lambda: any(has_argument(pid, "cc1plus") for pid in group(child)))
+            parent.kill()
+            assert gone(child)
+            assert wait_for(lambda: not group(child))
+        monkeypatch.setattr(theano_environment, "CACHE", tmp_path)
+        ones = np.ones(3, np.float32)
+        np.testing.assert_allclose(ENGINE.exponentials(ones, 1, device="cpu", threads=1), np.exp(ones), rtol=1e-6)
+
+
+class TestFlags:
+    def test_the_users_own_are_kept_where_the_settings_say_nothing(self, monkeypatch, no_flags_of_the_users):
+        no_flags_of_the_users.write_text(
+            "[global]\ndevice = gpu\nfloatX = float32\nopenmp = False\n[gcc]\ncxxflags = -O2\n"
+        )
+        monkeypatch.setenv("THEANO_FLAGS", "optimizer=fast_compile,floatX=float64")
+        flags = ENGINE.flags()
+        assert flags["optimizer"] == "fast_compile"
+        assert flags["openmp"] == "False"
+        assert flags["gcc.cxxflags"] == "-O2"
+        assert flags["device"] == "cpu"
+        assert flags["floatX"] == "float32"
+        assert ENGINE.overruled_flags() == {"device": "gpu", "floatX": "float64"}
+
+    def test_fast_math_joins_the_users_compiler_flags(self, no_flags_of_the_users):
+        no_flags_of_the_users.write_text("[gcc]\ncxxflags = -O2\n")
+        assert TheanoEngine(fast_math=True).flags()["gcc.cxxflags"] == "-O2 -ffast-math"
+
+    def test_they_reach_theano(self, monkeypatch):
+        """Theano itself complains of a value that it does not know, commas and quotes in it included."""
+        monkeypatch.setenv("THEANO_FLAGS", "'optimizer=it''s, or not'")
+        with pytest.raises(EngineError, match="optimizer") as caught:
+            ENGINE.exponentials(np.ones(3, np.float32), 1, device="cpu", threads=1)
+        log = Path(re.search(r"in (\S+)\.$", str(caught.value))[1])
+        assert "its, or not" in log.read_text()
+        log.unlink()
+
+
+class TestExponentials:
+    def test_are_those_of_numpy(self):
+        vector = np.random.RandomState(22).rand(10 * 30 * 768).astype(np.float32)
+        result = ENGINE.exponentials(vector, 3, device="cpu", threads=2)
+        np.testing.assert_allclose(result, np.exp(vector), rtol=1e-6)
+
+    def test_two_at_once_share_an_empty_compile_cache(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(theano_environment, "CACHE", tmp_path)
+        vector = np.arange(3, dtype=np.float32)
+        with ThreadPoolExecutor(2) as pool:
+            futures = [pool.submit(ENGINE.exponentials, vector, 1, device="cpu", threads=1) for _ in range(2)]
+            results = [future.result() for future in futures]
+        for result in results:
+            np.testing.assert_allclose(result, np.exp(vector), rtol=1e-6)
+        assert list(tmp_path.glob("compiledir_*"))
+
+    def test_on_a_device_with_a_name(self):
+        assert ENGINE.device_name("cpu")
+
+
+def processes():
+    """Every process that has not ended, as (pid, parent's pid, group)."""
+    table = subprocess.run(["ps", "-eo", "pid=,ppid=,pgid=,stat="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in table.splitlines()]
+    return [(int(pid), int(parent), int(group)) for pid, parent, group, state in rows if not state.startswith("Z")]
+
+
+def children(parent):
+    """The engine's processes under a process: they lead groups of their own."""
+    return [pid for pid, its_parent, group in processes() if its_parent == parent and group == pid]
+
+
+def group(leader):
+    return [pid for pid, _, its_group in processes() if its_group == leader]
+
+
+def has_argument(pid, name):
+    command = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return name in command
+
+
+def wait_for(condition, seconds=30):
+    """What a condition gives once it is true, or at last."""
+    end = time.monotonic() + seconds
+    while not (result := condition()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return result
+
+
+def gone(pid, seconds=30):
+    return wait_for(lambda: pid not in [running for running, _, _ in processes()], seconds)

@@ -1,0 +1,215 @@
+"""Finding a Python and a compiler, and building an environment, with real interpreters and a real pip."""
+
+import hashlib
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pipeline import theano_environment as environment
+from pipeline import theano_setup
+from pipeline.errors import EngineError
+
+PROJECT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def bare(monkeypatch, tmp_path):
+    """A machine with nothing on it: an empty folder is all of PATH and all of home."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("THEANO_PYTHON", "PYENV_ROOT", "UV_PYTHON_INSTALL_DIR", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    # the running Python is looked at wherever PATH points
+    monkeypatch.setattr(sys, "executable", str(folder / "none"))
+    return folder
+
+
+@pytest.fixture
+def compiler():
+    try:
+        return theano_setup.find_compiler()
+    except EngineError as error:
+        pytest.skip(str(error).splitlines()[0])
+
+
+@pytest.fixture
+def real(compiler, monkeypatch):
+    """A Python of this machine that serves."""
+    monkeypatch.delenv("THEANO_PYTHON", raising=False)
+    try:
+        return theano_setup.find_python(compiler)
+    except EngineError as error:
+        pytest.skip(str(error).splitlines()[0])
+
+
+def program(folder, name, text):
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+class TestFindCompiler:
+    def test_without_one_the_message_says_how_to_get_it(self, bare):
+        with pytest.raises(EngineError, match=r"g\+\+ is not on PATH(.|\n)*sudo apt install g\+\+"):
+            theano_setup.find_compiler()
+
+    def test_finds_the_one_on_path(self, bare):
+        compiler = program(bare, theano_setup.COMPILER, "exit 0")
+        assert theano_setup.find_compiler() == str(compiler)
+
+
+class TestFindPython:
+    def test_without_one_the_message_says_which_serve_and_how_to_get_them(self, bare):
+        with pytest.raises(EngineError) as caught:
+            theano_setup.find_python("g++")
+        message = str(caught.value)
+        assert "Python 3.9, 3.10 and 3.11" in message
+        assert "There is no Python on PATH" in message
+        for way in (
+            "apt install",
+            "dnf install",
+            "brew install",
+            "pyenv install",
+            "uv python install",
+            "THEANO_PYTHON=",
+        ):
+            assert way in message
+
+    def test_tells_why_each_that_is_there_does_not_serve(self, bare):
+        answer = '{"version": [3, 13], "has_venv": true, "headers": "", "libraries": [], "library": ""}'
+        program(bare, "python3", f"echo '{answer}'")
+        program(bare, "python3.11", "exit 127")
+        with pytest.raises(EngineError) as caught:
+            theano_setup.find_python("g++")
+        assert f"{bare}/python3: is Python 3.13\n" in str(caught.value)
+        assert f"{bare}/python3.11: does not run\n" in str(caught.value)
+
+    def test_one_without_headers_does_not_serve(self, bare):
+        answer = '{"version": [3, 11], "has_venv": true, "headers": "/nowhere", "libraries": [], "library": ""}'
+        program(bare, "python3.11", f"echo '{answer}'")
+        with pytest.raises(EngineError, match=r"/nowhere/Python.h is missing"):
+            theano_setup.find_python("g++")
+
+    def test_one_that_is_named_is_the_only_one_looked_at(self, monkeypatch):
+        monkeypatch.setenv("THEANO_PYTHON", "/nowhere/python")
+        with pytest.raises(EngineError, match=r"THEANO_PYTHON names one(.|\n)*/nowhere/python: does not run"):
+            theano_setup.find_python("g++")
+
+    def test_one_that_cannot_be_extended_does_not_serve(self, real, bare, monkeypatch):
+        compiler = program(bare, "broken", "echo 'ld: cannot find -lpython' >&2; exit 1")
+        monkeypatch.setenv("THEANO_PYTHON", real.path)
+        with pytest.raises(EngineError, match=r"cannot be extended in C\+\+ \(ld: cannot find -lpython\)"):
+            theano_setup.find_python(str(compiler))
+
+    def test_finds_pyenvs(self, real, compiler, bare):
+        folder = bare.parent / ".pyenv" / "versions" / "3" / "bin"
+        folder.mkdir(parents=True)
+        program(folder, f"python{real.version_name}", f'exec {real.path} "$@"')
+        with_its_tools = program(bare, "compiler", f'PATH=/usr/bin:/bin exec {compiler} "$@"')
+        found = theano_setup.find_python(str(with_its_tools))
+        assert found.version == real.version
+        assert Path(found.path).parent == folder
+
+
+def wheel(folder, name, version):
+    """Write a package of one empty module and return its line of the requirements."""
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    information = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(f"{name}_is_here.py", "")
+        file.writestr(f"{information}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        file.writestr(f"{information}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{information}/RECORD", "")
+    return f"{name}=={version} \\\n    --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+
+
+class TestBuild:
+    """The real builder, venv and pip, with two small packages from a folder in place of Theano's."""
+
+    @pytest.fixture(autouse=True)
+    def small_environment(self, real, monkeypatch, tmp_path):
+        monkeypatch.setattr(environment, "ENVIRONMENT", tmp_path / "venv")
+        monkeypatch.setattr(environment, "CACHE", tmp_path / "cache")
+        monkeypatch.setattr(environment, "REQUIREMENTS", tmp_path / "theano.txt")
+        monkeypatch.setenv("PIP_NO_INDEX", "1")
+        monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+        lines = wheel(tmp_path, "setuptools", "75.8.0") + wheel(tmp_path, "greeting", "1.0")
+        environment.REQUIREMENTS.write_text(lines)
+
+    def greets(self):
+        command = [environment.interpreter(), "-c", "import greeting_is_here"]
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+    def test_builds_once(self):
+        said = []
+        assert not environment.is_ready()
+        assert theano_setup.build(said.append) == environment.interpreter()
+        assert environment.is_ready()
+        assert self.greets()
+        count = len(said)
+        theano_setup.build(said.append)
+        assert count == len(said)
+
+        environment.REQUIREMENTS.write_text(environment.REQUIREMENTS.read_text() + "# another\n")
+        assert not environment.is_ready()
+
+    def test_builds_anew_what_was_left_half_built(self, tmp_path):
+        remains = environment.ENVIRONMENT / "bin" / "python"
+        remains.parent.mkdir(parents=True)
+        remains.write_text("half a file")
+        theano_setup.build([].append)
+        assert self.greets()
+
+    def test_two_at_once_build_once(self):
+        said = []
+        threads = [threading.Thread(target=theano_setup.build, args=(said.append,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert self.greets()
+        assert len([line for line in said if line.startswith("Building")]) == 1
+
+    def test_a_package_with_another_hash_is_refused(self, tmp_path):
+        wheel_file = tmp_path / "greeting-1.0-py3-none-any.whl"
+        wheel_file.write_bytes(wheel_file.read_bytes() + b"more")
+        with pytest.raises(EngineError, match=r"cannot be built.*installation\.log"):
+            theano_setup.build([].append)
+        assert "THESE PACKAGES DO NOT MATCH THE HASHES" in (tmp_path / "cache" / "installation.log").read_text()
+        assert not environment.is_ready()
+
+
+class TestRequirements:
+    def test_every_library_is_pinned_and_hashed(self):
+        versions = environment.versions()
+        assert versions["theano"] == "1.0.5"
+        assert versions["lasagne"] == "0.1"
+        assert versions["nolearn"] == "0.6.1"
+        entries = environment.REQUIREMENTS.read_text().replace("\\\n", " ").splitlines()
+        assert all("--hash=sha256:" in entry for entry in entries if entry)
+        assert "//" not in environment.REQUIREMENTS.read_text()
+
+
+class TestCommand:
+    def test_fails_with_the_message_alone(self, tmp_path):
+        """Nothing but the standard library is at hand, and no Python, compiler or home."""
+        base = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
+        result = subprocess.run(
+            [base, "-S", "-m", "pipeline.theano_setup"],
+            cwd=PROJECT,
+            env={"PATH": str(tmp_path), "HOME": str(tmp_path), "THEANO_PYTHON": "/nowhere/python"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 1
+        assert result.stdout == ""
+        assert result.stderr.startswith("Theano compiles what it computes, but there is no C++ compiler")
+        assert "Traceback" not in result.stderr
