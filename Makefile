@@ -34,7 +34,7 @@ endif
 
 DEMO := .cache/digits.tar.gz
 
-.PHONY: help pipeline demo theano check-device status verify gc history test lint bench requirements clean distclean
+.PHONY: help pipeline demo theano compare check-device status verify gc history test lint bench requirements clean distclean
 
 help: ## print this
 	@echo 'Usage: make TARGET [SETTING=value ...]'
@@ -53,6 +53,9 @@ demo: $(ENGINE_SETUP) $(DEMO) ## the same in half a minute, without network, on 
 
 theano: $(VENV)/base ## build the environment of the article's own libraries, with THEANO_PYTHON=python3.11
 	@$(BIN)/python -m pipeline.theano_setup
+
+compare: $(VENV)/torch theano ## train both networks on every engine, SEEDS=1,2,3: the article's table, and curves
+	@$(LUIGI) Compare $(if $(SEEDS),--seeds '$(SEEDS)') $(FLAGS)
 
 check-device: $(ENGINE_SETUP) ## the article's check: where is exp() computed, and how fast
 	@$(LUIGI) CheckDevice $(FLAGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import dataclass
 
@@ -73,12 +74,28 @@ def choose(engine: str, device: str) -> Choice:
     return Choice(on_gpu, "cuda", "PyTorch and a GPU are there")
 
 
+def usable() -> list[tuple[str, str]]:
+    """List the engines that are installed, each with each device that it can use here."""
+    found = [(engine, "cpu") for engine in ENGINES if _is_installed(engine)]
+    if ("torch", "cpu") in found and not (_driver_problem() or _build_problem()):
+        found.append(("torch", "cuda"))
+    return found
+
+
 def check_engine(name: str) -> None:
     """Raise `SettingError` where no engine has this name."""
     if name not in ENGINES:
         raise SettingError(
             f"engine is {name!r}; expected auto, {' or '.join(ENGINES)}.{did_you_mean(name, ['auto', *ENGINES])}"
         )
+
+
+def _is_installed(engine: str) -> bool:
+    if engine == "theano":
+        from pipeline import theano_environment
+
+        return theano_environment.is_ready()
+    return all(importlib.util.find_spec(library) for library in ENGINES[engine].libraries)
 
 
 def _for_cpu(engine: str) -> str:

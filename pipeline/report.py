@@ -87,7 +87,7 @@ def _comparison(networks: list[Trained]) -> str:
     header = ["Network", "Test accuracy", "Seconds an epoch", "Device"]
     header += ["The article's accuracy", "Seconds on its GPU", "On its 32 CPU cores"] if is_cifar else []
     rows = [[*_own_figures(network), *(_articles_figures(network) if is_cifar else [])] for network in networks]
-    return _table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _own_figures(network: Trained) -> list[str]:
@@ -124,8 +124,8 @@ def _network_section(network: Trained) -> str:
         [
             f"## {network.name.upper()}",
             f"Trained with {how}.",
-            _table(["Epoch", "Train loss", "Valid loss", "Valid accuracy", "Seconds"], epochs),
-            _table(["Class", "Test images", "Precision", "Recall"], classes),
+            markdown_table(["Epoch", "Train loss", "Valid loss", "Valid accuracy", "Seconds"], epochs),
+            markdown_table(["Class", "Test images", "Precision", "Recall"], classes),
         ]
     )
 
@@ -139,5 +139,6 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f} %"
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """Put rows of text under a header."""
     return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])

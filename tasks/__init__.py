@@ -3,10 +3,11 @@
 from tasks.data import ConvertToHDF5, DownloadCIFAR, Grayscale2D, GrayscaleFlat
 from tasks.learning import Evaluate, EvaluateCNN, EvaluateMLP, Train, TrainCNN, TrainMLP
 from tasks.settings import settings, theano
-from tasks.whole import CheckDevice, Pipeline, Report
+from tasks.whole import CheckDevice, Compare, Pipeline, Report
 
 __all__ = [
     "CheckDevice",
+    "Compare",
     "ConvertToHDF5",
     "DownloadCIFAR",
     "Evaluate",

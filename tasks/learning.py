@@ -8,9 +8,9 @@ import luigi
 
 from pipeline import networks
 from pipeline.declaration import Hyperparameters
-from pipeline.devices import ENGINES
+from pipeline.devices import ENGINES, Choice
 from tasks.data import Grayscale2D, GrayscaleFlat
-from tasks.settings import settings
+from tasks.settings import engine_settings, settings
 from tasks.stages import StageTask
 
 AS_DECLARED = "Empty: as pipeline/networks.py declares it."
@@ -22,19 +22,26 @@ class EngineTask(StageTask):
     kind: ClassVar[str]
     network: Any
 
+    engine = luigi.OptionalParameter(default=None, description="As [settings] engine, for this network alone.")
+    device = luigi.OptionalParameter(default=None, description="As [settings] device, for this network alone.")
+
     @property
     def stage_name(self) -> str:
         return f"{self.kind}{self.network.upper()}"
 
     @property
     def libraries(self) -> tuple[str, ...]:  # type: ignore[override]
-        return ("numpy", "h5py", *ENGINES[settings.active().choice().engine].libraries)
+        return ("numpy", "h5py", *ENGINES[self.choice().engine].libraries)
 
     def engine_modules(self) -> tuple[str, ...]:
-        return (f"pipeline.engines.{settings.active().choice().engine}",)
+        return (f"pipeline.engines.{self.choice().engine}",)
 
     def options(self) -> dict[str, Any]:
         return {"threads": settings.active().thread_count()}
+
+    def choice(self) -> Choice:
+        """Return the engine and the device that compute this stage."""
+        return settings.active().choice(self.engine, self.device)
 
     def architecture(self) -> dict[str, Any]:
         """Return the network as it is declared, in JSON's types."""
@@ -71,6 +78,8 @@ class Train(EngineTask):
         description=f"Part of the training images held out for validation, up to 0.5. {AS_DECLARED}",
     )
 
+    seed = luigi.OptionalIntParameter(default=None, description="As [settings] seed, for this network alone.")
+
     def requires(self) -> dict[str, StageTask]:
         return {"images": self.images()}
 
@@ -79,10 +88,10 @@ class Train(EngineTask):
         return {
             "network": self.network,
             "architecture": self.architecture(),
-            "engine": settings.active().choice().engine,
-            "engine_settings": settings.active().engine_settings(),
-            "device": settings.active().choice().device,
-            "seed": settings.active().checked_seed(),
+            "engine": self.choice().engine,
+            "engine_settings": engine_settings(self.choice().engine),
+            "device": self.choice().device,
+            "seed": settings.active().checked_seed(self.seed),
             "epochs": how.epochs,
             "learning_rate": how.learning_rate,
             "momentum": how.momentum,
@@ -120,16 +129,20 @@ class Evaluate(EngineTask):
     kind = "Evaluate"
 
     network = luigi.Parameter(always_in_help=True, description=f"One of {', '.join(networks.NETWORKS)}.")
+    trained_engine = luigi.OptionalParameter(default=None, description="Engine that trains it, where that is another.")
+    trained_device = luigi.OptionalParameter(default=None, description="Device that trains it, where that is another.")
+    seed = luigi.OptionalIntParameter(default=None, description="As [settings] seed, for this network alone.")
 
     def requires(self) -> dict[str, StageTask]:
-        return {"images": self.images(), "trained": trainer(self.network)}
+        trained = trainer(self.network, engine=self.trained_engine, device=self.trained_device, seed=self.seed)
+        return {"images": self.images(), "trained": trained}
 
     def decides(self) -> dict[str, Any]:
         return {
             "architecture": self.architecture(),
-            "engine": settings.active().choice().engine,
-            "engine_settings": settings.active().engine_settings(),
-            "device": settings.active().choice().device,
+            "engine": self.choice().engine,
+            "engine_settings": engine_settings(self.choice().engine),
+            "device": self.choice().device,
         }
 
 
@@ -145,13 +158,18 @@ class EvaluateCNN(Evaluate):
     network = "cnn"
 
 
-def trainer(network: str) -> Train:
-    """Return the task that trains a network: the one with settings of its own, where there is one."""
-    own: dict[str, type[Train]] = {"mlp": TrainMLP, "cnn": TrainCNN}
-    return own[network]() if network in own else Train(network=network)  # type: ignore[call-arg]
+def trainer(network: str, **own: Any) -> Train:
+    """Return the task that trains a network: the one with settings of its own, where there is one.
+
+    What is None in ``own`` is left to luigi.cfg and the command line.
+    """
+    tasks: dict[str, type[Train]] = {"mlp": TrainMLP, "cnn": TrainCNN}
+    given = {name: value for name, value in own.items() if value is not None}
+    return tasks[network](**given) if network in tasks else Train(network=network, **given)
 
 
-def evaluator(network: str) -> Evaluate:
-    """Return the task that evaluates a network."""
-    own: dict[str, type[Evaluate]] = {"mlp": EvaluateMLP, "cnn": EvaluateCNN}
-    return own[network]() if network in own else Evaluate(network=network)  # type: ignore[call-arg]
+def evaluator(network: str, **own: Any) -> Evaluate:
+    """Return the task that evaluates a network, likewise."""
+    tasks: dict[str, type[Evaluate]] = {"mlp": EvaluateMLP, "cnn": EvaluateCNN}
+    given = {name: value for name, value in own.items() if value is not None}
+    return tasks[network](**given) if network in tasks else Evaluate(network=network, **given)

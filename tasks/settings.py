@@ -77,28 +77,22 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
         workers = max(1, luigi.interface.core().workers)
         return self.threads or max(1, len(os.sched_getaffinity(0)) // workers)
 
-    def checked_seed(self) -> int:
-        """Return the seed.
+    def checked_seed(self, own: int | None = None) -> int:
+        """Return the seed, or a task's own.
 
         Raises
         ------
         SettingError
             It is none that NumPy's generator takes.
         """
-        if not 0 <= self.seed < 2**32:
-            raise SettingError(f"seed is {self.seed}; expected a whole number from 0 to 4294967295.")
-        return int(self.seed)
+        seed = int(self.seed if own is None else own)
+        if not 0 <= seed < 2**32:
+            raise SettingError(f"seed is {seed}; expected a whole number from 0 to 4294967295.")
+        return seed
 
-    def choice(self) -> devices.Choice:
-        """Return what ``engine`` and ``device`` come to."""
-        return _choose(self.engine, self.device)
-
-    def engine_settings(self) -> dict[str, Any]:
-        """Return the settings of the engine itself, by its own names for them."""
-        if self.choice().engine != "theano":
-            return {}
-        own = theano()
-        return {"float_x": own.floatX, "fast_math": own.fastmath}
+    def choice(self, engine: str | None = None, device: str | None = None) -> devices.Choice:
+        """Return what ``engine`` and ``device``, or a task's own, come to."""
+        return _choose(engine or self.engine, device or self.device)
 
     def forced(self) -> frozenset[str]:
         """Names of the stages to run again."""
@@ -121,6 +115,14 @@ class theano(luigi.Config):  # noqa: N801, likewise
         always_in_help=True,
         description="Whether Theano's compiler may reorder floating-point operations: true or false.",
     )
+
+
+def engine_settings(engine: str) -> dict[str, Any]:
+    """Return the settings of an engine itself, by its own names for them."""
+    if engine != "theano":
+        return {}
+    own = theano()
+    return {"float_x": own.floatX, "fast_math": own.fastmath}
 
 
 @functools.lru_cache(maxsize=1)

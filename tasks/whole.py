@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import Any
 
 import luigi
 
+from pipeline import devices
+from pipeline.errors import SettingError
+from pipeline.trial import Trial
 from tasks.console import TaskMonitor
 from tasks.learning import evaluator, trainer
 from tasks.settings import settings
@@ -35,6 +40,50 @@ class Pipeline(luigi.WrapperTask):
     def requires(self) -> Report:
         """Name the last stage."""
         return self._report
+
+
+class Compare(StageTask):
+    """Train both networks on every engine and device that is here, and compare them with each other and the article."""
+
+    function = "pipeline.comparison:compare"
+    libraries = ("matplotlib",)
+
+    seeds = luigi.Parameter(
+        default="42", description="Seeds to train with, whole numbers with commas between them; the table has means."
+    )
+
+    @functools.cached_property
+    def trials(self) -> list[Trial]:
+        """One training of one network on one engine and device from one seed, for each that there is to be."""
+        return [
+            Trial(network, engine, device, seed)
+            for network in ("mlp", "cnn")
+            for engine, device in devices.usable()
+            for seed in self._checked_seeds()
+        ]
+
+    def requires(self) -> dict[str, StageTask]:
+        tasks: dict[str, StageTask] = {}
+        for number, trial in enumerate(self.trials):
+            chosen = {"engine": trial.engine, "device": trial.device}
+            tasks[f"trained_{number}"] = trainer(trial.network, **chosen, seed=trial.seed)
+            tasks[f"evaluated_{number}"] = evaluator(
+                trial.network,
+                **chosen,
+                trained_engine=trial.engine,
+                trained_device=trial.device,
+                seed=trial.seed,
+            )
+        return tasks
+
+    def decides(self) -> dict[str, Any]:
+        return {"trials": [dataclasses.asdict(trial) for trial in self.trials]}
+
+    def _checked_seeds(self) -> list[int]:
+        try:
+            return [settings.active().checked_seed(int(seed)) for seed in self.seeds.split(",")]
+        except ValueError:
+            raise SettingError(f"Compare.seeds is {self.seeds!r}; expected whole numbers, such as 1,2,3.") from None
 
 
 class CheckDevice(luigi.Task):

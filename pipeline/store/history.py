@@ -43,19 +43,25 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def summarise(stages: Iterable[Stage], run: str, seconds: float) -> dict[str, Any]:
-    """Say what became of each stage in a run: computed, adopted, reused, or not made."""
+    """Say what became of each stage in a run: computed, adopted, reused, or not made.
+
+    Where a stage stands in the run with several settings, its key tells them apart.
+    """
+    stages = list(stages)
+    several = {name for name, count in Counter(stage.name for stage in stages).items() if count > 1}
     outcomes: dict[str, str] = {}
     accuracy: dict[str, float] = {}
     seen: dict[Path, Record | None] = {}
     for stage in stages:
+        name = f"{stage.name} {stage.key[:8]}" if stage.name in several else stage.name
         record = results.current(stage, seen=seen)
         if record is None:
-            outcomes[stage.name] = "not made"
+            outcomes[name] = "not made"
             continue
         made_now = results.Outcome.adopted if record.adopted_from else results.Outcome.computed
-        outcomes[stage.name] = str(made_now if record.run == run else results.Outcome.reused)
+        outcomes[name] = str(made_now if record.run == run else results.Outcome.reused)
         if "accuracy" in record.measured:
-            accuracy[stage.name] = record.measured["accuracy"]
+            accuracy[name] = record.measured["accuracy"]
     failed = "not made" in outcomes.values()
     return {
         "exit": "failed" if failed else "ok",

@@ -1,0 +1,155 @@
+"""The article's table, for every engine and device: how fast each trains, and how well."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.monitor import Monitor
+from pipeline.report import ARTICLE, Trained, markdown_table
+from pipeline.trial import Trial
+
+JSON_NAME = "comparison.json"
+TABLE_NAME = "comparison.md"
+CURVES_NAME = "curves"
+
+OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"]
+"""Colours that colour-blind people tell apart: Okabe and Ito, "Color Universal Design" (2008)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Trainings of one network on one engine and device, from one seed or several.
+
+    Parameters
+    ----------
+    epoch_seconds : float
+        Median over all epochs of all seeds; ``quartiles`` are the first and the third.
+    accuracy : float
+        Mean test accuracy; ``accuracies`` are those of the seeds.
+    speedup_gpu, speedup_cpu : float
+        Times as fast as the article's GPU and its 32 CPU cores.
+    """
+
+    network: str
+    engine: str
+    device: str
+    epoch_seconds: float
+    quartiles: tuple[float, float]
+    accuracy: float
+    accuracies: list[float]
+    speedup_gpu: float
+    speedup_cpu: float
+
+
+def compare(output: Path, *, trials: list[dict[str, Any]], monitor: Monitor, **results: Path) -> None:
+    """Write ``comparison.json``, ``comparison.md``, and the loss curves as ``curves.png`` and ``curves.svg``.
+
+    Parameters
+    ----------
+    trials : list of dict
+        The fields of a `Trial` each.
+    results : Path
+        For the trial of each number ``trained_NUMBER`` and ``evaluated_NUMBER``, the folders of its results.
+    """
+    groups: dict[tuple[str, str, str], list[Trained]] = {}
+    for number, fields in enumerate(trials):
+        trial = Trial(**fields)
+        trained = Trained.read(trial.network, results[f"trained_{number}"], results[f"evaluated_{number}"])
+        groups.setdefault((trial.network, trial.engine, trial.device), []).append(trained)
+    rows = [_row(*group, trainings) for group, trainings in groups.items()]
+    (output / JSON_NAME).write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    text = table(rows)
+    (output / TABLE_NAME).write_text(text + "\n")
+    _draw_curves(output, groups)
+    for line in text.splitlines():
+        monitor.say(line)
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Put rows into a table in Markdown; each is also compared with the fastest of its network."""
+    rows = list(rows)
+    best = {row.network: min(other.epoch_seconds for other in rows if other.network == row.network) for row in rows}
+    header = [
+        "Network",
+        "Engine",
+        "Device",
+        "Seconds an epoch (quartiles)",
+        "Times the fastest's",
+        "Faster than the article's GPU",
+        "Than its 32 cores",
+        "Test accuracy (range)",
+    ]
+    return markdown_table(header, [_cells(row, best[row.network]) for row in rows])
+
+
+def _cells(row: Row, best: float) -> list[str]:
+    low, high = row.quartiles
+    return [
+        row.network.upper(),
+        row.engine,
+        row.device,
+        f"{row.epoch_seconds:.3f} ({low:.3f} to {high:.3f})",
+        f"{row.epoch_seconds / best:.1f}",
+        f"{row.speedup_gpu:.1f}x",
+        f"{row.speedup_cpu:.1f}x",
+        f"{row.accuracy:.4f} ({min(row.accuracies):.4f} to {max(row.accuracies):.4f})",
+    ]
+
+
+def _row(network: str, engine: str, device: str, trainings: list[Trained]) -> Row:
+    seconds = [second for trained in trainings for second in trained.record.measured["epoch_seconds"]]
+    median = statistics.median(seconds)
+    low, _, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else (median, median, median)
+    accuracies = [trained.metrics["accuracy"] for trained in trainings]
+    return Row(
+        network,
+        engine,
+        device,
+        median,
+        (low, high),
+        statistics.fmean(accuracies),
+        accuracies,
+        ARTICLE[network].gpu_seconds / median,
+        ARTICLE[network].cpu_seconds / median,
+    )
+
+
+def _draw_curves(output: Path, groups: dict[tuple[str, str, str], list[Trained]]) -> None:
+    """Draw the losses of each network, engines over each other: where they agree, the lines coincide."""
+    import matplotlib as mpl
+    from cycler import cycler
+    from matplotlib.figure import Figure
+
+    networks = list(dict.fromkeys(network for network, _, _ in groups))
+    with mpl.rc_context({"svg.hashsalt": "comparison", "axes.prop_cycle": cycler(color=OKABE_ITO)}):
+        figure = Figure(figsize=(6 * len(networks), 4), layout="constrained")
+        for axes, network in zip(figure.subplots(1, len(networks), squeeze=False)[0], networks, strict=True):
+            axes.set(title=network.upper(), xlabel="epoch", ylabel="loss")
+            for index, (group, trainings) in enumerate(groups.items()):
+                if group[0] == network:
+                    _draw_losses(axes, f"{group[1]} on {group[2]}", trainings[0], width=5 - 1.2 * (index % 4))
+            axes.legend()
+        figure.savefig(output / f"{CURVES_NAME}.png", dpi=150, metadata={"Software": None})
+        figure.savefig(output / f"{CURVES_NAME}.svg", metadata={"Date": None})
+
+
+def _draw_losses(axes: Any, label: str, trained: Trained, *, width: float) -> None:
+    rows = trained.history["epochs"]
+    epochs = [row["epoch"] for row in rows]
+    (line,) = axes.plot(
+        epochs, [row["train_loss"] for row in rows], linewidth=width, label=f"{label}, train", alpha=0.8
+    )
+    axes.plot(
+        epochs,
+        [row["valid_loss"] for row in rows],
+        linewidth=width,
+        linestyle="--",
+        color=line.get_color(),
+        label=f"{label}, valid",
+        alpha=0.8,
+    )
