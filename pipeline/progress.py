@@ -55,6 +55,7 @@ class ConsoleMonitor(Monitor):
         if self._begun_at is None:
             self._begun_at = done  # what was there before, such as the beginning of a download, took no time now
             self._started = time.monotonic()
+            self._next_line = self._started + SECONDS_BETWEEN_LOG_LINES
         if self._alone and sys.stderr.isatty():
             self._draw(done, total, unit)
         elif time.monotonic() >= self._next_line:
