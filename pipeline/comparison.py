@@ -124,15 +124,17 @@ def _draw_curves(output: Path, groups: dict[tuple[str, str, str], list[Trained]]
     import matplotlib as mpl
     from cycler import cycler
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     networks = list(dict.fromkeys(network for network, _, _ in groups))
     with mpl.rc_context({"svg.hashsalt": "comparison", "axes.prop_cycle": cycler(color=OKABE_ITO)}):
         figure = Figure(figsize=(6 * len(networks), 4), layout="constrained")
         for axes, network in zip(figure.subplots(1, len(networks), squeeze=False)[0], networks, strict=True):
             axes.set(title=network.upper(), xlabel="epoch", ylabel="loss")
-            for index, (group, trainings) in enumerate(groups.items()):
-                if group[0] == network:
-                    _draw_losses(axes, f"{group[1]} on {group[2]}", trainings[0], width=5 - 1.2 * (index % 4))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            of_network = [group for group in groups if group[0] == network]
+            for group, width in zip(of_network, (6, 4, 2, 1), strict=False):
+                _draw_losses(axes, f"{group[1]} on {group[2]}", groups[group][0], width=width)
             axes.legend()
         figure.savefig(output / f"{CURVES_NAME}.png", dpi=150, metadata={"Software": None})
         figure.savefig(output / f"{CURVES_NAME}.svg", metadata={"Date": None})
