@@ -301,7 +301,7 @@ def _environment(flags: dict[str, str], threads: int) -> dict[str, str]:
         # Theano's convolution shares the images of a minibatch among OpenMP's threads, each with its own BLAS call
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": "1",
-        # waiting threads sleep: where other work has a core, an epoch takes half the time that it does with spinning ones
+        # waiting threads sleep: where other work has a core, spinning ones make an epoch take twice as long
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 
