@@ -131,7 +131,8 @@ class TheanoEngine:
 
         The user's come from ``.theanorc`` (or the files in ``THEANORC``) and from ``THEANO_FLAGS``.
         """
-        flags = {"openmp": "True", **_users_flags()}
+        # keeping memory between steps saves the CNN a third of its CPU time: 450,000 page faults in 41 minibatches
+        flags = {"openmp": "True", "allow_gc": "False", **_users_flags()}
         if self.fast_math:
             flags["gcc.cxxflags"] = f"{flags.get('gcc.cxxflags', '')} -ffast-math".strip()
         return flags | self._settings()
@@ -316,7 +317,7 @@ def _environment(flags: dict[str, str], threads: int) -> dict[str, str]:
         # Theano's convolution shares the images of a minibatch among OpenMP's threads, each with its own BLAS call
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": "1",
-        # threads that wait sleep: as fast alone, and a third of the CPU time where other work wants the cores
+        # waiting threads sleep: where other work has a core, spinning ones make an epoch take twice as long
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 
