@@ -28,7 +28,7 @@ ifneq ($(filter torch,$(ENGINE))$(filter cuda,$(DEVICE)),)
 ENGINE_SETUP += $(VENV)/torch
 else ifneq ($(filter theano,$(ENGINE)),)
 ENGINE_SETUP += theano
-else ifeq ($(ENGINE)$(filter cpu,$(DEVICE)),)
+else ifeq ($(filter-out auto,$(ENGINE))$(filter cpu,$(DEVICE)),)
 ENGINE_SETUP += $(if $(shell command -v nvidia-smi),$(VENV)/torch)
 endif
 
@@ -48,6 +48,7 @@ pipeline: $(ENGINE_SETUP) ## download CIFAR-10, train and evaluate both networks
 	@$(LUIGI) Pipeline $(FLAGS)
 
 demo: $(ENGINE_SETUP) $(DEMO) ## the same in half a minute, without network, on scikit-learn's digits
+	@$(if $(ARCHIVE),$(error make demo has an archive of its own; type `make pipeline ARCHIVE=$(ARCHIVE)`))
 	@$(LUIGI) Pipeline --DownloadCIFAR-archive $(DEMO) --ConvertToHDF5-title "scikit-learn's digits" \
 		--data-dir data/demo --outputs-dir outputs/demo --TrainCNN-epochs 40 $(FLAGS)
 
@@ -61,7 +62,7 @@ check-device: $(ENGINE_SETUP) ## the article's check: where is exp() computed, a
 	@$(LUIGI) CheckDevice $(FLAGS)
 
 test: $(VENV)/dev ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(ARGS)
 
 lint: $(VENV)/dev ## check style, format and types
 	@$(BIN)/ruff check
@@ -91,7 +92,7 @@ requirements: ## pin the newest versions of what the set-up installs
 
 clean: ## remove results and data sets; the archive stays
 	@rm -rf outputs/* outputs/.[!.]*
-	@find data -mindepth 1 -maxdepth 1 -not -name DownloadCIFAR -not -name README.md -exec rm -rf {} +
+	@[ ! -d data ] || find data -mindepth 1 -maxdepth 1 -not -name DownloadCIFAR -exec rm -rf {} +
 
 distclean: ## remove all that git does not track, the environment and the archive too
 	@git clean -ffdxq

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.errors import PipelineError
 from pipeline.progress import ConsoleMonitor
 from pipeline.store import collection, history, runs, status, verification
+from tasks.console import foreseen
 from tasks.current import Current
 
 
@@ -27,8 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with Current.read(settings) as current:
             return command(known, current)
-    except PipelineError as error:
-        print(error, file=sys.stderr)  # noqa: T201, the command's output
+    except Exception as error:
+        if (message := foreseen(error)) is None:
+            raise
+        print(message, file=sys.stderr)  # noqa: T201, the command's output
         return 1
 
 
@@ -53,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
     past = commands.add_parser("history", help="the runs: when, what ran, what was reused, accuracy")
     past.add_argument("--json", action="store_true", help="for programs")
-    past.add_argument("--last", type=int, default=20, help="how many to show (default: %(default)d)")
+    past.add_argument("--last", type=int, default=20, help="how many to show, from 1 (default: %(default)d)")
     past.set_defaults(command=_history)
     return parser
 
@@ -70,15 +72,18 @@ def _verify(_: argparse.Namespace, current: Current) -> int:
     for problem in problems:
         _print(problem)
     if problems:
-        _print(f"{len(problems)} wrong. `make pipeline` makes what it needs of them again.")
+        _print(
+            f"{len(problems)} wrong. `make pipeline` makes what it needs of them again, and `make gc KEEP=0` removes "
+            "what no setting reaches."
+        )
         return 1
     _print("Every result is as it was made.")
     return 0
 
 
 def _gc(options: argparse.Namespace, current: Current) -> int:
-    with runs.alone(current.outputs):
-        garbage = collection.unreached(current.folders(), current.all_reachable(), current.outputs, options.keep_days)
+    with runs.alone(current.folders()):
+        garbage = collection.unreached(current.folders(), current.all_reachable(), options.keep_days)
         for result in garbage:
             _print(f"{result.size / 1e6:10.1f} MB  {result.days:6.1f} days  {result.path}")
         total = sum(result.size for result in garbage) / 1e6
@@ -91,7 +96,7 @@ def _gc(options: argparse.Namespace, current: Current) -> int:
 
 
 def _history(options: argparse.Namespace, current: Current) -> int:
-    past = history.read(current.outputs / history.NAME)[-options.last :]
+    past = history.read(current.outputs / history.NAME)[-max(1, options.last) :]
     _print(json.dumps(past, indent=1) if options.json else "\n".join(history.table(past)))
     return 0
 

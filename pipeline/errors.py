@@ -16,7 +16,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system calls a disk, a quota or a file that is full."""
 
 
 class PipelineError(Exception):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pipeline.errors import DownloadError
-
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from pipeline.errors import NO_SPACE, DownloadError
 
 
 class PartialFile:

@@ -41,6 +41,7 @@ def train(
     engine: str,
     engine_settings: dict[str, Any],
     device: str,
+    device_reason: str,
     seed: int,
     epochs: int,
     learning_rate: float,
@@ -73,7 +74,7 @@ def train(
     train_examples, valid_examples = read_examples(path, validation_fraction)
     monitor.say(
         f"{network} on {data.title}: {len(train_examples)} images train, {len(valid_examples)} validate; "
-        f"{declared.parameter_count} parameters; {engine} on {device}"
+        f"{declared.parameter_count} parameters; {engine} on {device} ({device_reason})"
     )
     loaded = engines.load(engine, engine_settings)
     if wait := loaded.first_wait():

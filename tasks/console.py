@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import configparser
 import logging
+import re
+import sys
 import time
+from types import TracebackType
 
 import luigi
 
@@ -33,15 +37,38 @@ class TaskMonitor(ConsoleMonitor):
             self._task.set_progress_percentage(100 * done / total)
 
 
-class _OwnErrorsWithoutTraceback(logging.Filter):
-    """Reduces an error that the pipeline foresees to its message: where it was raised helps nobody."""
+def foreseen(error: BaseException | None) -> str | None:
+    """Return all that there is to say of an error that needs no traceback; None where it does."""
+    if isinstance(error, PipelineError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}. Check the path, who owns it, and the disk."
+    wrong = re.match(r"(\w+)\[.*Error when parsing .* '(\w+)'$", str(error)) if isinstance(error, ValueError) else None
+    if wrong and error is not None:
+        section, name = wrong.groups()
+        return f"{section}.{name} cannot be understood: {error.__cause__}. luigi.cfg says what it takes."
+    return str(error) if isinstance(error, configparser.Error) else None
+
+
+class _ForeseenWithoutTraceback(logging.Filter):
+    """Reduces an error that is foreseen to its message: where it was raised helps nobody."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, PipelineError):
+        message = foreseen(record.exc_info[1]) if record.exc_info else None
+        if message is not None:
             record.exc_info = None
-            record.msg, record.args = str(error), ()
+            record.msg, record.args = message, ()
         return True
 
 
-logging.getLogger("luigi-interface").addFilter(_OwnErrorsWithoutTraceback())
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.stderr.write("\nInterrupted. What is finished is kept: the same command goes on from there.\n")
+    elif (message := foreseen(error)) is not None:
+        sys.stderr.write(f"{message}\n")
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+logging.getLogger("luigi-interface").addFilter(_ForeseenWithoutTraceback())
+sys.excepthook = _tell

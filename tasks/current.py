@@ -33,7 +33,7 @@ class Current:
 
     def folders(self) -> list[Path]:
         """Both folders that hold results."""
-        return [Path(settings.active().data_dir), self.outputs]
+        return list(dict.fromkeys([Path(settings.active().data_dir), self.outputs]))
 
     def stages(self) -> list[Stage]:
         """Return the stages of the whole pipeline, in the order in which data flows."""

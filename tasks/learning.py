@@ -9,6 +9,7 @@ import luigi
 from pipeline import networks
 from pipeline.declaration import Hyperparameters
 from pipeline.devices import ENGINES, Choice
+from pipeline.errors import SettingError
 from tasks.data import Grayscale2D, GrayscaleFlat
 from tasks.settings import engine_settings, settings
 from tasks.stages import StageTask
@@ -22,8 +23,9 @@ class EngineTask(StageTask):
     kind: ClassVar[str]
     network: Any
 
-    engine = luigi.OptionalParameter(default=None, description="As [settings] engine, for this network alone.")
-    device = luigi.OptionalParameter(default=None, description="As [settings] device, for this network alone.")
+    on_engine = luigi.OptionalParameter(default=None, description="As [settings] engine, for this stage alone.")
+    on_device = luigi.OptionalParameter(default=None, description="As [settings] device, for this stage alone.")
+    from_seed = luigi.OptionalIntParameter(default=None, description="As [settings] seed, for this network alone.")
 
     @property
     def stage_name(self) -> str:
@@ -41,7 +43,7 @@ class EngineTask(StageTask):
 
     def choice(self) -> Choice:
         """Return the engine and the device that compute this stage."""
-        return settings.active().choice(self.engine, self.device)
+        return settings.active().choice(self.on_engine, self.on_device)
 
     def architecture(self) -> dict[str, Any]:
         """Return the network as it is declared, in JSON's types."""
@@ -78,10 +80,17 @@ class Train(EngineTask):
         description=f"Part of the training images held out for validation, up to 0.5. {AS_DECLARED}",
     )
 
-    seed = luigi.OptionalIntParameter(default=None, description="As [settings] seed, for this network alone.")
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if type(self) is Train and self.network in OWN_TRAINERS:
+            own = OWN_TRAINERS[self.network].__name__
+            raise SettingError(f"network is {self.network!r}, which has a task with settings of its own: {own}.")
 
     def requires(self) -> dict[str, StageTask]:
         return {"images": self.images()}
+
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "device_reason": self.choice().reason}
 
     def decides(self) -> dict[str, Any]:
         how = self._hyperparameters()
@@ -91,7 +100,7 @@ class Train(EngineTask):
             "engine": self.choice().engine,
             "engine_settings": engine_settings(self.choice().engine),
             "device": self.choice().device,
-            "seed": settings.active().checked_seed(self.seed),
+            "seed": settings.active().checked_seed(self.from_seed),
             "epochs": how.epochs,
             "learning_rate": how.learning_rate,
             "momentum": how.momentum,
@@ -129,12 +138,16 @@ class Evaluate(EngineTask):
     kind = "Evaluate"
 
     network = luigi.Parameter(always_in_help=True, description=f"One of {', '.join(networks.NETWORKS)}.")
-    trained_engine = luigi.OptionalParameter(default=None, description="Engine that trains it, where that is another.")
-    trained_device = luigi.OptionalParameter(default=None, description="Device that trains it, where that is another.")
-    seed = luigi.OptionalIntParameter(default=None, description="As [settings] seed, for this network alone.")
+    trained_on_engine = luigi.OptionalParameter(default=None, description="As [settings] engine, for its training.")
+    trained_on_device = luigi.OptionalParameter(default=None, description="As [settings] device, for its training.")
 
     def requires(self) -> dict[str, StageTask]:
-        trained = trainer(self.network, engine=self.trained_engine, device=self.trained_device, seed=self.seed)
+        trained = trainer(
+            self.network,
+            on_engine=self.trained_on_engine,
+            on_device=self.trained_on_device,
+            from_seed=self.from_seed,
+        )
         return {"images": self.images(), "trained": trained}
 
     def decides(self) -> dict[str, Any]:
@@ -158,18 +171,18 @@ class EvaluateCNN(Evaluate):
     network = "cnn"
 
 
-def trainer(network: str, **own: Any) -> Train:
-    """Return the task that trains a network: the one with settings of its own, where there is one.
+OWN_TRAINERS: dict[str, type[Train]] = {"mlp": TrainMLP, "cnn": TrainCNN}
+OWN_EVALUATORS: dict[str, type[Evaluate]] = {"mlp": EvaluateMLP, "cnn": EvaluateCNN}
+"""Networks whose tasks have a name, and a section in luigi.cfg, of their own."""
 
-    What is None in ``own`` is left to luigi.cfg and the command line.
-    """
-    tasks: dict[str, type[Train]] = {"mlp": TrainMLP, "cnn": TrainCNN}
+
+def trainer(network: str, **own: Any) -> Train:
+    """Return the task that trains a network; what is None in ``own`` is left to luigi.cfg and the command line."""
     given = {name: value for name, value in own.items() if value is not None}
-    return tasks[network](**given) if network in tasks else Train(network=network, **given)
+    return OWN_TRAINERS[network](**given) if network in OWN_TRAINERS else Train(network=network, **given)
 
 
 def evaluator(network: str, **own: Any) -> Evaluate:
     """Return the task that evaluates a network, likewise."""
-    tasks: dict[str, type[Evaluate]] = {"mlp": EvaluateMLP, "cnn": EvaluateCNN}
     given = {name: value for name, value in own.items() if value is not None}
-    return tasks[network](**given) if network in tasks else Evaluate(network=network, **given)
+    return OWN_EVALUATORS[network](**given) if network in OWN_EVALUATORS else Evaluate(network=network, **given)

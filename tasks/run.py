@@ -12,6 +12,7 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
+from luigi.cmdline_parser import CmdlineParser
 from luigi.task_register import Register
 
 from pipeline import networks
@@ -19,6 +20,9 @@ from pipeline.errors import SettingError, did_you_mean
 from pipeline.store import history, results, runs
 from pipeline.store.stage import Stage
 from tasks.settings import settings
+
+NO_STAGES = {"CheckDevice", "Evaluate", "Pipeline", "Train"}
+"""Tasks that have no result under their own name."""
 
 
 class Run:
@@ -35,10 +39,14 @@ class Run:
         """Take note that Luigi looks at a stage; the first one is what the run is about."""
         if self._root is None and os.getpid() == self._process:
             self._root = stage
+            parser = CmdlineParser.get_instance()
+            self._asked_for = parser.known_args.root_task if parser else None
             self._stages = results.closure(stage)
+            self._redo = self._checked_redo()
             outputs = Path(settings.active().outputs_dir)
             self._history = outputs / history.NAME
-            self._registration.enter_context(runs.registered(outputs, self.id, [found.path for found in self._stages]))
+            folders = dict.fromkeys([outputs, *(found.folder for found in self._stages)])
+            self._registration.enter_context(runs.registered(folders, self.id, [found.path for found in self._stages]))
             history.append(self._history, self._beginning(stage))
             atexit.register(self._finish)
 
@@ -52,10 +60,16 @@ class Run:
         """
         return _redo(settings.active().forced(), self.id)
 
+    def _checked_redo(self) -> results.Redo:
+        redo = self.redo()
+        for name in sorted(redo.names - {stage.name for stage in self._stages}):
+            raise SettingError(f"force names {name!r}, which {self._asked_for or 'this run'} does not need.")
+        return redo
+
     def _beginning(self, root: Stage) -> dict[str, object]:
         return {
             "run": self.id,
-            "root": root.name,
+            "root": self._asked_for or root.name,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "process": self._process,
             "host": socket.gethostname(),
@@ -65,7 +79,7 @@ class Run:
         """Leave the run's last line in the history, and a summary for whoever started it."""
         if self._root is None or os.getpid() != self._process:
             return
-        summary = history.summarise(self._stages, self.id, time.perf_counter() - self._clock)
+        summary = history.summarise(self._stages, self._redo, time.perf_counter() - self._clock)
         history.append(self._history, {"run": self.id, **summary})
         self._registration.close()
         print("\n".join(history.told(summary)), flush=True)  # noqa: T201
@@ -73,7 +87,7 @@ class Run:
 
 @functools.cache
 def _redo(forced: frozenset[str], run: str) -> results.Redo:
-    known = {name for name in Register.task_names() if name[:1].isupper()}
+    known = {name for name in Register.task_names() if name[:1].isupper()} - NO_STAGES
     known |= {f"{kind}{network.upper()}" for kind in ("Train", "Evaluate") for network in networks.NETWORKS}
     for name in sorted(forced - known):
         raise SettingError(f"force names {name!r}, which is no stage.{did_you_mean(name, known)}")

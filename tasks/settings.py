@@ -68,6 +68,12 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
         """Return the settings of the command line that is being run; Luigi takes a while to put them together."""
         return cast(Self, _active(CmdlineParser.get_instance()))
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("data_dir", "outputs_dir", "cache_dir"):
+            if not getattr(self, name).strip():
+                raise SettingError(f"{name} is empty; expected the name of a folder, such as {name.partition('_')[0]}.")
+
     def thread_count(self) -> int:
         """CPU threads for one stage."""
         if self.threads < 0:

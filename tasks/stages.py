@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
 import luigi
 
+from pipeline.errors import PipelineError
 from pipeline.store import results
 from pipeline.store.stage import Stage
-from tasks.console import TaskMonitor
+from tasks.console import TaskMonitor, foreseen
 from tasks.run import RUN
 from tasks.settings import settings
 
@@ -18,8 +20,9 @@ from tasks.settings import settings
 class StageTask(luigi.Task):
     """A Luigi task around one stage; subclasses say which.
 
-    A task is complete when the stage's result is current. Its identity is the stage's key, so that a
-    scheduler that serves several runs tells two settings of one task apart.
+    A task is complete when the stage's result is current. Its identity has the stage's key and the run in
+    it, so that a scheduler that serves several runs lets each bring about its own: what two of them need
+    is made once, since results have locks.
     """
 
     function: ClassVar[str]
@@ -28,7 +31,7 @@ class StageTask(luigi.Task):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.task_id = f"{self.stage_name}_{self.stage.key}"
+        self.task_id = f"{self.stage_name}_{self.stage.key}_{RUN.id}"
         RUN.redo()  # a wrong name in --force ends the run before anything is computed
 
     @property
@@ -84,11 +87,15 @@ class StageTask(luigi.Task):
 
     def complete(self) -> bool:
         """Tell whether the result is current; if so, ``latest`` leads to it and to all that it was made from."""
-        RUN.saw(self.stage)
-        if results.current(self.stage, RUN.redo()) is None:
-            return False
-        for stage in results.closure(self.stage):
-            results.point_latest(stage, self._latest)
+        try:
+            RUN.saw(self.stage)
+            if results.current(self.stage, RUN.redo()) is None:
+                return False
+            for stage in results.closure(self.stage):
+                results.point_latest(stage, self._latest)
+        except (PipelineError, OSError) as error:
+            # Luigi would go on after an error here, and print where it was raised.
+            sys.exit(foreseen(error) or str(error))
         return True
 
     def run(self) -> None:

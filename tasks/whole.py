@@ -36,6 +36,7 @@ class Pipeline(luigi.WrapperTask):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._report = Report()  # made here, so that wrong settings end the run before it begins
+        self.task_id = f"{self.task_family}_{self._report.task_id}"
 
     def requires(self) -> Report:
         """Name the last stage."""
@@ -65,14 +66,13 @@ class Compare(StageTask):
     def requires(self) -> dict[str, StageTask]:
         tasks: dict[str, StageTask] = {}
         for number, trial in enumerate(self.trials):
-            chosen = {"engine": trial.engine, "device": trial.device}
-            tasks[f"trained_{number}"] = trainer(trial.network, **chosen, seed=trial.seed)
+            chosen = {"on_engine": trial.engine, "on_device": trial.device, "from_seed": trial.seed}
+            tasks[f"trained_{number}"] = trainer(trial.network, **chosen)
             tasks[f"evaluated_{number}"] = evaluator(
                 trial.network,
                 **chosen,
-                trained_engine=trial.engine,
-                trained_device=trial.device,
-                seed=trial.seed,
+                trained_on_engine=trial.engine,
+                trained_on_device=trial.device,
             )
         return tasks
 

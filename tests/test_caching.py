@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -115,6 +118,7 @@ TABLE = {
     "a file deleted": Row(delete("GrayscaleFlat", "grayscale.h5"), ["GrayscaleFlat"]),
     "a file truncated": Row(truncate("TrainCNN", "weights.h5"), ["TrainCNN"]),
     "the seed": Row(nothing, LEARNING, flags=("--seed", "7")),
+    "the engine": Row(nothing, LEARNING, flags=("--engine", "torch", "--device", "cpu")),
     "workers, threads, log settings": Row(
         nothing, [], flags=("--workers", "2", "--threads", "2", "--log-level", "INFO")
     ),
@@ -290,6 +294,122 @@ class TestGarbage:
             process.kill()
             process.communicate()
         assert needed in checkout.pipeline("gc", "--keep-days", "0", "--dry-run", *checkout.flags())
+
+    def test_keeps_what_a_run_with_another_outputs_folder_needs(self, checkout):
+        flags = ("--outputs-dir", "elsewhere", "--ConvertToHDF5-title", "other", "--TrainCNN-epochs", "1000")
+        process = checkout.start(*flags, task="EvaluateCNN")
+        try:
+            deadline = time.monotonic() + 60
+            while checkout.status(*flags)["TrainCNN"]["state"] != "running":
+                assert time.monotonic() < deadline
+            assert checkout.pipeline("gc", "--keep-days", "0", "--dry-run", *checkout.flags()).startswith("0 results")
+        finally:
+            process.kill()
+            process.communicate()
+
+    def test_leaves_alone_what_is_no_result(self, checkout):
+        """The demo has folders of its own inside of these; people put things there, too."""
+        demo = ("--data-dir", "data/demo", "--outputs-dir", "outputs/demo")
+        checkout.run(*demo)
+        photo = checkout.folder / "data" / "mine" / "photos" / "cat.png"
+        photo.parent.mkdir(parents=True)
+        photo.touch()
+        assert "as it was made" in checkout.pipeline("verify")
+        assert checkout.pipeline("gc", "--keep-days", "0", *checkout.flags()).startswith("0 results")
+        assert photo.exists()
+        checkout.run(*demo)
+        assert "9 reused" in checkout.output
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (("--seed", "abc"), "settings.seed cannot be understood"),
+            (("--TrainCNN-epochs", "1.5"), "TrainCNN.epochs cannot be understood"),
+            (("--TrainCNN-epochs", "0"), "epochs is 0; expected a whole number from 1"),
+            (("--TrainCNN-learning-rate", "nan"), "learning_rate is nan; expected a number above 0"),
+            (("--engine", "torhc"), "Did you mean 'torch'?"),
+            (("--DownloadCIFAR-archive", "nowhere"), "there is no archive at nowhere"),
+        ],
+    )
+    def test_a_wrong_setting_ends_the_run_with_a_message(self, checkout, flags, message):
+        process = checkout.start(*flags)
+        printed = process.communicate()[0]
+        assert process.returncode == 40
+        assert message in printed
+        assert "Traceback" not in printed
+
+    def test_a_file_where_a_folder_should_be_is_named(self, checkout):
+        (checkout.folder / "file").touch()
+        process = checkout.start("--outputs-dir", "file")
+        printed = process.communicate()[0]
+        assert process.returncode != 0
+        assert "file/.runs: Not a directory" in printed
+        assert "Traceback" not in printed
+
+    @pytest.mark.parametrize("content", ["", "[]", '{"files": []}', '{"stage": 5}'])
+    def test_a_record_that_makes_no_sense_is_no_result(self, checkout, content):
+        record = checkout.result("TrainMLP") / "stage.json"
+        fields = {} if content in ("", "[]") else json.loads(record.read_text()) | json.loads(content)
+        record.write_text(json.dumps(fields) if fields else content)
+        assert checkout.pipeline("verify", status=1).count("TrainMLP") == 1
+        assert checkout.run()["TrainMLP"] == "computed"
+
+    def test_links_hold_where_outputs_is_a_link_itself(self, checkout, tmp_path):
+        (checkout.folder / "outputs").rename(tmp_path / "elsewhere")
+        (checkout.folder / "outputs").symlink_to(tmp_path / "elsewhere")
+        checkout.run()
+        for stage in STAGES:
+            assert (checkout.folder / "outputs" / "latest" / stage / "stage.json").exists(), stage
+
+    def test_a_failed_run_is_a_failed_run_in_the_history(self, checkout):
+        checkout.run("--force", "TrainCNN", "--TrainCNN-learning-rate", "1e30", status=30)
+        assert "Try a smaller learning rate" in checkout.output
+        assert checkout.history()[-1]["exit"] == "failed"
+
+    def test_a_forced_stage_that_fails_keeps_its_result_and_is_told(self, checkout):
+        checkout.edit("pipeline/report.py", "    names = [", "    raise StoreError('no')\n    names = [")
+        checkout.run("--force", "Report", status=30)
+        assert checkout.history()[-1]["stages"]["Report"] == "not made"
+
+    def test_a_history_line_that_was_cut_off_costs_only_itself(self, checkout):
+        path = checkout.folder / "outputs" / "history.jsonl"
+        path.write_bytes(path.read_bytes()[:-20])
+        checkout.run()
+        assert [run["exit"] for run in checkout.history()] == ["killed", "ok"]
+
+
+class TestLuigid:
+    @pytest.fixture
+    def port(self, tmp_path):
+        """Run a real luigid on loopback and return its port."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        program = "import sys; from luigi.cmdline import luigid; luigid(sys.argv[1:])"
+        command = [sys.executable, "-c", program, "--address", "127.0.0.1", "--port", str(port)]
+        with subprocess.Popen(
+            [*command, "--state-path", str(tmp_path / "state")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            deadline = time.monotonic() + 30
+            while time.monotonic() < deadline:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                    break
+                time.sleep(0.1)
+            yield port
+            process.terminate()
+
+    def test_serves_two_runs_at_once(self, tmp_path, port):
+        checkout = Checkout.new(tmp_path / "checkout")
+        (checkout.folder / "luigid.cfg").write_text(
+            f"[core]\nlocal_scheduler = false\ndefault-scheduler-host = 127.0.0.1\ndefault-scheduler-port = {port}\n"
+        )
+        runs = [checkout.start("--seed", seed, LUIGI_CONFIG_PATH="luigid.cfg") for seed in ("7", "7", "8")]
+        printed = [run.communicate(timeout=180)[0] for run in runs]
+        assert [run.returncode for run in runs] == [0, 0, 0], printed
+        assert len(checkout.results("TrainCNN")) == 2
+        assert len(checkout.results("ConvertToHDF5")) == 1
 
 
 class TestTwoRunsAtOnce:

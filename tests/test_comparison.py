@@ -8,6 +8,8 @@ from pipeline import devices
 from pipeline.comparison import Row, table
 from tests.checkout import Checkout
 
+pytestmark = pytest.mark.xdist_group("comparison")  # they share what one fixture sets up
+
 
 def row(engine, seconds):
     return Row("cnn", engine, "cpu", seconds, (seconds, seconds), 0.56, [0.55, 0.57], 12.8 / seconds, 177 / seconds)

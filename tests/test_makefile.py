@@ -14,6 +14,8 @@ from tests.checkout import ROOT, STAGES, small_archive
 
 QUICK = "--TrainMLP-epochs 1 --TrainCNN-epochs 1"
 
+pytestmark = pytest.mark.xdist_group("makefile")  # they share what one fixture sets up
+
 
 class Clone:
     def __init__(self, folder):
@@ -62,6 +64,10 @@ def test_plain_make_prints_the_help(clone):
     assert printed == clone.shell("make help")
     for target in re.findall(r"^    make ([a-z-]+)", (ROOT / "README.md").read_text(), re.M):
         assert f"  {target} " in printed
+
+
+def test_clean_has_nothing_to_do_in_a_fresh_clone(clone):
+    clone.shell("make clean")
 
 
 def test_demo_runs_on_digits_and_says_so(clone):

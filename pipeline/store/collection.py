@@ -25,9 +25,9 @@ class Unreached:
     days: float
 
 
-def unreached(folders: Iterable[Path], reached: Iterable[Stage], outputs: Path, keep_days: float) -> list[Unreached]:
+def unreached(folders: list[Path], reached: Iterable[Stage], keep_days: float) -> list[Unreached]:
     """List the results that neither the given stages nor a run under way need, older than ``keep_days``."""
-    needed = {stage.path.resolve() for stage in reached} | runs.needed(outputs)
+    needed = {stage.path.resolve() for stage in reached} | runs.needed(folders)
     found = []
     for folder in folders:
         for path in results.listed(folder):

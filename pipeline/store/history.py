@@ -20,7 +20,7 @@ def append(path: Path, entry: dict[str, Any]) -> None:
     """Add a line; several processes may do so at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab", buffering=0) as file:
-        file.write(json.dumps(entry).encode() + b"\n")
+        file.write(b"\n" + json.dumps(entry).encode() + b"\n")  # first, in case the last line was cut off
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -33,7 +33,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         for a run that ended also ``seconds``, ``stages`` (what became of each) and ``accuracy``.
     """
     found: dict[str, dict[str, Any]] = {}
-    for line in path.read_bytes().splitlines() if path.exists() else []:
+    for line in filter(None, path.read_bytes().splitlines() if path.exists() else []):
         try:
             entry = json.loads(line)
             found.setdefault(entry["run"], {}).update(entry)
@@ -42,7 +42,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [{"exit": _unfinished(path.parent, run), **run} for run in found.values() if "root" in run]
 
 
-def summarise(stages: Iterable[Stage], run: str, seconds: float) -> dict[str, Any]:
+def summarise(stages: Iterable[Stage], redo: results.Redo, seconds: float) -> dict[str, Any]:
     """Say what became of each stage in a run: computed, adopted, reused, or not made.
 
     Where a stage stands in the run with several settings, its key tells them apart.
@@ -54,12 +54,12 @@ def summarise(stages: Iterable[Stage], run: str, seconds: float) -> dict[str, An
     seen: dict[Path, Record | None] = {}
     for stage in stages:
         name = f"{stage.name} {stage.key[:8]}" if stage.name in several else stage.name
-        record = results.current(stage, seen=seen)
+        record = results.current(stage, redo, seen)
         if record is None:
             outcomes[name] = "not made"
             continue
         made_now = results.Outcome.adopted if record.adopted_from else results.Outcome.computed
-        outcomes[name] = str(made_now if record.run == run else results.Outcome.reused)
+        outcomes[name] = str(made_now if record.run == redo.run else results.Outcome.reused)
         if "accuracy" in record.measured:
             accuracy[name] = record.measured["accuracy"]
     failed = "not made" in outcomes.values()

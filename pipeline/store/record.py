@@ -47,9 +47,10 @@ class Record:
     def read(cls, folder: Path, name: str = RECORD_NAME) -> Record | None:
         """Read the record of a result; None where there is none that can be understood."""
         try:
-            return cls(**json.loads((folder / name).read_bytes()))
+            record = cls(**json.loads((folder / name).read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
+        return record if record._is_sound() else None
 
     @property
     def size(self) -> int:
@@ -78,8 +79,17 @@ class Record:
         return [
             f"{name} has other content than it had"
             for name, expected in self.files.items()
-            if file_digest(folder / name) != expected["sha256"]
+            if file_digest(folder / name) != expected.get("sha256")
         ]
+
+    def _is_sound(self) -> bool:
+        """Tell whether what is relied on has the types that it should have."""
+        mappings = (self.parameters, self.code, self.inputs, self.files, self.versions, self.measured)
+        if not all(isinstance(mapping, dict) for mapping in mappings):
+            return False
+        files = all(isinstance(file, dict) and isinstance(file.get("bytes"), int) for file in self.files.values())
+        inputs = all(isinstance(source, dict) for source in self.inputs.values())
+        return files and inputs and isinstance(self.started, str) and isinstance(self.seconds, int | float)
 
     def _digest(self) -> str:
         return json_digest(asdict(replace(self, seal="")))

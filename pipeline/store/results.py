@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
+import re
 import shutil
 import socket
 import time
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from pipeline.errors import PipelineError, StoreError
+from pipeline.errors import NO_SPACE, PipelineError, StoreError
 from pipeline.monitor import Monitor
 from pipeline.store.digests import file_digest, json_digest
 from pipeline.store.locks import Lock
@@ -90,8 +90,11 @@ def make(stage: Stage, monitor: Monitor, redo: Redo | None = None) -> tuple[Outc
         Whatever the stage's function raises.
     """
     redo = redo or Redo()
-    stage.path.parent.mkdir(parents=True, exist_ok=True)
-    _clear_leftovers(stage.path.parent)
+    try:
+        stage.path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_leftovers(stage.path.parent)
+    except OSError as error:
+        raise _explained(stage, error) from error
     with Lock(stage.lock_path).held(lambda holder: monitor.say(f"{stage.name}: waiting for {holder}, who makes it")):
         if record := current(stage, redo):
             return Outcome.reused, record
@@ -117,7 +120,7 @@ def make(stage: Stage, monitor: Monitor, redo: Redo | None = None) -> tuple[Outc
 def point_latest(stage: Stage, latest: Path) -> None:
     """Let ``latest/NAME`` lead to a stage's result."""
     link = latest / stage.name
-    target = os.path.relpath(stage.path, latest)
+    target = os.path.relpath(stage.path.resolve(), latest.resolve())
     with contextlib.suppress(OSError):
         if str(link.readlink()) == target:
             return
@@ -134,9 +137,10 @@ def withdraw(folder: Path) -> None:
 
 
 def listed(folder: Path) -> Iterator[Path]:
-    """List the folders of all results of all stages in a folder, damaged ones too."""
+    """List the folders of all results of all stages in a folder, damaged ones too, and nothing else there."""
     for path in sorted(folder.glob("*/*/")):
-        if not path.name.startswith(".") and not path.is_symlink() and not path.parent.is_symlink():
+        has_record = (path / RECORD_NAME).is_file() or (path / DAMAGED_NAME).is_file()
+        if has_record and re.fullmatch("[0-9a-f]{16}", path.name) and not path.parent.is_symlink():
             yield path
 
 
@@ -217,10 +221,10 @@ def _publish(stage: Stage) -> None:
 
 def _clear_leftovers(folder: Path) -> None:
     """Remove what processes that died left half-made, unless somebody is at work on it."""
-    for leftover in [*folder.glob(".*.tmp"), *folder.glob(".*.old")]:
+    for leftover in [*folder.glob(".*.tmp"), *folder.glob(".*.old"), *folder.glob(".*.lock")]:
         lock = Lock(leftover.with_suffix(".lock"))
         with lock.tried() as free:
-            if free:
+            if free and leftover.suffix != ".lock":  # trying a lock has removed its file
                 _remove(leftover)
 
 
@@ -262,7 +266,7 @@ def _remove(folder: Path) -> None:
 
 
 def _explained(stage: Stage, error: OSError) -> PipelineError:
-    if error.errno != errno.ENOSPC:
+    if error.errno not in NO_SPACE:
         return StoreError(f"{stage.name}: {error.strerror or error} ({error.filename or stage.temporary})")
     free = shutil.disk_usage(stage.path.parent).free
     return StoreError(

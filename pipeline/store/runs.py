@@ -13,30 +13,34 @@ FOLDER = ".runs"
 
 
 @contextlib.contextmanager
-def registered(outputs: Path, run: str, paths: Iterable[Path]) -> Iterator[None]:
-    """Tell others, for as long as this lasts, that a run needs the results at these paths."""
+def registered(folders: Iterable[Path], run: str, paths: Iterable[Path]) -> Iterator[None]:
+    """Tell others, for as long as this lasts, that a run needs the results at these paths, in these folders."""
     note = json.dumps([str(path.resolve()) for path in paths])
     with contextlib.ExitStack() as stack:
-        with alone(outputs):
-            _forget_the_dead(outputs)
-            stack.enter_context(Lock(_lock_path(outputs, run), note).held(lambda _: None))
+        for folder in folders:
+            with alone([folder]):
+                _forget_the_dead(folder)
+                stack.enter_context(Lock(_lock_path(folder, run), note).held(lambda _: None))
         yield
 
 
 @contextlib.contextmanager
-def alone(outputs: Path) -> Iterator[None]:
-    """Keep runs from beginning, as long as this lasts."""
-    (outputs / FOLDER).mkdir(parents=True, exist_ok=True)
-    with Lock(outputs / FOLDER / "gate").held(lambda _: None):
+def alone(folders: Iterable[Path]) -> Iterator[None]:
+    """Keep runs that use these folders from beginning, as long as this lasts."""
+    with contextlib.ExitStack() as stack:
+        for folder in sorted({folder.resolve() for folder in folders}):
+            (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(Lock(folder / FOLDER / "gate").held(lambda _: None))
         yield
 
 
-def needed(outputs: Path) -> set[Path]:
+def needed(folders: Iterable[Path]) -> set[Path]:
     """Return the results that runs under way need."""
     paths: set[Path] = set()
-    for path in (outputs / FOLDER).glob("*.run"):
-        if note := Lock(path).note():
-            paths.update(Path(name) for name in json.loads(note))
+    for folder in folders:
+        for path in (folder / FOLDER).glob("*.run"):
+            if note := Lock(path).note():
+                paths.update(Path(name) for name in json.loads(note))
     return paths
 
 

@@ -34,7 +34,7 @@ def verify(folders: Iterable[Path], monitor: Monitor) -> list[str]:
             record = records[path]
             problems = finished.result()
             found += [f"{path}: {problem}" for problem in problems]
-            if problems and record:
+            if problems and record and Record.read(path) == record:  # nobody has replaced it meanwhile
                 results.withdraw(path)
             done += record.size if record else 0
             monitor.progress(done, total, "B")
