@@ -22,16 +22,20 @@ class Traits:
         Those that it can use.
     libraries : tuple of str
         Distributions that it computes with.
+    without_cuda : str
+        Why it cannot use CUDA, where it cannot.
     """
 
     devices: tuple[str, ...]
     libraries: tuple[str, ...]
+    without_cuda: str = ""
 
 
 ENGINES = {
-    "numba": Traits(("cpu",), ("numba", "llvmlite")),
+    "numba": Traits(("cpu",), ("numba", "llvmlite"), "the numba engine has kernels for the CPU only"),
     "torch": Traits(("cpu", "cuda"), ("torch",)),
-    "theano": Traits(("cpu",), ()),  # its libraries are in an environment of their own
+    # Theano's libraries are in an environment of their own.
+    "theano": Traits(("cpu",), (), "Theano reaches a GPU through pygpu alone, which is not on PyPI"),
 }
 """Every engine by the name that ``--engine`` takes; ``auto`` takes torch on CUDA and numba elsewhere."""
 
@@ -103,8 +107,8 @@ def _for_cpu(engine: str) -> str:
 
 
 def _cpu_only(engine: str) -> str | None:
-    is_able = "cuda" in ENGINES[engine].devices
-    return None if is_able else f"the {engine} engine computes on the CPU only; --engine torch uses CUDA"
+    traits = ENGINES[engine]
+    return None if "cuda" in traits.devices else f"{traits.without_cuda}; --engine torch uses CUDA"
 
 
 def _driver_problem() -> str | None:

@@ -65,7 +65,7 @@ class TestSettings:
         assert devices.choose("auto", "cpu") == Choice("numba", "cpu", "it was asked for")
 
     def test_an_engine_of_the_cpu_only(self):
-        problem = "the numba engine computes on the CPU only; --engine torch uses CUDA"
+        problem = "the numba engine has kernels for the CPU only; --engine torch uses CUDA"
 
         assert devices.choose("numba", "auto") == Choice("numba", "cpu", f"no CUDA: {problem}")
         with pytest.raises(DeviceError, match=rf"^device is cuda, but {re.escape(problem)}\. Use --device cpu, or"):
