@@ -4,7 +4,7 @@ The peak is what NumPy's matrix product reaches on two matrices of 1,024 x 1,024
 counted as what the layer does, without the channels that only fill up vectors; of the way back through a
 pooled convolution, which visits one place in four, only a quarter is counted.
 
-Run it with ``python -m bench.kernels [NETWORK]``.
+Run it with ``python bench/kernels.py [NETWORK]``.
 """
 
 from __future__ import annotations
