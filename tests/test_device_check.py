@@ -9,6 +9,7 @@ from pipeline.device_check import check
 from pipeline.devices import ENGINES, Choice
 from pipeline.errors import SettingError
 from pipeline.monitor import SILENT, Monitor
+from tests.available import require
 
 
 class Listener(Monitor):
@@ -22,7 +23,7 @@ class Listener(Monitor):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_says_what_the_article_printed(engine):
     """The numbers are those in Theano's manual, computed on a CPU."""
-    pytest.importorskip(engine)
+    require(engine)
     listener = Listener()
 
     check(Choice(engine, "cpu", "it was asked for"), threads=1, monitor=listener)

@@ -97,8 +97,17 @@ class Engine(Protocol):
     ) -> FloatArray:
         """Return the probability of each class for each image, shape (N, classes)."""
 
-    def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> FloatArray:
-        """Take exp() of a vector ``repeats`` times on the device and return the last result."""
+    def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> tuple[FloatArray, float]:
+        """Take exp() of a vector ``repeats`` times on the device.
+
+        Returns
+        -------
+        result : float32 array, shape of ``vector``
+            The last of the results.
+        seconds : float
+            How long the repetitions took, without what precedes the first and follows the last, such as the
+            start of a process, compiling, and copies to and from the device.
+        """
 
     def first_wait(self) -> str | None:
         """Say what its first use on this machine waits for, such as a compiler; None where it is ready."""

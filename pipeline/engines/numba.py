@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import platform
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ class NumbaEngine:
         logits = _logits(layout, parameters, layout.buffers(), images, threads)
         return np.exp(_log_softmax(logits)).astype(np.float32)
 
-    def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> FloatArray:
+    def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> tuple[FloatArray, float]:
         _check_device(device)
         result = np.empty_like(vector)
         pieces = list(zip(np.array_split(vector, threads), np.array_split(result, threads), strict=True))
@@ -66,8 +67,9 @@ class NumbaEngine:
             for _ in range(repeats):
                 np.exp(piece, out=target)
 
+        start = time.perf_counter()
         _side_by_side(threads, repeat)
-        return result
+        return result, time.perf_counter() - start
 
     def facts(self) -> dict[str, Any]:
         return {}

@@ -104,12 +104,12 @@ class TheanoEngine:
             _, arrays = child.ask("probabilities", fields, {**weights, "images": images})
         return arrays["probabilities"].astype(np.float32, copy=False)
 
-    def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> FloatArray:
+    def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> tuple[FloatArray, float]:
         with self._child(device, threads) as child:
             fields, arrays = child.ask("exponentials", {"repeats": repeats}, {"vector": vector})
         if fields["used"] != device:
             raise DeviceError(f"device is {device!r}, but Theano used the {fields['used']}.")
-        return arrays["result"].astype(np.float32, copy=False)
+        return arrays["result"].astype(np.float32, copy=False), fields["seconds"]
 
     def first_wait(self) -> str | None:
         has_compiled = theano_environment.CACHE.is_dir() and any(theano_environment.CACHE.glob("compiledir_*"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -243,14 +244,17 @@ class TorchEngine:
         result: FloatArray = torch.cat(parts).numpy()
         return result
 
-    def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> FloatArray:
+    def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> tuple[FloatArray, float]:
         _prepare(device, threads)
         values = torch.from_numpy(vector).to(device)
-        result = torch.empty_like(values)
+        result = torch.exp(values)  # before the clock starts: its first use loads an operation onto the device
+        _wait_for(device)
+        start = time.perf_counter()
         for _ in range(repeats):
             torch.exp(values, out=result)
-        exponentials: FloatArray = result.cpu().numpy()
-        return exponentials
+        _wait_for(device)
+        seconds = time.perf_counter() - start
+        return result.cpu().numpy(), seconds
 
     def first_wait(self) -> str | None:
         return None
@@ -273,6 +277,12 @@ def _prepare(device: str, threads: int) -> None:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.deterministic = True
+
+
+def _wait_for(device: str) -> None:
+    """Wait until all that was asked of the device is done; a GPU computes while Python goes on."""
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def _require_cuda() -> None:

@@ -56,6 +56,6 @@ class Worker:
         return {}, {"probabilities": network.probabilities(fields["architecture"], arrays, images)}
 
     def exponentials(self, fields: Fields, arrays: Arrays) -> Reply:
-        """Take exponentials and tell on what."""
-        result, used = exponentials.exponentials(arrays["vector"], fields["repeats"])
-        return {"used": used}, {"result": result}
+        """Take exponentials, and tell on what and how long it took."""
+        result, used, seconds = exponentials.exponentials(arrays["vector"], fields["repeats"])
+        return {"used": used, "seconds": seconds}, {"result": result}

@@ -1,0 +1,155 @@
+"""Every pair of engines, from the same weights over the same minibatches, and each with the other's weights.
+
+How far two correct engines may part follows from float32 and from the network; no engine's result is a yardstick.
+
+Rounding. A step, v = mu v - lr g and p = p + mu v - lr g, takes four operations on numbers no larger than the
+largest weight, and each rounds by half a spacing there. Two engines so part by at most 2 * 4 / 2 = 4 spacings a
+step. What the sums inside g round is smaller by lr and vanishes in that.
+
+Ties. A flat part of an image gives a pooling window several maxima that only the order of summation tells apart,
+and a rectifier may stand at its corner. There rounding decides, for one image of the minibatch, where the gradient
+of one unit goes. An image sends a hidden unit the mean of its output weights, weighted with the probabilities, less
+the output weight of its label. Glorot's weights are uniform in (-a, a), so that in the root mean square this is
+a / sqrt(3) sqrt(1 + 1 / classes), 0.6 a; through a mean over the minibatch, 0.6 a / batch size. The tolerance has
+such a tie in each step of the CNN. It moves weights by lr g in its own step, mu of that again, and through the
+velocity mu times less in each step that follows. The MLP has no pooling, and no unit at the
+corner in these minibatches.
+
+Losses are float32 sums of 128 terms in some engines: each addition rounds by half a spacing of a sum up to 128
+times the loss, errors of either sign, so that sqrt(128) / 4 or 3 spacings are left of them in the mean; 4 with those
+of the logits. Ties in the steps before move a loss by no more than the weights: few are moved, and no gradient is
+larger than 1.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from pipeline import engines, weights
+from pipeline.devices import ENGINES
+from pipeline.engines import Examples
+from tests.available import require
+
+STEPS = 6
+ON = {"device": "cpu", "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def trainings():
+    """What was trained already, for the tests to share."""
+    return {}
+
+
+@pytest.fixture(params=itertools.combinations(ENGINES, 2), ids="-".join)
+def pair(request):
+    for engine in request.param:
+        require(engine)
+    return request.param
+
+
+def silent(_done):
+    pass
+
+
+def train(engine, golden, images, epochs=1):
+    """Train with the first images; return the losses and the weights."""
+    first = Examples(golden.examples.images[:images], golden.examples.labels[:images])
+    start = weights.draw(golden.network, golden.seed)
+    trainer = engines.load(engine).trainer(golden.network, golden.hyperparameters, start, first, first, **ON)
+    losses = [trainer.train_epoch(silent) for _ in range(epochs)]
+    return np.concatenate(losses), trainer.weights()
+
+
+def after_each_step(engine, golden, trainings):
+    """Train anew for 1, 2, ... minibatches: only an epoch's end shows the weights in every engine."""
+    key = engine, golden.name
+    if key not in trainings:
+        batch_size = golden.hyperparameters.batch_size
+        with ThreadPoolExecutor(2) as pool:  # Theano's processes take seconds to start
+            images = [steps * batch_size for steps in range(1, STEPS + 1)]
+            trainings[key] = list(pool.map(functools.partial(train, engine, golden), images))
+    return trainings[key]
+
+
+def largest(named):
+    return max(np.abs(values).max() for values in named.values())
+
+
+def furthest(found, expected):
+    assert list(found) == list(expected)
+    return largest({name: found[name] - expected[name] for name in expected})
+
+
+def rounding(steps, after):
+    return 4 * steps * np.spacing(largest(after))
+
+
+def ties(steps, golden):
+    """How far one tie in each step, told apart by rounding, may move a weight."""
+    if golden.name == "mlp":
+        return 0
+    how = golden.hyperparameters
+    bound = np.abs(weights.draw(golden.network, golden.seed)["output/W"]).max()
+    gradient = 0.6 * bound / how.batch_size
+    times = sum(how.momentum**power for since in range(1, steps + 1) for power in range(since + 1))
+    return how.learning_rate * gradient * times
+
+
+def test_take_the_same_steps(golden, pair, trainings):
+    one, other = (after_each_step(engine, golden, trainings) for engine in pair)
+
+    for steps, ((losses, after), (other_losses, other_after)) in enumerate(zip(one, other, strict=True), start=1):
+        assert losses.shape == other_losses.shape == (steps,)
+        loss = np.float32(losses[-1])
+        assert abs(losses[-1] - other_losses[-1]) <= 4 * np.spacing(loss) + ties(steps - 1, golden), steps
+        assert furthest(after, other_after) <= rounding(steps, after) + ties(steps, golden), steps
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_minibatches_to_come_change_no_step_before(golden, engine, trainings):
+    """The test above relies on it."""
+    require(engine)
+
+    *prefixes, (losses, _) = after_each_step(engine, golden, trainings)
+
+    for steps, (first_losses, _) in enumerate(prefixes, start=1):
+        np.testing.assert_array_equal(first_losses, losses[:steps])
+
+
+def trained_for_two_epochs(engine, golden, trainings):
+    key = engine, golden.name, "two epochs"
+    if key not in trainings:
+        trainings[key] = train(engine, golden, len(golden.examples), epochs=2)[1]
+    return trainings[key]
+
+
+def probabilities(engine, trained_by, golden, trainings):
+    key = engine, golden.name, "with the weights of", trained_by
+    if key not in trainings:
+        trained = trained_for_two_epochs(trained_by, golden, trainings)
+        trainings[key] = engines.load(engine).probabilities(golden.network, trained, golden.examples.images, **ON)
+    return trainings[key]
+
+
+@pytest.mark.parametrize("trained_by_first", [True, False])
+def test_predict_the_same_with_either_ones_weights(golden, pair, trained_by_first, trainings):
+    """Logits part by some 4e-6, so that probabilities part by 1e-6: p moves by p (1 - p) <= 1/4 of what its logit does.
+
+    The largest sum, of the MLP's 1,024 products, is about 1: a thousand roundings by 6e-8 at most, of either sign,
+    make sqrt(1024) * 6e-8 or 2e-6, in each of two engines. A class changes only where that closes the gap between
+    the two most probable, so where it is below 2e-6. The gaps' median is 0.003 in the CNN and more in the MLP: of
+    2,560 images about one is that near to a draw.
+    """
+    trained_by = pair[0] if trained_by_first else pair[1]
+
+    one, other = (probabilities(engine, trained_by, golden, trainings) for engine in pair)
+
+    assert one.shape == other.shape == (2560, 10)
+    assert np.abs(one - other).max() < 1e-6
+    assert np.sum(one.argmax(1) != other.argmax(1)) <= 2
+    assert len(set(one.argmax(1))) > 1
