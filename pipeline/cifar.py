@@ -22,9 +22,9 @@ from pipeline import dataset, pickles
 from pipeline.dataset import ByteArray
 from pipeline.errors import ArchiveError
 from pipeline.monitor import Monitor
+from pipeline.published import ARCHIVE_NAME
 from pipeline.tarstream import GzippedTar
 
-ARCHIVE_NAME = "cifar-10-python.tar.gz"
 FOLDER = "cifar-10-batches-py"
 META = f"{FOLDER}/batches.meta"
 TRAIN_BATCHES = tuple(f"{FOLDER}/data_batch_{number}" for number in range(1, 6))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.errors import DeviceError, SettingError, did_you_mean
 
@@ -92,6 +93,18 @@ def check_engine(name: str) -> None:
         raise SettingError(
             f"engine is {name!r}; expected auto, {' or '.join(ENGINES)}.{did_you_mean(name, ['auto', *ENGINES])}"
         )
+
+
+def processor_name() -> str:
+    """Return the processor's name as Linux has it, elsewhere what Python knows."""
+    import platform
+
+    cpu_info = Path("/proc/cpuinfo")
+    for line in cpu_info.read_text().splitlines() if cpu_info.exists() else []:
+        label, _, name = line.partition(":")
+        if label.strip() == "model name":
+            return name.strip()
+    return platform.processor() or platform.machine()
 
 
 def _is_installed(engine: str) -> bool:

@@ -24,9 +24,8 @@ from pipeline.connection import SCHEMES, BrokenTransferError, TransferError
 from pipeline.errors import DownloadError, SettingError
 from pipeline.monitor import Monitor
 from pipeline.partial import PartialFile
+from pipeline.published import ARCHIVE_NAME
 from pipeline.transfer import Server, SlowTransferError
-
-ARCHIVE_NAME = "cifar-10-python.tar.gz"
 
 FIRST_PAUSE = 0.5
 """Seconds between a source's first two attempts; each further pause is twice as long."""

