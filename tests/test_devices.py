@@ -88,15 +88,6 @@ class TestThisMachine:
         assert chosen.device == ("cuda" if torch.cuda.is_available() else "cpu")
         assert devices.choose("auto", "auto").device == chosen.device
 
-    def test_names_a_pytorch_without_cuda(self):
-        version = metadata.version("torch") if _is_installed("torch") else ""
-        if not version.endswith("+cpu"):
-            pytest.skip("needs a PyTorch that was built without CUDA")
-
-        assert devices.choose("torch", "auto") == Choice(
-            "torch", "cpu", f"no CUDA: PyTorch {version} was built without CUDA"
-        )
-
     def test_imports_no_engine(self):
         """A process that has initialised CUDA cannot hand it to the workers it forks."""
         code = (
@@ -134,7 +125,9 @@ class TestOtherMachines:
 
         return build
 
-    def test_no_pytorch(self, machine):
+    def test_no_pytorch(self, machine, driver):
+        driver()
+
         assert machine() == [
             "numba",
             "cpu",
@@ -144,7 +137,8 @@ class TestOtherMachines:
             "device is cuda, but PyTorch is not installed; `make pipeline ENGINE=torch` installs it. Use --"
         )
 
-    def test_pytorch_without_cuda(self, machine, tmp_path):
+    def test_pytorch_without_cuda(self, machine, tmp_path, driver):
+        driver()
         install(tmp_path, "2.13.0+cpu")
 
         assert machine() == ["numba", "cpu", "no CUDA: PyTorch 2.13.0+cpu was built without CUDA"]

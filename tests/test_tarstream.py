@@ -93,9 +93,9 @@ class TestSpoiltArchives:
             (SOUND[:-1] + b"\xff", "damaged.*incorrect length check"),
             (SOUND + b"more", "damaged.*incorrect header check"),
             (b"\x1f\x8b" + bytes(100), "damaged"),
-            (gzip.compress(b"no tar" * 200), "holds no sound tar"),
-            (gzip.compress(b"too short"), "holds no sound tar"),
-            (gzip.compress(archives.tar(FILES.items())[:600]), "the tar ends in the middle of 'folder/a'"),
+            (archives.gzipped(b"no tar" * 200), "holds no sound tar"),
+            (archives.gzipped(b"too short"), "holds no sound tar"),
+            (archives.gzipped(archives.tar(FILES.items())[:600]), "the tar ends in the middle of 'folder/a'"),
         ],
     )
     def test_refuses(self, data, message):
