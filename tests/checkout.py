@@ -26,7 +26,8 @@ STAGES = [
     "EvaluateCNN",
     "Report",
 ]
-QUICK = ("--threads", "1", "--TrainMLP-epochs", "1", "--TrainCNN-epochs", "1")
+QUICK = ("--engine", "torch", "--device", "cpu", "--threads", "1", "--TrainMLP-epochs", "1", "--TrainCNN-epochs", "1")
+"""One thread and one epoch; and PyTorch, since Numba would compile its kernels anew in every copy of the code."""
 
 
 def small_archive(path: Path, seed: int = 0, images: int = 40) -> Path:

@@ -118,7 +118,7 @@ TABLE = {
     "a file deleted": Row(delete("GrayscaleFlat", "grayscale.h5"), ["GrayscaleFlat"]),
     "a file truncated": Row(truncate("TrainCNN", "weights.h5"), ["TrainCNN"]),
     "the seed": Row(nothing, LEARNING, flags=("--seed", "7")),
-    "the engine": Row(nothing, LEARNING, flags=("--engine", "torch", "--device", "cpu")),
+    "the engine": Row(nothing, LEARNING, flags=("--engine", "numba")),
     "workers, threads, log settings": Row(
         nothing, [], flags=("--workers", "2", "--threads", "2", "--log-level", "INFO")
     ),
