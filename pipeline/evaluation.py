@@ -25,7 +25,7 @@ def evaluate(
     trained: Path,
     architecture: dict[str, Any],
     engine: str,
-    engine_settings: dict[str, Any],
+    engine_settings: dict[str, Any] | None = None,
     device: str,
     threads: int,
     monitor: Monitor,

@@ -39,9 +39,9 @@ def train(
     network: str,
     architecture: dict[str, Any],
     engine: str,
-    engine_settings: dict[str, Any],
+    engine_settings: dict[str, Any] | None = None,
     device: str,
-    device_reason: str,
+    device_reason: str = "",
     seed: int,
     epochs: int,
     learning_rate: float,
@@ -72,9 +72,10 @@ def train(
     data = dataset.describe(path)
     check_fit(path, data, declared)
     train_examples, valid_examples = read_examples(path, validation_fraction)
+    reason = f" ({device_reason})" if device_reason else ""
     monitor.say(
         f"{network} on {data.title}: {len(train_examples)} images train, {len(valid_examples)} validate; "
-        f"{declared.parameter_count} parameters; {engine} on {device} ({device_reason})"
+        f"{declared.parameter_count} parameters; {engine} on {device}{reason}"
     )
     loaded = engines.load(engine, engine_settings)
     if wait := loaded.first_wait():
@@ -87,7 +88,14 @@ def train(
     _write_history(
         output / HISTORY_NAME,
         history,
-        {"network": network, "engine": engine, **engine_settings, "device": device, "seed": seed, **asdict(how)},
+        {
+            "network": network,
+            "engine": engine,
+            **(engine_settings or {}),
+            "device": device,
+            "seed": seed,
+            **asdict(how),
+        },
     )
     return {"epoch_seconds": seconds, "threads": threads, **loaded.facts()}
 
