@@ -17,13 +17,17 @@ QUICK = "--TrainMLP-epochs 1 --TrainCNN-epochs 1"
 pytestmark = pytest.mark.xdist_group("makefile")  # they share what one fixture sets up
 
 
+NOT_INHERITED = ("PYTHONPATH", "VIRTUAL_ENV", "ARGS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+"""A terminal that was just opened has none of these; the make that runs the tests hands its own on."""
+
+
 class Clone:
     def __init__(self, folder):
         self.folder = folder
 
     def shell(self, command, status=0):
         """Type a command, as after opening a terminal in the checkout, and return what it prints."""
-        inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+        inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.folder,
