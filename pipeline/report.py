@@ -59,7 +59,7 @@ class Trained:
         return float(statistics.median(self.record.measured["epoch_seconds"]))
 
 
-def write(output: Path, *, monitor: Monitor, **results: Path) -> None:
+def write(output: Path, *, monitor: Monitor, **results: Path) -> None:  # noqa: ARG001, every stage is handed one
     """Write ``report.md`` from the results of stages.
 
     Parameters
@@ -78,7 +78,6 @@ def write(output: Path, *, monitor: Monitor, **results: Path) -> None:
         ]
     )
     (output / REPORT_NAME).write_text(text + "\n")
-    monitor.progress(1, 1, "reports")
 
 
 def _comparison(networks: list[Trained]) -> str:

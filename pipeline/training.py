@@ -85,6 +85,7 @@ def train(
     )
     history, seconds = _run_epochs(trainer, how, len(train_examples), monitor)
     weights.write(output / WEIGHTS_NAME, trainer.weights())
+    trainer.close()
     _write_history(
         output / HISTORY_NAME,
         history,

@@ -61,6 +61,15 @@ class Trainer(Protocol):
     def weights(self) -> Weights:
         """Return a copy of the weights as they are now."""
 
+    def close(self) -> None:
+        """End whatever the training runs in.
+
+        Raises
+        ------
+        EngineError
+            It did not end well.
+        """
+
 
 class Engine(Protocol):
     """What the module of an engine provides, as its ``ENGINE``."""

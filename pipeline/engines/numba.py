@@ -163,6 +163,9 @@ class NumbaTrainer:
     def weights(self) -> Weights:
         return get_weights(self._network, self._layout, self._parameters)
 
+    def close(self) -> None:
+        """Do nothing: the training runs in this process."""
+
 
 def _new_counters() -> IntArray:
     return np.zeros(schedule.COUNTERS, np.int64)

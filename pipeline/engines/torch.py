@@ -196,6 +196,9 @@ class TorchTrainer:
             name: _flipped(values.detach()).cpu().contiguous().numpy().copy() for name, values in self._weights.items()
         }
 
+    def close(self) -> None:
+        """Do nothing: the training runs in this process."""
+
 
 class _Resident:
     """Examples on the device, images in the layout that its convolutions read fastest."""
