@@ -18,8 +18,8 @@ import numpy as np
 from pipeline.kernels.activations import follow_slopes, rectify
 from pipeline.kernels.compiler import inlined, kernel
 from pipeline.kernels.plan import Buffers, ByteArray, IntArray, Parameters
-from pipeline.kernels.products import add_column_sums, four_rows, four_rows_inlined
-from pipeline.kernels.vectors import WIDEST, load, multiply_add, store
+from pipeline.kernels.products import add_column_sums, four_rows, four_rows_inlined, two_windows
+from pipeline.kernels.vectors import LANES, WIDEST, load, multiply_add, store
 from pipeline.weights import FloatArray
 
 
@@ -46,26 +46,14 @@ def convolution_forward(
 
 @kernel
 def _pooled_forward(layer: np.record, parameters: Parameters, buffers: Buffers, image: int, sums: FloatArray) -> None:
-    channels, width = layer.channels, layer.width
-    line = layer.columns * channels
-    walk = (layer.filter_rows, line, layer.filter_columns * channels, 1)
-    row_size = layer.output_columns * width
+    row_size = layer.output_columns * layer.width
     for row in range(layer.output_rows):
-        start = layer.input + image * layer.input_size + 2 * row * line
-        for place in range(0, row_size, width):
-            four_rows_inlined(
-                buffers.activations,
-                (start, start + channels, start + line, start + line + channels),
-                walk,
-                parameters.transposed,
-                layer.transposed,
-                width,
-                parameters.weights,
-                (layer.biases, layer.biases, layer.biases, layer.biases),
-                sums,
-                (place, place + row_size, place + 2 * row_size, place + 3 * row_size),
-            )
-            start += 2 * channels
+        start = layer.input + image * layer.input_size + 2 * row * layer.columns * layer.channels
+        # Eight sums need more registers than processors without AVX-512 have.
+        if layer.width == LANES and WIDEST > LANES:
+            _row_of_narrow_windows(layer, parameters, buffers, start, sums)
+        else:
+            _row_of_windows(layer, parameters, buffers, start, sums)
         start = layer.output + image * layer.output_size + row * row_size
         _pool(
             sums[:row_size],
@@ -74,6 +62,55 @@ def _pooled_forward(layer: np.record, parameters: Parameters, buffers: Buffers, 
             sums[3 * row_size : 4 * row_size],
             buffers.activations[start : start + row_size],
             buffers.winners[start : start + row_size],
+        )
+
+
+@kernel
+def _row_of_windows(layer: np.record, parameters: Parameters, buffers: Buffers, start: int, sums: FloatArray) -> None:
+    """Convolve at each place of a row of pooling windows, which begins at ``start``."""
+    channels, width = layer.channels, layer.width
+    line = layer.columns * channels
+    walk = (layer.filter_rows, line, layer.filter_columns * channels, 1)
+    row_size = layer.output_columns * width
+    for place in range(0, row_size, width):
+        four_rows_inlined(
+            buffers.activations,
+            (start, start + channels, start + line, start + line + channels),
+            walk,
+            parameters.transposed,
+            layer.transposed,
+            width,
+            parameters.weights,
+            (layer.biases, layer.biases, layer.biases, layer.biases),
+            sums,
+            (place, place + row_size, place + 2 * row_size, place + 3 * row_size),
+        )
+        start += 2 * channels
+
+
+@kernel
+def _row_of_narrow_windows(
+    layer: np.record, parameters: Parameters, buffers: Buffers, start: int, sums: FloatArray
+) -> None:
+    """Do the same for a layer of up to 16 filters, two windows at a time; a last one by itself is done twice."""
+    channels, columns = layer.channels, layer.output_columns
+    line = layer.columns * channels
+    row_size = columns * LANES
+    places = buffers.tap_places[layer.tap_places :][: layer.filter_rows * layer.filter_columns * channels]
+    for column in range(0, columns, 2):
+        to_second = min(column + 1, columns - 1) - column
+        two_windows(
+            buffers.activations,
+            start + 2 * channels * column,
+            (2 * channels * to_second, line, channels),
+            places,
+            parameters.transposed,
+            layer.transposed,
+            parameters.weights,
+            layer.biases,
+            sums,
+            column * LANES,
+            (LANES * to_second, 2 * row_size, row_size),
         )
 
 
@@ -251,7 +288,7 @@ def convolution_backward(
                 left, tap, shift = left - 16, tap + 16, shift + 16
 
 
-@kernel
+@inlined
 def _find_hits(
     layer: np.record,
     buffers: Buffers,
@@ -262,7 +299,10 @@ def _find_hits(
     hit_signals: FloatArray,
     bias_gradients: FloatArray,
 ) -> int:
-    """List where one filter's signals are not zero: where each one's taps begin in the image, and the signal."""
+    """List where one filter's signals are not zero: where each one's taps begin in the image, and the signal.
+
+    Inlined, as to hand over the buffers in a call takes as long as to look through a small image.
+    """
     channels, width, columns = layer.channels, layer.width, layer.output_columns
     line = layer.columns * channels
     step = 2 * channels if layer.is_pooled else channels
@@ -281,13 +321,14 @@ def _find_hits(
             hit_places[hits] = image_place + shifts[who]
             hit_signals[hits] = signal
             hits += signal != 0
+            bias_gradient += signal
             if who & (who - 1):
+                before = hits
                 hits = _add_ties(who, image_place, channels, line, signal, hits, hit_places, hit_signals)
+                bias_gradient += np.float32(hits - before) * signal
             image_place += step
             place += width
         image_place += next_row
-    for hit in range(hits):
-        bias_gradient += hit_signals[hit]
     bias_gradients[unit] += bias_gradient
     return hits
 

@@ -54,8 +54,9 @@ LAYER = np.dtype(
             "weights",
             "transposed",
             "biases",
-            # and in a part's row of `Buffers.gradients`, for a convolution.
+            # and, for a convolution, in a part's row of `Buffers.gradients` and in `Buffers.tap_places`.
             "gradient",
+            "tap_places",
         )
     ],
     align=True,
@@ -96,6 +97,8 @@ class Buffers(NamedTuple):
     """Gradients of the convolutions' weights and biases, a row for each part of the minibatch."""
     losses: npt.NDArray[np.float64]
     """Loss of each image."""
+    tap_places: IntArray
+    """How far behind the value that a filter's first tap meets each of its taps meets one."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ class Layout:
             The kernels do not have a layer of this network.
         """
         rows: list[np.void] = []
-        parameters = transposed = activations = gradients = 0
+        parameters = transposed = activations = gradients = taps = 0
         size = _filled_up(math.prod(network.input_shape))
         for entry, is_pooled in _computing_layers(network):
             layer = _described(entry, is_pooled, size, is_first=not rows)
@@ -136,6 +139,8 @@ class Layout:
             layer["gradient"] = gradients
             if not layer["is_dense"]:
                 gradients += _filled_up(int((inputs + 1) * layer["units"]))
+                layer["tap_places"] = taps
+                taps += int(inputs)
             rows.append(layer)
         return cls(np.array(rows, LAYER), images, parameters, transposed, activations + images * size, gradients)
 
@@ -164,6 +169,7 @@ class Layout:
             winners,
             _aligned_zeros(parts * self.gradient_count, np.float32).reshape(parts, self.gradient_count),
             np.zeros(self.images),
+            np.concatenate([_tap_places(layer) for layer in self.plan]),
         )
 
 
@@ -241,6 +247,15 @@ def _described(entry: NamedLayer, is_pooled: bool, size: int, *, is_first: bool)
         described[place] = value
     row: np.void = described[()]  # type: ignore[assignment]
     return row
+
+
+def _tap_places(layer: np.void) -> IntArray:
+    """Return a convolution's part of `Buffers.tap_places`; a dense layer has none."""
+    if layer["is_dense"]:
+        return np.empty(0, np.int64)
+    rows = np.arange(layer["filter_rows"]) * layer["columns"] * layer["channels"]
+    places: IntArray = np.add.outer(rows, np.arange(layer["filter_columns"] * layer["channels"])).ravel()
+    return places
 
 
 def _computing_layers(network: Network) -> list[tuple[NamedLayer, bool]]:

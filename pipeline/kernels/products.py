@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from pipeline.kernels.compiler import inlined, kernel
-from pipeline.kernels.vectors import WIDEST, load, multiply_add, store
+from pipeline.kernels.plan import IntArray
+from pipeline.kernels.vectors import LANES, WIDEST, load, multiply_add, store
 from pipeline.weights import FloatArray
 
 Four = tuple[int, int, int, int]
 Walk = tuple[int, int, int, int]
+Steps = tuple[int, int, int]
 
 
 def _four_rows(
@@ -137,15 +139,86 @@ def _four_rows_of(width: int) -> Callable[..., None]:
     return four_rows_of_width
 
 
+@inlined
+def two_windows(
+    values: FloatArray,
+    start: int,
+    steps: Steps,
+    places: IntArray,
+    matrix: FloatArray,
+    matrix_start: int,
+    initial: FloatArray,
+    initial_start: int,
+    results: FloatArray,
+    results_start: int,
+    results_steps: Steps,
+) -> None:
+    """Multiply eight rows of ``values``, two windows of 2x2, with a matrix of 16 columns.
+
+    For each window w, row r and column c of it, and each column m of the matrix::
+
+        results[results_start + (w, r, c) . results_steps + m] = initial[initial_start + m]
+            + sum over k: values[start + (w, r, c) . steps + places[k]] * matrix[matrix_start + 16 k + m]
+
+    A register of AVX-512 holds 16 columns. Four sums of one register each would wait for one another: an
+    addition takes four cycles, and one can begin in each.
+    """
+    window, row, column = steps
+    sum1: Any = load(initial, initial_start, LANES)
+    sum2: Any = sum1
+    sum3: Any = sum1
+    sum4: Any = sum1
+    sum5: Any = sum1
+    sum6: Any = sum1
+    sum7: Any = sum1
+    sum8: Any = sum1
+    for number in range(len(places)):
+        place = start + places[number]
+        factors = load(matrix, matrix_start + LANES * number, LANES)
+        sum1 = multiply_add(values, place, factors, sum1)
+        sum2 = multiply_add(values, place + column, factors, sum2)
+        sum3 = multiply_add(values, place + row, factors, sum3)
+        sum4 = multiply_add(values, place + row + column, factors, sum4)
+        sum5 = multiply_add(values, place + window, factors, sum5)
+        sum6 = multiply_add(values, place + window + column, factors, sum6)
+        sum7 = multiply_add(values, place + window + row, factors, sum7)
+        sum8 = multiply_add(values, place + window + row + column, factors, sum8)
+    window, row, column = results_steps
+    store(results, results_start, sum1)
+    store(results, results_start + column, sum2)
+    store(results, results_start + row, sum3)
+    store(results, results_start + row + column, sum4)
+    store(results, results_start + window, sum5)
+    store(results, results_start + window + column, sum6)
+    store(results, results_start + window + row, sum7)
+    store(results, results_start + window + row + column, sum8)
+
+
 @kernel
 def add_column_sums(matrix: FloatArray, start: int, rows: int, columns: int, sums: FloatArray, sums_start: int) -> None:
-    """Add the sum of each column of a matrix to ``sums``; ``columns`` is a multiple of 16."""
-    one = np.ones(1, np.float32)
-    for column in range(0, columns, 16):
-        total: Any = load(sums, sums_start + column, 16)
-        for row in range(rows):
-            total = multiply_add(one, 0, load(matrix, start + row * columns + column, 16), total)
-        store(sums, sums_start + column, total)
+    """Add the sum of each column of a matrix to ``sums``; ``columns`` is a multiple of 16.
+
+    Every fourth row goes into the same of four sums, so that no addition waits for the one before it.
+    """
+    one, zeros = np.ones(1, np.float32), np.zeros(LANES, np.float32)
+    for column in range(0, columns, LANES):
+        place = start + column
+        sum1: Any = load(sums, sums_start + column, LANES)
+        sum2: Any = load(zeros, 0, LANES)
+        sum3: Any = sum2
+        sum4: Any = sum2
+        for _ in range(rows // 4):
+            sum1 = multiply_add(one, 0, load(matrix, place, LANES), sum1)
+            sum2 = multiply_add(one, 0, load(matrix, place + columns, LANES), sum2)
+            sum3 = multiply_add(one, 0, load(matrix, place + 2 * columns, LANES), sum3)
+            sum4 = multiply_add(one, 0, load(matrix, place + 3 * columns, LANES), sum4)
+            place += 4 * columns
+        for _ in range(rows % 4):
+            sum1 = multiply_add(one, 0, load(matrix, place, LANES), sum1)
+            place += columns
+        sum1 = multiply_add(one, 0, sum2, sum1)
+        sum3 = multiply_add(one, 0, sum4, sum3)
+        store(sums, sums_start + column, multiply_add(one, 0, sum3, sum1))
 
 
 four_rows = kernel(_four_rows)
