@@ -34,7 +34,7 @@ endif
 
 DEMO := .cache/digits.tar.gz
 
-.PHONY: help pipeline demo theano compare check-device status verify gc history test lint bench requirements clean distclean
+.PHONY: help pipeline demo theano compare check-device status verify gc history test lint docs bench requirements clean distclean
 
 help: ## print this
 	@echo 'Usage: make TARGET [SETTING=value ...]'
@@ -68,6 +68,9 @@ lint: $(VENV)/dev ## check style, format and types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+
+docs: $(VENV)/dev ## build the documentation of the API, in docs/_build/html
+	@$(BIN)/python -m sphinx -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html
 
 bench: $(VENV)/dev ## measure; each command in bench/ says what
 	@for command in bench/*.py; do echo "$$command"; $(BIN)/python "$$command" || exit; done

@@ -31,8 +31,7 @@ from pipeline.errors import DatasetError
 
 ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
-ImageArray = npt.NDArray[Any]
-"""Images, uint8 or float32, shape (N, ...)."""
+ImageArray = npt.NDArray[Any]  # uint8 or float32, shape (N, ...)
 
 IMAGES_NAME = "images.h5"
 GRAYSCALE_NAME = "grayscale.h5"

@@ -14,7 +14,7 @@ from pipeline.weights import FloatArray
 
 @kernel
 def rectify(activations: FloatArray, slopes: FloatArray) -> None:
-    """Rectify in place and note the slope: 0 below 0, one half at 0 and 1 above, that of (x + |x|) / 2."""
+    """Rectify in place and note the slope: 0 below 0, one half at 0 and 1 above, that of (x + abs(x)) / 2."""
     for place in range(len(activations)):
         value = activations[place]
         slopes[place] = np.float32(0.5) * (np.float32(value > 0) + np.float32(value >= 0))
