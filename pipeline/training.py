@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from pipeline import dataset, engines, weights
 from pipeline.declaration import Hyperparameters, Network
-from pipeline.engines import Examples, LabelArray
+from pipeline.engines import Engine, Examples, LabelArray
 from pipeline.errors import DatasetError, EngineError
-from pipeline.monitor import Monitor
+from pipeline.monitor import SILENT, Monitor
+from pipeline.weights import Weights
 
 WEIGHTS_NAME = "weights.h5"
 HISTORY_NAME = "history.json"
@@ -30,6 +31,15 @@ class Epoch:
     train_loss: float
     valid_loss: float
     valid_accuracy: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a training came to: the last weights, a row for each epoch, and how long each took."""
+
+    weights: Weights
+    history: list[Epoch]
+    epoch_seconds: list[float]
 
 
 def train(
@@ -80,15 +90,21 @@ def train(
     loaded = engines.load(engine, engine_settings)
     if wait := loaded.first_wait():
         monitor.say(f"{engine}: {wait}")
-    trainer = loaded.trainer(
-        declared, how, weights.draw(declared, seed), train_examples, valid_examples, device=device, threads=threads
+    trained = fit(
+        declared,
+        how,
+        weights.draw(declared, seed),
+        train_examples,
+        valid_examples,
+        engine=loaded,
+        device=device,
+        threads=threads,
+        monitor=monitor,
     )
-    history, seconds = _run_epochs(trainer, how, len(train_examples), monitor)
-    weights.write(output / WEIGHTS_NAME, trainer.weights())
-    trainer.close()
+    weights.write(output / WEIGHTS_NAME, trained.weights)
     _write_history(
         output / HISTORY_NAME,
-        history,
+        trained.history,
         {
             "network": network,
             "engine": engine,
@@ -98,7 +114,33 @@ def train(
             **asdict(how),
         },
     )
-    return {"epoch_seconds": seconds, "threads": threads, **loaded.facts()}
+    return {"epoch_seconds": trained.epoch_seconds, "threads": threads, **loaded.facts()}
+
+
+def fit(
+    network: Network,
+    how: Hyperparameters,
+    initial: Weights,
+    train: Examples,
+    valid: Examples,
+    *,
+    engine: Engine,
+    device: str,
+    threads: int,
+    monitor: Monitor = SILENT,
+) -> Fit:
+    """Train a network on examples in memory, from the weights ``initial``, and tell a row for each epoch.
+
+    Raises
+    ------
+    EngineError
+        The engine cannot train the network, or the loss is no longer a number.
+    """
+    trainer = engine.trainer(network, how, initial, train, valid, device=device, threads=threads)
+    history, seconds = _run_epochs(trainer, how, len(train), monitor)
+    trained = trainer.weights()
+    trainer.close()
+    return Fit(trained, history, seconds)
 
 
 def check_fit(path: Path, data: dataset.Description, network: Network) -> None:
