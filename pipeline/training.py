@@ -102,18 +102,15 @@ def train(
         monitor=monitor,
     )
     weights.write(output / WEIGHTS_NAME, trained.weights)
-    _write_history(
-        output / HISTORY_NAME,
-        trained.history,
-        {
-            "network": network,
-            "engine": engine,
-            **(engine_settings or {}),
-            "device": device,
-            "seed": seed,
-            **asdict(how),
-        },
-    )
+    how_trained = {
+        "network": network,
+        "engine": engine,
+        **(engine_settings or {}),
+        "device": device,
+        "seed": seed,
+        **asdict(how),
+    }
+    _write_history(output / HISTORY_NAME, trained.history, how_trained, data)
     return {"epoch_seconds": trained.epoch_seconds, "threads": threads, **loaded.facts()}
 
 
@@ -252,6 +249,10 @@ def _lost(loss: float, where: str, learning_rate: float) -> EngineError:
     )
 
 
-def _write_history(path: Path, history: list[Epoch], trained: dict[str, Any]) -> None:
-    document = {"trained": trained, "epochs": [asdict(epoch) for epoch in history]}
+def _write_history(path: Path, history: list[Epoch], how_trained: dict[str, Any], data: dataset.Description) -> None:
+    document = {
+        "trained": how_trained,
+        "data": {"title": data.title, "class_names": data.class_names, "archive_sha256": data.archive_sha256},
+        "epochs": [asdict(epoch) for epoch in history],
+    }
     path.write_text(json.dumps(document, indent=1) + "\n")

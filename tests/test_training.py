@@ -179,6 +179,15 @@ class TestTrain:
             "validation_fraction": 0.25,
         }
 
+    def test_history_names_the_data_and_its_classes(self, output, images):
+        train(output, images)
+
+        assert history(output)["data"] == {
+            "title": "small things",
+            "class_names": ["cat", "dog", "frog"],
+            "archive_sha256": "ab" * 32,
+        }
+
     def test_measures_each_epoch(self, output, images):
         measured = train(output, images)
 
