@@ -1,4 +1,4 @@
-"""``python -m pipeline``: look at results, check them, remove old ones.
+"""``python -m pipeline``: look at results, check them, remove old ones; use a trained network.
 
 Which results are meant depends on the settings, and those are Luigi's. This program, and nothing else in
 the package, therefore asks ``tasks`` for the stages as they are set now.
@@ -13,16 +13,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from pipeline.errors import PictureError
 from pipeline.progress import ConsoleMonitor
 from pipeline.store import collection, history, runs, status, verification
 from tasks.console import foreseen
 from tasks.current import Current
 
+TOP = 3
+"""Guesses that a line for people has."""
+NETWORK_HELP = "its name in pipeline/networks.py (default: %(default)s)"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
     parser = _parser()
-    known, settings = parser.parse_known_args(arguments)
+    known, others = parser.parse_known_args(arguments)
+    settings = [*getattr(known, "settings", []), *others]
     command: Callable[[Any, Current], int] = known.command
     try:
         with Current.read(settings) as current:
@@ -30,14 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if (message := foreseen(error)) is None:
             raise
-        print(message, file=sys.stderr)  # noqa: T201, the command's output
+        _complain(message)
         return 1
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pipeline",
-        description="Look at the pipeline's results. Any setting that `luigi --module tasks` takes is taken here too.",
+        description="Look at the pipeline's results, and use them. "
+        "Any setting that `luigi --module tasks` takes is taken here too.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -57,7 +64,33 @@ def _parser() -> argparse.ArgumentParser:
     past.add_argument("--json", action="store_true", help="for programs")
     past.add_argument("--last", type=int, default=20, help="how many to show, from 1 (default: %(default)d)")
     past.set_defaults(command=_history)
+
+    guess = commands.add_parser("predict", help="say what is on pictures, with the network that was trained last")
+    guess.add_argument("pictures", nargs="+", metavar="IMAGE", help="a PNG or JPEG; its middle is scaled down")
+    guess.add_argument("--json", action="store_true", help="for programs")
+    guess.add_argument("--top", type=_count, metavar="N", help=f"guesses for each (default: {TOP}; with --json all)")
+    guess.add_argument("--network", default="cnn", help=NETWORK_HELP)
+    # Settings are known here by name, or the value of one would be taken for a picture.
+    for name in ("engine", "device", "threads", "outputs-dir"):
+        guess.add_argument(f"--{name}", action=_Setting, help="as in luigi.cfg")
+    guess.set_defaults(command=_predict)
     return parser
+
+
+class _Setting(argparse.Action):
+    """Hands a flag and its value on to Luigi."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, flag: str | None = None
+    ) -> None:
+        namespace.settings = [*getattr(namespace, "settings", []), flag, value]
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{count} is less than 1")
+    return count
 
 
 def _status(options: argparse.Namespace, current: Current) -> int:
@@ -101,8 +134,30 @@ def _history(options: argparse.Namespace, current: Current) -> int:
     return 0
 
 
+def _predict(options: argparse.Namespace, current: Current) -> int:
+    """Print a line for each picture that can be read; one that cannot is told of, and makes the status 1."""
+    from pipeline import prediction
+
+    classifier = prediction.latest(options.network, current.outputs, **current.computing())
+    if wait := classifier.first_wait():
+        _complain(wait)
+    errors: list[PictureError] = []
+    found = list(classifier.predict_many(options.pictures, on_error=errors.append))
+    if options.json:
+        _print(json.dumps([prediction.plain(guessed, options.top) for guessed in found], indent=1))
+    elif found:
+        _print("\n".join(prediction.table(found, options.top or TOP)))
+    for error in errors:
+        _complain(str(error))
+    return 1 if errors else 0
+
+
 def _print(text: str) -> None:
     print(text)  # noqa: T201, the command's output
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201, likewise
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
     ├── WeightsError      a weights file is missing, damaged or does not fit
     ├── EngineError       an engine cannot train this network, or failed
     ├── DeviceError       a device was asked for that is not there
+    ├── PictureError      a file is no picture that can be shown to a network
     └── StoreError        a result cannot be written, read or trusted
 """
 
@@ -57,6 +58,10 @@ class EngineError(PipelineError):
 
 class DeviceError(PipelineError):
     """A device was asked for that is not there."""
+
+
+class PictureError(PipelineError):
+    """A file is no picture that can be shown to a network."""
 
 
 class StoreError(PipelineError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from luigi.cmdline_parser import CmdlineParser
 
@@ -12,7 +13,7 @@ from pipeline import networks
 from pipeline.store import results
 from pipeline.store.stage import Stage
 from tasks.learning import evaluator
-from tasks.settings import settings
+from tasks.settings import engine_settings, settings
 from tasks.whole import Report
 
 
@@ -30,6 +31,16 @@ class Current:
     def outputs(self) -> Path:
         """Folder of networks, results and the report."""
         return Path(settings.active().outputs_dir)
+
+    def computing(self) -> dict[str, Any]:
+        """Return what computes, and where, as `pipeline.prediction.Classifier` takes it."""
+        choice = settings.active().choice()
+        return {
+            "engine": choice.engine,
+            "device": choice.device,
+            "engine_settings": engine_settings(choice.engine),
+            "threads": settings.active().thread_count(),
+        }
 
     def folders(self) -> list[Path]:
         """Both folders that hold results."""

@@ -1,0 +1,80 @@
+"""A trained network as its training left it: all that it takes to use it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import networks, training, weights
+from pipeline.declaration import Network
+from pipeline.errors import StoreError
+from pipeline.store.record import Record
+from pipeline.weights import Weights
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network, its weights, and the classes that it learned to tell apart.
+
+    Parameters
+    ----------
+    name : str
+        As in `pipeline.networks.NETWORKS`.
+    key : str
+        Of the training's result.
+    network : Network
+    weights : Weights
+    class_names : list of str
+        By label.
+    title : str
+        What the data is called that it was trained on.
+    """
+
+    name: str
+    key: str
+    network: Network
+    weights: Weights
+    class_names: list[str]
+    title: str
+
+
+def latest(name: str, outputs: Path = Path("outputs")) -> TrainedNetwork:
+    """Read the network that was trained last; nothing but ``outputs`` is needed.
+
+    Raises
+    ------
+    SettingError
+        No network has this name.
+    StoreError
+        The network has not been trained, or its result is damaged.
+    WeightsError
+        Its weights cannot be read.
+    """
+    folder = outputs / "latest" / f"Train{name.upper()}"
+    training_command = f"`luigi --module tasks Evaluate --network {name}`"
+    record = Record.read(folder)
+    if record is None:
+        networks.declared(name)  # a misspelt name is told first
+        raise StoreError(
+            f"there is no trained {name} in {folder}. Type `make pipeline`, which trains mlp and cnn, "
+            f"or {training_command}; --outputs-dir names another folder of results."
+        )
+    try:
+        data = json.loads((folder / training.HISTORY_NAME).read_bytes())["data"]
+        class_names, title = list(data["class_names"]), str(data["title"])
+        architecture = record.parameters["architecture"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise StoreError(
+            f"{folder / training.HISTORY_NAME} does not say which classes {name} was trained on: "
+            f"it is damaged, or an earlier version wrote it. Type {training_command}."
+        ) from None
+    network = Network.from_json(architecture)
+    return TrainedNetwork(
+        name=str(record.parameters["network"]),
+        key=record.key,
+        network=network,
+        weights=weights.read(folder / training.WEIGHTS_NAME, network),
+        class_names=class_names,
+        title=title,
+    )

@@ -1,0 +1,75 @@
+"""Networks trained for a moment on random images, kept where the pipeline keeps its results."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+from pipeline import dataset
+from pipeline.grayscale import grayscale
+from pipeline.monitor import SILENT
+from pipeline.networks import declared
+from pipeline.store import results
+from pipeline.store.stage import Stage
+from tests.checkout import ROOT
+
+CLASSES = [f"class {label}" for label in "abcdefghij"]
+
+
+def color_images(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, 3, 32, 32), np.uint8)
+
+
+def write_data(folder, network, test):
+    """Write a gray data set of random images, whose test images are those given, in color."""
+    shape = declared(network)[0]["input_shape"][1:]
+    folder.mkdir(parents=True)
+    with dataset.Writer(folder / dataset.GRAYSCALE_NAME) as writer:
+        for split, color in (("train", color_images(60, seed=1)), ("test", test)):
+            labels = np.arange(len(color), dtype=np.uint8) % 10
+            writer.put(split, 0, grayscale(color).reshape(-1, *shape), labels, total=len(color))
+        writer.describe("random images", CLASSES, "ab" * 32)
+
+
+def train(outputs, data, network="cnn", architecture=None, epochs=1):
+    """Let the stage of a network train it, and lead ``outputs/latest`` to its result."""
+    stage = Stage(
+        name=f"Train{network.upper()}",
+        folder=outputs,
+        function="pipeline.training:train",
+        parameters={
+            "network": network,
+            "architecture": architecture or declared(network)[0],
+            "engine": "numba",
+            "device": "cpu",
+            "seed": 1,
+            "epochs": epochs,
+            "learning_rate": 0.1,
+            "momentum": 0.9,
+            "batch_size": 16,
+            "validation_fraction": 0.2,
+        },
+        options={"images": data, "threads": 1},
+        modules=("pipeline.engines.numba",),
+    )
+    results.make(stage, SILENT)
+    results.point_latest(stage, outputs / "latest")
+    return stage.path
+
+
+def command(folder, *arguments):
+    """Type ``python -m pipeline`` in a folder; return its exit status, and what it prints to its two streams."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
