@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PictureError
@@ -74,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("engine", "device", "threads", "outputs-dir"):
         guess.add_argument(f"--{name}", action=_Setting, help="as in luigi.cfg")
     guess.set_defaults(command=_predict)
+
+    hand_over = commands.add_parser("export", help="write the network that was trained last for other programs")
+    hand_over.add_argument("--format", required=True, metavar="onnx|safetensors")
+    hand_over.add_argument("--output", type=Path, metavar="FILE", help="default: NETWORK.FORMAT in the outputs folder")
+    hand_over.add_argument("--network", default="cnn", help=NETWORK_HELP)
+    hand_over.set_defaults(command=_export)
     return parser
 
 
@@ -150,6 +157,16 @@ def _predict(options: argparse.Namespace, current: Current) -> int:
     for error in errors:
         _complain(str(error))
     return 1 if errors else 0
+
+
+def _export(options: argparse.Namespace, current: Current) -> int:
+    from pipeline import export, trained_network
+
+    network = trained_network.latest(options.network, current.outputs)
+    path = options.output or current.outputs / f"{network.name}.{options.format}"
+    export.export(network, options.format, path)
+    _print(f"{path}: {network.name}, {network.network.parameter_count} parameters, {path.stat().st_size / 1e3:.0f} kB")
+    return 0
 
 
 def _print(text: str) -> None:

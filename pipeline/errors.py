@@ -12,6 +12,7 @@
     ├── EngineError       an engine cannot train this network, or failed
     ├── DeviceError       a device was asked for that is not there
     ├── PictureError      a file is no picture that can be shown to a network
+    ├── ExportError       a trained network cannot be written for other programs
     └── StoreError        a result cannot be written, read or trusted
 """
 
@@ -62,6 +63,10 @@ class DeviceError(PipelineError):
 
 class PictureError(PipelineError):
     """A file is no picture that can be shown to a network."""
+
+
+class ExportError(PipelineError):
+    """A trained network cannot be written for other programs."""
 
 
 class StoreError(PipelineError):
