@@ -61,6 +61,9 @@ class Trainer(Protocol):
     def weights(self) -> Weights:
         """Return a copy of the weights as they are now."""
 
+    def velocity(self) -> Weights:
+        """Return a copy of the velocity of each weight: the v of the update rule."""
+
     def close(self) -> None:
         """End whatever the training runs in.
 
@@ -84,6 +87,7 @@ class Engine(Protocol):
         *,
         device: str,
         threads: int,
+        velocity: Weights | None = None,
     ) -> Trainer:
         """Prepare to train a network from the given weights.
 
@@ -92,6 +96,8 @@ class Engine(Protocol):
         device : {"cpu", "cuda"}
         threads : int
             How many CPU threads may compute at once.
+        velocity : Weights, optional
+            Lasagne's momentum accumulators to go on from; zeros where left out.
 
         Raises
         ------
