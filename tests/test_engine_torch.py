@@ -1,20 +1,34 @@
 from __future__ import annotations
 
+import json
+import platform
+import re
+import resource
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from pipeline import engines, weights
 from pipeline.declaration import Hyperparameters
 from pipeline.engines import Examples
-from pipeline.errors import DeviceError
+from pipeline.errors import DeviceError, SettingError
 from pipeline.layers import MaxPool2DLayer, linear
 from tests import reference, small_networks
 from tests.small_networks import convolution, dense, pool
 
 torch = pytest.importorskip("torch")
 
+from pipeline.engines.torch_layers import Layers  # noqa: E402, they import PyTorch
+from pipeline.engines.torch_minibatches import OneByOne, Replayed, cuda_graphs  # noqa: E402
+from pipeline.engines.torch_parameters import Parameters  # noqa: E402
+
 ENGINE = engines.load("torch")
 
+PROJECT = Path(__file__).parents[1]
 HAS_CUDA = torch.cuda.is_available()
 
 
@@ -184,8 +198,8 @@ def tied_windows(network, start, images):
     return count
 
 
-def trainer(on):
-    return ENGINE.trainer(NETWORK, HOW, START, EXAMPLES, EXAMPLES, **on)
+def trainer(on, start=START, velocity=None):
+    return ENGINE.trainer(NETWORK, HOW, start, EXAMPLES, EXAMPLES, velocity=velocity, **on)
 
 
 class TestTraining:
@@ -252,6 +266,187 @@ class TestTraining:
         assert {name: values.shape for name, values in found.items()} == NETWORK.weight_shapes
         assert {values.dtype for values in found.values()} == {np.dtype(np.float32)}
         assert all(values.flags.c_contiguous for values in found.values())
+
+
+class TestGoingOn:
+    """A training that goes on from weights and velocity is the same to the bit as one that never stopped."""
+
+    @pytest.mark.parametrize("before", [1, 2])
+    def test_takes_the_same_steps(self, before, on):
+        whole = trainer(on)
+        losses = [whole.train_epoch(silent) for _ in range(3)]
+        first = trainer(on)
+        for _ in range(before):
+            first.train_epoch(silent)
+
+        second = trainer(on, first.weights(), first.velocity())
+        rest = [second.train_epoch(silent) for _ in range(3 - before)]
+
+        assert np.array_equal(rest, losses[before:])
+        assert second.validate() == whole.validate()
+        assert furthest(second.weights(), whole.weights()) == 0
+        assert furthest(second.velocity(), whole.velocity()) == 0
+
+    def test_velocity_is_zero_at_first(self, on):
+        found = trainer(on).velocity()
+
+        assert {name: values.shape for name, values in found.items()} == NETWORK.weight_shapes
+        assert {values.dtype for values in found.values()} == {np.dtype(np.float32)}
+        assert not any(values.any() for values in found.values())
+
+    def test_velocity_is_that_of_the_update_rule(self, on):
+        """p = p + mu v - lr g with v = -lr g: from zero, the first step is (1 + mu) v."""
+        first = Examples(EXAMPLES.images[:8], EXAMPLES.labels[:8])
+        training = ENGINE.trainer(NETWORK, HOW, START, first, first, **on)
+
+        training.train_epoch(silent)
+
+        velocity, after = training.velocity(), training.weights()
+        for name, values in START.items():
+            assert velocity[name].any()
+            assert after[name] - values == pytest.approx((1 + HOW.momentum) * velocity[name], abs=1e-7), name
+
+    def test_velocity_is_a_copy(self, on):
+        training = trainer(on)
+
+        taken = training.velocity()
+        training.train_epoch(silent)
+
+        assert not any(values.any() for values in taken.values())
+
+
+class TestReplayed:
+    """What a GPU records and replays, run on any device: only the recording needs a GPU."""
+
+    @pytest.mark.parametrize("size", [1, 3, 5, 20, 21])
+    def test_computes_what_one_by_one_does(self, size):
+        images, labels = torch.from_numpy(EXAMPLES.images), torch.from_numpy(EXAMPLES.labels.astype(np.int64))
+
+        def steps(kind, **options):
+            parameters = Parameters(NETWORK, START, device=torch.device("cpu"), compute_type=torch.float32)
+            layers = Layers(NETWORK, parameters)
+
+            def step(images, labels):
+                loss = layers.learn(images, labels)
+                parameters.update(0.05, 0.9)
+                return torch.stack([loss, labels.sum()])
+
+            minibatches = kind(step, images, labels, size, **options)
+            return [minibatches.compute(silent) for _ in range(3)], parameters.weights()
+
+        results, after = steps(Replayed, results=2, record=lambda action: action)
+
+        expected_results, expected = steps(OneByOne)
+        assert np.array_equal(results, expected_results)
+        assert furthest(after, expected) == 0
+
+    def test_progress_counts_images(self):
+        heard = []
+        images, labels = torch.zeros(7, 2), torch.zeros(7, dtype=torch.int64)
+        minibatches = Replayed(lambda images, _: images[0], images, labels, 3, results=2, record=lambda action: action)
+
+        minibatches.compute(heard.append)
+
+        assert heard == [7]
+
+    @pytest.mark.skipif(not HAS_CUDA, reason="there is no GPU that PyTorch can use")
+    @pytest.mark.parametrize("size", [1, 3, 5, 20, 21])
+    def test_graphs_take_the_same_steps(self, size):
+        images, labels = torch.from_numpy(EXAMPLES.images).cuda(), torch.from_numpy(EXAMPLES.labels.astype(int)).cuda()
+
+        def steps(recorder):
+            parameters = Parameters(NETWORK, START, device=torch.device("cuda"), compute_type=torch.float32)
+            layers = Layers(NETWORK, parameters)
+
+            def step(images, labels):
+                loss = layers.learn(images, labels)
+                parameters.update(0.05, 0.9)
+                return loss.unsqueeze(0)
+
+            minibatches = Replayed(step, images, labels, size, results=1, record=recorder(parameters.state()))
+            return [minibatches.compute(silent) for _ in range(3)], parameters.weights()
+
+        results, after = steps(cuda_graphs)
+
+        expected_results, expected = steps(lambda _: lambda action: action)
+        assert np.array_equal(results, expected_results)
+        assert furthest(after, expected) == 0
+
+
+class TestPrecision:
+    def test_refuses_what_it_does_not_know(self):
+        with pytest.raises(SettingError, match="precision is 'fp16'; expected float32, tf32 or bf16"):
+            engines.load("torch", {"precision": "fp16"})
+
+    def test_tf32_needs_a_gpu(self):
+        engine = engines.load("torch", {"precision": "tf32"})
+
+        with pytest.raises(SettingError, match=r"precision is tf32, .* --torch-precision float32"):
+            engine.probabilities(NETWORK, START, EXAMPLES.images, device="cpu", threads=1)
+
+    @pytest.mark.parametrize("precision", ["tf32", "bf16"])
+    def test_rounds_more_than_float32(self, precision, on):
+        """A number of 8 bits is off by 1/512 at most, one of 11 by 1/4096; a few of them add up in a logit."""
+        if precision == "tf32" and on["device"] == "cpu":
+            pytest.skip("a CPU has no tf32")
+        exact = ENGINE.probabilities(NETWORK, START, EXAMPLES.images, **on)
+
+        rounded = engines.load("torch", {"precision": precision}).probabilities(NETWORK, START, EXAMPLES.images, **on)
+
+        assert rounded.dtype == np.float32
+        assert 0 < np.abs(rounded - exact).max() < 0.02
+
+    def test_learns_in_bf16(self, on):
+        """The weights stay float32: bf16 would lose each of these steps."""
+        how = HOW.replaced(learning_rate=1e-5)
+        engine = engines.load("torch", {"precision": "bf16"})
+        training = engine.trainer(NETWORK, how, START, EXAMPLES, EXAMPLES, **on)
+        losses = [training.train_epoch(silent).mean() for _ in range(3)]
+
+        assert losses[0] > losses[1] > losses[2]
+        assert {values.dtype for values in training.weights().values()} == {np.dtype(np.float32)}
+        _, expected = trained(NETWORK, how.replaced(epochs=3), START, EXAMPLES, on)
+        for name, values in expected.items():
+            step = np.abs(values - START[name]).max()
+            assert np.abs(training.weights()[name] - values).max() < 0.1 * step, name
+
+
+class TestOnTheCPU:
+    def test_no_pool_has_more_threads(self):
+        ENGINE.trainer(NETWORK, HOW, START, EXAMPLES, EXAMPLES, device="cpu", threads=1)
+
+        pools = re.findall(r"(\w+_max_threads)\(\) : (\d+)", torch.__config__.parallel_info())
+        assert torch.get_num_threads() == 1
+        assert {threads for _, threads in pools} == {"1"}
+
+    @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these settings")
+    def test_freed_memory_is_used_again(self):
+        """In a process of its own, since glibc adapts to what was freed before."""
+        faults = json.loads(subprocess.check_output([sys.executable, "-c", COUNT_FAULTS], cwd=PROJECT, text=True))
+
+        pages_of_an_activation = 128 * 16 * 30 * 30 * 4 // resource.getpagesize()
+        assert len(faults) == 12
+        assert statistics.median(faults) < pages_of_an_activation / 10
+
+
+COUNT_FAULTS = """
+import json, resource
+import numpy as np
+from pipeline import engines, weights
+from pipeline.declaration import Network
+from pipeline.engines import Examples
+from pipeline.networks import declared
+
+architecture, how = declared("cnn")
+network = Network.from_json(architecture)
+examples = Examples(np.random.default_rng(1).random((12 * 128, 1, 32, 32), np.float32), np.zeros(12 * 128, np.uint8))
+trainer = engines.load("torch").trainer(
+    network, how, weights.draw(network, 1), examples, examples, device="cpu", threads=1
+)
+counts = [0]
+trainer.train_epoch(lambda _: counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt))
+print(json.dumps(np.diff(counts).tolist()))
+"""
 
 
 class TestManyImages:
