@@ -2,7 +2,7 @@
 
 from tasks.data import ConvertToHDF5, DownloadCIFAR, Grayscale2D, GrayscaleFlat
 from tasks.learning import Evaluate, EvaluateCNN, EvaluateMLP, Train, TrainCNN, TrainMLP
-from tasks.settings import settings, theano
+from tasks.settings import settings, theano, torch
 from tasks.whole import CheckDevice, Compare, Pipeline, Report
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "TrainMLP",
     "settings",
     "theano",
+    "torch",
 ]

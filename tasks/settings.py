@@ -123,12 +123,24 @@ class theano(luigi.Config):  # noqa: N801, likewise
     )
 
 
+class torch(luigi.Config):  # noqa: N801, likewise
+    """Settings of the torch engine."""
+
+    precision = luigi.Parameter(
+        default="float32",
+        always_in_help=True,
+        description="What layers compute in: float32, bf16, or on a GPU tf32; weights are float32 in any case.",
+    )
+
+
 def engine_settings(engine: str) -> dict[str, Any]:
     """Return the settings of an engine itself, by its own names for them."""
-    if engine != "theano":
-        return {}
-    own = theano()
-    return {"float_x": own.floatX, "fast_math": own.fastmath}
+    if engine == "theano":
+        of_theano = theano()
+        return {"float_x": of_theano.floatX, "fast_math": of_theano.fastmath}
+    if engine == "torch":
+        return {"precision": torch().precision}
+    return {}
 
 
 @functools.lru_cache(maxsize=1)
