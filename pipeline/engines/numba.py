@@ -22,7 +22,17 @@ from pipeline.declaration import Hyperparameters, Network
 from pipeline.engines import Engine, Examples, Trainer
 from pipeline.errors import DeviceError
 from pipeline.kernels import compiler, schedule
-from pipeline.kernels.plan import IMAGES_PER_PART, Buffers, IntArray, Layout, Parameters, get_weights, put_weights
+from pipeline.kernels.plan import (
+    IMAGES_PER_PART,
+    Buffers,
+    IntArray,
+    Layout,
+    Parameters,
+    get_velocity,
+    get_weights,
+    put_velocity,
+    put_weights,
+)
 from pipeline.weights import FloatArray, Weights
 
 PROGRESS_REPORTS = 50
@@ -42,9 +52,10 @@ class NumbaEngine:
         *,
         device: str,
         threads: int,
+        velocity: Weights | None = None,
     ) -> Trainer:
         _check_device(device)
-        return NumbaTrainer(network, hyperparameters, weights, train, valid, threads=threads)
+        return NumbaTrainer(network, hyperparameters, weights, train, valid, threads=threads, velocity=velocity)
 
     def probabilities(
         self, network: Network, weights: Weights, images: FloatArray, *, device: str, threads: int
@@ -95,6 +106,7 @@ class NumbaTrainer:
         valid: Examples,
         *,
         threads: int,
+        velocity: Weights | None,
     ) -> None:
         self._network = network
         self._hyperparameters = hyperparameters
@@ -105,6 +117,8 @@ class NumbaTrainer:
         self._parameters = self._layout.parameters()
         self._buffers = self._layout.buffers()
         put_weights(network, self._layout, weights, self._parameters)
+        if velocity is not None:
+            put_velocity(network, self._layout, velocity, self._parameters)
         self._learning_rate = np.float32(hyperparameters.learning_rate)
         self._momentum = np.float32(hyperparameters.momentum)
         # Compiled here, so that no epoch's duration holds the time that it takes.
@@ -162,6 +176,9 @@ class NumbaTrainer:
 
     def weights(self) -> Weights:
         return get_weights(self._network, self._layout, self._parameters)
+
+    def velocity(self) -> Weights:
+        return get_velocity(self._network, self._layout, self._parameters)
 
     def close(self) -> None:
         """Do nothing: the training runs in this process."""

@@ -75,6 +75,7 @@ class TheanoEngine:
         *,
         device: str,
         threads: int,
+        velocity: Weights | None = None,
     ) -> TheanoTrainer:
         child = self._child(device, threads)
         child.ask(
@@ -86,7 +87,8 @@ class TheanoEngine:
                 "batch_size": hyperparameters.batch_size,
             },
             {
-                **weights,
+                **{f"weights/{name}": values for name, values in weights.items()},
+                **{f"velocity/{name}": values for name, values in (velocity or {}).items()},
                 "train/images": train.images,
                 "train/labels": train.labels,
                 "valid/images": valid.images,
@@ -168,8 +170,12 @@ class TheanoTrainer:
         return fields["loss"], fields["accuracy"]
 
     def weights(self) -> Weights:
-        _, arrays = self._child.ask("weights")
-        return {name: values.astype(np.float32, copy=False) for name, values in arrays.items()}
+        """Return a copy of the weights in Theano's own type, since one can go on exactly from no other."""
+        return self._child.ask("weights")[1]
+
+    def velocity(self) -> Weights:
+        """Return a copy of the velocity of each weight, likewise."""
+        return self._child.ask("velocity")[1]
 
     def close(self) -> None:
         """End the child process; it also ends with the trainer, and with this process.

@@ -175,30 +175,49 @@ class Layout:
 
 def put_weights(network: Network, layout: Layout, weights: Weights, parameters: Parameters) -> None:
     """Copy weights, as a weights file has them, to where the kernels look for them."""
-    for (entry, _), layer in zip(_computing_layers(network), layout.plan, strict=True):
-        matrix, biases = _declared_views(entry, layer, parameters)
-        matrix[...] = weights[f"{entry.name}/W"].reshape(matrix.shape)
-        biases[...] = weights[f"{entry.name}/b"]
+    _put(network, layout, weights, parameters.weights)
+    for layer in layout.plan:
         kept = _matrix(layer, parameters.weights)
         _transposed(layer, parameters)[:, : len(kept)] = kept.T
 
 
 def get_weights(network: Network, layout: Layout, parameters: Parameters) -> Weights:
     """Return a copy of the kernels' weights, as a weights file has them."""
-    weights = {}
+    return _get(network, layout, parameters.weights)
+
+
+def put_velocity(network: Network, layout: Layout, velocity: Weights, parameters: Parameters) -> None:
+    """Copy the velocity of each weight, under the weights' names, to where the kernels look for it."""
+    _put(network, layout, velocity, parameters.velocities)
+
+
+def get_velocity(network: Network, layout: Layout, parameters: Parameters) -> Weights:
+    """Return a copy of the velocity of each weight, likewise."""
+    return _get(network, layout, parameters.velocities)
+
+
+def _put(network: Network, layout: Layout, named: Weights, flat: FloatArray) -> None:
     for (entry, _), layer in zip(_computing_layers(network), layout.plan, strict=True):
-        matrix, biases = _declared_views(entry, layer, parameters)
-        weights[f"{entry.name}/W"] = matrix.reshape(network.weight_shapes[f"{entry.name}/W"]).copy()
-        weights[f"{entry.name}/b"] = biases.copy()
-    return weights
+        matrix, biases = _declared_views(entry, layer, flat)
+        matrix[...] = named[f"{entry.name}/W"].reshape(matrix.shape)
+        biases[...] = named[f"{entry.name}/b"]
 
 
-def _declared_views(entry: NamedLayer, layer: np.void, parameters: Parameters) -> tuple[FloatArray, FloatArray]:
-    """View a layer's weights and biases among the parameters with the axes that a declaration gives them.
+def _get(network: Network, layout: Layout, flat: FloatArray) -> Weights:
+    named = {}
+    for (entry, _), layer in zip(_computing_layers(network), layout.plan, strict=True):
+        matrix, biases = _declared_views(entry, layer, flat)
+        named[f"{entry.name}/W"] = matrix.reshape(network.weight_shapes[f"{entry.name}/W"]).copy()
+        named[f"{entry.name}/b"] = biases.copy()
+    return named
+
+
+def _declared_views(entry: NamedLayer, layer: np.void, flat: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """View a layer's weights and biases, or their velocities, with the axes that a declaration gives them.
 
     The weights of a dense layer that sees an image keep its axes apart: ``(channels, rows, columns, units)``.
     """
-    matrix = _matrix(layer, parameters.weights)
+    matrix = _matrix(layer, flat)
     units = int(layer["units"])
     if not layer["is_dense"]:
         channels = entry.input_shape[0]
@@ -209,7 +228,7 @@ def _declared_views(entry: NamedLayer, layer: np.void, parameters: Parameters) -
         view = matrix.reshape(rows, columns, -1, layer["width"])[:, :, :channels, :units].transpose(2, 0, 1, 3)
     else:
         view = matrix[: math.prod(entry.input_shape), :units]
-    return view, parameters.weights[layer["biases"] :][:units]
+    return view, flat[layer["biases"] :][:units]
 
 
 def _matrix(layer: np.void, weights: FloatArray) -> FloatArray:

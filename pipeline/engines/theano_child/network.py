@@ -32,7 +32,7 @@ def neural_net(architecture: Declaration, **training: Any) -> NeuralNet:
 class Training:
     """A network in training, an epoch at a time.
 
-    nolearn's loop may stop after each epoch and go on: the momentum lives in the compiled function.
+    nolearn's loop may stop after each epoch and go on: the momentum lives on in shared variables.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Training:
         momentum: float,
         batch_size: int,
         weights: dict[str, Any],
+        velocity: dict[str, Any],
         train: tuple[Any, Any],
         valid: tuple[Any, Any],
     ) -> None:
@@ -50,7 +51,7 @@ class Training:
         self.batch_size = batch_size
         self.net = neural_net(
             architecture,
-            update=nesterov_momentum,
+            update=self._update,
             update_learning_rate=learning_rate,
             update_momentum=momentum,
             regression=False,
@@ -59,6 +60,18 @@ class Training:
         )
         self.net.initialize()
         set_weights(self.net, weights)
+        for name, value in velocity.items():
+            accumulator = self._accumulators[shared_weight(self.net, name)]
+            accumulator.set_value(value.astype(accumulator.dtype))
+
+    def _update(self, gradients: Any, weights: Any, **options: Any) -> Any:
+        """Take Lasagne's steps, and keep hold of its momentum accumulators, which it gives no names.
+
+        It updates one for each weight, in the weights' order.
+        """
+        updates = nesterov_momentum(gradients, weights, **options)
+        self._accumulators = dict(zip(weights, [variable for variable in updates if variable not in weights]))
+        return updates
 
     def epoch(self, on_progress: Callable[[int], None]) -> list[float]:
         """Train for an epoch and validate; return each minibatch's loss before its step."""
@@ -96,6 +109,10 @@ class Training:
         named = self.net.get_all_params_values()
         return {f"{layer}/{name}": value for layer, values in named.items() for name, value in zip(("W", "b"), values)}
 
+    def velocity(self) -> dict[str, Any]:
+        """Return the velocity of each weight under the weight's full name."""
+        return {name: self._accumulators[shared_weight(self.net, name)].get_value() for name in self.weights()}
+
 
 class GivenSplit:
     """Stands where nolearn's `TrainSplit` does and gives the images that were split already."""
@@ -114,11 +131,16 @@ def set_weights(net: NeuralNet, weights: dict[str, Any]) -> None:
     nolearn's ``load_params_from`` would pass over those whose shape does not fit.
     """
     for name, value in weights.items():
-        layer, parameter = name.split("/")
-        shared = getattr(net.layers_[layer], parameter)
+        shared = shared_weight(net, name)
         if shared.get_value().shape != value.shape:
             raise ValueError(f"{name} has shape {value.shape}; the network expects {shared.get_value().shape}")
         shared.set_value(value.astype(shared.dtype))
+
+
+def shared_weight(net: NeuralNet, name: str) -> Any:
+    """Return the shared variable of a weight by its full name."""
+    layer, parameter = name.split("/")
+    return getattr(net.layers_[layer], parameter)
 
 
 def probabilities(architecture: Declaration, weights: dict[str, Any], images: Any) -> Any:

@@ -25,8 +25,14 @@ class Worker:
 
     def train(self, fields: Fields, arrays: Arrays) -> Reply:
         """Prepare a network for training; this is where Theano compiles."""
-        train, valid = ((arrays.pop(f"{part}/images"), arrays.pop(f"{part}/labels")) for part in ("train", "valid"))
-        self._training = network.Training(**fields, weights=arrays, train=train, valid=valid)
+        weights, velocity, train, valid = (_part(name, arrays) for name in ("weights", "velocity", "train", "valid"))
+        self._training = network.Training(
+            **fields,
+            weights=weights,
+            velocity=velocity,
+            train=(train["images"], train["labels"]),
+            valid=(valid["images"], valid["labels"]),
+        )
         return {}, {}
 
     def epoch(self, fields: Fields, arrays: Arrays) -> Reply:
@@ -50,6 +56,10 @@ class Worker:
         """Give the weights as they are now."""
         return {}, self._training.weights()
 
+    def velocity(self, fields: Fields, arrays: Arrays) -> Reply:
+        """Give the velocity of each weight as it is now."""
+        return {}, self._training.velocity()
+
     def probabilities(self, fields: Fields, arrays: Arrays) -> Reply:
         """Give the probability of each class for each image."""
         images = arrays.pop("images")
@@ -59,3 +69,8 @@ class Worker:
         """Take exponentials, and tell on what and how long it took."""
         result, used, seconds = exponentials.exponentials(arrays["vector"], fields["repeats"])
         return {"used": used, "seconds": seconds}, {"result": result}
+
+
+def _part(name: str, arrays: Arrays) -> Arrays:
+    """Return the arrays whose names begin with this one, under the rest of their names."""
+    return {full.partition("/")[2]: array for full, array in arrays.items() if full.partition("/")[0] == name}
