@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import dataset, engines, weights
+from pipeline import checkpoint, dataset, engines, weights
+from pipeline.checkpoint import Checkpoint
 from pipeline.declaration import Hyperparameters, Network
 from pipeline.engines import Engine, Examples, LabelArray
 from pipeline.errors import DatasetError, EngineError
@@ -40,6 +41,7 @@ class Fit:
     weights: Weights
     history: list[Epoch]
     epoch_seconds: list[float]
+    resumed_from_epoch: int = 0
 
 
 def train(
@@ -60,14 +62,20 @@ def train(
     validation_fraction: float,
     threads: int,
     monitor: Monitor,
+    checkpoints: Path | None = None,
 ) -> dict[str, Any]:
     """Train a network and write ``weights.h5`` and ``history.json``.
+
+    Parameters
+    ----------
+    checkpoints : Path, optional
+        As in `fit`.
 
     Returns
     -------
     dict
         What was measured and may differ from run to run: ``epoch_seconds``, training and validation
-        together, ``threads``, and the engine's own facts.
+        together, ``threads``, the engine's own facts, and ``resumed_from_epoch`` where that is not 0.
 
     Raises
     ------
@@ -99,6 +107,7 @@ def train(
         engine=loaded,
         device=device,
         threads=threads,
+        checkpoints=checkpoints,
         monitor=monitor,
     )
     weights.write(output / WEIGHTS_NAME, trained.weights)
@@ -111,7 +120,8 @@ def train(
         **asdict(how),
     }
     _write_history(output / HISTORY_NAME, trained.history, how_trained, data)
-    return {"epoch_seconds": trained.epoch_seconds, "threads": threads, **loaded.facts()}
+    resumed = {"resumed_from_epoch": trained.resumed_from_epoch} if trained.resumed_from_epoch else {}
+    return {"epoch_seconds": trained.epoch_seconds, "threads": threads, **resumed, **loaded.facts()}
 
 
 def fit(
@@ -124,20 +134,31 @@ def fit(
     engine: Engine,
     device: str,
     threads: int,
+    checkpoints: Path | None = None,
     monitor: Monitor = SILENT,
 ) -> Fit:
     """Train a network on examples in memory, from the weights ``initial``, and tell a row for each epoch.
+
+    Parameters
+    ----------
+    checkpoints : Path, optional
+        A folder of this training alone, with any number of epochs: it goes on from the last epoch that is
+        kept there, and keeps each. The result is the same to the byte.
 
     Raises
     ------
     EngineError
         The engine cannot train the network, or the loss is no longer a number.
     """
-    trainer = engine.trainer(network, how, initial, train, valid, device=device, threads=threads)
-    history, seconds = _run_epochs(trainer, how, len(train), monitor)
+    start = checkpoint.newest(checkpoints, how.epochs, monitor) if checkpoints else None
+    start = start or Checkpoint(initial, None, [])
+    trainer = engine.trainer(
+        network, how, start.weights, train, valid, device=device, threads=threads, velocity=start.velocity
+    )
+    history, seconds = _run_epochs(trainer, how, len(train), monitor, start, checkpoints)
     trained = trainer.weights()
     trainer.close()
-    return Fit(trained, history, seconds)
+    return Fit(trained, history, seconds, resumed_from_epoch=len(start.epochs))
 
 
 def check_fit(path: Path, data: dataset.Description, network: Network) -> None:
@@ -197,15 +218,22 @@ def split(labels: LabelArray, validation_fraction: float) -> npt.NDArray[np.bool
 
 
 def _run_epochs(
-    trainer: engines.Trainer, how: Hyperparameters, images: int, monitor: Monitor
+    trainer: engines.Trainer,
+    how: Hyperparameters,
+    images: int,
+    monitor: Monitor,
+    start: Checkpoint,
+    checkpoints: Path | None,
 ) -> tuple[list[Epoch], list[float]]:
-    history: list[Epoch] = []
-    seconds: list[float] = []
-    for line in _HEADER:
+    history = [Epoch(number, *measured[:-1]) for number, measured in enumerate(start.epochs, start=1)]
+    seconds = [measured[-1] for measured in start.epochs]
+    if history:
+        monitor.say(f"going on from epoch {len(history)} of {how.epochs}")
+    for line in (*_HEADER, *map(_row, history, seconds)):
         monitor.say(line)
     sizes = np.diff([*range(0, images, how.batch_size), images])
-    for number in range(1, how.epochs + 1):
-        start = time.perf_counter()
+    for number in range(len(history) + 1, how.epochs + 1):
+        clock = time.perf_counter()
         losses = trainer.train_epoch(
             lambda done, before=(number - 1) * images: monitor.progress(  # type: ignore[misc]
                 before + done, how.epochs * images, "images"
@@ -215,8 +243,11 @@ def _run_epochs(
         valid_loss, valid_accuracy = trainer.validate()
         if not math.isfinite(valid_loss):
             raise _lost(valid_loss, f"epoch {number}, validation", how.learning_rate)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.perf_counter() - clock)
         history.append(Epoch(number, float(np.average(losses, weights=sizes)), valid_loss, valid_accuracy))
+        if checkpoints:
+            measured = [[*astuple(epoch)[1:], duration] for epoch, duration in zip(history, seconds, strict=True)]
+            checkpoint.write(checkpoints, Checkpoint(trainer.weights(), trainer.velocity(), measured))
         monitor.say(_row(history[-1], seconds[-1]))
     return history, seconds
 

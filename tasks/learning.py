@@ -59,6 +59,7 @@ class Train(EngineTask):
     """Train a network from pipeline/networks.py."""
 
     function = "pipeline.training:train"
+    length_parameter = "epochs"
     kind = "Train"
 
     network = luigi.Parameter(always_in_help=True, description=f"One of {', '.join(networks.NETWORKS)}.")

@@ -27,6 +27,7 @@ class StageTask(luigi.Task):
 
     function: ClassVar[str]
     libraries: ClassVar[tuple[str, ...]] = ()
+    length_parameter: ClassVar[str | None] = None
     code_matters: ClassVar[bool] = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -76,6 +77,7 @@ class StageTask(luigi.Task):
             options=self.options(),
             modules=self.engine_modules(),
             libraries=self.libraries,
+            length_parameter=self.length_parameter,
             code_matters=self.code_matters,
             versions_matter=settings.active().versions_in_key,
             code_cache=settings.active().cache("code.json"),

@@ -1,4 +1,4 @@
-"""Remove results that no current setting reaches."""
+"""Remove results, and checkpoints, that no current setting reaches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.store import results, runs
+from pipeline.store import checkpoints, results, runs
 from pipeline.store.record import DAMAGED_NAME, RECORD_NAME
 from pipeline.store.stage import Stage
 
@@ -18,7 +18,7 @@ SECONDS_A_DAY = 86_400
 
 @dataclass(frozen=True)
 class Unreached:
-    """A result that may go."""
+    """A result, or a folder of checkpoints, that may go."""
 
     path: Path
     size: int
@@ -26,11 +26,12 @@ class Unreached:
 
 
 def unreached(folders: list[Path], reached: Iterable[Stage], keep_days: float) -> list[Unreached]:
-    """List the results that neither the given stages nor a run under way need, older than ``keep_days``."""
-    needed = {stage.path.resolve() for stage in reached} | runs.needed(folders)
+    """List what neither the given stages nor a run under way need and is older than ``keep_days``."""
+    reached = list(reached)
+    needed = {stage.path.resolve() for stage in reached} | runs.needed(folders) | checkpoints.needed(folders, reached)
     found = []
     for folder in folders:
-        for path in results.listed(folder):
+        for path in (*results.listed(folder), *checkpoints.listed(folder)):
             days = (time.time() - _made(path)) / SECONDS_A_DAY
             if path.resolve() not in needed and days >= keep_days:
                 found.append(Unreached(path, sum(file.stat().st_size for file in path.iterdir()), days))
@@ -38,7 +39,7 @@ def unreached(folders: list[Path], reached: Iterable[Stage], keep_days: float) -
 
 
 def collect(garbage: Iterable[Unreached], outputs: Path) -> None:
-    """Remove results, and the links that led to them."""
+    """Remove what is listed, and the links that led to it."""
     for result in garbage:
         shutil.rmtree(result.path)
     for link in (outputs / "latest").glob("*"):
@@ -47,7 +48,7 @@ def collect(garbage: Iterable[Unreached], outputs: Path) -> None:
 
 
 def _made(path: Path) -> float:
-    """When a result was published, in seconds since 1970."""
+    """When a result was published, or the last checkpoint kept, in seconds since 1970."""
     for name in (RECORD_NAME, DAMAGED_NAME):
         with contextlib.suppress(FileNotFoundError):
             return (path / name).stat().st_mtime

@@ -21,10 +21,10 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Replace a JSON file; where that fails, what it would have saved is done again."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(value))
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
+        try:
+            temporary.write_text(json.dumps(value))
+            temporary.replace(path)
+        finally:
             temporary.unlink(missing_ok=True)

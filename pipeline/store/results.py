@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pipeline.errors import NO_SPACE, PipelineError, StoreError
 from pipeline.monitor import Monitor
+from pipeline.store import checkpoints
 from pipeline.store.digests import file_digest, json_digest
 from pipeline.store.locks import Lock
 from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, Record
@@ -108,7 +109,8 @@ def make(stage: Stage, monitor: Monitor, redo: Redo | None = None) -> tuple[Outc
                 monitor.say(f"{stage.name}: its inputs have the content that they had; the result is adopted")
                 record = _adopt(stage, twin, contents, redo.run)
             else:
-                record = _compute(stage, contents, started, redo.run, monitor)
+                with checkpoints.held(stage, contents, monitor, anew=forced) as kept:
+                    record = _compute(stage, contents, kept, started, redo.run, monitor)
             _publish(stage)
         except OSError as error:
             raise _explained(stage, error) from error
@@ -127,8 +129,11 @@ def point_latest(stage: Stage, latest: Path) -> None:
     temporary = latest / f".{stage.name}.{os.getpid()}"
     latest.mkdir(parents=True, exist_ok=True)
     temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target)
-    temporary.replace(link)
+    try:
+        temporary.symlink_to(target)
+        temporary.replace(link)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def withdraw(folder: Path) -> None:
@@ -144,7 +149,14 @@ def listed(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _compute(stage: Stage, contents: Mapping[str, str], started: datetime, run: str, monitor: Monitor) -> Record:
+def _compute(
+    stage: Stage,
+    contents: Mapping[str, str],
+    kept: Mapping[str, Path],
+    started: datetime,
+    run: str,
+    monitor: Monitor,
+) -> Record:
     stage.temporary.mkdir()
     clock = time.perf_counter()
     measured = stage.resolve()(
@@ -152,6 +164,7 @@ def _compute(stage: Stage, contents: Mapping[str, str], started: datetime, run: 
         **{name: source.path for name, source in stage.inputs.items()},
         **stage.parameters,
         **stage.options,
+        **kept,
         monitor=monitor,
     )
     seconds = time.perf_counter() - clock

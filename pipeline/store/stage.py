@@ -14,6 +14,9 @@ from pipeline.errors import StoreError
 from pipeline.store import fingerprint
 from pipeline.store.digests import json_digest
 
+CHECKPOINTS = "checkpoints"
+"""The folder, beside those of the stages, of what functions can go on from."""
+
 
 @dataclass(frozen=True, eq=False)
 class Stage:
@@ -39,6 +42,10 @@ class Stage:
         Modules that the function imports by a computed name, such as an engine.
     libraries : tuple of str
         Distributions whose versions are worth recording.
+    length_parameter : str
+        The parameter that says only how far the computation goes, such as the number of epochs, where there
+        is one. The function then also gets ``checkpoints``, a folder for what it can go on from, which is
+        the same for any value of that parameter.
     code_matters : bool
         False where the parameters alone decide the result, as for a file with a known digest.
     versions_matter : bool
@@ -55,6 +62,7 @@ class Stage:
     options: Mapping[str, Any] = field(default_factory=dict)
     modules: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    length_parameter: str | None = None
     code_matters: bool = True
     versions_matter: bool = False
     code_cache: Path | None = None
@@ -75,11 +83,17 @@ class Stage:
     @functools.cached_property
     def key(self) -> str:
         """Name of the result: 16 hexadecimal digits."""
-        return self._hash({name: stage.key for name, stage in self.inputs.items()})
+        return self._hash(self._identity({name: stage.key for name, stage in self.inputs.items()}))
 
     def content_key(self, contents: Mapping[str, str]) -> str:
         """Name the result by its inputs' content where `key` has their keys."""
-        return self._hash(contents)
+        return self._hash(self._identity(contents))
+
+    def checkpoints(self, contents: Mapping[str, str]) -> Path:
+        """Return the folder for what the function can go on from: its name has everything in it that decides that."""
+        parameters = {name: value for name, value in self.parameters.items() if name != self.length_parameter}
+        decisive = self._identity(contents) | {"parameters": parameters, "versions": self.versions}
+        return self.folder / CHECKPOINTS / f"{self.name}-{self._hash(decisive)}"
 
     @functools.cached_property
     def path(self) -> Path:
@@ -112,12 +126,15 @@ class Stage:
             raise StoreError(f"{self.name}: its code was edited after this run began. Run the same command again.")
         return function
 
-    def _hash(self, inputs: Mapping[str, str]) -> str:
-        identity = {
+    def _identity(self, inputs: Mapping[str, str]) -> dict[str, Any]:
+        return {
             "name": self.name,
             "parameters": dict(self.parameters),
             "code": self.code,
             "inputs": dict(inputs),
             "versions": self.versions if self.versions_matter else {},
         }
+
+    @staticmethod
+    def _hash(identity: dict[str, Any]) -> str:
         return json_digest(identity)[:16]

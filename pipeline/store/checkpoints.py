@@ -1,0 +1,63 @@
+"""Folders in which stages keep what they can go on from; what is in them is the affair of their functions."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from pipeline.monitor import Monitor
+from pipeline.store.locks import Lock
+from pipeline.store.record import Record
+from pipeline.store.stage import CHECKPOINTS, Stage
+
+
+@contextlib.contextmanager
+def held(stage: Stage, contents: Mapping[str, str], monitor: Monitor, *, anew: bool) -> Iterator[dict[str, Path]]:
+    """Hold the folder of a stage, and give what its function is to be told of it; nothing where it has none.
+
+    Stages that only go to different lengths share a folder: the second waits, and goes on where the first ends.
+    ``anew`` empties it.
+    """
+    if stage.length_parameter is None:
+        yield {}
+        return
+    folder = stage.checkpoints(contents)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _forget_the_dead(folder.parent)
+    with _lock(folder).held(
+        lambda holder: monitor.say(
+            f"{stage.name}: waiting for {holder}, who does the same with other {stage.length_parameter}"
+        )
+    ):
+        if anew and folder.exists():
+            shutil.rmtree(folder)
+        yield {"checkpoints": folder}
+
+
+def listed(folder: Path) -> Iterator[Path]:
+    """List the folders of checkpoints beside those of results."""
+    return (path for path in sorted((folder / CHECKPOINTS).glob("*-*/")) if path.is_dir())
+
+
+def needed(folders: Iterable[Path], stages: Iterable[Stage]) -> set[Path]:
+    """Return those that the given stages can go on from, and those in use."""
+    paths = {path for folder in folders for path in listed(folder) if _lock(path).holder()}
+    for stage in stages:
+        records = {name: Record.read(source.path) for name, source in stage.inputs.items()}
+        contents = {name: record.content for name, record in records.items() if record}
+        if stage.length_parameter and contents.keys() == records.keys():
+            paths.add(stage.checkpoints(contents))
+    return {path.resolve() for path in paths}
+
+
+def _lock(folder: Path) -> Lock:
+    return Lock(folder.with_name(f".{folder.name}.lock"))
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Remove the locks of processes that were killed: taking a lock that is free removes its file."""
+    for path in folder.glob(".*.lock"):
+        with Lock(path).tried():
+            pass
