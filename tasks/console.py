@@ -13,6 +13,7 @@ import luigi
 
 from pipeline.errors import PipelineError
 from pipeline.progress import ConsoleMonitor
+from tasks.signals import Terminated
 
 SECONDS_BETWEEN_UPDATES = 1.0
 
@@ -63,7 +64,10 @@ class _ForeseenWithoutTraceback(logging.Filter):
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
-        sys.stderr.write("\nInterrupted. What is finished is kept: the same command goes on from there.\n")
+        what = "Terminated" if issubclass(kind, Terminated) else "Interrupted"
+        sys.stderr.write(
+            f"\n{what}. What is finished is kept, trainings to their last epoch: the same command goes on from there.\n"
+        )
     elif (message := foreseen(error)) is not None:
         sys.stderr.write(f"{message}\n")
     else:

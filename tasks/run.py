@@ -19,6 +19,7 @@ from pipeline import networks
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.store import history, results, runs
 from pipeline.store.stage import Stage
+from tasks import signals
 from tasks.settings import settings
 
 NO_STAGES = {"CheckDevice", "Evaluate", "Pipeline", "Train"}
@@ -45,6 +46,7 @@ class Run:
             self._redo = self._checked_redo()
             outputs = Path(settings.active().outputs_dir)
             self._history = outputs / history.NAME
+            signals.end_well()
             folders = dict.fromkeys([outputs, *(found.folder for found in self._stages)])
             self._registration.enter_context(runs.registered(folders, self.id, [found.path for found in self._stages]))
             history.append(self._history, self._beginning(stage))
