@@ -200,7 +200,8 @@ def _logits(layout: Layout, parameters: Parameters, buffers: Buffers, images: Fl
 
 
 def _log_softmax(logits: FloatArray) -> npt.NDArray[np.float64]:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # infinite logits make the loss nan, and it is told as that
+        shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     logarithms: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return logarithms
 
