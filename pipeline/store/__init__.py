@@ -6,6 +6,7 @@ A result is a folder, named by its key::
     data/GrayscaleFlat/5f0c…/stage.json      its record: what went into it, what came out
     data/GrayscaleFlat/.5f0c….tmp/           a result in the making
     data/GrayscaleFlat/.5f0c….lock           held by the process that makes it
+    outputs/checkpoints/TrainCNN-81c2…/      what a training that is broken off goes on from
 
 **Key.** The hash of the stage's name, its parameters, its code, and the keys of its inputs. So the path
 of a result is known before anything is computed.
@@ -16,8 +17,11 @@ are current, and it was made from the content that they have now.
 **Adopted.** Before a stage computes, it looks for a result with the same name, parameters and code that
 was made from inputs of the same content under other keys, and takes that result's files over.
 
+**Gone on from.** A stage that was broken off, or that is to go further than before, finds what its function
+kept on the way. That folder is named by all that decides a result but how far the stage goes.
+
 Read `stage` (what decides a result), `fingerprint` (its code), `record` (what is written beside it) and
 `results` (using, adopting, computing, publishing), in this order. The others look after results:
-`reasons`, `status`, `history`, `verification`, `collection`; or serve these: `locks`, `runs`, `digests`,
-`memory`.
+`reasons`, `status`, `history`, `verification`, `collection`; or serve these: `checkpoints`, `locks`, `runs`,
+`digests`, `memory`.
 """
