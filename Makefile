@@ -11,7 +11,7 @@ endif
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-LUIGI := $(BIN)/luigi --module tasks
+LUIGI := $(BIN)/python -m tasks
 
 # Settings as people write them, and the flags that they stand for.
 FLAGS := $(if $(ARCHIVE),--DownloadCIFAR-archive '$(ARCHIVE)') \

@@ -1,5 +1,14 @@
 """The pipeline's stages as Luigi tasks: ``luigi --module tasks Pipeline``."""
 
+import configparser
+import sys
+
+try:
+    import luigi as luigi  # it reads luigi.cfg as it is imported
+except (configparser.Error, UnicodeDecodeError) as error:
+    sys.exit(f"luigi.cfg, or the file that LUIGI_CONFIG_PATH names, cannot be understood: {error}")
+
+from tasks import command_line as command_line  # it makes Luigi's answer to a misspelt flag a short one
 from tasks.data import ConvertToHDF5, DownloadCIFAR, Grayscale2D, GrayscaleFlat
 from tasks.learning import Evaluate, EvaluateCNN, EvaluateMLP, Train, TrainCNN, TrainMLP
 from tasks.settings import settings, theano, torch

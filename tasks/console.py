@@ -7,15 +7,26 @@ import logging
 import re
 import sys
 import time
+import warnings
 from types import TracebackType
+from typing import Any
 
 import luigi
+from luigi.parameter import MissingParameterException, UnconsumedParameterWarning
+from luigi.task_register import Register, TaskClassNotFoundException
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, did_you_mean
 from pipeline.progress import ConsoleMonitor
 from tasks.signals import Terminated
 
 SECONDS_BETWEEN_UPDATES = 1.0
+
+EXPECTED = {
+    luigi.IntParameter: "a whole number",
+    luigi.FloatParameter: "a number",
+    luigi.BoolParameter: "true or false",
+}
+"""What the kinds of parameters take."""
 
 
 class TaskMonitor(ConsoleMonitor):
@@ -44,11 +55,34 @@ def foreseen(error: BaseException | None) -> str | None:
         return str(error)
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}. Check the path, who owns it, and the disk."
-    wrong = re.match(r"(\w+)\[.*Error when parsing .* '(\w+)'$", str(error)) if isinstance(error, ValueError) else None
-    if wrong and error is not None:
+    if isinstance(error, ValueError) and (wrong := re.match(r"(\w+)\[.*Error when parsing .* '(\w+)'$", str(error))):
+        return _not_understood(wrong[1], wrong[2], error.__cause__)
+    if isinstance(error, MissingParameterException) and (wrong := re.match(r"(\w+)\[.*the '(\w+)' ", str(error))):
         section, name = wrong.groups()
-        return f"{section}.{name} cannot be understood: {error.__cause__}. luigi.cfg says what it takes."
+        return f"{section}.{name} is not given. {_parameter(section, name).description}"
+    if isinstance(error, TaskClassNotFoundException) and (wrong := re.match(r"No task (.+?)\. ", str(error))):
+        return f"there is no task {wrong[1]!r}; `luigi --module tasks --help` has all.{_similar_task(wrong[1])}"
     return str(error) if isinstance(error, configparser.Error) else None
+
+
+def _not_understood(section: str, name: str, cause: BaseException | None) -> str:
+    parameter = _parameter(section, name)
+    value, choices = re.search(r"'(.*)'", str(cause)), getattr(parameter, "_choices", ())
+    expected = next((text for kind, text in EXPECTED.items() if isinstance(parameter, kind)), None)
+    if choices:
+        return f"{section}.{name} is {str(cause).partition(' ')[0]!r}; expected {' or '.join(sorted(choices))}."
+    if isinstance(cause, configparser.Error) or not (expected and value):
+        return f"{section}.{name} cannot be understood: {cause}. luigi.cfg says what it takes."
+    return f"{section}.{name} is {value[1]!r}; expected {expected}. {parameter.description or ''}".rstrip()
+
+
+def _parameter(section: str, name: str) -> luigi.Parameter[Any]:
+    parameters: dict[str, luigi.Parameter[Any]] = dict(Register.get_task_cls(section).get_params())
+    return parameters[name]
+
+
+def _similar_task(name: str) -> str:
+    return did_you_mean(name, [task for task in Register.task_names() if task[:1].isupper()])
 
 
 class _ForeseenWithoutTraceback(logging.Filter):
@@ -74,5 +108,6 @@ def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType 
         sys.__excepthook__(kind, error, trace)
 
 
+warnings.simplefilter("ignore", UnconsumedParameterWarning)  # `configuration.check` says it, as an error
 logging.getLogger("luigi-interface").addFilter(_ForeseenWithoutTraceback())
 sys.excepthook = _tell

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ class DataTask(StageTask):
     @property
     def folder(self) -> Path:
         return Path(settings.active().data_dir)
+
+
+LEAST_VALUES = {"connect_timeout": 0.1, "stall_timeout": 0.1, "minimum_rate": 0, "attempts": 1}
+"""By setting of `DownloadCIFAR`."""
 
 
 class DownloadCIFAR(DataTask):
@@ -68,6 +73,10 @@ class DownloadCIFAR(DataTask):
     def options(self) -> dict[str, Any]:
         if self.archive:
             return {"source": Path(self.archive)}
+        for name in ("connect_timeout", "stall_timeout", "minimum_rate", "attempts"):
+            value, least = getattr(self, name), LEAST_VALUES[name]
+            if not least <= value < math.inf:
+                raise SettingError(f"DownloadCIFAR.{name} is {value}; expected a number from {least}.")
         return {
             "sources": self.sources.split(),
             "connect_timeout": self.connect_timeout,

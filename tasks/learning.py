@@ -9,7 +9,7 @@ import luigi
 from pipeline import networks
 from pipeline.declaration import Hyperparameters
 from pipeline.devices import ENGINES, Choice
-from pipeline.errors import SettingError
+from pipeline.errors import DeclarationError, SettingError
 from tasks.data import Grayscale2D, GrayscaleFlat
 from tasks.settings import engine_settings, settings
 from tasks.stages import StageTask
@@ -111,13 +111,16 @@ class Train(EngineTask):
 
     def _hyperparameters(self) -> Hyperparameters:
         declared = networks.declared(self.network)[1]
-        return declared.replaced(
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            momentum=self.momentum,
-            batch_size=self.batch_size,
-            validation_fraction=self.validation_fraction,
-        )
+        try:
+            return declared.replaced(
+                epochs=self.epochs,
+                learning_rate=self.learning_rate,
+                momentum=self.momentum,
+                batch_size=self.batch_size,
+                validation_fraction=self.validation_fraction,
+            )
+        except DeclarationError as error:
+            raise SettingError(f"{self.task_family}.{error}") from None
 
 
 class TrainMLP(Train):

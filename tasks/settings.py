@@ -11,7 +11,12 @@ import luigi
 from luigi.cmdline_parser import CmdlineParser
 
 from pipeline import devices
-from pipeline.errors import SettingError
+from pipeline.errors import SettingError, did_you_mean
+from tasks import configuration
+
+FLOAT_TYPES = ("float32", "float64")
+PRECISIONS = ("float32", "tf32", "bf16")
+"""What Theano can compute in."""
 
 
 class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from it
@@ -80,7 +85,9 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
             raise SettingError(
                 f"threads is {self.threads}; expected a whole number from 0, which shares the cores out."
             )
-        workers = max(1, luigi.interface.core().workers)
+        workers = luigi.interface.core().workers
+        if workers < 1:
+            raise SettingError(f"workers is {workers}; expected a whole number from 1.")
         return self.threads or max(1, len(os.sched_getaffinity(0)) // workers)
 
     def checked_seed(self, own: int | None = None) -> int:
@@ -137,14 +144,23 @@ def engine_settings(engine: str) -> dict[str, Any]:
     """Return the settings of an engine itself, by its own names for them."""
     if engine == "theano":
         of_theano = theano()
+        _check_choice("theano.floatX", of_theano.floatX, FLOAT_TYPES)
         return {"float_x": of_theano.floatX, "fast_math": of_theano.fastmath}
     if engine == "torch":
-        return {"precision": torch().precision}
+        precision = torch().precision
+        _check_choice("torch.precision", precision, PRECISIONS)
+        return {"precision": precision}
     return {}
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise SettingError(f"{name} is {value!r}; expected {' or '.join(allowed)}.{did_you_mean(value, allowed)}")
 
 
 @functools.lru_cache(maxsize=1)
 def _active(_: CmdlineParser | None) -> settings:
+    configuration.check()
     return settings()
 
 

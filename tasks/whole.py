@@ -91,12 +91,16 @@ class CheckDevice(luigi.Task):
 
     done = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._choice, self._threads = settings.active().choice(), settings.active().thread_count()
+
     def run(self) -> None:
         """Compute and print."""
         from pipeline import device_check
 
         with TaskMonitor(self, self.task_family) as monitor:
-            device_check.check(settings.active().choice(), settings.active().thread_count(), monitor)
+            device_check.check(self._choice, self._threads, monitor)
         self.done = True
 
     def complete(self) -> bool:

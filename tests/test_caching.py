@@ -325,8 +325,8 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("flags", "message"),
         [
-            (("--seed", "abc"), "settings.seed cannot be understood"),
-            (("--TrainCNN-epochs", "1.5"), "TrainCNN.epochs cannot be understood"),
+            (("--seed", "abc"), "settings.seed is 'abc'; expected a whole number"),
+            (("--TrainCNN-epochs", "1.5"), "TrainCNN.epochs is '1.5'; expected a whole number"),
             (("--TrainCNN-epochs", "0"), "epochs is 0; expected a whole number from 1"),
             (("--TrainCNN-learning-rate", "nan"), "learning_rate is nan; expected a number above 0"),
             (("--engine", "torhc"), "Did you mean 'torch'?"),

@@ -1,0 +1,9 @@
+"""``python -m tasks TASK``: ``luigi --module tasks TASK``, but a luigi.cfg that makes no sense is told in a line."""
+
+from __future__ import annotations
+
+import sys
+
+from luigi.cmdline import luigi_run
+
+luigi_run(["--module", "tasks", *sys.argv[1:]])

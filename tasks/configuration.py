@@ -1,0 +1,104 @@
+"""The files that luigi.cfg is made of, held against what reads them.
+
+Luigi passes over a section that nobody reads, and of a key it only warns. A misspelt setting would leave
+its default in force.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+from collections import defaultdict
+from pathlib import Path
+
+import luigi.retcodes  # noqa: F401, it declares the section [retcode]
+from luigi.task_register import Register
+
+from pipeline.errors import SettingError, did_you_mean
+from pipeline.urls import without_secrets
+
+FILES = ("client.cfg", "luigi.cfg")
+"""What Luigi reads in the current folder. What it reads in /etc/luigi may be meant for other programs."""
+PATH_VARIABLE = "LUIGI_CONFIG_PATH"
+
+FREE_SECTIONS = {"logging", "resources", "task_history"}
+"""Luigi's sections whose keys nothing declares."""
+FREE_KEYS = {
+    "core": {
+        "autoload_range",
+        "logging_conf_file",
+        "no_configure_logging",
+        "rpc_connect_timeout",
+        "rpc_log_retries",
+        "rpc_retry_attempts",
+        "rpc_retry_wait",
+    }
+}
+"""Luigi's keys that it reads without declaring them as parameters."""
+
+
+def check() -> None:
+    """Look over every file.
+
+    Raises
+    ------
+    SettingError
+        A file cannot be read, or has a section or a key that nothing reads.
+    """
+    named = os.environ.get(PATH_VARIABLE)
+    if named is not None and not Path(named).is_file():
+        raise SettingError(f"{PATH_VARIABLE} is {named!r}, where there is no file; expected one like luigi.cfg.")
+    known = _known()
+    for path in [*FILES, *([named] if named else [])]:
+        if Path(path).exists():
+            _check_file(path, known)
+
+
+def _known() -> dict[str, set[str]]:
+    """Return the keys of each section, as the tasks and Luigi declare them; a hyphen stands for an underscore."""
+    known = defaultdict(set, {name: set[str]() for name in Register.task_names()})
+    for section, keys in FREE_KEYS.items():
+        known[section] |= keys
+    for section, _, name, parameter in Register.get_all_params():
+        known[section].add(name)
+        if former := parameter._config_path:
+            known[former["section"]].add(former["name"].replace("-", "_"))
+    return dict(known)
+
+
+def _check_file(path: str, known: dict[str, set[str]]) -> None:
+    file = configparser.RawConfigParser(default_section="")  # keys of [DEFAULT] are for all others to refer to
+    file.optionxform = str  # type: ignore[assignment, method-assign]
+    try:
+        file.read_string(Path(path).read_text(encoding="utf-8"), source=path)
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read ({error.strerror}); expected a file like luigi.cfg.") from None
+    for section in set(file.sections()) - FREE_SECTIONS - {configparser.DEFAULTSECT}:
+        if section not in known:
+            raise SettingError(
+                f"{path} has a section [{section}], which nothing reads; expected one of {', '.join(_ours(known))}, or "
+                f"one of Luigi's.{did_you_mean(section, known)}"
+            )
+        for key, value in file.items(section):
+            if key.replace("-", "_") not in known[section]:
+                raise _unknown_key(path, section, key, value, known)
+
+
+def _unknown_key(path: str, section: str, key: str, value: str, known: dict[str, set[str]]) -> SettingError:
+    keys = sorted(known[section])
+    shown = f" = {without_secrets(value)}" if section in _ours(known) else ""  # Luigi's own may be passwords
+    others = [name for name, declared in known.items() if key in declared and name in _ours(known)]
+    place = f" It belongs into [{others[0]}]." if others else did_you_mean(key, keys)
+    return SettingError(
+        f"{path}: [{section}] has the key {key}{shown}, which nothing reads; "
+        f"expected {', '.join(keys) if keys else 'no key at all'}.{place}"
+    )
+
+
+def _ours(known: dict[str, set[str]]) -> list[str]:
+    """Name the sections that are not Luigi's and have keys."""
+    return [
+        name
+        for name in Register.task_names()
+        if known[name] and not Register.get_task_cls(name).__module__.startswith("luigi.")
+    ]

@@ -1,0 +1,240 @@
+"""What luigi.cfg and the command line may say, and what they are told when they say something else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import tasks  # noqa: F401, the sections are those of its tasks
+from pipeline.errors import SettingError
+from tasks import configuration
+from tests.checkout import ROOT, Checkout
+
+SHIPPED = (ROOT / "luigi.cfg").read_text()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(configuration.PATH_VARIABLE, raising=False)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    return Checkout.new(tmp_path_factory.mktemp("configuration") / "checkout")
+
+
+@pytest.fixture
+def shipped(checkout):
+    """Put luigi.cfg back after the test."""
+    yield checkout.folder / "luigi.cfg"
+    (checkout.folder / "luigi.cfg").write_text(SHIPPED)
+
+
+def refused(folder, text):
+    (folder / "luigi.cfg").write_text(text)
+    with pytest.raises(SettingError) as caught:
+        configuration.check()
+    return str(caught.value)
+
+
+def told(checkout, *arguments, program=("-m", "tasks"), **environment):
+    """Run what must fail before any stage runs, and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, *program, *arguments],
+        cwd=checkout.folder,
+        env=checkout.environment(**environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert not (checkout.folder / "data").exists()
+    return done.stdout + done.stderr
+
+
+class TestSoundFiles:
+    def test_the_shipped_ones(self, folder, monkeypatch):
+        (folder / "luigi.cfg").write_text(SHIPPED)
+        (folder / "luigid.cfg").write_text((ROOT / "luigid.cfg").read_text())
+        monkeypatch.setenv(configuration.PATH_VARIABLE, "luigid.cfg")
+
+        configuration.check()
+
+    def test_none(self, folder):
+        configuration.check()
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "[core]\nrpc_retry_wait = 1\nno-configure-logging = true",
+            "[scheduler]\nretry-delay = 4\nrecord_task_history = false",
+            "[retcode]\ntask_failed = 30",
+            "[worker]\nkeep_alive = true",
+            "[execution_summary]\nsummary_length = 9",
+            "[resources]\ngpu = 1",
+            "[task_history]\ndb_connection = sqlite://",
+            "[logging]\nversion = 1",
+            "[email]\nreceiver = someone@host",
+            "[DEFAULT]\nepochs_everywhere = 7\n[TrainMLP]\nepochs = %(epochs_everywhere)s",
+            "[TrainCNN]\non_engine = torch\nlearning-rate = ${RATE}",
+            "[Pipeline]\n",
+        ],
+    )
+    def test_whatever_luigi_reads(self, folder, text):
+        (folder / "luigi.cfg").write_text(text)
+
+        configuration.check()
+
+
+class TestMisspelt:
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("[TrainCNM]\nepochs = 3", "luigi.cfg has a section [TrainCNM], which nothing reads; expected one of "),
+            ("[TrainCNM]\nepochs = 3", "or one of Luigi's. Did you mean 'TrainCNN'?"),
+            ("[setings]\n", "Did you mean 'settings'?"),
+            ("[traincnn]\nepochs = 3", "luigi.cfg has a section [traincnn], which nothing reads"),
+            ("[wroker]\nkeep_alive = true", "Did you mean 'worker'?"),
+            ("[settings]\nsead = 7", "luigi.cfg: [settings] has the key sead = 7, which nothing reads; expected"),
+            ("[settings]\nsead = 7", "seed, threads, versions_in_key. Did you mean 'seed'?"),
+            ("[TrainCNN]\nepohcs = 3", "Did you mean 'epochs'?"),
+            ("[TrainCNN]\nEpochs = 3", "Did you mean 'epochs'?"),
+            ("[settings]\nsha256 = 3", "It belongs into [DownloadCIFAR]."),
+            ("[GrayscaleFlat]\nsize = 3", "[GrayscaleFlat] has the key size, which nothing reads; expected no key at"),
+            ("[core]\nlog_levle = DEBUG", "[core] has the key log_levle, which nothing reads; expected"),
+            ("[core]\nlog_levle = DEBUG", "Did you mean 'log_level'?"),
+            ("[retcode]\ntask_faild = 3", "Did you mean 'task_failed'?"),
+        ],
+    )
+    def test_a_section_or_a_key(self, folder, text, message):
+        assert message in refused(folder, text)
+
+    def test_in_the_file_that_the_environment_names(self, folder, monkeypatch):
+        (folder / "other.cfg").write_text("[core]\nworkres = 2\n")
+        monkeypatch.setenv(configuration.PATH_VARIABLE, "other.cfg")
+
+        with pytest.raises(SettingError, match=r"^other.cfg: \[core\] has the key workres.*Did you mean 'workers'"):
+            configuration.check()
+
+    def test_shows_no_secret(self, folder):
+        message = refused(folder, "[smtp]\npasword = s3cret")
+        assert "Did you mean 'password'?" in message
+        assert "s3cret" not in message
+        assert "s3cret" not in refused(folder, "[DownloadCIFAR]\nsource = https://host/a?signature=s3cret")
+
+
+class TestUnreadable:
+    def test_a_file_that_is_not_there(self, folder, monkeypatch):
+        monkeypatch.setenv(configuration.PATH_VARIABLE, "nowhere.cfg")
+
+        with pytest.raises(SettingError, match=r"^LUIGI_CONFIG_PATH is 'nowhere.cfg', where there is no file"):
+            configuration.check()
+
+    def test_a_folder(self, folder):
+        (folder / "luigi.cfg").mkdir()
+
+        with pytest.raises(SettingError, match=r"^luigi.cfg cannot be read \(Is a directory\)"):
+            configuration.check()
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"epochs = 3\n", "no section headers"),
+            (b"[settings]\nnonsense\n", "'nonsense"),
+            (b"[settings]\n[settings]\n", "section 'settings' already exists"),
+            (b"[settings]\nseed = 1\nseed = 2\n", "option 'seed' in section 'settings' already exists"),
+            (b"[settings]\n# caf\xe9\n", "'utf-8' codec can't decode byte 0xe9"),
+            (b"\xff\xfe[\0", "'utf-8' codec can't decode byte 0xff"),
+        ],
+    )
+    @pytest.mark.parametrize("program", [("-m", "tasks", "Pipeline"), ("-m", "pipeline", "status")])
+    def test_what_makes_no_sense(self, checkout, shipped, content, message, program):
+        shipped.write_bytes(content)
+
+        printed = told(checkout, program=program)
+
+        assert "luigi.cfg, or the file that LUIGI_CONFIG_PATH names, cannot be understood: " in printed
+        assert message in printed
+
+
+FLAGS = {
+    "--TrainCNN-epochs 0": "TrainCNN.epochs is 0; expected a whole number from 1.",
+    "--TrainCNN-epochs -3": "TrainCNN.epochs is -3; expected a whole number from 1.",
+    "--TrainCNN-epochs many": "TrainCNN.epochs is 'many'; expected a whole number. Passes over the training images.",
+    "--TrainMLP-learning-rate nan": "TrainMLP.learning_rate is nan; expected a number above 0.",
+    "--TrainMLP-learning-rate inf": "TrainMLP.learning_rate is inf; expected a number above 0.",
+    "--TrainMLP-learning-rate -0.1": "TrainMLP.learning_rate is -0.1; expected a number above 0.",
+    "--TrainMLP-momentum 1": "TrainMLP.momentum is 1.0; expected a number from 0 up to, but not including, 1.",
+    "--TrainMLP-batch-size 0": "TrainMLP.batch_size is 0; expected a whole number from 1.",
+    "--TrainMLP-validation-fraction 0": "TrainMLP.validation_fraction is 0.0; expected a number above 0 and up to 0.5.",
+    "--TrainMLP-validation-fraction 0.9": "TrainMLP.validation_fraction is 0.9; expected a number above 0 and up to",
+    "--engine troch": "engine is 'troch'; expected auto, numba or torch or theano. Did you mean 'torch'?",
+    "--device cdua": "device is 'cdua'; expected auto, cpu or cuda. Did you mean 'cuda'?",
+    "--engine numba --device cuda": "device is cuda, but the numba engine has kernels for the CPU only",
+    "--seed -1": "seed is -1; expected a whole number from 0 to 4294967295.",
+    "--seed 4294967296": "seed is 4294967296; expected a whole number from 0 to 4294967295.",
+    "--threads -1": "threads is -1; expected a whole number from 0, which shares the cores out.",
+    "--workers 0": "workers is 0; expected a whole number from 1.",
+    "--workers two": "core.workers is 'two'; expected a whole number.",
+    "--log-level LOUD": "core.log_level is 'LOUD'; expected CRITICAL or DEBUG or",
+    "--versions-in-key maybe": "settings.versions_in_key is 'maybe'; expected true or false.",
+    "--force TrainCN": "force names 'TrainCN', which is no stage. Did you mean 'TrainCNN'?",
+    "--engine theano --theano-floatX float23": "theano.floatX is 'float23'; expected float32 or float64. Did you mean",
+    "--DownloadCIFAR-stall-timeout nan": "DownloadCIFAR.stall_timeout is nan; expected a number from 0.1.",
+    "--DownloadCIFAR-connect-timeout 0": "DownloadCIFAR.connect_timeout is 0.0; expected a number from 0.1.",
+    "--DownloadCIFAR-minimum-rate -1": "DownloadCIFAR.minimum_rate is -1.0; expected a number from 0.",
+    "--DownloadCIFAR-attempts 0": "DownloadCIFAR.attempts is 0; expected a number from 1.",
+    "--DownloadCIFAR-sha256 12ab": "DownloadCIFAR.sha256 is '12ab'; expected 64 hexadecimal digits.",
+    "--DownloadCIFAR-archive nowhere": "there is no archive at nowhere",
+    "--TrainCNN-epohcs 3": "there is no setting --TrainCNN-epohcs; luigi.cfg has all. Did you mean '--TrainCNN-epo",
+    "--sead=3": "there is no setting --sead; luigi.cfg has all. Did you mean '--seed'?",
+    "--seed": "argument --seed: expected one argument",
+}
+
+
+class TestCommandLine:
+    @pytest.mark.parametrize("flags", FLAGS)
+    def test_a_wrong_value(self, checkout, flags):
+        printed = told(checkout, "Pipeline", *flags.split())
+
+        assert FLAGS[flags] in printed
+        assert printed.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ("Pipelin", "there is no task 'Pipelin'; `luigi --module tasks --help` has all. Did you mean 'Pipeline'?"),
+            ("Evaluate", "Evaluate.network is not given. One of mlp, mlp2, cnn."),
+            (
+                "Evaluate --network cn",
+                "there is no network 'cn'; pipeline/networks.py declares mlp, mlp2, cnn. Did you",
+            ),
+            ("CheckDevice --device gpu", "device is 'gpu'; expected auto, cpu or cuda."),
+            ("Compare --seeds 1,two --device cpu", "Compare.seeds is '1,two'; expected whole numbers, such as 1,2,3."),
+        ],
+    )
+    def test_a_wrong_task(self, checkout, arguments, message):
+        assert message in told(checkout, *arguments.split())
+
+    def test_luigi_itself_tells_a_misspelt_key_too(self, checkout, shipped):
+        shipped.write_text(SHIPPED.replace("\nseed = ", "\nsead = "))
+        program = ("-c", "from luigi.cmdline import luigi_run; luigi_run()", "--module", "tasks")
+
+        for printed in (
+            told(checkout, "Pipeline", program=program),
+            told(checkout, "CheckDevice", program=program),
+            told(checkout, "status", program=("-m", "pipeline")),
+        ):
+            assert "luigi.cfg: [settings] has the key sead = 42, which nothing reads" in printed
+            assert printed.count("\n") == 1
+
+    def test_a_wrong_value_in_the_file(self, checkout, shipped):
+        shipped.write_text(SHIPPED.replace("\nseed = 42", "\nseed = ${NOT_SET_ANYWHERE}"))
+
+        assert "nonexisting environment variable NOT_SET_ANYWHERE" in told(checkout, "Pipeline")
