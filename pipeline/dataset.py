@@ -15,9 +15,8 @@ takes several times as long. The same images give the same bytes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +26,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from pipeline import hdf5
 from pipeline.errors import DatasetError
 
 ByteArray = npt.NDArray[np.uint8]
@@ -36,6 +36,8 @@ ImageArray = npt.NDArray[Any]  # uint8 or float32, shape (N, ...)
 IMAGES_NAME = "images.h5"
 GRAYSCALE_NAME = "grayscale.h5"
 SPLITS = ("train", "test")
+MAX_CLASSES = 256
+"""As many as a label, which is a byte, can tell apart."""
 CIFAR_TITLE = "CIFAR-10"
 """The title of CIFAR-10 itself; results on other data say so."""
 
@@ -122,7 +124,7 @@ class Writer:
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
             raise DatasetError(
-                f"{self._path} cannot be written ({_cause(error)}). "
+                f"{self._path} cannot be written ({hdf5.cause(error)}). "
                 "See that its folder is there and has room, then type the same again."
             ) from None
 
@@ -184,24 +186,8 @@ def read_chunks(path: Path, split: str, rows: int = 256) -> Iterator[tuple[int, 
             yield start, *stored.read(slice(start, start + rows))
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[h5py.File]:
-    advice = f"Delete the folder {path.parent} and type `make pipeline`."
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except FileNotFoundError:
-        raise DatasetError(f"{path} is not there. Type `make pipeline` to make it.") from None
-    except DatasetError as error:
-        raise DatasetError(f"{path}: {error} {advice}") from None
-    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read as HDF5 ({_cause(error)}). {advice}") from None
-
-
-def _cause(error: Exception) -> str:
-    """Return the line of an error that tells why; HDF5 appends addresses and times."""
-    known = isinstance(error, OSError) and error.errno
-    return os.strerror(known) if known else str(error).partition("\n")[0]
+def _reading(path: Path) -> AbstractContextManager[h5py.File]:
+    return hdf5.reading(path, DatasetError, f"Delete the folder {path.parent} and type `make pipeline`.")
 
 
 @dataclass(frozen=True)
@@ -238,14 +224,30 @@ def _open_split(file: h5py.File, split: str) -> _Split:
         raise DatasetError(
             f"{labels.name!r} has shape {labels.shape} and type {labels.dtype}; expected {images.shape[:1]} and uint8."
         )
-    return _Split(images, labels, classes=len(_attribute(file, "class_names")))
+    return _Split(images, labels, classes=len(_class_names(file)))
 
 
 def _stored(file: h5py.File, name: str) -> h5py.Dataset:
-    stored = file.get(name)
-    if not isinstance(stored, h5py.Dataset):
+    stored = hdf5.find(file, name)
+    if stored is None:
         raise DatasetError(f"it lacks the data set {name!r}.")
+    if problem := hdf5.misplaced(stored):
+        raise DatasetError(f"{name!r} {problem}; expected them in one piece.")
     return stored
+
+
+def _text(file: h5py.File, name: str) -> str:
+    value = _attribute(file, name)
+    if not isinstance(value, str):
+        raise DatasetError(f"its attribute {name!r} is of type {type(value).__name__}; expected text.")
+    return value
+
+
+def _class_names(file: h5py.File) -> list[str]:
+    names = list(np.atleast_1d(_attribute(file, "class_names")))
+    if not 1 <= len(names) <= MAX_CLASSES or not all(isinstance(name, str) for name in names):
+        raise DatasetError(f"its attribute 'class_names' is no list of 1 to {MAX_CLASSES} names.")
+    return names
 
 
 def _attribute(file: h5py.File, name: str) -> Any:
@@ -261,9 +263,9 @@ def _description(file: h5py.File) -> Description:
         raise DatasetError(f"training and test images differ in shape or type: {sorted(kinds)}; expected the same.")
     image_shape, dtype = kinds.pop()
     return Description(
-        title=_attribute(file, "title"),
-        class_names=list(_attribute(file, "class_names")),
-        archive_sha256=_attribute(file, "archive_sha256"),
+        title=_text(file, "title"),
+        class_names=_class_names(file),
+        archive_sha256=_text(file, "archive_sha256"),
         counts={split: len(stored) for split, stored in images.items()},
         image_shape=image_shape,
         dtype=dtype,

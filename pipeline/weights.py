@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from pipeline import hdf5
 from pipeline.declaration import Network
 from pipeline.errors import WeightsError
 
@@ -54,34 +55,24 @@ def read(path: Path, network: Network) -> Weights:
     WeightsError
         The file cannot be read, or its names or shapes are not the network's.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            weights = {name: _read_one(file, name, shape) for name, shape in network.weight_shapes.items()}
-            spare = sorted(set(_dataset_names(file)) - set(weights))
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read as a weights file ({error}). Train the network again.") from None
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from None
-    if spare:
-        raise WeightsError(f"{path}: holds {spare[0]!r}, which the network does not have: these are another's weights.")
+    with hdf5.reading(path, WeightsError, "Train the network again.") as file:
+        weights = {name: _read_one(file, name, shape) for name, shape in network.weight_shapes.items()}
+        if spare := hdf5.unexpected(file, set(weights)):
+            raise WeightsError(f"it holds {spare!r}, which the network does not have: these are another's weights.")
     return weights
 
 
 def _read_one(file: h5py.File, name: str, shape: tuple[int, ...]) -> FloatArray:
-    dataset = file.get(name)
-    if not isinstance(dataset, h5py.Dataset):
+    dataset = hdf5.find(file, name)
+    if dataset is None:
         raise WeightsError(f"there is no {name!r} in it; the network expects one of shape {shape}.")
     if dataset.shape != shape or dataset.dtype != np.float32:
         raise WeightsError(
             f"{name!r} has shape {dataset.shape} and type {dataset.dtype}; the network expects {shape} and float32."
         )
+    if problem := hdf5.misplaced(dataset):
+        raise WeightsError(f"{name!r} {problem}; expected them in one piece.")
     values: FloatArray = dataset[()]
     if not np.isfinite(values).all():
         raise WeightsError(f"{name!r} holds values that are not finite.")
     return values
-
-
-def _dataset_names(file: h5py.File) -> list[str]:
-    names: list[str] = []
-    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-    return names

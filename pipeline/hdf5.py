@@ -1,0 +1,89 @@
+"""Reading HDF5 files without trusting them.
+
+A file may say of its values that they lie elsewhere, in another file for instance, and of how many there are it
+may say anything. Here values are read only from the file itself and as they lie in it, in one piece, as this
+program writes them: so reading takes memory in proportion to the file's size.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+
+from pipeline.errors import PipelineError
+
+
+@contextmanager
+def reading(path: Path, kind: type[PipelineError], advice: str) -> Iterator[h5py.File]:
+    """Open a file; whatever is wrong with it in the ``with`` block is an error of the given kind.
+
+    Raises
+    ------
+    PipelineError
+        Of the given kind, or of a subclass: the file is missing or damaged, or the block raised this error. The
+        message has the path in front and ends with the advice.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except FileNotFoundError:
+        raise kind(f"{path} is not there. Type `make pipeline` to make it.") from None
+    except kind as error:
+        raise kind(f"{path}: {error} {advice}") from None
+    except (KeyError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise kind(f"{path} cannot be read as HDF5 ({cause(error)}). {advice}") from None
+
+
+def cause(error: Exception) -> str:
+    """Return the line of an error that tells why; HDF5 appends addresses and times."""
+    known = isinstance(error, OSError) and error.errno
+    text = os.strerror(known) if known else str(error).partition("\n")[0]
+    if "signature not found" in text:
+        return "it is no HDF5 file"
+    if "truncated file" in text:
+        return "it is cut off"
+    return text.removeprefix("Unable to synchronously open file ").removeprefix("Unable to synchronously open object ")
+
+
+def find(file: h5py.File, name: str) -> h5py.Dataset | None:
+    """Return a data set that lies in the file under this name itself, not by a link to elsewhere."""
+    group = file
+    *groups, last = name.split("/")
+    for part in groups:
+        if not _is_own(group, part, h5py.Group):
+            return None
+        group = group[part]
+    return group[last] if _is_own(group, last, h5py.Dataset) else None
+
+
+def misplaced(dataset: h5py.Dataset) -> str | None:
+    """Say how a data set's values lie in another way than in one piece and in full, in the file itself."""
+    if dataset.is_virtual or dataset.external:
+        return "has its values in another file"
+    if dataset.chunks or dataset.compression:
+        return "has its values in chunks"
+    if dataset.dtype.hasobject or dataset.size is None or dataset.id.get_storage_size() != dataset.nbytes:
+        return "does not have as many values as its shape tells"
+    return None
+
+
+def unexpected(group: h5py.Group, expected: set[str]) -> str | None:
+    """Name a member, of the group or of one in it, that is not among the expected names of data sets."""
+    groups = {name.rpartition("/")[0] for name in expected}
+    for outer in group:
+        if outer in expected:
+            continue
+        if outer not in groups or not _is_own(group, outer, h5py.Group):
+            return str(outer)
+        for inner in group[outer]:
+            if f"{outer}/{inner}" not in expected:
+                return f"{outer}/{inner}"
+    return None
+
+
+def _is_own(group: h5py.Group, name: str, kind: type) -> bool:
+    return isinstance(group.get(name, getlink=True), h5py.HardLink) and group.get(name, getclass=True) is kind
