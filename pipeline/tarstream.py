@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -18,6 +19,10 @@ from pipeline.errors import ArchiveError
 
 MAX_BYTES = 512 << 20
 """Most bytes that an archive may hold; CIFAR-10's holds 186 million."""
+MAX_MEMBERS = 10_000
+"""Most headers that a tar may have; CIFAR-10's has 9."""
+MAX_GZIP_STREAMS = 10_000
+"""Most gzip streams, one after the other, that a file may be; CIFAR-10's is 1, and bgzip would make it 2,900."""
 
 _BLOCK = 512
 _GZIP = 16 + zlib.MAX_WBITS
@@ -52,9 +57,12 @@ class GzippedTar:
         self._unread = 0
 
     def __iter__(self) -> Iterator[tarfile.TarInfo]:
-        while header := self._stream.read(_BLOCK):
+        for count in itertools.count(1):
+            header = self._stream.read(_BLOCK)
             if not any(header):
                 break
+            if count > MAX_MEMBERS:
+                raise ArchiveError(f"it holds more than {MAX_MEMBERS:,} files; expected at most that.")
             member = _member(header)
             self._unread = member.size
             if member.type not in _EXTENSIONS:
@@ -117,6 +125,7 @@ class _Gunzip(io.RawIOBase):
         self._inflate = zlib.decompressobj(_GZIP)
         self._stored = self._next_stored()
         self._size = 0
+        self._streams = 1
         self._check_kind()
 
     def readable(self) -> bool:
@@ -143,6 +152,9 @@ class _Gunzip(io.RawIOBase):
         while following := self._stored or self._next_stored():
             self._stored = following.lstrip(b"\0")
             if self._stored:
+                self._streams += 1
+                if self._streams > MAX_GZIP_STREAMS:
+                    raise ArchiveError(f"it is more than {MAX_GZIP_STREAMS:,} gzip files in one; expected one.")
                 self._inflate = zlib.decompressobj(_GZIP)
                 return True
         return False

@@ -138,6 +138,18 @@ class TestSpoiltArchives:
         with pytest.raises(ArchiveError, match="holds more than 1 MiB"):
             read(bomb)
 
+    def test_stops_at_too_many_members(self):
+        bomb = gzip.compress(archives.tar([("folder/a", b"")], b"") * (tarstream.MAX_MEMBERS + 1), 1)
+
+        with pytest.raises(ArchiveError, match="holds more than 10,000 files"):
+            read(bomb)
+
+    def test_stops_at_too_many_gzip_streams(self):
+        bomb = SOUND + gzip.compress(b"") * tarstream.MAX_GZIP_STREAMS
+
+        with pytest.raises(ArchiveError, match="more than 10,000 gzip files in one"):
+            read(bomb)
+
     def test_tells_when_the_disk_cannot_be_read(self):
         message = r"cannot be read \(Input/output error\)"
         with Path("/proc/self/mem").open("rb", buffering=0) as unreadable, pytest.raises(ArchiveError, match=message):
