@@ -9,6 +9,7 @@ export THEANO_PYTHON
 endif
 
 VENV := .venv
+AUDIT := .venv-audit
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LUIGI := $(BIN)/python -m tasks
@@ -34,7 +35,7 @@ endif
 
 DEMO := .cache/digits.tar.gz
 
-.PHONY: help pipeline demo theano compare check-device status verify gc history test lint docs bench requirements clean distclean
+.PHONY: help pipeline demo theano compare check-device status verify gc history test lint docs bench fuzz audit requirements clean distclean
 
 help: ## print this
 	@echo 'Usage: make TARGET [SETTING=value ...]'
@@ -75,6 +76,15 @@ docs: $(VENV)/dev ## build the documentation of the API, in docs/_build/html
 bench: $(VENV)/dev ## measure; each command in bench/ says what
 	@for command in bench/*.py; do echo "$$command"; $(BIN)/python "$$command" || exit; done
 
+fuzz: $(VENV)/fuzz ## read COUNT spoilt pickles, tars, gzips and batches each, as many as a hundred thousand if not told
+	@for target in pickle tar gzip batch; do $(BIN)/python fuzz/archive.py $$target --inputs $(or $(COUNT),100000) || exit; done
+
+audit: $(AUDIT)/done ## look up the known vulnerabilities of all that is installed, on PyPI
+	@failed=; for name in dev fuzz audit theano; do echo "requirements/$$name.txt"; \
+		$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/$$name.txt || failed=1; done; \
+	echo requirements/torch.txt; \
+	$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements/torch.txt || failed=1; test -z "$$failed"
+
 status: $(VENV)/base ## a row for each stage: is its result there, and why would it run?
 	@$(BIN)/python -m pipeline status $(FLAGS)
 
@@ -89,7 +99,7 @@ history: $(VENV)/base ## the runs: when, what ran, what was reused, accuracy
 
 requirements: ## pin the newest versions of what the set-up installs
 	@$(PIP) install uv
-	@for name in dev demo base; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	@for name in dev demo base fuzz audit; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate $$(test $$name = dev || echo -c requirements/dev.txt) \
 		requirements/$$name.in --output-file requirements/$$name.txt; done
 
@@ -121,6 +131,16 @@ $(VENV)/demo: requirements/demo.txt $(VENV)/base
 
 $(VENV)/dev: requirements/dev.txt $(VENV)/torch
 	@$(PIP) install --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+$(VENV)/fuzz: requirements/fuzz.txt $(VENV)/dev
+	@$(PIP) install --require-hashes --requirement requirements/fuzz.txt
+	@touch $@
+
+# What audits the environment is no part of it.
+$(AUDIT)/done: requirements/audit.txt
+	@$(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements/audit.txt
 	@touch $@
 
 $(DEMO): $(VENV)/demo pipeline/digits.py

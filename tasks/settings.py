@@ -15,8 +15,10 @@ from pipeline.errors import SettingError, did_you_mean
 from tasks import configuration
 
 FLOAT_TYPES = ("float32", "float64")
-PRECISIONS = ("float32", "tf32", "bf16")
 """What Theano can compute in."""
+
+PRECISIONS = ("float32", "tf32", "bf16")
+"""What the torch engine can compute in."""
 
 
 class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from it
