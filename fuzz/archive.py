@@ -72,7 +72,8 @@ class ReadBatch:
 
     def __call__(self, data: bytes) -> None:
         name = cifar.META if data[:1] == b"m" else cifar.TRAIN_BATCHES[2]
-        tar = archives.tar([(name, data[1:]), *((other, sound) for other, sound in self._files.items() if other != name)])
+        files = {name: data[1:]} | {other: sound for other, sound in self._files.items() if other != name}
+        tar = archives.tar(files.items())
         self._path.write_bytes(gzip.compress(tar, 0))
         cifar.read_archive(self._path, len)
 

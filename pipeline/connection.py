@@ -15,12 +15,17 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import threading
 import urllib.request
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPMessage, HTTPResponse, HTTPSConnection
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Self
 from urllib.error import URLError
 from urllib.parse import urlsplit
+
+from pipeline.urls import without_secrets
 
 BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 SCHEMES = ("http", "https")
@@ -34,7 +39,41 @@ class BrokenTransferError(TransferError):
     """A server does not send what it should, but may do better at the next attempt."""
 
 
-def opener(url: str, stall_timeout: float) -> urllib.request.OpenerDirector:
+class Deadline:
+    """Ends connections that last too long, whatever they wait for, once the ``with`` block has taken so many seconds.
+
+    A timeout alone is none of that: it begins anew with each byte, and a server may send headers for ever.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.has_passed = False
+        self._connected: list[socket.socket] = []
+        self._timer = threading.Timer(seconds, self._pass)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+
+    def watch(self, connected: socket.socket) -> None:
+        """End this connection, too."""
+        self._connected.append(connected)
+        if self.has_passed:
+            self._pass()
+
+    def _pass(self) -> None:
+        self.has_passed = True
+        for connected in self._connected:
+            with suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+
+
+def opener(url: str, stall_timeout: float, deadline: Deadline) -> urllib.request.OpenerDirector:
     """Return what opens an HTTP or HTTPS URL, and no other.
 
     The timeout that its ``open`` takes is for connecting, ``stall_timeout`` for each read, both in seconds.
@@ -49,7 +88,7 @@ def opener(url: str, stall_timeout: float) -> urllib.request.OpenerDirector:
         if "all" in proxies:
             proxies.setdefault(scheme, proxies["all"])
     parts = urlsplit(url)
-    kind = urlsplit(proxies.get(parts.scheme, "")).scheme
+    kind = _kind_of_proxy(parts.scheme, proxies.get(parts.scheme, ""))
     if kind.startswith("socks") and not urllib.request.proxy_bypass(parts.netloc):
         raise TransferError(
             f"the environment asks for a {kind} proxy; expected an HTTP one: "
@@ -58,7 +97,7 @@ def opener(url: str, stall_timeout: float) -> urllib.request.OpenerDirector:
     director = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(proxies),
-        _Connections(stall_timeout),
+        _Connections(stall_timeout, deadline),
         _Redirects(),
         urllib.request.UnknownHandler(),
         urllib.request.HTTPErrorProcessor(),
@@ -66,6 +105,21 @@ def opener(url: str, stall_timeout: float) -> urllib.request.OpenerDirector:
     ):
         director.add_handler(handler)
     return director
+
+
+def _kind_of_proxy(scheme: str, proxy: str) -> str:
+    """Return the scheme of a proxy's URL, which may lack one; the rest may hold a password, so it is never shown."""
+    try:
+        parts = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
+        sound = not proxy or (parts.hostname and parts.port != 0 and parts.path in ("", "/"))
+    except ValueError:
+        sound = False
+    if not sound:
+        raise TransferError(
+            f"{scheme.upper()}_PROXY or ALL_PROXY is no URL of a proxy; expected http://HOST:PORT or "
+            "http://NAME:PASSWORD@HOST:PORT, where %2F stands for / and %40 for @."
+        )
+    return parts.scheme
 
 
 def _tls_context() -> ssl.SSLContext:
@@ -85,12 +139,14 @@ def _tls_context() -> ssl.SSLContext:
 class _PatientConnection(HTTPConnection):
     """Connects within ``timeout`` seconds; from then on each read may take ``stall_timeout`` seconds."""
 
-    def __init__(self, *arguments: Any, stall_timeout: float, **options: Any) -> None:
+    def __init__(self, *arguments: Any, stall_timeout: float, deadline: Deadline, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._stall_timeout = stall_timeout
+        self._deadline = deadline
 
     def connect(self) -> None:
         super().connect()
+        self._deadline.watch(self.sock)
         self.sock.settimeout(self._stall_timeout)
 
 
@@ -103,9 +159,9 @@ class _Connections(urllib.request.AbstractHTTPHandler):
 
     http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
 
-    def __init__(self, stall_timeout: float) -> None:
+    def __init__(self, stall_timeout: float, deadline: Deadline) -> None:
         super().__init__()
-        self._stall_timeout = stall_timeout
+        self._waiting = {"stall_timeout": stall_timeout, "deadline": deadline}
 
     def http_open(self, request: urllib.request.Request) -> HTTPResponse:
         return self._connected(_PatientConnection, request)
@@ -115,7 +171,7 @@ class _Connections(urllib.request.AbstractHTTPHandler):
 
     def _connected(self, kind: Any, request: urllib.request.Request, **options: Any) -> HTTPResponse:
         try:
-            return self.do_open(kind, request, stall_timeout=self._stall_timeout, **options)
+            return self.do_open(kind, request, **self._waiting, **options)
         except URLError as error:
             raise _unreachable(request, error.reason) from None
 
@@ -127,10 +183,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self, request: urllib.request.Request, answer: IO[bytes], code: int, reason: str, headers: HTTPMessage, url: str
     ) -> urllib.request.Request | None:
         answer.close()  # or else its body would be read, however long it is
-        scheme = urlsplit(url).scheme
+        scheme, place = urlsplit(url)[:2]
+        if "@" in place:
+            raise TransferError(f"redirects to {without_secrets(url)} with a name or a password; expected none.")
         if scheme not in SCHEMES or (request.type == "https" and scheme == "http"):
             raise TransferError(
-                f"redirects to {url}; a redirect from {request.type} must lead to "
+                f"redirects to {without_secrets(url)}; a redirect from {request.type} must lead to "
                 f"{'https' if request.type == 'https' else 'http or https'}."
             )
         return super().redirect_request(request, answer, code, reason, headers, url)

@@ -26,6 +26,7 @@ from pipeline.monitor import Monitor
 from pipeline.partial import PartialFile
 from pipeline.published import ARCHIVE_NAME
 from pipeline.transfer import Server, SlowTransferError
+from pipeline.urls import without_secrets
 
 FIRST_PAUSE = 0.5
 """Seconds between a source's first two attempts; each further pause is twice as long."""
@@ -47,6 +48,7 @@ def fetch(
     stall_timeout: float,
     minimum_rate: float,
     attempts: int,
+    time_limit: float,
     monitor: Monitor,
 ) -> None:
     """Fetch the archive into a folder from the first source that delivers it.
@@ -71,6 +73,8 @@ def fetch(
         Bytes per second below which a source is too slow.
     attempts : int
         How often each source may fail before it is given up.
+    time_limit : float
+        Seconds that an attempt may take in all.
 
     Raises
     ------
@@ -80,7 +84,8 @@ def fetch(
         No source delivers the archive, or the disk is full.
     """
     _check(sha256, sources, attempts)
-    waiting = [_source(url, sha256, connect_timeout, stall_timeout, attempts) for url in sources]
+    servers = {"connect_timeout": connect_timeout, "stall_timeout": stall_timeout, "time_limit": time_limit}
+    waiting = [_source(url, sha256, attempts, servers) for url in sources]
     failures: list[str] = []
     with PartialFile(partial) as file:
         while file.sha256 != sha256:
@@ -88,16 +93,16 @@ def fetch(
                 raise DownloadError("\n".join(["The archive cannot be fetched.", *failures, _kept(file) + OTHER_WAYS]))
             source = max(waiting, key=lambda candidate: candidate.rate)
             waiting.remove(source)
-            monitor.say(f"Fetching {source.url}")
+            monitor.say(f"Fetching {source.shown}")
             try:
                 source.fill(file, _least_rate(source, waiting, minimum_rate), monitor)
             except SlowTransferError as error:
-                monitor.say(f"{source.url}: {error}")
+                monitor.say(f"{source.shown}: {error}")
                 source.rate = error.rate
                 waiting.append(source)
             except TransferError as error:
-                monitor.say(f"{source.url}: {error}")
-                failures.append(f"  {source.url}: {error}")
+                monitor.say(f"{source.shown}: {error}")
+                failures.append(f"  {source.shown}: {error}")
     _move(partial, output, sha256, monitor)
 
 
@@ -147,6 +152,7 @@ class _Source(ABC):
 
     def __init__(self, url: str, sha256: str) -> None:
         self.url = url
+        self.shown = without_secrets(url)
         self.sha256 = sha256
         self.rate = math.inf
 
@@ -196,7 +202,7 @@ class _WebSource(_Source):
         self._attempts_left -= 1
         if self._attempts_left == 0:
             raise error
-        monitor.say(f"{self.url}: {error} Trying again in {self._pause:g} s; attempts left: {self._attempts_left}.")
+        monitor.say(f"{self.shown}: {error} Trying again in {self._pause:g} s; attempts left: {self._attempts_left}.")
         time.sleep(self._pause)
         self._pause *= 2
 
@@ -207,15 +213,14 @@ class _WebSource(_Source):
         file.clear()
         if all_its_own or self._started_over:
             raise TransferError(f"all {wrong}")
-        monitor.say(f"{self.url}: {wrong} They came in several pieces; starting over from this source alone.")
+        monitor.say(f"{self.shown}: {wrong} They came in several pieces; starting over from this source alone.")
         self._started_over = True
 
 
-def _source(url: str, sha256: str, connect_timeout: float, stall_timeout: float, attempts: int) -> _Source:
+def _source(url: str, sha256: str, attempts: int, server: dict[str, float]) -> _Source:
     if urlsplit(url).scheme == "file":
         return _LocalSource(url, sha256)
-    server = Server(url, connect_timeout=connect_timeout, stall_timeout=stall_timeout)
-    return _WebSource(url, sha256, server, attempts)
+    return _WebSource(url, sha256, Server(url, **server), attempts)
 
 
 def _least_rate(source: _Source, others: Sequence[_Source], minimum_rate: float) -> float:
@@ -236,7 +241,7 @@ def _check(sha256: str, sources: Sequence[str], attempts: int) -> None:
         )
     for url in sources:
         if not _is_source(url):
-            shown = re.sub(r"//[^/]*@", "//", url)  # a password is nobody's business
+            shown = without_secrets(re.sub(r"//.*@", "//", url))  # a password with a / in it is one, too
             raise SettingError(
                 f"{shown!r} is no source of the archive; expected https://HOST/PATH, http://HOST/PATH or file:///PATH, "
                 "in ASCII and without a password."

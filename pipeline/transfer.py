@@ -16,9 +16,10 @@ from http.client import HTTPException, HTTPResponse
 from typing import NamedTuple
 from urllib.error import HTTPError
 
-from pipeline.connection import BrokenTransferError, TransferError, opener
+from pipeline.connection import BrokenTransferError, Deadline, TransferError, opener
 from pipeline.monitor import Monitor
 from pipeline.partial import PartialFile
+from pipeline.urls import without_secrets
 
 CHUNK_BYTES = 1 << 16
 """Most bytes that one read takes; a read returns at once with what has arrived."""
@@ -44,8 +45,9 @@ class SlowTransferError(TransferError):
 class Server:
     """What one URL leads to."""
 
-    def __init__(self, url: str, *, connect_timeout: float, stall_timeout: float) -> None:
+    def __init__(self, url: str, *, connect_timeout: float, stall_timeout: float, time_limit: float) -> None:
         self.url = url
+        self._time_limit = time_limit
         self._connect_timeout = connect_timeout
         self._stall_timeout = stall_timeout
         self._entity_tag = ""
@@ -69,32 +71,48 @@ class Server:
         SlowTransferError
             The rate fell below the minimum.
         TransferError
-            What the server sends cannot be the file.
+            What the server sends cannot be the file, or it took longer than the time limit.
         DownloadError
             The disk is full.
         """
+        with Deadline(self._time_limit) as deadline:
+            try:
+                self._receive(partial, full_size, _Pace(minimum_rate), monitor, deadline)
+            except TransferError:
+                if deadline.has_passed:
+                    raise TransferError(f"took longer than {self._time_limit:g} seconds (time_limit).") from None
+                raise
+
+    def _receive(
+        self, partial: PartialFile, full_size: int | None, pace: _Pace, monitor: Monitor, deadline: Deadline
+    ) -> None:
+        """Do what `send_rest` does, without an end where the server sends but goes on and on."""
         try:
-            answer = self._answer(partial.size, monitor)
+            answer = self._answer(partial.size, monitor, deadline)
             with answer.response:
-                _receive(answer, partial, full_size, _Pace(minimum_rate), monitor)
+                _receive(answer, partial, full_size, pace, monitor)
         except HTTPError as error:
             error.close()
             raise _refusal(error) from None
         except TimeoutError:
             raise BrokenTransferError(f"sent nothing for {self._stall_timeout:g} seconds (stall_timeout).") from None
         except (OSError, HTTPException) as error:
-            raise BrokenTransferError(f"broke off the connection ({str(error) or type(error).__name__}).") from None
+            raise BrokenTransferError(
+                f"broke off the connection ({without_secrets(str(error)) or type(error).__name__})."
+            ) from None
         except ValueError as error:
-            raise TransferError(f"answered with something that makes no sense ({error}).") from None
+            raise TransferError(
+                f"answered with something that makes no sense ({without_secrets(str(error))})."
+            ) from None
 
-    def _answer(self, start: int, monitor: Monitor) -> _Answer:
+    def _answer(self, start: int, monitor: Monitor, deadline: Deadline) -> _Answer:
         try:
-            return self._ask(start)
+            return self._ask(start, deadline)
         except _RangeError as error:
-            monitor.say(f"{self.url}: {error}; asking for the whole file.")
-            return self._ask(0)
+            monitor.say(f"{without_secrets(self.url)}: {error}; asking for the whole file.")
+            return self._ask(0, deadline)
 
-    def _ask(self, start: int) -> _Answer:
+    def _ask(self, start: int, deadline: Deadline) -> _Answer:
         headers = {"User-Agent": "faster-deep-learning"}
         if start:
             headers["Range"] = f"bytes={start}-"
@@ -102,7 +120,8 @@ class Server:
                 headers["If-Range"] = self._entity_tag
         request = urllib.request.Request(self.url, headers=headers)  # noqa: S310 (its opener knows only HTTP and HTTPS)
         try:
-            response: HTTPResponse = opener(self.url, self._stall_timeout).open(request, timeout=self._connect_timeout)
+            director = opener(self.url, self._stall_timeout, deadline)
+            response: HTTPResponse = director.open(request, timeout=self._connect_timeout)
         except HTTPError as error:
             if not start or error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
@@ -216,6 +235,6 @@ def _refusal(error: HTTPError) -> TransferError:
             "the proxy asks for a name and a password (407): set HTTP_PROXY and HTTPS_PROXY to "
             "http://NAME:PASSWORD@HOST:PORT."
         )
-    reason = f"answered {error.code} {' '.join(str(error.msg).split())}; expected 200 and the archive."
+    reason = f"answered {error.code} {without_secrets(' '.join(str(error.msg).split()))}; expected 200 and the archive."
     transient = error.code in TRANSIENT or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR
     return BrokenTransferError(reason) if transient else TransferError(reason)

@@ -1,4 +1,4 @@
-"""What may be shown of a URL."""
+"""What may be shown of URLs, and of what those say who answer at them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import re
 
 
 def without_secrets(text: str) -> str:
-    """Return a text in which URLs have lost their passwords, and their queries, which may be signatures.
+    """Return a text without what is nobody's business: passwords in URLs, and their queries, which may be signatures.
+
+    Characters that a terminal would obey, not show, are replaced.
 
     Returns
     -------
     str
         ``https://host/path?...`` for ``https://name:password@host/path?key=secret``.
     """
-    without_passwords = re.sub(r"(\w:/+)[^\s/?#'\"]*@", r"\1", text)
-    return re.sub(r"(\w:/+[^\s?#'\"]*)[?#][^\s'\")]+", r"\1?...", without_passwords)
+    without_passwords = re.sub(r"(\w:/+)[^\s/?#]*@", r"\1", text)
+    shown = re.sub(r"(\w:/+[^\s?#]*)[?#][^\s'\")]+", r"\1?...", without_passwords)
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in shown)

@@ -23,7 +23,7 @@ class DataTask(StageTask):
         return Path(settings.active().data_dir)
 
 
-LEAST_VALUES = {"connect_timeout": 0.1, "stall_timeout": 0.1, "minimum_rate": 0, "attempts": 1}
+LEAST_VALUES = {"connect_timeout": 0.1, "stall_timeout": 0.1, "time_limit": 1, "minimum_rate": 0, "attempts": 1}
 """By setting of `DownloadCIFAR`."""
 
 
@@ -60,6 +60,11 @@ class DownloadCIFAR(DataTask):
         always_in_help=True,
         description="Seconds without a byte after which a transfer is resumed.",
     )
+    time_limit = luigi.FloatParameter(
+        default=21600.0,
+        always_in_help=True,
+        description="Seconds that an attempt to download may take in all, however long a source keeps sending.",
+    )
     attempts = luigi.IntParameter(
         default=5, always_in_help=True, description="How often a source may break off before it is given up."
     )
@@ -73,8 +78,8 @@ class DownloadCIFAR(DataTask):
     def options(self) -> dict[str, Any]:
         if self.archive:
             return {"source": Path(self.archive)}
-        for name in ("connect_timeout", "stall_timeout", "minimum_rate", "attempts"):
-            value, least = getattr(self, name), LEAST_VALUES[name]
+        for name, least in LEAST_VALUES.items():
+            value = getattr(self, name)
             if not least <= value < math.inf:
                 raise SettingError(f"DownloadCIFAR.{name} is {value}; expected a number from {least}.")
         return {
@@ -83,6 +88,7 @@ class DownloadCIFAR(DataTask):
             "stall_timeout": self.stall_timeout,
             "minimum_rate": self.minimum_rate * 1000,
             "attempts": self.attempts,
+            "time_limit": self.time_limit,
             "partial": self.folder / self.task_family / f"{self.sha256.lower()[:16]}.part",
         }
 

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from pipeline import connection, download, published, transfer
 from pipeline.errors import DownloadError, SettingError
 from pipeline.monitor import SILENT, Monitor
-from tests.unreliable_server import UnreliableServer, babbles, closes, hangs, says, sends, tunnels
+from tests.unreliable_server import Answer, Handler, UnreliableServer, babbles, closes, hangs, says, sends, tunnels
 
 ARCHIVE = gzip.compress(random.Random(1).randbytes(400_000), mtime=0)
 OTHER_ARCHIVE = gzip.compress(random.Random(2).randbytes(400_000), mtime=0)
@@ -75,6 +75,7 @@ class Download:
             "sha256": SHA256,
             "connect_timeout": 5,
             "stall_timeout": 5,
+            "time_limit": 60,
             "minimum_rate": 0,
             "attempts": 3,
             "monitor": self.monitor,
@@ -293,7 +294,7 @@ class TestResuming:
             "import sys; from pathlib import Path; from pipeline import download; from pipeline.monitor import SILENT;"
             "output, partial, sha256, url = sys.argv[1:];"
             "download.fetch(Path(output), partial=Path(partial), sha256=sha256, sources=[url], connect_timeout=5,"
-            "stall_timeout=60, minimum_rate=0, attempts=1, monitor=SILENT)"
+            "stall_timeout=60, time_limit=600, minimum_rate=0, attempts=1, monitor=SILENT)"
         )
         with UnreliableServer(sends(ARCHIVE, stop_after=HALF, how="stall"), sends(ARCHIVE)) as server:
             process = subprocess.Popen(
@@ -531,6 +532,113 @@ class TestLies:
         assert len(server.requests) <= 2 * 2 * (3 + 2)
 
 
+class TestSecrets:
+    """What must not be seen: passwords, and queries of URLs, which may be signatures."""
+
+    def everything_told(self, job: Download, *sources: str, **changed: object) -> str:
+        return job.failure(*sources, **changed) + "\n".join(job.monitor.lines)
+
+    def test_query_of_a_source(self, job: Download) -> None:
+        with UnreliableServer(sends(ARCHIVE, stop_after=10), says(503), says(404)) as server:
+            told = self.everything_told(job, f"{server.url}?signature=s3cret#s3cret")
+        assert f"{server.url}?..." in told
+        assert "Trying again" in told
+        assert "s3cret" not in told
+
+    @pytest.mark.parametrize("place", ["ftp://host/a?signature=s3cret", "https://name:s3cret@127.0.0.1:1/a"])
+    def test_place_of_a_redirect(self, job: Download, place: str) -> None:
+        with UnreliableServer(says(302, Location=place)) as server:
+            told = self.everything_told(job, server.url)
+        assert "redirects to " in told
+        assert "s3cret" not in told
+
+    @pytest.mark.parametrize("source", ["https://name:s3cret@host/a", "https://name:s3/s3cret@host/a?b=s3cret"])
+    def test_password_of_a_source(self, job: Download, source: str) -> None:
+        with pytest.raises(SettingError, match="is no source of the archive") as caught:
+            job.fetch(source)
+        assert "s3" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "proxy",
+        ["http://name:s3/s3cret@host:1", "http://name:s3cret@host:port", "http:///name:s3cret", "s3cret:s3cret"],
+    )
+    def test_password_of_a_proxy_that_makes_no_sense(
+        self, job: Download, monkeypatch: pytest.MonkeyPatch, proxy: str
+    ) -> None:
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        told = self.everything_told(job, "http://archive.invalid/a")
+        assert "HTTP_PROXY or ALL_PROXY is no URL of a proxy; expected http://HOST:PORT" in told
+        assert "s3" not in told
+
+    def test_password_of_a_proxy_that_refuses(self, job: Download, monkeypatch: pytest.MonkeyPatch) -> None:
+        with UnreliableServer(says(403)) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://name:s3cret@{proxy.host}")
+            told = self.everything_told(job, "https://archive.invalid/a?signature=s3cret")
+        assert proxy.host in told
+        assert "s3cret" not in told
+
+    def test_answer_that_speaks_to_the_terminal(self, job: Download) -> None:
+        def answer(handler: Handler) -> None:
+            handler.wfile.write(b"HTTP/1.1 404 \x1b[2JGone\r\nContent-Length: 0\r\n\r\n")
+
+        with UnreliableServer(answer) as server:
+            told = self.everything_told(job, server.url)
+        assert "answered 404" in told
+        assert "\x1b" not in told
+
+
+class TestTimeLimit:
+    """A server that never stops sending, each byte in time."""
+
+    def send_for_ever(self, beginning: bytes, piece: bytes) -> Answer:
+        def answer(handler: Handler) -> None:
+            handler.wfile.write(beginning)
+            while not handler.server_of_test.closing.wait(0.02):
+                handler.wfile.write(piece)
+
+        return answer
+
+    @pytest.mark.parametrize(
+        ("beginning", "piece"),
+        [
+            (b"HTTP/1.1 200 ", b"x"),
+            (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n\x1f\x8b\r\n", b"1\r\nx\r\n"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n\x1f\x8b", b"x"),
+        ],
+        ids=["status", "headers", "chunks", "body"],
+    )
+    def test_is_given_up(self, job: Download, beginning: bytes, piece: bytes) -> None:
+        with UnreliableServer(self.send_for_ever(beginning, piece)) as server:
+            message = job.failure(server.url, time_limit=0.3)
+        assert "took longer than 0.3 seconds (time_limit)" in message
+        assert len(server.requests) == 1
+
+    @pytest.mark.parametrize(
+        ("beginning", "piece", "expected"),
+        [
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n<html>", b"x", "an HTML page"),
+            (
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n\x1f\x8b\r\n0\r\n",
+                b"X: y\r\n",
+                "all 2 bytes have SHA-256",
+            ),
+        ],
+        ids=["page", "trailers"],
+    )
+    def test_what_came_is_judged(self, job: Download, beginning: bytes, piece: bytes, expected: str) -> None:
+        with UnreliableServer(self.send_for_ever(beginning, piece)) as server:
+            assert expected in job.failure(server.url, time_limit=0.3)
+
+    def test_over_tls(
+        self, job: Download, monkeypatch: pytest.MonkeyPatch, tls: ssl.SSLContext, authority_file: str
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", authority_file)
+        with UnreliableServer(self.send_for_ever(b"HTTP/1.1 200 OK\r\nX: ", b"x"), tls=tls) as server:
+            message = job.failure(server.url, time_limit=0.5)
+        assert "took longer than 0.5 seconds (time_limit)" in message
+
+
 class TestRefusals:
     @pytest.mark.parametrize(("status", "requests"), [(403, 1), (404, 1), (429, 3), (500, 3), (503, 3)])
     def test_status(self, job: Download, status: int, requests: int) -> None:
@@ -663,6 +771,17 @@ class TestCertificates:
             job.fetch(server.url, stall_timeout=0.3)
         assert job.succeeded()
         assert server.ranges == [None, f"bytes={HALF}-"]
+
+    @pytest.mark.parametrize(
+        "variable", ["PYTHONHTTPSVERIFY", "SSL_NO_VERIFY", "CURL_INSECURE", "GIT_SSL_NO_VERIFY", "REQUESTS_CA_BUNDLE"]
+    )
+    def test_no_variable_switches_them_off(
+        self, job: Download, monkeypatch: pytest.MonkeyPatch, tls: ssl.SSLContext, variable: str
+    ) -> None:
+        monkeypatch.setenv(variable, "" if variable == "REQUESTS_CA_BUNDLE" else "0")
+        with UnreliableServer(sends(ARCHIVE), tls=tls) as server:
+            assert "is not trusted" in job.failure(server.url)
+        assert server.requests == []
 
     def test_unknown_authority(self, job: Download, tls: ssl.SSLContext) -> None:
         with UnreliableServer(sends(ARCHIVE), tls=tls) as server:
