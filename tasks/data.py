@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import luigi
+from luigi.parameter import ParameterVisibility
 
 from pipeline import published
 from pipeline.errors import SettingError
@@ -40,6 +41,8 @@ class DownloadCIFAR(DataTask):
     sources = luigi.Parameter(
         default=" ".join(published.SOURCES),
         always_in_help=True,
+        significant=False,
+        visibility=ParameterVisibility.PRIVATE,  # URLs may have signatures in them, which Luigi would log and send
         description="URLs to download from (http, https or file), with blanks between them, the best first.",
     )
     sha256 = luigi.Parameter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -196,6 +197,38 @@ FLAGS = {
     "--sead=3": "there is no setting --sead; luigi.cfg has all. Did you mean '--seed'?",
     "--seed": "argument --seed: expected one argument",
 }
+
+
+class TestLogs:
+    def test_hold_neither_signatures_nor_the_environment(self, checkout):
+        """At Luigi's most talkative, with a source that fails."""
+        flags = [
+            "--log-level",
+            "DEBUG",
+            "--DownloadCIFAR-sources",
+            "file:///nowhere?signature=s3cret",
+            "--workers",
+            "2",
+        ]
+        done = subprocess.run(
+            [sys.executable, "-m", "tasks", "DownloadCIFAR", *flags],
+            cwd=checkout.folder,
+            env=checkout.environment(SOME_PASSWORD="s3cret"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        shutil.rmtree(checkout.folder / "data")
+        written = [path.read_bytes() for path in (checkout.folder / "outputs").rglob("*") if path.is_file()]
+
+        assert done.returncode == 30
+        assert "DEBUG: " in done.stdout
+        assert "/nowhere?..." in done.stdout
+        assert "s3cret" not in done.stdout
+        assert written
+        assert not any(b"s3cret" in content for content in written)
 
 
 class TestCommandLine:
