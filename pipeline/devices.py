@@ -130,7 +130,11 @@ def _driver_problem() -> str | None:
     NVIDIA's management library is asked, not CUDA itself: a process that has initialised CUDA cannot
     hand it to the worker processes that Luigi forks.
     """
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "unset") in ("", "-1"):
+    first = (
+        os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
+    )  # none that follows a wrong one counts
+    has_name = first.startswith(("GPU-", "MIG-"))
+    if not (has_name or first.isdecimal()):
         return "CUDA_VISIBLE_DEVICES hides every GPU"
     import ctypes
 
@@ -143,7 +147,11 @@ def _driver_problem() -> str | None:
     count = ctypes.c_uint()
     status = library.nvmlDeviceGetCount_v2(ctypes.byref(count))
     library.nvmlShutdown()
-    return None if status == 0 and count.value else "the NVIDIA driver finds no GPU"
+    if status or not count.value:
+        return "the NVIDIA driver finds no GPU"
+    if not has_name and int(first) >= count.value:
+        return f"CUDA_VISIBLE_DEVICES hides every GPU: it begins with {first}, and there are {count.value}, from 0"
+    return None
 
 
 def _build_problem() -> str | None:

@@ -129,21 +129,6 @@ def take_local(output: Path, *, source: Path, sha256: str, monitor: Monitor) -> 
         copy.unlink(missing_ok=True)
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal.
-
-    Raises
-    ------
-    DownloadError
-        The file cannot be read.
-    """
-    try:
-        with _opened(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise _unreadable(path, error) from None
-
-
 class _Source(ABC):
     """Where the archive may come from.
 
@@ -167,9 +152,10 @@ class _LocalSource(_Source):
     def fill(self, file: PartialFile, minimum_rate: float, monitor: Monitor) -> None:
         path = Path(url2pathname(urlsplit(self.url).path))
         try:
-            found = file_sha256(path)
-        except DownloadError as error:
-            raise TransferError(str(error)) from None
+            with _opened(path) as archive:
+                found = hashlib.file_digest(archive, "sha256").hexdigest()
+        except OSError as error:
+            raise TransferError(str(_unreadable(path, error))) from None
         if found != self.sha256:
             raise TransferError(f"has SHA-256 {found}; expected {self.sha256}.")
         file.clear()

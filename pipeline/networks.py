@@ -6,10 +6,11 @@ A network of your own is one more declaration and one more entry in `NETWORKS`; 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pipeline.declaration import Declaration, Hyperparameters, architecture, hyperparameters, nesterov_momentum
-from pipeline.errors import SettingError, did_you_mean
+from pipeline.errors import DeclarationError, SettingError, did_you_mean
 from pipeline.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, rectify, softmax
 
 MLP: Declaration = dict(
@@ -93,8 +94,14 @@ def declared(name: str) -> tuple[dict[str, Any], Hyperparameters]:
     SettingError
         No network has this name.
     DeclarationError
-        The network is declared wrongly.
+        The network is declared wrongly, or one has a name that folders cannot tell from another's.
     """
+    for declared_name in NETWORKS:
+        if not re.fullmatch("[a-z][a-z0-9_]*", declared_name):
+            raise DeclarationError(
+                f"a network is called {declared_name!r}; expected small letters, digits and _, a letter first, such as "
+                "'cnn': the folders of its results are called after it."
+            )
     if name not in NETWORKS:
         raise SettingError(
             f"there is no network {name!r}; pipeline/networks.py declares {', '.join(NETWORKS)}."

@@ -5,6 +5,8 @@ MD5 = "c58f30108f718f92721af3b95e74349a"
 """As its authors give it: https://www.cs.toronto.edu/~kriz/cifar.html"""
 
 BYTES = 170_498_071
+MAXIMUM_BYTES = 2 << 30
+"""Most bytes that another archive may have: twelve times as many."""
 
 ARCHIVE_NAME = "cifar-10-python.tar.gz"
 """What it is called, in results too, wherever it came from."""

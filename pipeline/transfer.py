@@ -19,12 +19,11 @@ from urllib.error import HTTPError
 from pipeline.connection import BrokenTransferError, Deadline, TransferError, opener
 from pipeline.monitor import Monitor
 from pipeline.partial import PartialFile
+from pipeline.published import MAXIMUM_BYTES
 from pipeline.urls import without_secrets
 
 CHUNK_BYTES = 1 << 16
 """Most bytes that one read takes; a read returns at once with what has arrived."""
-MAXIMUM_BYTES = 2 << 30
-"""Most bytes that a file may have where its size is not known: twelve times CIFAR-10."""
 PAGE_BYTES = 1 << 16
 """How far a page that came in place of the file is searched for its title."""
 RATE_WINDOW = 10.0

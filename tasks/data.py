@@ -104,6 +104,10 @@ class DownloadCIFAR(DataTask):
                     f"there is no archive at {path}; expected a file like cifar-10-python.tar.gz. "
                     "Give its path as ARCHIVE=path, leave that out to download it, or try `make demo`."
                 )
+            if (size := path.stat().st_size) > published.MAXIMUM_BYTES:
+                raise SettingError(
+                    f"the archive {path} has {size:,} bytes; expected at most {published.MAXIMUM_BYTES:,}."
+                )
             return remembered_file_digest(path, settings.active().cache("digests.json"))
         digest = self.sha256.lower()
         if len(digest) != 64 or set(digest) - set("0123456789abcdef"):

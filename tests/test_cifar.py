@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import functools
+import gzip
 import hashlib
+import os
+import pickle
 import struct
+import subprocess
+import sys
 import tarfile
 import tracemalloc
+import zlib
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -260,6 +268,121 @@ class TestSpoiltContents:
 
         with suppress(ArchiveError):
             assert len(read(path)[0]) == 6
+
+
+def special(name, kind=tarfile.REGTYPE, **values):
+    member = tarfile.TarInfo(name)
+    member.type = kind
+    for key, value in values.items():
+        setattr(member, key, value)
+    return member
+
+
+@functools.cache
+def zeros():
+    """Gzip 600 MiB of them, in a few megabytes."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    return b"".join([*(packer.compress(bytes(1 << 20)) for _ in range(600)), packer.flush()])
+
+
+def bomb(member):
+    return archives.gzipped(archives.tar([(member, b"")], b"")) + zeros()
+
+
+def with_batch(content):
+    return archives.gzipped(archives.tar((archives.files() | {BATCH: content}).items()))
+
+
+def with_first(*entries):
+    return archives.gzipped(archives.tar([*entries, *archives.files().items()]))
+
+
+class Command:
+    """Pickled, it would make a folder where it is unpickled."""
+
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+DEEP = b"\x80\x02}U\x04dataK\x01" + b"\x85" * 200_000 + b"s."
+ENDLESS = b"\x80\x02}" + b"N" * (60 << 20)
+DOUBLING = b"\x80\x02}U\x04dataK\x01" + b"q\x00h\x00\x86" * 50_000 + b"s."
+
+HOSTILE = {
+    "a pickle that calls something": (lambda: with_batch(pickle.dumps(Command(), 2)), "names 'posix.mkdir'"),
+    "a pickle that is nested deeply": (lambda: with_batch(DEEP), "'data' in 'cifar-10-batches-py/data_batch_3' is a"),
+    "a pickle that goes on and on": (lambda: with_batch(ENDLESS), "more than 300,000 operations"),
+    "a pickle that asks for memory": (lambda: with_batch(b"\x80\x02}T\xff\xff\xff\x7f"), "ends in the middle"),
+    "a pickle whose values double": (lambda: with_batch(DOUBLING), "is a tuple; expected an array"),
+    "a batch of 100 GB in a small file": (
+        lambda: bomb(special(BATCH, size=100 << 30)),
+        "expected at most 67,108,864",
+    ),
+    "another file of 100 GB likewise": (lambda: bomb(special("x", size=100 << 30)), "holds more than 512 MiB"),
+    "an extended header of 600 MB": (lambda: bomb(special("x", tarfile.XHDTYPE, size=600 << 20)), "more than 512 MiB"),
+    "a name of 600 MB": (lambda: bomb(special("x", tarfile.GNUTYPE_LONGNAME, size=600 << 20)), "more than 512 MiB"),
+    "many files": (lambda: gzip.compress(archives.tar([("x", b"")], b"") * 50_000, 1), "more than 10,000 files"),
+    "many gzip files": (lambda: archives.gzipped(b"") * 100_000, "more than 10,000 gzip files in one"),
+    "a sparse batch": (lambda: with_first((special(BATCH, tarfile.GNUTYPE_SPARSE), b"")), "stored as a sparse file"),
+    "a batch that is a device": (lambda: with_first((special(BATCH, tarfile.CHRTYPE), b"")), "is a character device"),
+    "a batch that is a pipe": (lambda: with_first((special(BATCH, tarfile.FIFOTYPE), b"")), "is a named pipe"),
+    "a batch that is a link": (
+        lambda: with_first((special(BATCH, tarfile.SYMTYPE, linkname="/etc/passwd"), b"")),
+        "is a symbolic link",
+    ),
+    "a batch twice": (lambda: with_first((BATCH, archives.files()[BATCH])), f"holds '{BATCH}' twice"),
+    "absolute paths": (
+        lambda: archives.gzipped(archives.tar((f"/{name}", content) for name, content in archives.files().items())),
+        "expected the Python version of CIFAR-10. It holds '/cifar-10-batches-py/data_batch_1',",
+    ),
+    "paths that lead outside": (
+        lambda: archives.gzipped(archives.tar([("../escaped", b"x"), ("/escaped", b"x")])),
+        "It holds '../escaped', '/escaped'.",
+    ),
+    "a gzip that is cut off": (lambda: with_first()[:-1000], "it is cut off after"),
+}
+
+CONVERT = """
+import resource
+from pathlib import Path
+from pipeline import cifar
+from pipeline.errors import PipelineError
+from pipeline.monitor import SILENT
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (200 << 20),) * 2)
+resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+try:
+    cifar.convert(Path("output"), archive=Path("archive"), title="", monitor=SILENT)
+except PipelineError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_archives_take_little_and_leave_nothing(tmp_path, name):
+    """In a process that may take 200 MiB more than it has at first, and 20 seconds of a processor."""
+    make, message = HOSTILE[name]
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "output").mkdir()
+    archives.write(tmp_path / "archive", make())
+    before = sorted(tmp_path.rglob("*"))
+
+    done = subprocess.run(
+        [sys.executable, "-c", CONVERT],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"archive/{ARCHIVE_NAME}: ")
+    assert message in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not (tmp_path.parent / "escaped").exists()
 
 
 class TestConvert:

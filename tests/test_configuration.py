@@ -267,6 +267,15 @@ class TestCommandLine:
             assert "luigi.cfg: [settings] has the key sead = 42, which nothing reads" in printed
             assert printed.count("\n") == 1
 
+    def test_an_archive_of_a_terabyte(self, checkout):
+        path = checkout.folder / "huge.tar.gz"
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+
+        printed = told(checkout, "Pipeline", "--DownloadCIFAR-archive", "huge.tar.gz")
+
+        assert "the archive huge.tar.gz has 1,099,511,627,776 bytes; expected at most 2,147,483,648." in printed
+
     def test_a_wrong_value_in_the_file(self, checkout, shipped):
         shipped.write_text(SHIPPED.replace("\nseed = 42", "\nseed = ${NOT_SET_ANYWHERE}"))
 

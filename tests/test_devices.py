@@ -173,7 +173,7 @@ class TestOtherMachines:
 
         assert machine() == ["numba", "cpu", "no CUDA: the NVIDIA driver finds no GPU"]
 
-    @pytest.mark.parametrize("hidden", ["", "-1"])
+    @pytest.mark.parametrize("hidden", ["", "-1", " ", "none", "-1,0", "NoDevFiles", "0x0", "\u00b2"])
     def test_a_hidden_gpu(self, machine, pytorch, driver, monkeypatch, hidden):
         driver()
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
@@ -181,7 +181,16 @@ class TestOtherMachines:
         assert machine() == ["numba", "cpu", "no CUDA: CUDA_VISIBLE_DEVICES hides every GPU"]
         assert "CUDA_VISIBLE_DEVICES hides every GPU" in machine("cuda")
 
-    @pytest.mark.parametrize("visible", ["0", "0,1", "GPU-8932f937"])
+    @pytest.mark.parametrize("beyond", ["1", "99", "1,0"])
+    def test_a_gpu_beyond_the_last(self, machine, pytorch, driver, monkeypatch, beyond):
+        driver()
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", beyond)
+
+        assert re.fullmatch(
+            r"no CUDA: CUDA_VISIBLE_DEVICES hides every GPU: it begins with \d+, and there are 1, from 0", machine()[-1]
+        )
+
+    @pytest.mark.parametrize("visible", ["0", "0,1", " 0", "0,-1", "GPU-8932f937", "MIG-GPU-8932f937/1/2"])
     def test_a_chosen_gpu(self, machine, pytorch, driver, monkeypatch, visible):
         driver()
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)

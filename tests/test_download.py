@@ -944,13 +944,3 @@ class TestTakeLocal:
         with pytest.raises(DownloadError, match=reason):
             download.take_local(job.output, source=Path(source), sha256=SHA256, monitor=SILENT)
         assert list(job.output.iterdir()) == []
-
-
-class TestFileSHA256:
-    def test_digest(self, tmp_path: Path) -> None:
-        (tmp_path / "file").write_bytes(ARCHIVE)
-        assert download.file_sha256(tmp_path / "file") == SHA256
-
-    def test_missing_file(self, tmp_path: Path) -> None:
-        with pytest.raises(DownloadError, match=r"nothing cannot be read \(No such file or directory\)"):
-            download.file_sha256(tmp_path / "nothing")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.declaration import Hyperparameters, Network
-from pipeline.errors import SettingError
+from pipeline.errors import DeclarationError, SettingError
 from pipeline.networks import NETWORKS, declared
 
 
@@ -45,6 +45,14 @@ def test_the_cnns_shapes():
         (200,),
         (10,),
     ]
+
+
+@pytest.mark.parametrize("name", ["CNN", "a/b", "..", "", "my net", "2nd", "caf\u00e9", "cnn\n"])
+def test_refuses_names_that_make_no_folder_of_their_own(monkeypatch, name):
+    monkeypatch.setitem(NETWORKS, name, NETWORKS["mlp"])
+
+    with pytest.raises(DeclarationError, match=r"^a network is called .*; expected small letters, digits and _"):
+        declared(name)
 
 
 def test_suggests_a_network():
