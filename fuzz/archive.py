@@ -18,7 +18,6 @@ import argparse
 import gzip
 import io
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -68,7 +67,7 @@ class ReadBatch:
 
     def __init__(self) -> None:
         self._files = small_files()
-        self._path = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)) / cifar.ARCHIVE_NAME
+        self._path = FOLDER / cifar.ARCHIVE_NAME
 
     def __call__(self, data: bytes) -> None:
         name = cifar.META if data[:1] == b"m" else cifar.TRAIN_BATCHES[2]
@@ -111,6 +110,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the generator that spoils them (default: %(default)d)")
     given = parser.parse_args()
     read = TARGETS[given.target]
+    corpus = FOLDER / given.target
+    corpus.mkdir(parents=True, exist_ok=True)
 
     def reads_or_refuses(data: bytes) -> None:
         with suppress(ArchiveError):
@@ -119,8 +120,6 @@ def main() -> None:
     if given.file:
         reads_or_refuses(given.file.read_bytes())
         return
-    corpus = FOLDER / given.target
-    corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds(given.target)):
         (corpus / f"seed-{number}").write_bytes(seed)
     atheris.Setup(
