@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import checkpoint, dataset, engines, weights
+from pipeline import checkpoint, dataset, engines, history_files, weights
 from pipeline.checkpoint import Checkpoint
 from pipeline.declaration import Hyperparameters, Network
 from pipeline.engines import Engine, Examples, LabelArray
@@ -64,7 +64,7 @@ def train(
     monitor: Monitor,
     checkpoints: Path | None = None,
 ) -> dict[str, Any]:
-    """Train a network and write ``weights.h5`` and ``history.json``.
+    """Train a network and write ``weights.h5``, ``history.json``, and the history as `history_files` has it.
 
     Parameters
     ----------
@@ -120,6 +120,7 @@ def train(
         **asdict(how),
     }
     _write_history(output / HISTORY_NAME, trained.history, how_trained, data)
+    history_files.write(output, [asdict(epoch) for epoch in trained.history])
     resumed = {"resumed_from_epoch": trained.resumed_from_epoch} if trained.resumed_from_epoch else {}
     return {"epoch_seconds": trained.epoch_seconds, "threads": threads, **resumed, **loaded.facts()}
 

@@ -1,0 +1,97 @@
+"""TensorBoard's event files, as far as scalars need them; no TensorFlow, no protobuf.
+
+A file is a row of TFRecords (https://www.tensorflow.org/tutorials/load_data/tfrecord)::
+
+    uint64 length    uint32 masked CRC of length    bytes data    uint32 masked CRC of data
+
+The data are messages in the wire format of protocol buffers (https://protobuf.dev/programming-guides/encoding),
+of these types (tensorboard/compat/proto/event.proto and summary.proto)::
+
+    Event   { double wall_time = 1;  int64 step = 2;  string file_version = 3;  Summary summary = 5; }
+    Summary { repeated Value value = 1; }
+    Value   { string tag = 1;  float simple_value = 2; }
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+FILE_VERSION = b"brain.Event:2"
+"""What the first event of every file says of its format."""
+
+CASTAGNOLI = 0x82F63B78
+"""The polynomial of CRC-32C, bits reversed: RFC 3720, section 12.1."""
+
+CRC_MASK = 0xA282EAD8
+"""Added to a rotated CRC, so that a CRC over data with CRCs in them stays sound: TFRecord's definition."""
+
+VARINT, EIGHT_BYTES, BYTES, FOUR_BYTES = 0, 1, 2, 5
+"""Wire types of protocol buffers."""
+
+
+def write(path: Path, scalars: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+    """Write an event for each step, with its values by tag, such as ``loss/train``.
+
+    The wall time of an event is its step, so that the same values give the same bytes. TensorBoard
+    recognises the file by ``tfevents`` in its name.
+    """
+    events = [_wall_time(0) + _bytes_field(3, FILE_VERSION)]
+    for step, values in scalars:
+        summary = b"".join(_bytes_field(1, _value(tag, value)) for tag, value in values.items())
+        events.append(_wall_time(step) + _key(2, VARINT) + _varint(step) + _bytes_field(5, summary))
+    path.write_bytes(b"".join(map(_framed, events)))
+
+
+def crc32c(data: bytes) -> int:
+    """Return the CRC-32C of bytes: RFC 3720, section 12.1."""
+    remainder = 0xFFFFFFFF
+    for byte in data:
+        remainder = _CRC_OF_BYTE[(remainder ^ byte) & 0xFF] ^ (remainder >> 8)
+    return remainder ^ 0xFFFFFFFF
+
+
+def _crc_of_byte(byte: int) -> int:
+    for _ in range(8):
+        byte = byte >> 1 ^ (CASTAGNOLI if byte & 1 else 0)
+    return byte
+
+
+_CRC_OF_BYTE = [_crc_of_byte(byte) for byte in range(256)]
+
+
+def _framed(data: bytes) -> bytes:
+    length = struct.pack("<Q", len(data))
+    return length + _masked_crc(length) + data + _masked_crc(data)
+
+
+def _masked_crc(data: bytes) -> bytes:
+    crc = crc32c(data)
+    rotated = crc >> 15 | crc << 17
+    return struct.pack("<I", (rotated + CRC_MASK) & 0xFFFFFFFF)
+
+
+def _wall_time(seconds: float) -> bytes:
+    return _key(1, EIGHT_BYTES) + struct.pack("<d", seconds)
+
+
+def _value(tag: str, value: float) -> bytes:
+    return _bytes_field(1, tag.encode()) + _key(2, FOUR_BYTES) + struct.pack("<f", value)
+
+
+def _bytes_field(number: int, content: bytes) -> bytes:
+    return _key(number, BYTES) + _varint(len(content)) + content
+
+
+def _key(number: int, wire_type: int) -> bytes:
+    return _varint(number << 3 | wire_type)
+
+
+def _varint(value: int) -> bytes:
+    """Encode a whole number from 0 in groups of seven bits, the lowest first."""
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*encoded, value])
