@@ -75,7 +75,8 @@ def train(
     -------
     dict
         What was measured and may differ from run to run: ``epoch_seconds``, training and validation
-        together, ``threads``, the engine's own facts, and ``resumed_from_epoch`` where that is not 0.
+        together, ``threads``, ``device_name``, the engine's own facts, and ``resumed_from_epoch`` where that
+        is not 0.
 
     Raises
     ------
@@ -122,7 +123,8 @@ def train(
     _write_history(output / HISTORY_NAME, trained.history, how_trained, data)
     history_files.write(output, [asdict(epoch) for epoch in trained.history])
     resumed = {"resumed_from_epoch": trained.resumed_from_epoch} if trained.resumed_from_epoch else {}
-    return {"epoch_seconds": trained.epoch_seconds, "threads": threads, **resumed, **loaded.facts()}
+    facts = {"device_name": loaded.device_name(device), **loaded.facts()}
+    return {"epoch_seconds": trained.epoch_seconds, "threads": threads, **resumed, **facts}
 
 
 def fit(

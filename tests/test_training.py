@@ -159,10 +159,15 @@ class TestTrain:
         assert rows[-1]["valid_loss"] == pytest.approx(expected_loss, rel=1e-5)
         assert rows[-1]["valid_accuracy"] == expected_accuracy
 
-    def test_writes_two_files(self, output, images):
+    def test_writes_the_weights_and_the_history_in_three_formats(self, output, images):
         train(output, images)
 
-        assert {path.name for path in output.iterdir()} == {"weights.h5", "history.json"}
+        assert {path.name for path in output.iterdir()} == {
+            "weights.h5",
+            "history.json",
+            "history.csv",
+            "events.out.tfevents.0.history",
+        }
 
     def test_history_says_how_it_was_trained(self, output, images):
         train(output, images)
@@ -191,7 +196,7 @@ class TestTrain:
     def test_measures_each_epoch(self, output, images):
         measured = train(output, images)
 
-        assert measured.keys() == {"epoch_seconds", "threads"}
+        assert measured.keys() == {"epoch_seconds", "threads", "device_name"}
         assert measured["threads"] == 1
         assert len(measured["epoch_seconds"]) == 3
         assert min(measured["epoch_seconds"]) > 0

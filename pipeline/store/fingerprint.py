@@ -2,7 +2,8 @@
 
 What counts is the syntax tree, so that comments and formatting do not; docstrings and the order of
 imports are taken out of it. A module stands for itself and for every module of this package that it
-imports, at any depth. Nothing is imported to find this out: the sources are read.
+imports, at any depth; a package stands also for the style sheets in its folder. Nothing is imported to
+find this out: the sources are read.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pipeline.store.memory import read_json, write_json
 
 PACKAGE = Path(__file__).parents[1]
 """The folder of the package whose modules count; what it imports from elsewhere does not."""
+
+STYLE_SHEET = ".css"
 
 _IGNORED_FIELDS = {"ctx", "kind", "type_comment"}
 """Fields of a syntax tree that say nothing new, or that differ between versions of Python."""
@@ -51,12 +54,14 @@ def code_digests(modules: Iterable[str], cache: Path | None = None) -> dict[str,
         if module in digests or path is None:
             continue
         source = path.read_bytes()
-        source_digest = hashlib.sha256(this_analysis + source).hexdigest()
+        source_digest = hashlib.sha256(this_analysis + path.suffix.encode() + source).hexdigest()
         remembered = known.get(source_digest, {})
         analysis = remembered if _is_analysis(remembered) else _analyse(source, path)
         analysed[source_digest] = analysis
         digests[module] = analysis["code"]
-        waiting += _absolute(analysis["imports"], module, is_package=path.name == "__init__.py")
+        is_package = path.name == "__init__.py"
+        waiting += _absolute(analysis["imports"], module, is_package=is_package)
+        waiting += _style_sheets(path.parent, sources) if is_package else []
     if cache is not None and known | analysed != known:
         write_json(cache, known | analysed)
     return dict(sorted(digests.items()))
@@ -75,15 +80,21 @@ def source_name(module: str) -> str:
 
 
 def _sources() -> dict[str, Path]:
-    """Find the source of every module of the package, by the module's full name."""
-    found = {}
+    """Find the source of every module of the package by its full name, and every style sheet by such a name."""
+    found = {".".join(path.relative_to(PACKAGE.parent).parts): path for path in PACKAGE.rglob(f"*{STYLE_SHEET}")}
     for path in PACKAGE.rglob("*.py"):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
 
+def _style_sheets(folder: Path, sources: dict[str, Path]) -> list[str]:
+    return [name for name, path in sources.items() if path.parent == folder and path.suffix == STYLE_SHEET]
+
+
 def _analyse(source: bytes, path: Path) -> dict[str, Any]:
+    if path.suffix == STYLE_SHEET:
+        return {"code": hashlib.sha256(source).hexdigest(), "imports": []}
     tree = ast.parse(source, path)
     description = json.dumps(_describe(tree), separators=(",", ":"))
     return {"code": hashlib.sha256(description.encode()).hexdigest(), "imports": sorted(_imported(tree))}
