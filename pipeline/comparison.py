@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.article import ARTICLE
 from pipeline.monitor import Monitor
-from pipeline.report import ARTICLE, Trained, markdown_table
+from pipeline.trained import Trained
 from pipeline.trial import Trial
 
 JSON_NAME = "comparison.json"
 TABLE_NAME = "comparison.md"
 CURVES_NAME = "curves"
 
-OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"]
-"""Colours that colour-blind people tell apart: Okabe and Ito, "Color Universal Design" (2008)."""
+HEADER = (
+    "Network",
+    "Engine",
+    "Device",
+    "Seconds an epoch (quartiles)",
+    "Times the fastest's",
+    "Faster than the article's GPU",
+    "Than its 32 cores",
+    "Test accuracy (range)",
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,9 @@ def compare(output: Path, *, trials: list[dict[str, Any]], monitor: Monitor, **r
         trained = Trained.read(trial.network, results[f"trained_{number}"], results[f"evaluated_{number}"])
         groups.setdefault((trial.network, trial.engine, trial.device), []).append(trained)
     rows = [_row(*group, trainings) for group, trainings in groups.items()]
-    (output / JSON_NAME).write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    data = next(iter(groups.values()))[0].metrics["data"]
+    document = {"data": data, "rows": [asdict(row) for row in rows]}
+    (output / JSON_NAME).write_text(json.dumps(document, indent=1) + "\n")
     text = table(rows)
     (output / TABLE_NAME).write_text(text + "\n")
     _draw_curves(output, groups)
@@ -70,21 +81,22 @@ def compare(output: Path, *, trials: list[dict[str, Any]], monitor: Monitor, **r
         monitor.say(line)
 
 
-def table(rows: Iterable[Row]) -> str:
-    """Put rows into a table in Markdown; each is also compared with the fastest of its network."""
-    rows = list(rows)
+def read(path: Path) -> tuple[dict[str, Any], list[Row]]:
+    """Return the data that was trained on, as ``metrics.json`` names it, and the rows of a ``comparison.json``."""
+    document = json.loads(path.read_text())
+    return document["data"], [Row(**row) for row in document["rows"]]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Put rows into a table in Markdown."""
+    lines = [HEADER, ["---"] * len(HEADER), *cells(rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cells(rows: Sequence[Row]) -> list[list[str]]:
+    """Put rows into words, under `HEADER`; each is also compared with the fastest of its network."""
     best = {row.network: min(other.epoch_seconds for other in rows if other.network == row.network) for row in rows}
-    header = [
-        "Network",
-        "Engine",
-        "Device",
-        "Seconds an epoch (quartiles)",
-        "Times the fastest's",
-        "Faster than the article's GPU",
-        "Than its 32 cores",
-        "Test accuracy (range)",
-    ]
-    return markdown_table(header, [_cells(row, best[row.network]) for row in rows])
+    return [_cells(row, best[row.network]) for row in rows]
 
 
 def _cells(row: Row, best: float) -> list[str]:
@@ -121,14 +133,13 @@ def _row(network: str, engine: str, device: str, trainings: list[Trained]) -> Ro
 
 def _draw_curves(output: Path, groups: dict[tuple[str, str, str], list[Trained]]) -> None:
     """Draw the losses of each network, engines over each other: where they agree, the lines coincide."""
-    import matplotlib as mpl
-    from cycler import cycler
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
+    from pipeline import drawing
+
     networks = list(dict.fromkeys(network for network, _, _ in groups))
-    with mpl.rc_context({"svg.hashsalt": "comparison", "axes.prop_cycle": cycler(color=OKABE_ITO)}):
-        figure = Figure(figsize=(6 * len(networks), 4), layout="constrained")
+    with drawing.styled("comparison"):
+        figure = drawing.new_figure(6 * len(networks), 4)
         for axes, network in zip(figure.subplots(1, len(networks), squeeze=False)[0], networks, strict=True):
             axes.set(title=network.upper(), xlabel="epoch", ylabel="loss")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -136,12 +147,11 @@ def _draw_curves(output: Path, groups: dict[tuple[str, str, str], list[Trained]]
             for group, width in zip(of_network, (6, 4, 2, 1), strict=False):
                 _draw_losses(axes, f"{group[1]} on {group[2]}", groups[group][0], width=width)
             axes.legend()
-        figure.savefig(output / f"{CURVES_NAME}.png", dpi=150, metadata={"Software": None})
-        figure.savefig(output / f"{CURVES_NAME}.svg", metadata={"Date": None})
+        drawing.save(figure, output, CURVES_NAME)
 
 
 def _draw_losses(axes: Any, label: str, trained: Trained, *, width: float) -> None:
-    rows = trained.history["epochs"]
+    rows = trained.epochs
     epochs = [row["epoch"] for row in rows]
     (line,) = axes.plot(
         epochs, [row["train_loss"] for row in rows], linewidth=width, label=f"{label}, train", alpha=0.8

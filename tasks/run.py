@@ -6,7 +6,9 @@ import atexit
 import contextlib
 import functools
 import os
+import shlex
 import socket
+import sys
 import time
 import uuid
 from datetime import UTC, datetime
@@ -31,6 +33,7 @@ class Run:
 
     def __init__(self) -> None:
         self.id = uuid.uuid4().hex[:12]
+        self.command = shlex.join(["luigi", *sys.argv[1:]])
         self._process = os.getpid()
         self._root: Stage | None = None
         self._registration = contextlib.ExitStack()

@@ -28,6 +28,7 @@ class StageTask(luigi.Task):
     function: ClassVar[str]
     libraries: ClassVar[tuple[str, ...]] = ()
     length_parameter: ClassVar[str | None] = None
+    shown: ClassVar[tuple[str, ...]] = ()  # files of which the outputs folder has a copy, for people to open
     code_matters: ClassVar[bool] = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -94,7 +95,8 @@ class StageTask(luigi.Task):
             if results.current(self.stage, RUN.redo()) is None:
                 return False
             for stage in results.closure(self.stage):
-                results.point_latest(stage, self._latest)
+                results.point_latest(stage, self.latest)
+            self._show()
         except (PipelineError, OSError) as error:
             # Luigi would go on after an error here, and print where it was raised.
             sys.exit(foreseen(error) or str(error))
@@ -105,8 +107,14 @@ class StageTask(luigi.Task):
         with TaskMonitor(self, self.stage_name) as monitor:
             outcome, record = results.make(self.stage, monitor, RUN.redo())
             monitor.say(f"{self.stage_name}: {outcome}, {record.seconds:.1f} s")
-        results.point_latest(self.stage, self._latest)
+        results.point_latest(self.stage, self.latest)
+        self._show()
 
     @property
-    def _latest(self) -> Path:
+    def latest(self) -> Path:
+        """Folder of the links to the newest results."""
         return Path(settings.active().outputs_dir) / "latest"
+
+    def _show(self) -> None:
+        for name in self.shown:
+            results.copy_out(self.stage, name, self.latest.parent)

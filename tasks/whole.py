@@ -4,30 +4,50 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from pathlib import Path
 from typing import Any
 
 import luigi
 
 from pipeline import devices
 from pipeline.errors import SettingError
+from pipeline.store.digests import file_digest
 from pipeline.trial import Trial
 from tasks.console import TaskMonitor
+from tasks.data import Grayscale2D
 from tasks.learning import evaluator, trainer
+from tasks.run import RUN
 from tasks.settings import settings
 from tasks.stages import StageTask
 
 
 class Report(StageTask):
-    """Write what came out, beside what the article had."""
+    """Show what came out, beside what the article had, in one page."""
 
     function = "pipeline.report:write"
+    libraries = ("numpy", "h5py", "matplotlib", "pillow")
+    shown = ("report.html",)
     networks = ("mlp", "cnn")
 
     def requires(self) -> dict[str, StageTask]:
         return {
             **{f"trained_{name}": trainer(name) for name in self.networks},
             **{f"evaluated_{name}": evaluator(name) for name in self.networks},
+            "images": Grayscale2D(),
         }
+
+    def decides(self) -> dict[str, Any]:
+        return {"comparison_sha256": file_digest(self._comparison)} if self._comparison else {}
+
+    def options(self) -> dict[str, Any]:
+        sources = {name: task.stage for name, task in self.requires().items()}
+        return {"sources": sources, "run": RUN.id, "command": RUN.command, "comparison": self._comparison}
+
+    @functools.cached_property
+    def _comparison(self) -> Path | None:
+        """The last comparison of engines, if there is one: a file that is taken as it is, like the archive."""
+        path = self.latest / "Compare" / "comparison.json"
+        return path.resolve() if path.is_file() else None
 
 
 class Pipeline(luigi.WrapperTask):

@@ -58,8 +58,7 @@ def summarise(stages: Iterable[Stage], redo: results.Redo, seconds: float) -> di
         if record is None:
             outcomes[name] = "not made"
             continue
-        made_now = results.Outcome.adopted if record.adopted_from else results.Outcome.computed
-        outcomes[name] = str(made_now if record.run == redo.run else results.Outcome.reused)
+        outcomes[name] = str(results.outcome(record, redo.run))
         if "accuracy" in record.measured:
             accuracy[name] = record.measured["accuracy"]
     failed = "not made" in outcomes.values()

@@ -119,6 +119,13 @@ def make(stage: Stage, monitor: Monitor, redo: Redo | None = None) -> tuple[Outc
     return (Outcome.adopted if twin else Outcome.computed), record
 
 
+def outcome(record: Record, run: str) -> Outcome:
+    """Say how a stage came to its result in a run."""
+    if record.run != run:
+        return Outcome.reused
+    return Outcome.adopted if record.adopted_from else Outcome.computed
+
+
 def point_latest(stage: Stage, latest: Path) -> None:
     """Let ``latest/NAME`` lead to a stage's result."""
     link = latest / stage.name
@@ -134,6 +141,21 @@ def point_latest(stage: Stage, latest: Path) -> None:
         temporary.replace(link)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def copy_out(stage: Stage, name: str, folder: Path) -> None:
+    """Keep a copy of one of a result's files in a folder where people look for it.
+
+    A link would not survive being copied, served or shared with Windows.
+    """
+    content = (stage.path / name).read_bytes()
+    copy = folder / name
+    with contextlib.suppress(FileNotFoundError):
+        if copy.read_bytes() == content:
+            return
+    temporary = folder / f".{name}.{os.getpid()}"
+    temporary.write_bytes(content)
+    temporary.replace(copy)
 
 
 def withdraw(folder: Path) -> None:

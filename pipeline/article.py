@@ -1,0 +1,18 @@
+"""What the article says of its networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Published:
+    """Test accuracy of a network, and seconds an epoch on the article's GPU and on its 32 CPU cores."""
+
+    accuracy: float
+    gpu_seconds: float
+    cpu_seconds: float
+
+
+ARTICLE = {"mlp": Published(0.41, 0.5, 1.3), "cnn": Published(0.61, 12.8, 177.0)}
+"""From "Faster deep learning with GPUs and Theano" (2015)."""

@@ -1,0 +1,78 @@
+"""The report: one page that shows what came out, how it came out, and how to make it again.
+
+`write` is the stage's function. A module is a part of the page (`summary`, `learning`, `classes`, `layers`,
+`origin`) or serves them: `figures` and `graph` draw, `plots` brings figures into files and into the page,
+`examples` chooses test images, `published` what of the article to show, `markup` and `page` write HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline import dataset
+from pipeline.monitor import Monitor
+from pipeline.report import classes, layers, learning, origin, summary
+from pipeline.report.page import page
+from pipeline.report.plots import Plotter
+from pipeline.store.stage import Stage
+from pipeline.trained import Trained
+
+REPORT_NAME = "report.html"
+
+
+def write(
+    output: Path,
+    *,
+    images: Path,
+    sources: Mapping[str, Stage],
+    run: str,
+    command: str = "",
+    comparison: Path | None = None,
+    comparison_sha256: str | None = None,  # noqa: ARG001, it stands in the key for what is in the file
+    monitor: Monitor,
+    **folders: Path,
+) -> None:
+    """Write ``report.html``, and each of its figures as ``NAME.png`` and ``NAME.svg``.
+
+    Parameters
+    ----------
+    images : Path
+        The folder of the test images, in grayscale, with rows and columns.
+    sources : mapping of str to Stage
+        The stages whose results these are, for the drawing of the pipeline.
+    run : str
+        The run that is under way; ``command`` is what started it.
+    comparison : Path, optional
+        The ``comparison.json`` of engines that there is.
+    folders : Path
+        For each network ``trained_NAME`` and ``evaluated_NAME``, the folders of its results.
+
+    Raises
+    ------
+    DatasetError, StoreError, WeightsError
+        A file is missing or damaged.
+    """
+    names = [key.removeprefix("trained_") for key in folders if key.startswith("trained_")]
+    networks = [Trained.read(name, folders[f"trained_{name}"], folders[f"evaluated_{name}"]) for name in names]
+    path = images / dataset.GRAYSCALE_NAME
+    data = dataset.describe(path)
+    test_images, labels = dataset.read_split(path, "test")
+    plotter = Plotter(output)
+    taken = origin.steps(sources.values(), run)
+    document = page(
+        f"{data.title}, in grayscale",
+        summary.heading(networks, data),
+        summary.figures_beside_the_articles(networks),
+        learning.curves(networks, plotter),
+        summary.engines(comparison, data.archive_sha256),
+        classes.mistakes(networks, plotter),
+        classes.test_images(networks, test_images, labels, data.class_names),
+        layers.first_layers(networks, plotter),
+        layers.layers(networks),
+        origin.pipeline(taken, sources.values(), datetime.now(UTC)),
+        origin.recipe(taken, data, command),
+    )
+    (output / REPORT_NAME).write_text(document, encoding="utf-8")
+    monitor.say(f"{REPORT_NAME}: {len(document) / 1e3:.0f} kB")

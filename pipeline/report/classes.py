@@ -1,0 +1,125 @@
+"""Which classes the networks tell, which they confuse, and images to see it by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pipeline.dataset import ByteArray, FloatArray
+from pipeline.report import examples, figures
+from pipeline.report.examples import Example
+from pipeline.report.markup import Markup, element, percent, section, table
+from pipeline.report.plots import Plotter
+from pipeline.trained import Trained
+
+
+def mistakes(networks: Sequence[Trained], plotter: Plotter) -> Markup:
+    """Show which class is taken for which, and how well each is recognised."""
+    notes = " ".join(_most_confused(network) for network in networks)
+    plots = [_plot(network, plotter) for network in networks]
+    meaning = "Accuracy: of a class’s images, those recognised. Precision: of what was taken for the class, what is it."
+    return section(
+        "Classes",
+        element("p", notes),
+        element("div", *plots, class_="pair"),
+        element("h3", "Class by class"),
+        element("p", meaning),
+        _by_class(networks),
+    )
+
+
+def _plot(network: Trained, plotter: Plotter) -> Markup:
+    return plotter.plot(
+        f"confusion-{network.name}",
+        network.title,
+        f"Confusion matrix of the {network.title}. {_most_confused(network)}",
+        lambda: figures.confusion(network.metrics),
+    )
+
+
+def _most_confused(network: Trained) -> str:
+    classes = network.metrics["classes"]
+    count, row, column = max(
+        (count, row, column)
+        for row, counts in enumerate(network.metrics["confusion_matrix"])
+        for column, count in enumerate(counts)
+        if row != column
+    )
+    if not count:
+        return f"The {network.title} takes no image for another class."
+    taken, said = classes[row], classes[column]
+    return (
+        f"The {network.title} most often takes {taken['name']} for {said['name']}: "
+        f"{count:,} of {taken['images']:,} images."
+    )
+
+
+def _by_class(networks: Sequence[Trained]) -> Markup:
+    header = ["Class", "Test images"]
+    header += [f"{network.title} {figure}" for network in networks for figure in ("accuracy", "precision")]
+    rows = []
+    for index, entry in enumerate(networks[0].metrics["classes"]):
+        of_class = [network.metrics["classes"][index] for network in networks]
+        shares = [_share(found[figure]) for found in of_class for figure in ("recall", "precision")]
+        rows.append([entry["name"], f"{entry['images']:,}", *shares])
+    return table("Test images by class", header, rows, id="by-class")
+
+
+def _share(value: float | None) -> Markup:
+    if value is None:
+        return element("td", "–")
+    return element("td", percent(value, digits=1), class_="share", style=f"--share: {value:.2%}")
+
+
+def test_images(networks: Sequence[Trained], images: FloatArray, labels: ByteArray, class_names: list[str]) -> Markup:
+    """Show what each network recognises, and where it is most sure and wrong.
+
+    Parameters
+    ----------
+    images : float32 array, shape (N, 1, rows, columns)
+    """
+    blocks: list[Markup] = []
+    for network in networks:
+        probabilities = network.probabilities()
+        right = examples.right_ones(probabilities, labels)
+        wrong = examples.most_confidently_wrong(probabilities, labels)
+        blocks += [
+            element("h3", f"{network.title}: the first of each class that it gets right"),
+            _gallery(right, images, class_names),
+            element("h3", f"{network.title}: its most confident mistakes"),
+            _gallery(wrong, images, class_names),
+        ]
+    return section("Test images, as the networks see them", *blocks)
+
+
+def _gallery(chosen: Sequence[Example], images: FloatArray, class_names: list[str]) -> Markup:
+    if not chosen:
+        return element("p", "There are none.")
+    return element("div", *(_shown(example, images, class_names) for example in chosen), class_="gallery")
+
+
+def _shown(example: Example, images: FloatArray, class_names: list[str]) -> Markup:
+    said, truth = class_names[example.predicted], class_names[example.label]
+    image = images[example.index].mean(0)
+    is_right = example.predicted == example.label
+    picture = element(
+        "img",
+        src=examples.data_uri(image),
+        alt=f"Test image {example.index}: {truth}",
+        width=image.shape[1],
+        height=image.shape[0],
+    )
+    words = [element("strong", said), element("br"), _confidence(example.confidence)]
+    words += [] if is_right else [element("br"), "is: ", truth]
+    return element(
+        "figure",
+        picture,
+        element("figcaption", *words),
+        class_="right" if is_right else "wrong",
+        data_index=example.index,
+    )
+
+
+def _confidence(value: float) -> Markup:
+    """Write a probability so that only certainty itself is 100 %."""
+    return element("data", f"{math.floor(1000 * value) / 10:.1f}%", value=f"{value:.6f}")

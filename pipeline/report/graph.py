@@ -1,0 +1,120 @@
+"""The stages of a run as a drawing: data flows from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.report.markup import Markup, element
+
+WIDTH, HEIGHT = 164, 50
+ACROSS, DOWN = 20, 34
+"""Sizes of a box and of the gaps between boxes; the page shows them as pixels."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A stage in the drawing: ``kind`` is how it came to its result, ``detail`` the line below its name."""
+
+    name: str
+    kind: str
+    detail: str
+    inputs: tuple[str, ...]
+
+
+def draw(boxes: Sequence[Box], title: str) -> Markup:
+    """Draw boxes, those that need others below them, and the arrows between them.
+
+    An arrow that longer ways imply is left out.
+    """
+    inputs = {box.name: box.inputs for box in boxes}
+    places = _places(boxes, _depths(inputs))
+    width = max(x for x, _ in places.values()) + WIDTH
+    height = max(y for _, y in places.values()) + HEIGHT
+    arrows = [
+        _arrow(places[source], places[name])
+        for name in inputs
+        for source in inputs[name]
+        if not any(source in _ancestors(inputs, other) for other in inputs[name])
+    ]
+    return element(
+        "svg",
+        _ARROW_HEAD,
+        *arrows,
+        *(_drawn(box, *places[box.name]) for box in boxes),
+        viewBox=f"-2 -2 {width + 4} {height + 4}",
+        role="img",
+        aria_label=title,
+        class_="graph",
+        style=f"max-width: {width + 4}px",
+    )
+
+
+def _depths(inputs: Mapping[str, Iterable[str]]) -> dict[str, int]:
+    """Return each box's row: one below the lowest of those that it needs."""
+    depths: dict[str, int] = {}
+
+    def depth(name: str) -> int:
+        if name not in depths:
+            depths[name] = max((depth(source) + 1 for source in inputs[name]), default=0)
+        return depths[name]
+
+    for name in inputs:
+        depth(name)
+    return depths
+
+
+def _places(boxes: Iterable[Box], depths: Mapping[str, int]) -> dict[str, tuple[float, float]]:
+    """Put each row's boxes side by side in their order, the row in the middle."""
+    rows: dict[int, list[str]] = {}
+    for box in boxes:
+        rows.setdefault(depths[box.name], []).append(box.name)
+    widest = max(map(len, rows.values()))
+    return {
+        name: ((column + (widest - len(names)) / 2) * (WIDTH + ACROSS), row * (HEIGHT + DOWN))
+        for row, names in rows.items()
+        for column, name in enumerate(names)
+    }
+
+
+def _ancestors(inputs: Mapping[str, Iterable[str]], name: str) -> set[str]:
+    return {found for source in inputs[name] for found in (source, *_ancestors(inputs, source))}
+
+
+_ARROW_HEAD = element(
+    "defs",
+    element(
+        "marker",
+        element("path", d="M0 0 8 4 0 8z", fill="currentColor"),
+        id="arrow-head",
+        viewBox="0 0 8 8",
+        refX=7,
+        refY=4,
+        markerWidth=7,
+        markerHeight=7,
+        orient="auto",
+    ),
+)
+
+
+def _arrow(source: tuple[float, float], target: tuple[float, float]) -> Markup:
+    from_x, from_y = source[0] + WIDTH / 2, source[1] + HEIGHT
+    to_x, to_y = target[0] + WIDTH / 2, target[1] - 2
+    middle = (from_y + to_y) / 2
+    return element(
+        "path",
+        d=f"M{from_x:g} {from_y:g}C{from_x:g} {middle:g} {to_x:g} {middle:g} {to_x:g} {to_y:g}",
+        class_="arrow",
+        marker_end="url(#arrow-head)",
+    )
+
+
+def _drawn(box: Box, x: float, y: float) -> Markup:
+    middle = x + WIDTH / 2
+    return element(
+        "g",
+        element("rect", x=f"{x:g}", y=f"{y:g}", width=WIDTH, height=HEIGHT, rx=8),
+        element("text", box.name, x=f"{middle:g}", y=f"{y + 21:g}", class_="name"),
+        element("text", box.detail, x=f"{middle:g}", y=f"{y + 38:g}"),
+        class_=f"box {box.kind}",
+    )

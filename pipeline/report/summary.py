@@ -1,0 +1,85 @@
+"""How well the networks do, beside the article's, and how fast each engine is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline import comparison
+from pipeline.dataset import Description
+from pipeline.report.markup import Markup, element, number, percent, section, table
+from pipeline.report.published import published
+from pipeline.trained import Trained
+
+
+def heading(networks: Sequence[Trained], data: Description) -> Markup:
+    """Say what this is, and give the accuracies."""
+    return element(
+        "header",
+        element("h1", f"{data.title}, in grayscale"),
+        element(
+            "p",
+            f"{' and '.join(network.title for network in networks)}, trained on {data.counts['train']:,} images "
+            f"in {len(data.class_names)} classes and tested on {data.counts['test']:,} others.",
+            class_="lede",
+        ),
+        element("div", *map(_card, networks), class_="cards"),
+    )
+
+
+def _card(network: Trained) -> Markup:
+    article = published(network)
+    beside = f"The article: {article.accuracy:.0%}" if article else f"{network.metrics['images']:,} test images"
+    speed = f"{network.epoch_seconds:.2f} s an epoch"
+    if article:
+        speed += f"; the article: {article.gpu_seconds:g} s on its GPU, {article.cpu_seconds:g} s on 32 CPU cores"
+    mark = element("i", style=f"left: {article.accuracy:.0%}") if article else ""
+    return element(
+        "div",
+        element("h2", network.title),
+        element("p", percent(network.accuracy, id_=f"accuracy-{network.name}"), class_="big"),
+        element("p", f"of the test images recognised. {beside}."),
+        element("div", element("b", style=f"width: {network.accuracy:.2%}"), mark, class_="bar", aria_hidden="true"),
+        element("p", speed, ".", class_="quiet"),
+        class_="card",
+    )
+
+
+def figures_beside_the_articles(networks: Sequence[Trained]) -> Markup:
+    """Compare with the article, where the data is the article's."""
+    header = ["Network", "Test accuracy", "Test loss", "Epochs", "Median seconds an epoch", "Trained with"]
+    is_articles = any(map(published, networks))
+    header += ["The article’s accuracy", "Seconds on its GPU", "On its 32 CPU cores"] if is_articles else []
+    rows = []
+    for network in networks:
+        article = published(network)
+        rows.append(
+            [
+                network.title,
+                percent(network.accuracy),
+                number(network.metrics["loss"], ".4f"),
+                len(network.epochs),
+                number(network.epoch_seconds, ".2f"),
+                network.device,
+                *(
+                    [f"{article.accuracy:.0%}", f"{article.gpu_seconds:g}", f"{article.cpu_seconds:g}"]
+                    if article
+                    else []
+                ),
+            ]
+        )
+    return section("Results", table("Both networks", header, rows, id="results"))
+
+
+def engines(path: Path | None, archive_sha256: str) -> Markup:
+    """Show the table that compares engines, if there is one and it is of these images."""
+    if path is None:
+        return Markup()
+    data, rows = comparison.read(path)
+    if data["archive_sha256"] != archive_sha256:
+        return Markup()
+    return section(
+        "Engines compared",
+        element("p", "The same declarations, images and initial weights on each engine and device."),
+        table("Engines and devices", comparison.HEADER, comparison.cells(rows), id="comparison"),
+    )

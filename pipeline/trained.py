@@ -1,0 +1,95 @@
+"""What the stages left of one network."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import predictions, weights
+from pipeline.dataset import FloatArray
+from pipeline.declaration import Network
+from pipeline.errors import StoreError
+from pipeline.evaluation import METRICS_NAME
+from pipeline.store.record import Record
+from pipeline.training import HISTORY_NAME, WEIGHTS_NAME
+from pipeline.weights import Weights
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that was trained and evaluated: its files in ``trained`` and ``evaluated``, and what they say."""
+
+    name: str
+    trained: Path
+    evaluated: Path
+    metrics: dict[str, Any]
+    history: dict[str, Any]
+    record: Record
+
+    @classmethod
+    def read(cls, name: str, trained: Path, evaluated: Path) -> Trained:
+        """Read the results of training and evaluating a network.
+
+        Raises
+        ------
+        StoreError
+            The training has no record.
+        """
+        record = Record.read(trained)
+        if record is None:
+            raise StoreError(f"{trained} has no record. Run `make verify`, then the same command again.")
+        return cls(
+            name,
+            trained,
+            evaluated,
+            json.loads((evaluated / METRICS_NAME).read_text()),
+            json.loads((trained / HISTORY_NAME).read_text()),
+            record,
+        )
+
+    @property
+    def title(self) -> str:
+        """The network's name as people write it: ``CNN``."""
+        return self.name.upper()
+
+    @property
+    def accuracy(self) -> float:
+        """Part of the test images whose class was told."""
+        return float(self.metrics["accuracy"])
+
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        """The rows of the history."""
+        rows: list[dict[str, Any]] = self.history["epochs"]
+        return rows
+
+    @property
+    def epoch_seconds(self) -> float:
+        """Median time of an epoch, training and validation together."""
+        return float(statistics.median(self.record.measured["epoch_seconds"]))
+
+    @property
+    def device(self) -> str:
+        """What trained it, as ``numba on cpu (Intel Xeon), 2 threads``."""
+        name = self.record.measured.get("device_name")
+        threads = self.record.measured["threads"]
+        return (
+            f"{self.record.parameters['engine']} on {self.record.parameters['device']}"
+            f"{f' ({name})' if name else ''}, {threads} thread{'' if threads == 1 else 's'}"
+        )
+
+    @property
+    def network(self) -> Network:
+        """The network as it was declared."""
+        return Network.from_json(self.record.parameters["architecture"])
+
+    def weights(self) -> Weights:
+        """Read the trained weights."""
+        return weights.read(self.trained / WEIGHTS_NAME, self.network)
+
+    def probabilities(self) -> FloatArray:
+        """Read the probabilities of the test images' classes, shape (N, classes)."""
+        return predictions.read(self.evaluated / predictions.PREDICTIONS_NAME)
