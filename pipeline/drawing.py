@@ -6,7 +6,6 @@ page's text and the colours become the page's, so that one figure serves on a li
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +25,13 @@ BLUE, VERMILION = "#0072b2", "#d55e00"
 OKABE_ITO = [BLUE, "#e69f00", "#009e73", "#cc79a7", VERMILION, "#56b4e9"]
 """Colours that colour-blind people tell apart: Okabe and Ito, "Color Universal Design" (2008)."""
 
-IN_A_PAGE = {INK: "currentColor", BLUE: "var(--blue)", VERMILION: "var(--vermilion)"}
+GROUND = "#ffffff"
+
+IN_A_PAGE = {INK: "currentColor", GROUND: "none", BLUE: "var(--blue)", VERMILION: "var(--vermilion)"}
 
 _STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
+    "axes.facecolor": "none",
     "axes.labelcolor": INK,
     "axes.prop_cycle": cycler(color=OKABE_ITO),
     "axes.spines.right": False,
@@ -38,7 +40,7 @@ _STYLE: dict[Any, Any] = {
     "grid.alpha": 0.15,
     "grid.color": INK,
     "legend.frameon": False,
-    "savefig.facecolor": "white",
+    "savefig.facecolor": GROUND,
     "svg.fonttype": "none",
     "text.color": INK,
     "xtick.color": INK,
@@ -60,18 +62,18 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save(figure: Figure, folder: Path, name: str) -> None:
     """Write a figure as ``NAME.png`` and ``NAME.svg``; the same figure gives the same bytes."""
+    if layout := figure.get_layout_engine():
+        layout.execute(figure)
+        figure.set_layout_engine("none")  # once is enough for both
     figure.savefig(folder / f"{name}.png", dpi=200, metadata={"Software": None})
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
 
 
-def for_page(figure: Figure, description: str) -> str:
-    """Return a figure as an ``<svg>`` element that takes its colours and its font from the page around it.
+def for_page(svg: str, description: str) -> str:
+    """Turn a saved SVG into an element of a page, which takes its colours and its font from there.
 
     The description is for those who do not see it.
     """
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if f"#{found[1]}" in svg else "", svg)

@@ -130,7 +130,7 @@ class Checkout:
             f"{stage}/{path.name}": path.read_bytes()
             for stage in STAGES
             for path in sorted(self.result(stage).iterdir())
-            if path.name not in ("stage.json", "report.md")
+            if path.name not in ("stage.json", "report.html")
         }
 
     def leftovers(self) -> list[Path]:

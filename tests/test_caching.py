@@ -112,6 +112,8 @@ TABLE = {
     "a helper in another module, two imports deep": Row(
         edit("pipeline/layers.py", 'linear = "linear"', 'linear = "linear"\n    identity = "linear"'), LEARNING
     ),
+    "the report's code": Row(edit("pipeline/report/examples.py", "MOST = 10", "MOST = 5"), ["Report"]),
+    "the report's style": Row(edit("pipeline/report/style.css", "max-width: 62rem", "max-width: 60rem"), ["Report"]),
     "the archive's content": Row(another_archive, STAGES),
     "the archive touched": Row(touch_archive, []),
     "the archive moved": Row(move_archive, []),
@@ -369,7 +371,7 @@ class TestFaults:
         assert checkout.history()[-1]["exit"] == "failed"
 
     def test_a_forced_stage_that_fails_keeps_its_result_and_is_told(self, checkout):
-        checkout.edit("pipeline/report.py", "    names = [", "    raise StoreError('no')\n    names = [")
+        checkout.edit("pipeline/report/__init__.py", "    names = [", "    raise OSError('no')\n    names = [")
         checkout.run("--force", "Report", status=30)
         assert checkout.history()[-1]["stages"]["Report"] == "not made"
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -30,7 +31,7 @@ def checkout(tmp_path_factory):
 
 class TestCompare:
     def test_trains_on_every_engine_from_every_seed(self, checkout):
-        rows = json.loads((checkout.result("Compare") / "comparison.json").read_text())
+        rows = json.loads((checkout.result("Compare") / "comparison.json").read_text())["rows"]
         installed = [engine for engine, device in devices.usable() if device == "cpu" and engine != "theano"]
         assert [(found["network"], found["engine"]) for found in rows if found["device"] == "cpu"] == [
             (network, engine) for network in ("mlp", "cnn") for engine in installed
@@ -44,6 +45,15 @@ class TestCompare:
 
     def test_is_cached(self, checkout):
         assert set(checkout.run("--seeds", "1,2", task="Compare").values()) == {"reused"}
+
+    def test_goes_into_the_next_report(self, checkout):
+        assert checkout.run("--seed", "1")["Report"] == "computed"
+        page = (checkout.folder / "outputs" / "report.html").read_text()
+        rows = json.loads((checkout.result("Compare") / "comparison.json").read_text())["rows"]
+        table = re.search(r'<table id="comparison">.*?</table>', page, re.DOTALL)[0]
+        assert table.count("<tr>") == 1 + len(rows)
+        for row in rows:
+            assert f"{row['epoch_seconds']:.3f} (" in table
 
     def test_a_seed_must_be_a_number(self, checkout):
         checkout.run("--seeds", "1,x", task="Compare", status=40)

@@ -81,7 +81,9 @@ def test_demo_runs_on_digits_and_says_so(clone):
         assert metrics["accuracy"] > 0.8
         assert metrics["data"]["title"] == "scikit-learn's digits"
         assert f"{metrics['accuracy']:.2f} (on scikit-learn's digits, not CIFAR-10)" in printed
-    assert "scikit-learn's digits" in (clone.folder / "outputs/demo/latest/Report/report.md").read_text()
+    assert (
+        "<h1>scikit-learn&#x27;s digits, in grayscale</h1>" in (clone.folder / "outputs/demo/report.html").read_text()
+    )
     assert not (clone.folder / "outputs/latest").exists()
 
 

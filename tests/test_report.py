@@ -1,23 +1,32 @@
 from __future__ import annotations
 
+import itertools
 import json
 import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
 
+import numpy as np
 import pytest
+import scipy.signal
 
-from pipeline import evaluation, report, training
+from pipeline import drawing, evaluation, report, training
 from pipeline.dataset import CIFAR_TITLE
 from pipeline.declaration import Network, architecture
 from pipeline.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, softmax
 from pipeline.monitor import SILENT
+from pipeline.report import examples, figures
+from pipeline.report.graph import Box, draw
+from pipeline.report.markup import VOID, Markup, element
 from pipeline.store.record import Record
-from tests import small_networks
+from tests import browser, small_networks
+from tests.checkout import Checkout
 
 pytest.importorskip("torch")
 
 ENDS = {"output_num_units": 3, "output_nonlinearity": softmax}
 NETWORKS = {
-    "mlp": architecture({"layers": [("input", InputLayer), ("output", DenseLayer)], "input_shape": (None, 12), **ENDS}),
+    "mlp": architecture({"layers": [("input", InputLayer), ("output", DenseLayer)], "input_shape": (None, 36), **ENDS}),
     "cnn": architecture(
         {
             "layers": [("input", InputLayer), ("conv", Conv2DLayer), ("pool", MaxPool2DLayer), ("output", DenseLayer)],
@@ -29,13 +38,19 @@ NETWORKS = {
         }
     ),
 }
+FIGURES = {
+    f"{kind}-{name}.{form}"
+    for kind in ("curves", "confusion", "filters")
+    for name in NETWORKS
+    for form in ("png", "svg")
+}
 
 
 @pytest.fixture
 def results(tmp_path):
     """Return a function that trains and evaluates both networks, as their stages do, and tells the folders."""
 
-    def compute(title, test=30):
+    def compute(title="small things", test=30):
         folders = {}
         for name, declared in NETWORKS.items():
             images, trained, evaluated = (tmp_path / f"{kind} {name}" for kind in ("images", "trained", "evaluated"))
@@ -56,20 +71,20 @@ def results(tmp_path):
                 validation_fraction=0.2,
                 **how,
             )
-            record(measured).write(trained)
+            record(measured, declared).write(trained)
             evaluation.evaluate(evaluated, images=images, trained=trained, **how)
             folders |= {f"trained_{name}": trained, f"evaluated_{name}": evaluated}
-        return folders
+        return folders | {"images": images}
 
     return compute
 
 
-def record(measured):
+def record(measured, declared):
     return Record(
         stage="Train",
         key="0" * 16,
         content_key="0" * 16,
-        parameters={"device": "cpu"},
+        parameters={"device": "cpu", "engine": "torch", "architecture": declared},
         code={},
         inputs={},
         files={},
@@ -83,87 +98,288 @@ def record(measured):
     ).sealed()
 
 
-def table(text, header):
-    """Return the rows of the table whose header begins with these words, cell by cell."""
-    lines = text.splitlines()
-    start = next(index for index, line in enumerate(lines) if line.startswith(f"| {header} |"))
-    rows = []
-    for line in lines[start:]:
-        if not line.startswith("|"):
-            break
-        rows.append(line.strip("| ").split(" | "))
-    return rows
-
-
-def written(tmp_path, folders):
-    output = tmp_path / "report"
+def written(output, folders):
     output.mkdir()
-    report.write(output, monitor=SILENT, **folders)
-    return (output / report.REPORT_NAME).read_text()
+    report.write(output, monitor=SILENT, sources={}, run="1", command="luigi Pipeline", **folders)
+    return Page((output / report.REPORT_NAME).read_text())
 
 
 def metrics(folders, name):
     return json.loads((folders[f"evaluated_{name}"] / "metrics.json").read_text())
 
 
-def test_compares_with_the_article(tmp_path, results):
-    folders = results(CIFAR_TITLE)
+class Page(HTMLParser):
+    """The elements of a page, read as strictly as they are written: each ends, in order, and none is left open."""
 
-    text = written(tmp_path, folders)
+    def __init__(self, source):
+        super().__init__()
+        self.source = source
+        self.elements = []
+        self.text = ""
+        self._open = []
+        self.feed(source)
+        self.close()
+        assert self._open == []
 
-    assert text.startswith("# CIFAR-10, in grayscale\n")
-    mlp, cnn = table(text, "Network")[2:]
-    assert mlp[:2] == ["MLP", f"{metrics(folders, 'mlp')['accuracy']:.4f}"]
-    assert cnn[:2] == ["CNN", f"{metrics(folders, 'cnn')['accuracy']:.4f}"]
-    assert mlp[3:] == ["cpu", "0.41", "0.5", "1.3"]
-    assert cnn[3:] == ["cpu", "0.61", "12.8", "177"]
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        assert len(dict(attributes)) == len(attributes), f"{tag} has an attribute twice"
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        assert "svg" in self._open, f"{tag} ends itself outside an SVG"
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data if self._open[-1:] != ["style"] else ""
+
+    def all(self, tag):
+        return [attributes for found, attributes in self.elements if found == tag]
+
+    def ids(self):
+        return [attributes["id"] for _, attributes in self.elements if "id" in attributes]
 
 
-def test_compares_nothing_else_with_the_article(tmp_path, results):
-    folders = results("small things")
+class TestPage:
+    def test_compares_with_the_article(self, tmp_path, results):
+        page = written(tmp_path / "report", results(CIFAR_TITLE))
+        assert "The article: 41%." in page.text
+        assert "The article: 61%." in page.text
+        assert "12.8 s on its GPU, 177 s on 32 CPU cores" in page.text
 
-    text = written(tmp_path, folders)
+    def test_compares_nothing_else_with_the_article(self, tmp_path, results):
+        page = written(tmp_path / "report", results())
+        assert "small things, in grayscale" in page.text
+        assert "article" not in page.text
 
-    assert text.startswith("# small things, in grayscale\n")
-    assert "article" not in text
-    assert [row[0] for row in table(text, "Network")[2:]] == ["MLP", "CNN"]
-    assert {len(row) for row in table(text, "Network")} == {4}
+    def test_is_sound_html(self, tmp_path, results):
+        page = written(tmp_path / "report", results())
+        assert page.source.startswith("<!DOCTYPE html>\n<html lang=")
+        assert len(page.ids()) == len(set(page.ids()))
+        assert not {"script", "iframe", "object", "form"} & {tag for tag, _ in page.elements}
+        assert all(image["alt"] for image in page.all("img"))
+        assert all(svg["aria-label"] for svg in page.all("svg"))
+        assert len(page.all("caption")) == len(page.all("table"))
+
+    def test_refers_to_nothing_outside(self, tmp_path, results):
+        page = written(tmp_path / "report", results())
+        for name in ("src", "href", "xlink:href"):
+            for _, attributes in page.elements:
+                assert attributes.get(name, "#").startswith(("data:", "#")), attributes
+        assert "@import" not in page.source
+        assert not re.search(r"url\((?!#)", page.source)
+        assert {found[1:] for found in re.findall(r"url\((#[^)]*)", page.source)} <= set(page.ids())
+
+    def test_escapes_what_comes_from_the_data(self, tmp_path, results):
+        page = written(tmp_path / "report", results('<script>alert(1)</script> & "more"'))
+        assert page.all("script") == []
+        assert '<script>alert(1)</script> & "more", in grayscale' in page.text
+
+    def test_a_class_that_is_not_in_the_test_images(self, tmp_path, results):
+        page = written(tmp_path / "report", results(test=1))
+        assert "None" not in page.text
+        assert "nan" not in page.text
+
+    def test_says_where_it_comes_from(self, tmp_path, results):
+        page = written(tmp_path / "report", results())
+        assert "ab" * 32 in page.text
+        assert "luigi Pipeline" in page.text
+
+    def test_the_same_results_give_the_same_figures(self, tmp_path, results):
+        folders = results()
+        written(tmp_path / "first", folders)
+        written(tmp_path / "second", folders)
+        names = {path.name for path in (tmp_path / "first").iterdir()}
+        assert names == FIGURES | {"report.html"}
+        for name in FIGURES:
+            assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+    def test_figures_are_files_that_stand_alone(self, tmp_path, results):
+        written(tmp_path / "report", results())
+        for name in FIGURES:
+            content = (tmp_path / "report" / name).read_bytes()
+            assert content.startswith(b"\x89PNG") or ET.fromstring(content).tag == "{http://www.w3.org/2000/svg}svg"
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_shows_each_epoch_and_class(tmp_path, results, name):
-    folders = results("small things")
+class TestMarkup:
+    def test_escapes_text_and_attributes_but_not_markup(self):
+        inner = element("em", "a < b")
+        assert element("p", inner, " & ", class_='"x"') == '<p class="&quot;x&quot;"><em>a &lt; b</em> &amp; </p>'
+        assert isinstance(inner, Markup)
 
-    section = written(tmp_path, folders).split("\n## ")[1 + list(NETWORKS).index(name)]
+    def test_attributes(self):
+        assert element("img", aria_hidden="true", hidden=True, id=None, width=0) == (
+            '<img aria-hidden="true" hidden width="0">'
+        )
 
-    history = json.loads((folders[f"trained_{name}"] / "history.json").read_text())["epochs"]
-    assert section.startswith(name.upper())
-    assert [row[:4] for row in table(section, "Epoch")[2:]] == [
-        [
-            str(row["epoch"]),
-            f"{row['train_loss']:.5f}",
-            f"{row['valid_loss']:.5f}",
-            f"{row['valid_accuracy']:.4f}",
-        ]
-        for row in history
+
+class TestFigures:
+    def test_a_filter_is_shown_as_it_meets_the_image(self):
+        network = Network.from_json(NETWORKS["cnn"])
+        weights = small_networks.random_weights(network, seed=0)
+        image = np.random.default_rng(0).normal(size=(6, 6))
+        for shown, stored in zip(figures.first_layer(network, weights), weights["conv/W"][:, 0], strict=True):
+            np.testing.assert_allclose(
+                scipy.signal.correlate2d(image, shown, "valid"), scipy.signal.convolve2d(image, stored, "valid")
+            )
+
+    def test_a_unit_is_shown_as_it_meets_the_image(self):
+        network = Network.from_json(NETWORKS["mlp"])
+        weights = small_networks.random_weights(network, seed=0)
+        image = np.random.default_rng(0).normal(size=(6, 6))
+        shown = figures.first_layer(network, weights)
+        np.testing.assert_allclose((shown * image).sum((1, 2)), image.reshape(-1) @ weights["output/W"], rtol=1e-4)
+
+    def test_what_is_no_picture_is_not_drawn(self):
+        network = small_networks.network((7,))
+        assert figures.filters(network, small_networks.random_weights(network, seed=0)) is None
+
+    def test_inside_a_page_colours_are_the_pages(self, tmp_path):
+        with drawing.styled("test"):
+            figure = drawing.new_figure(2, 2)
+            figure.subplots().plot([1, 2])
+            drawing.save(figure, tmp_path, "line")
+        svg = drawing.for_page((tmp_path / "line.svg").read_text(), 'a "line"')
+        assert svg.startswith("<svg viewBox=")
+        assert 'aria-label="a &quot;line&quot;"' in svg
+        assert "currentColor" in svg
+        assert re.findall("#[0-9a-f]{6}", svg) == []
+
+
+class TestExamples:
+    PROBABILITIES = np.float32([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3], [0.05, 0.95], [0.2, 0.8]])
+    LABELS = np.uint8([0, 0, 1, 1, 1, 0])
+
+    def test_right_ones_are_the_first_of_each_class(self):
+        found = examples.right_ones(self.PROBABILITIES, self.LABELS)
+        assert [(example.index, example.label, example.predicted) for example in found] == [(0, 0, 0), (2, 1, 1)]
+
+    def test_wrong_ones_begin_with_the_most_confident(self):
+        found = examples.most_confidently_wrong(self.PROBABILITIES, self.LABELS)
+        assert [example.index for example in found] == [1, 5, 3]
+        assert [example.confidence for example in found] == pytest.approx([0.8, 0.8, 0.7])
+
+
+class TestGraph:
+    def test_leaves_out_arrows_that_longer_ways_imply(self):
+        boxes = [Box("a", "reused", "", ()), Box("b", "computed", "", ("a",)), Box("c", "computed", "", ("a", "b"))]
+        page = Page(draw(boxes, "three"))
+        assert len([path for path in page.all("path") if path.get("class") == "arrow"]) == 2
+        assert [float(box["y"]) for box in page.all("rect")] == sorted({float(box["y"]) for box in page.all("rect")})
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A checkout in which everything has run, and after that the CNN again with another learning rate."""
+    checkout = Checkout.new(tmp_path_factory.mktemp("report") / "checkout")
+    checkout.run()
+    checkout.run("--TrainCNN-learning-rate", "0.02")
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    running = browser.start(tmp_path_factory.mktemp("browser"))
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def opened(checkout, chromium):
+    chromium.look()
+    chromium.open(checkout.folder / "outputs" / "report.html")
+    return chromium
+
+
+def values(opened, selector):
+    return [
+        float(value) for value in opened.evaluate(f"[...document.querySelectorAll('{selector}')].map(e => e.value)")
     ]
-    assert [row[:2] for row in table(section, "Class")[2:]] == [
-        [entry["name"], str(entry["images"])] for entry in metrics(folders, name)["classes"]
-    ]
-    assert "seed 3" in section
 
 
-def test_a_class_that_is_not_in_the_test_images(tmp_path, results):
-    text = written(tmp_path, results("small things", test=1))
+@pytest.mark.xdist_group("report")  # they share what one fixture sets up
+class TestInABrowser:
+    def test_asks_for_nothing_and_complains_of_nothing(self, opened, checkout):
+        assert opened.requests() == [(checkout.folder / "outputs" / "report.html").as_uri()]
+        assert opened.happened("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown") == []
 
-    absent = [row for row in table(text, "Class")[2:] if row[1] == "0"]
-    assert len(absent) == 2
-    assert "None" not in text
-    assert "nan" not in text
+    @pytest.mark.parametrize("name", ["mlp", "cnn"])
+    def test_figures_are_those_of_the_metrics(self, opened, checkout, name):
+        result = json.loads((checkout.result(f"Evaluate{name.upper()}") / "metrics.json").read_text())
+        row = 1 + ["mlp", "cnn"].index(name)
+        assert values(opened, f"#accuracy-{name}") == [result["accuracy"]]
+        assert values(opened, f"#results tbody tr:nth-child({row}) data")[:2] == [result["accuracy"], result["loss"]]
+        cells = opened.evaluate(
+            "[...document.querySelectorAll('#by-class tbody tr')].map(row =>"
+            "  [...row.cells].map(cell => cell.querySelector('data')?.value ?? null))"
+        )
+        by_class = [[figure and float(figure) for figure in line[2 * row : 2 * row + 2]] for line in cells]
+        assert by_class == [[entry["recall"], entry["precision"]] for entry in result["classes"]]
+        texts = opened.evaluate(f"[...document.querySelectorAll('#confusion-{name} text')].map(e => e.textContent)")
+        counts = [int(text) for text in texts if text.isdecimal()]
+        assert counts == list(itertools.chain(*result["confusion_matrix"]))
+
+    def test_tells_what_was_computed_and_what_reused(self, opened, checkout):
+        outcomes = checkout.history()[-1]["stages"]
+        rows = opened.evaluate(
+            "[...document.querySelectorAll('#stages tbody tr')].map(row => [...row.cells].map(e => e.textContent))"
+        )
+        assert {row[0]: row[1] for row in rows} == {name: outcomes[name] for name in outcomes if name != "Report"}
+        assert {row[1] for row in rows} == {"computed", "reused"}
+        boxes = opened.evaluate("[...document.querySelectorAll('.graph .name')].map(text => text.textContent)")
+        assert sorted(boxes) == sorted(outcomes)
+        assert opened.evaluate("document.querySelectorAll('.graph .arrow').length") == 9
+
+    def test_fits_a_phone(self, opened):
+        opened.look(width=390)
+        assert opened.evaluate("document.documentElement.scrollWidth") <= 390
+
+    @pytest.mark.parametrize(
+        ("scheme", "medium"), [("light", "screen"), ("dark", "screen"), ("light", "print"), ("dark", "print")]
+    )
+    def test_can_be_read_on_every_ground(self, opened, scheme, medium):
+        """Text has a contrast of at least 4.5 to 1, figures of at least 3: WCAG 2.2, 1.4.3 and 1.4.11."""
+        opened.look(scheme=scheme, medium=medium)
+        ground = luminance(opened, "backgroundColor", "body")
+        assert (ground > 0.5) == (scheme == "light" or medium == "print")
+        for text in ("body", ".quiet", ".wrong strong"):
+            assert contrast(luminance(opened, "color", text), ground) >= 4.5, text
+        for color in ("blue", "vermilion"):
+            line = luminance(opened, "stroke", f"#curves-mlp path[style*='var(--{color})']")
+            assert contrast(line, ground) >= 3, color
 
 
-def test_says_where_it_comes_from(tmp_path, results):
-    text = written(tmp_path, results("small things"))
+def luminance(opened, prop, selector):
+    """Return the relative luminance of a colour as it is shown: WCAG 2.2's definition."""
+    color = opened.evaluate(f'getComputedStyle(document.querySelector("{selector}")).{prop}')
+    channels = [int(channel) / 255 for channel in re.findall(r"\d+", color)[:3]]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
-    assert re.search(r"archive with SHA-256 `(ab){32}`", text)
-    assert "python 3.11.7, numpy 2.3.5" in text
+
+def contrast(one, other):
+    return (max(one, other) + 0.05) / (min(one, other) + 0.05)
+
+
+@pytest.mark.xdist_group("report")
+class TestInTheOutputsFolder:
+    def test_lies_there_as_a_file_and_is_the_newest(self, checkout):
+        shown = checkout.folder / "outputs" / "report.html"
+        assert not shown.is_symlink()
+        assert shown.read_bytes() == (checkout.result("Report") / "report.html").read_bytes()
+
+    def test_is_put_back_by_a_run_with_nothing_to_do(self, checkout):
+        shown = checkout.folder / "outputs" / "report.html"
+        newest = shown.read_bytes()
+        for change in (shown.unlink, lambda: shown.write_text("something else")):
+            change()
+            assert set(checkout.run("--TrainCNN-learning-rate", "0.02").values()) == {"reused"}
+            assert shown.read_bytes() == newest
+
+    def test_another_outputs_folder_has_its_own(self, checkout):
+        checkout.run("--outputs-dir", "elsewhere")
+        assert (checkout.folder / "elsewhere" / "report.html").exists()

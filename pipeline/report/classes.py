@@ -109,12 +109,11 @@ def _shown(example: Example, images: FloatArray, class_names: list[str]) -> Mark
         width=image.shape[1],
         height=image.shape[0],
     )
-    words = [element("strong", said), element("br"), _confidence(example.confidence)]
-    words += [] if is_right else [element("br"), "is: ", truth]
+    correction = [] if is_right else [element("br"), f"is: {truth}"]
     return element(
         "figure",
         picture,
-        element("figcaption", *words),
+        element("figcaption", element("strong", said), element("br"), _confidence(example.confidence), *correction),
         class_="right" if is_right else "wrong",
         data_index=example.index,
     )

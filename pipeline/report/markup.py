@@ -21,7 +21,7 @@ def element(tag: str, *content: object, **attributes: object) -> Markup:
     An attribute's underscores become hyphens, and one at its end, as in ``class_``, is dropped. True stands
     for an attribute without value; None and False leave it out.
     """
-    written = "".join(_attribute(name, value) for name, value in attributes.items() if value not in (None, False))
+    written = "".join(_attribute(name, value) for name, value in attributes.items())
     start = f"<{tag}{written}>"
     return Markup(start) if tag in VOID else Markup(f"{start}{joined(content)}</{tag}>")
 
@@ -65,4 +65,6 @@ def _cell(content: object) -> Markup:
 
 def _attribute(name: str, value: object) -> str:
     name = name.removesuffix("_").replace("_", "-")
+    if value is None or value is False:
+        return ""
     return f" {name}" if value is True else f' {name}="{escape(str(value))}"'

@@ -122,7 +122,7 @@ def _details(step: Step) -> Markup:
         ("code", f"{len(record.code)} modules, {json_digest(record.code)[:SHORT]}" if record.code else ""),
         ("libraries", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
     ]
-    shown = [(name, value) for name, value in facts if value != ""]
+    shown = [(name, value) for name, value in facts if value not in ("", None)]
     return element("details", element("summary", step.stage.name), _list(shown))
 
 
@@ -131,7 +131,9 @@ def _list(facts: Iterable[tuple[str, object]]) -> Markup:
 
 
 def _written(value: object) -> object:
-    return element("code", json.dumps(value)) if isinstance(value, dict | list) else value
+    if isinstance(value, dict | list):
+        return element("code", json.dumps(value)) if value else ""
+    return value
 
 
 def _merged(several: Iterable[Mapping[str, str]]) -> dict[str, str]:

@@ -27,5 +27,6 @@ class Plotter:
             if figure is None:
                 return Markup()
             drawing.save(figure, self._folder, name)
-            svg = Markup(drawing.for_page(figure, description))
-        return element("figure", element("figcaption", title), svg, id=name, class_="plot")
+        svg = (self._folder / f"{name}.svg").read_text(encoding="utf-8")
+        shown = Markup(drawing.for_page(svg, description))
+        return element("figure", element("figcaption", title), shown, id=name, class_="plot")
