@@ -46,11 +46,12 @@ FIGURES = {
 }
 
 
-@pytest.fixture
-def results(tmp_path):
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
     """Return a function that trains and evaluates both networks, as their stages do, and tells the folders."""
 
     def compute(title="small things", test=30):
+        tmp_path = tmp_path_factory.mktemp("results")
         folders = {}
         for name, declared in NETWORKS.items():
             images, trained, evaluated = (tmp_path / f"{kind} {name}" for kind in ("images", "trained", "evaluated"))
@@ -104,10 +105,6 @@ def written(output, folders):
     return Page((output / report.REPORT_NAME).read_text())
 
 
-def metrics(folders, name):
-    return json.loads((folders[f"evaluated_{name}"] / "metrics.json").read_text())
-
-
 class Page(HTMLParser):
     """The elements of a page, read as strictly as they are written: each ends, in order, and none is left open."""
 
@@ -144,6 +141,24 @@ class Page(HTMLParser):
         return [attributes["id"] for _, attributes in self.elements if "id" in attributes]
 
 
+@pytest.fixture(scope="module")
+def folders(results):
+    return results()
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory, folders):
+    """The folder of a report on other data than the article's."""
+    output = tmp_path_factory.mktemp("report") / "small things"
+    written(output, folders)
+    return output
+
+
+@pytest.fixture(scope="module")
+def page(output):
+    return Page((output / "report.html").read_text())
+
+
 class TestPage:
     def test_compares_with_the_article(self, tmp_path, results):
         page = written(tmp_path / "report", results(CIFAR_TITLE))
@@ -151,13 +166,11 @@ class TestPage:
         assert "The article: 61%." in page.text
         assert "12.8 s on its GPU, 177 s on 32 CPU cores" in page.text
 
-    def test_compares_nothing_else_with_the_article(self, tmp_path, results):
-        page = written(tmp_path / "report", results())
+    def test_compares_nothing_else_with_the_article(self, page):
         assert "small things, in grayscale" in page.text
         assert "article" not in page.text
 
-    def test_is_sound_html(self, tmp_path, results):
-        page = written(tmp_path / "report", results())
+    def test_is_sound_html(self, page):
         assert page.source.startswith("<!DOCTYPE html>\n<html lang=")
         assert len(page.ids()) == len(set(page.ids()))
         assert not {"script", "iframe", "object", "form"} & {tag for tag, _ in page.elements}
@@ -165,8 +178,7 @@ class TestPage:
         assert all(svg["aria-label"] for svg in page.all("svg"))
         assert len(page.all("caption")) == len(page.all("table"))
 
-    def test_refers_to_nothing_outside(self, tmp_path, results):
-        page = written(tmp_path / "report", results())
+    def test_refers_to_nothing_outside(self, page):
         for name in ("src", "href", "xlink:href"):
             for _, attributes in page.elements:
                 assert attributes.get(name, "#").startswith(("data:", "#")), attributes
@@ -184,24 +196,19 @@ class TestPage:
         assert "None" not in page.text
         assert "nan" not in page.text
 
-    def test_says_where_it_comes_from(self, tmp_path, results):
-        page = written(tmp_path / "report", results())
+    def test_says_where_it_comes_from(self, page):
         assert "ab" * 32 in page.text
         assert "luigi Pipeline" in page.text
 
-    def test_the_same_results_give_the_same_figures(self, tmp_path, results):
-        folders = results()
-        written(tmp_path / "first", folders)
-        written(tmp_path / "second", folders)
-        names = {path.name for path in (tmp_path / "first").iterdir()}
-        assert names == FIGURES | {"report.html"}
+    def test_the_same_results_give_the_same_figures(self, tmp_path, folders, output):
+        written(tmp_path / "again", folders)
+        assert {path.name for path in output.iterdir()} == FIGURES | {"report.html"}
         for name in FIGURES:
-            assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+            assert (output / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
-    def test_figures_are_files_that_stand_alone(self, tmp_path, results):
-        written(tmp_path / "report", results())
+    def test_figures_are_files_that_stand_alone(self, output):
         for name in FIGURES:
-            content = (tmp_path / "report" / name).read_bytes()
+            content = (output / name).read_bytes()
             assert content.startswith(b"\x89PNG") or ET.fromstring(content).tag == "{http://www.w3.org/2000/svg}svg"
 
 

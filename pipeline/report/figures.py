@@ -43,7 +43,7 @@ def curves(trained: Trained, published_accuracy: float | None) -> Figure:
         accuracies.axhline(published_accuracy, color=INK, linewidth=1, linestyle=":", label="the article's test")
     losses.set(ylabel="loss (cross-entropy)")
     accuracies.set(xlabel="epoch", ylabel="accuracy")
-    accuracies.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    accuracies.yaxis.set_major_formatter(PercentFormatter(1))
     accuracies.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (losses, accuracies):
         axes.grid(visible=True)
