@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+TITLE, YEAR = "Faster deep learning with GPUs and Theano", 2015
+
 
 @dataclass(frozen=True)
 class Published:
@@ -15,4 +17,4 @@ class Published:
 
 
 ARTICLE = {"mlp": Published(0.41, 0.5, 1.3), "cnn": Published(0.61, 12.8, 177.0)}
-"""From "Faster deep learning with GPUs and Theano" (2015)."""
+"""Its figures, by network."""

@@ -43,6 +43,7 @@ _STYLE: dict[Any, Any] = {
     "savefig.facecolor": GROUND,
     "svg.fonttype": "none",
     "text.color": INK,
+    "text.parse_math": False,  # a class may have a dollar sign in its name
     "xtick.color": INK,
     "ytick.color": INK,
 }

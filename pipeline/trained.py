@@ -72,14 +72,11 @@ class Trained:
         return float(statistics.median(self.record.measured["epoch_seconds"]))
 
     @property
-    def device(self) -> str:
-        """What trained it, as ``numba on cpu (Intel Xeon), 2 threads``."""
-        name = self.record.measured.get("device_name")
-        threads = self.record.measured["threads"]
-        return (
-            f"{self.record.parameters['engine']} on {self.record.parameters['device']}"
-            f"{f' ({name})' if name else ''}, {threads} thread{'' if threads == 1 else 's'}"
-        )
+    def trained_with(self) -> str:
+        """Engine and device, as ``numba on cpu (Intel Xeon), 2 threads``."""
+        parameters, measured = self.record.parameters, self.record.measured
+        threads = f"{measured['threads']} thread{'' if measured['threads'] == 1 else 's'}"
+        return f"{parameters['engine']} on {parameters['device']} ({measured['device_name']}), {threads}"
 
     @property
     def network(self) -> Network:

@@ -379,6 +379,11 @@ class TestInTheOutputsFolder:
         assert not shown.is_symlink()
         assert shown.read_bytes() == (checkout.result("Report") / "report.html").read_bytes()
 
+    def test_says_with_which_command_and_settings(self, checkout):
+        page = Page((checkout.folder / "outputs" / "report.html").read_text())
+        assert "luigi --module tasks Pipeline --DownloadCIFAR-archive" in page.text
+        assert "learning_rate0.02" in page.text
+
     def test_is_put_back_by_a_run_with_nothing_to_do(self, checkout):
         shown = checkout.folder / "outputs" / "report.html"
         newest = shown.read_bytes()

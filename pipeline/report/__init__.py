@@ -64,7 +64,7 @@ def write(
     document = page(
         f"{data.title}, in grayscale",
         summary.heading(networks, data),
-        summary.figures_beside_the_articles(networks),
+        summary.results(networks),
         learning.curves(networks, plotter),
         summary.engines(comparison, data.archive_sha256),
         classes.mistakes(networks, plotter),

@@ -45,6 +45,7 @@ def curves(trained: Trained, published_accuracy: float | None) -> Figure:
     accuracies.set(xlabel="epoch", ylabel="accuracy")
     accuracies.yaxis.set_major_formatter(PercentFormatter(1))
     accuracies.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.align_ylabels()
     for axes in (losses, accuracies):
         axes.grid(visible=True)
         axes.legend()

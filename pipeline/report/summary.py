@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import comparison
+from pipeline.article import TITLE, YEAR
 from pipeline.dataset import Description
 from pipeline.report.markup import Markup, element, number, percent, section, table
 from pipeline.report.published import published
@@ -14,15 +15,16 @@ from pipeline.trained import Trained
 
 def heading(networks: Sequence[Trained], data: Description) -> Markup:
     """Say what this is, and give the accuracies."""
+    names = " and ".join(network.title for network in networks)
+    what = (
+        f"{names}, trained on {data.counts['train']:,} images in {len(data.class_names)} classes and tested on "
+        f"{data.counts['test']:,} others"
+    )
+    beside = f", beside the article “{TITLE}” ({YEAR})" if any(map(published, networks)) else ""
     return element(
         "header",
         element("h1", f"{data.title}, in grayscale"),
-        element(
-            "p",
-            f"{' and '.join(network.title for network in networks)}, trained on {data.counts['train']:,} images "
-            f"in {len(data.class_names)} classes and tested on {data.counts['test']:,} others.",
-            class_="lede",
-        ),
+        element("p", f"{what}{beside}.", class_="lede"),
         element("div", *map(_card, networks), class_="cards"),
     )
 
@@ -45,30 +47,27 @@ def _card(network: Trained) -> Markup:
     )
 
 
-def figures_beside_the_articles(networks: Sequence[Trained]) -> Markup:
-    """Compare with the article, where the data is the article's."""
+def results(networks: Sequence[Trained]) -> Markup:
+    """List the figures, beside the article's where the data is the article's."""
     header = ["Network", "Test accuracy", "Test loss", "Epochs", "Median seconds an epoch", "Trained with"]
-    is_articles = any(map(published, networks))
-    header += ["The article’s accuracy", "Seconds on its GPU", "On its 32 CPU cores"] if is_articles else []
-    rows = []
-    for network in networks:
-        article = published(network)
-        rows.append(
-            [
-                network.title,
-                percent(network.accuracy),
-                number(network.metrics["loss"], ".4f"),
-                len(network.epochs),
-                number(network.epoch_seconds, ".2f"),
-                network.device,
-                *(
-                    [f"{article.accuracy:.0%}", f"{article.gpu_seconds:g}", f"{article.cpu_seconds:g}"]
-                    if article
-                    else []
-                ),
-            ]
-        )
-    return section("Results", table("Both networks", header, rows, id="results"))
+    if any(map(published, networks)):
+        header += ["The article’s accuracy", "Seconds on its GPU", "On its 32 CPU cores"]
+    return section("Results", table("Both networks", header, map(_row, networks), id="results"))
+
+
+def _row(network: Trained) -> list[object]:
+    own = [
+        network.title,
+        percent(network.accuracy),
+        number(network.metrics["loss"], ".4f"),
+        len(network.epochs),
+        number(network.epoch_seconds, ".2f"),
+        network.trained_with,
+    ]
+    article = published(network)
+    if article is None:
+        return own
+    return [*own, f"{article.accuracy:.0%}", f"{article.gpu_seconds:g}", f"{article.cpu_seconds:g}"]
 
 
 def engines(path: Path | None, archive_sha256: str) -> Markup:
