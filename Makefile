@@ -100,7 +100,7 @@ history: $(VENV)/base ## the runs: when, what ran, what was reused, accuracy
 
 requirements: ## pin the newest versions of what the set-up installs
 	@$(PIP) install uv
-	@for name in dev demo base fuzz audit; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	@for name in dev demo export base fuzz audit; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate $$(test $$name = dev || echo -c requirements/dev.txt) \
 		requirements/$$name.in --output-file requirements/$$name.txt; done
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import dataset, engines, predictions, training, weights
+from pipeline import dataset, engines, prediction_file, training, weights
 from pipeline.declaration import Network
 from pipeline.engines import LabelArray
 from pipeline.monitor import Monitor
@@ -54,7 +54,7 @@ def evaluate(
         device=device,
         threads=threads,
     )
-    predictions.write(output / predictions.PREDICTIONS_NAME, probabilities)
+    prediction_file.write(output / prediction_file.PREDICTIONS_NAME, probabilities)
     result = metrics(probabilities, labels, data.class_names)
     how = json.loads((trained / training.HISTORY_NAME).read_text())["trained"]
     result["evaluated"] = how | {"evaluation_engine": engine, "evaluation_device": device}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from pipeline import dataset, evaluation, predictions, weights
+from pipeline import dataset, evaluation, prediction_file, weights
 from pipeline.declaration import Network, architecture
 from pipeline.errors import DatasetError, WeightsError
 from pipeline.layers import DenseLayer, InputLayer, softmax
@@ -157,7 +157,7 @@ class TestEvaluate:
         assert measured == {"accuracy": accuracy}
         assert listener.lines == [f"The accuracy of this network is: {accuracy:.2f} (on small things, not CIFAR-10)"]
         assert sorted(path.name for path in folders["output"].iterdir()) == ["metrics.json", "predictions.h5"]
-        written = predictions.read(folders["output"] / "predictions.h5")
+        written = prediction_file.read(folders["output"] / "predictions.h5")
         np.testing.assert_allclose(written, probabilities, atol=1e-6)
 
     def test_says_what_was_evaluated_with_what(self, folders):

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from pipeline import dataset
 from pipeline.monitor import Monitor
+from pipeline.outcome import Outcome
 from pipeline.report import classes, layers, learning, origin, summary
 from pipeline.report.page import page
 from pipeline.report.plots import Plotter
 from pipeline.store.stage import Stage
-from pipeline.trained import Trained
 
 REPORT_NAME = "report.html"
 
@@ -55,7 +55,7 @@ def write(
         A file is missing or damaged.
     """
     names = [key.removeprefix("trained_") for key in folders if key.startswith("trained_")]
-    networks = [Trained.read(name, folders[f"trained_{name}"], folders[f"evaluated_{name}"]) for name in names]
+    networks = [Outcome.read(name, folders[f"trained_{name}"], folders[f"evaluated_{name}"]) for name in names]
     path = images / dataset.GRAYSCALE_NAME
     data = dataset.describe(path)
     test_images, labels = dataset.read_split(path, "test")

@@ -8,12 +8,12 @@ from pathlib import Path
 from pipeline import comparison
 from pipeline.article import TITLE, YEAR
 from pipeline.dataset import Description
+from pipeline.outcome import Outcome
 from pipeline.report.markup import Markup, element, number, percent, section, table
 from pipeline.report.published import published
-from pipeline.trained import Trained
 
 
-def heading(networks: Sequence[Trained], data: Description) -> Markup:
+def heading(networks: Sequence[Outcome], data: Description) -> Markup:
     """Say what this is, and give the accuracies."""
     names = " and ".join(network.title for network in networks)
     what = (
@@ -29,7 +29,7 @@ def heading(networks: Sequence[Trained], data: Description) -> Markup:
     )
 
 
-def _card(network: Trained) -> Markup:
+def _card(network: Outcome) -> Markup:
     article = published(network)
     beside = f"The article: {article.accuracy:.0%}" if article else f"{network.metrics['images']:,} test images"
     speed = f"{network.epoch_seconds:.2f} s an epoch"
@@ -47,7 +47,7 @@ def _card(network: Trained) -> Markup:
     )
 
 
-def results(networks: Sequence[Trained]) -> Markup:
+def results(networks: Sequence[Outcome]) -> Markup:
     """List the figures, beside the article's where the data is the article's."""
     header = ["Network", "Test accuracy", "Test loss", "Epochs", "Median seconds an epoch", "Trained with"]
     if any(map(published, networks)):
@@ -55,7 +55,7 @@ def results(networks: Sequence[Trained]) -> Markup:
     return section("Results", table("Both networks", header, map(_row, networks), id="results"))
 
 
-def _row(network: Trained) -> list[object]:
+def _row(network: Outcome) -> list[object]:
     own = [
         network.title,
         percent(network.accuracy),

@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from pipeline import hdf5
 from pipeline.dataset import FloatArray
 from pipeline.errors import DatasetError
 
@@ -31,12 +32,12 @@ def read(path: Path) -> FloatArray:
     DatasetError
         The file is missing, damaged or of another layout.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            probabilities: FloatArray = file[PROBABILITIES][()]
-    except (KeyError, OSError, RuntimeError, TypeError) as error:
-        cause = str(error).partition("\n")[0]
-        raise DatasetError(
-            f"{path} cannot be read as predictions ({cause}). Delete the folder {path.parent} and type `make pipeline`."
-        ) from None
+    advice = f"Delete the folder {path.parent} and type `make pipeline`."
+    with hdf5.reading(path, DatasetError, advice) as file:
+        found = hdf5.find(file, PROBABILITIES)
+        if found is None or found.dtype != np.float32 or found.ndim != 2:
+            raise DatasetError(f"it has no {PROBABILITIES} of type float32 and shape (N, classes).")
+        if fault := hdf5.misplaced(found):
+            raise DatasetError(f"its {PROBABILITIES}: {fault}.")
+        probabilities: FloatArray = found[()]
     return probabilities

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import predictions, weights
+from pipeline import prediction_file, weights
 from pipeline.dataset import FloatArray
 from pipeline.declaration import Network
 from pipeline.errors import StoreError
@@ -19,7 +19,7 @@ from pipeline.weights import Weights
 
 
 @dataclass(frozen=True)
-class Trained:
+class Outcome:
     """A network that was trained and evaluated: its files in ``trained`` and ``evaluated``, and what they say."""
 
     name: str
@@ -30,7 +30,7 @@ class Trained:
     record: Record
 
     @classmethod
-    def read(cls, name: str, trained: Path, evaluated: Path) -> Trained:
+    def read(cls, name: str, trained: Path, evaluated: Path) -> Outcome:
         """Read the results of training and evaluating a network.
 
         Raises
@@ -89,4 +89,4 @@ class Trained:
 
     def probabilities(self) -> FloatArray:
         """Read the probabilities of the test images' classes, shape (N, classes)."""
-        return predictions.read(self.evaluated / predictions.PREDICTIONS_NAME)
+        return prediction_file.read(self.evaluated / prediction_file.PREDICTIONS_NAME)
