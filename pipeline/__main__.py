@@ -17,6 +17,7 @@ from typing import Any
 from pipeline.errors import PictureError
 from pipeline.progress import ConsoleMonitor
 from pipeline.store import collection, history, runs, status, verification
+from pipeline.terminal import highlighted
 from tasks.console import foreseen
 from tasks.current import Current
 
@@ -102,7 +103,8 @@ def _count(text: str) -> int:
 
 def _status(options: argparse.Namespace, current: Current) -> int:
     rows = status.rows(current.stages(), current.outputs / "latest")
-    _print(json.dumps([asdict(row) for row in rows], indent=1) if options.json else "\n".join(status.table(rows)))
+    table = highlighted("\n".join(status.table(rows)))
+    _print(json.dumps([asdict(row) for row in rows], indent=1) if options.json else table)
     return 0
 
 
@@ -137,7 +139,8 @@ def _gc(options: argparse.Namespace, current: Current) -> int:
 
 def _history(options: argparse.Namespace, current: Current) -> int:
     past = history.read(current.outputs / history.NAME)[-max(1, options.last) :]
-    _print(json.dumps(past, indent=1) if options.json else "\n".join(history.table(past)))
+    table = highlighted("\n".join(history.table(past)))
+    _print(json.dumps(past, indent=1) if options.json else table)
     return 0
 
 

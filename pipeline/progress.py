@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.monitor import Monitor
+from pipeline.terminal import highlighted
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -48,7 +49,7 @@ class ConsoleMonitor(Monitor):
     def say(self, line: str) -> None:
         from tqdm import tqdm
 
-        tqdm.write(line if self._alone else f"{self._name} | {line}")
+        tqdm.write(highlighted(line if self._alone else f"{self._name} | {line}"))
         sys.stdout.flush()
 
     def progress(self, done: float, total: float, unit: str) -> None:

@@ -21,11 +21,15 @@ from pipeline import networks
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.store import history, results, runs
 from pipeline.store.stage import Stage
+from pipeline.terminal import highlighted
 from tasks import signals
 from tasks.settings import settings
 
 NO_STAGES = {"CheckDevice", "Evaluate", "Pipeline", "Train"}
 """Tasks that have no result under their own name."""
+
+REPORT_PAGE = "report.html"
+"""The file of the report that the outputs folder has a copy of."""
 
 
 class Run:
@@ -47,10 +51,10 @@ class Run:
             self._asked_for = parser.known_args.root_task if parser else None
             self._stages = results.closure(stage)
             self._redo = self._checked_redo()
-            outputs = Path(settings.active().outputs_dir)
-            self._history = outputs / history.NAME
+            self._outputs = Path(settings.active().outputs_dir)
+            self._history = self._outputs / history.NAME
             signals.end_well()
-            folders = dict.fromkeys([outputs, *(found.folder for found in self._stages)])
+            folders = dict.fromkeys([self._outputs, *(found.folder for found in self._stages)])
             self._registration.enter_context(runs.registered(folders, self.id, [found.path for found in self._stages]))
             history.append(self._history, self._beginning(stage))
             atexit.register(self._finish)
@@ -87,7 +91,10 @@ class Run:
         summary = history.summarise(self._stages, self._redo, time.perf_counter() - self._clock)
         history.append(self._history, {"run": self.id, **summary})
         self._registration.close()
-        print("\n".join(history.told(summary)), flush=True)  # noqa: T201
+        lines = history.told(summary)
+        if summary["stages"].get("Report", "not made") != "not made":
+            lines.append(f"  report: {self._outputs / REPORT_PAGE}")
+        print(highlighted("\n".join(lines)), flush=True)  # noqa: T201
 
 
 @functools.cache

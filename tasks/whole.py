@@ -16,7 +16,7 @@ from pipeline.trial import Trial
 from tasks.console import TaskMonitor
 from tasks.data import Grayscale2D
 from tasks.learning import evaluator, trainer
-from tasks.run import RUN
+from tasks.run import REPORT_PAGE, RUN
 from tasks.settings import settings
 from tasks.stages import StageTask
 
@@ -26,7 +26,7 @@ class Report(StageTask):
 
     function = "pipeline.report:write"
     libraries = ("numpy", "h5py", "matplotlib", "pillow")
-    shown = ("report.html",)
+    shown = (REPORT_PAGE,)
     networks = ("mlp", "cnn")
 
     def requires(self) -> dict[str, StageTask]:

@@ -154,8 +154,11 @@ def copy_out(stage: Stage, name: str, folder: Path) -> None:
         if copy.read_bytes() == content:
             return
     temporary = folder / f".{name}.{os.getpid()}"
-    temporary.write_bytes(content)
-    temporary.replace(copy)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(copy)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def withdraw(folder: Path) -> None:
