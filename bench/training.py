@@ -1,144 +1,248 @@
-"""Measure an epoch of each engine, beside PyTorch as most people write it, alternating in one run.
+"""Measure an epoch of the pipeline's engines, beside what its readers could use instead, alternating in one run.
 
-An epoch trains on 40,000 images and validates on 10,000. They are CIFAR-10's where `make pipeline` has
-been run, and random ones otherwise, which cost the same but for the `numba` engine: it skips what a closed
-rectifier makes zero.
+An epoch trains on 40,000 images and validates on 10,000, in minibatches of 128. They are CIFAR-10's where
+`make pipeline` has been run, and random ones otherwise, which cost the same but for the `numba` engine: it skips
+what a closed rectifier makes zero. Each alternative has a process of its own, which waits while others compute.
 
-Run it with ``python bench/training.py [--rounds 5] [--networks mlp,cnn]``.
+JAX and Keras are measured where a Python that has them is named by --python or is in .cache/bench/others:
+
+    python3 -m venv .cache/bench/others
+    .cache/bench/others/bin/pip install 'jax[cpu]' keras torch h5py
+
+Run it with ``python bench/training.py [--networks mlp,cnn] [--rounds 5] [--only numba,dataloader]``.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import os
 import statistics
-import time
-from collections.abc import Callable
+import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from alternatives import ALTERNATIVES, BASELINE, BEST_PYTORCH
+from alternatives.work import data_title
+from measuring import machine, shown
+from measuring.alternative_process import OTHERS, AlternativeProcess, Task, python_for
+from pipeline import devices
+from pipeline.report import ARTICLE, Published, markdown_table
 
-from pipeline import devices, engines, training, weights
-from pipeline.declaration import Network
-from pipeline.engines import Examples
-from pipeline.networks import declared
+ROUNDS = {"mlp": 11, "cnn": 3}
+"""How often each alternative computes an epoch of each network: so often that both take minutes."""
 
-BASELINE = "PyTorch, DataLoader"
-RESULT = Path(".cache/bench/training.json")
+BUSY = 0.1
+"""Cores that others may keep busy on average before the figures are called doubtful."""
 
+PLOT = shown.IMAGES / "training-speed.svg"
 
-def examples(network: Network) -> tuple[Examples, Examples, str]:
-    """Return images that train, images that validate, and what they are."""
-    name = "GrayscaleFlat" if len(network.input_shape) == 1 else "Grayscale2D"
-    path = Path("outputs/latest") / name / "grayscale.h5"
-    if path.exists():
-        return *training.read_examples(path, 0.2), "CIFAR-10"
-    random = np.random.default_rng(0)
-    parts = [
-        Examples(
-            random.random((count, *network.input_shape), np.float32) - np.float32(0.5),
-            random.integers(0, 10, count, np.uint8),
-        )
-        for count in (40_000, 10_000)
-    ]
-    return parts[0], parts[1], "random images"
-
-
-def engine_epoch(engine: str, name: str, threads: int) -> Callable[[], None]:
-    """Prepare an engine and return what computes one epoch."""
-    architecture, how = declared(name)
-    network = Network.from_json(architecture)
-    train, valid, _ = examples(network)
-    start = weights.draw(network, 42)
-    trainer = engines.load(engine).trainer(network, how, start, train, valid, device="cpu", threads=threads)
-
-    def epoch() -> None:
-        trainer.train_epoch(lambda _: None)
-        trainer.validate()
-
-    return epoch
-
-
-def dataloader_epoch(name: str, threads: int) -> Callable[[], None]:
-    """Return one epoch as PyTorch's tutorials write it."""
-    import torch
-    from torch import nn
-    from torch.utils.data import DataLoader, TensorDataset
-
-    torch.set_num_threads(threads)
-    architecture, how = declared(name)
-    parts = examples(Network.from_json(architecture))[:2]
-    loaders = [
-        DataLoader(
-            TensorDataset(torch.from_numpy(part.images), torch.from_numpy(part.labels.astype(np.int64))),
-            batch_size=how.batch_size,
-        )
-        for part in parts
-    ]
-    if name == "mlp":
-        model = nn.Sequential(nn.Linear(1024, 100), nn.ReLU(), nn.Linear(100, 10))
-    else:
-        model = nn.Sequential(
-            *(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Conv2d(16, 32, 2), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Conv2d(32, 64, 2), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Flatten(), nn.Linear(576, 200), nn.ReLU(), nn.Linear(200, 10)),
-        )
-    optimizer = torch.optim.SGD(model.parameters(), how.learning_rate, how.momentum, nesterov=True)
-    loss_of = nn.CrossEntropyLoss()
-
-    def epoch() -> None:
-        total = correct = 0.0
-        for images, labels in loaders[0]:
-            optimizer.zero_grad()
-            loss = loss_of(model(images), labels)
-            loss.backward()
-            optimizer.step()
-            total += loss.item() * len(labels)
-        with torch.no_grad():
-            for images, labels in loaders[1]:
-                logits = model(images)
-                total += loss_of(logits, labels).item() * len(labels)
-                correct += (logits.argmax(1) == labels).sum().item()
-
-    return epoch
-
-
-def measure(epochs: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Time each epoch once a round, after one that warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in epochs}
-    for number in range(rounds + 1):
-        for name, epoch in epochs.items():
-            start = time.perf_counter()
-            epoch()
-            if number:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+Row = dict[str, Any]
 
 
 def main() -> None:
-    """Measure and print a table for each network."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--networks", default="mlp,cnn")
+    """Measure, print a table for each network, and write ``.cache/bench/training.json``."""
+    options = arguments()
+    threads = options.threads or machine.cores()
+    load_before = machine.load()
+    networks = {
+        network: measure_network(network, options, pythons_of(options, network), threads)
+        for network in options.networks.split(",")
+    }
+    result = {
+        "machine": machine.description(),
+        "threads": threads,
+        "load_before": load_before,
+        "load_after": machine.load(),
+        "networks": networks,
+    }
+    shown.CACHE.mkdir(parents=True, exist_ok=True)
+    (shown.CACHE / "training.json").write_text(json.dumps(result, indent=1) + "\n")
+    text = report(result)
+    print(f"\n{text}\n\nEvery figure is in .cache/bench/training.json.")
+    draw(networks, PLOT if options.write_readme else shown.CACHE / PLOT.name)
+    if options.write_readme:
+        alternative_text = "Seconds an epoch of each alternative, as in the tables"
+        shown.write_into_readme("training", f"![{alternative_text}](docs/images/{PLOT.name})\n\n{text}")
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", default="mlp,cnn", help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, help="epochs of each (default: 11 of the MLP, 3 of the CNN)")
+    parser.add_argument("--only", default="", help=f"some of {', '.join(ALTERNATIVES)}")
+    parser.add_argument("--compiled", action="store_true", help="PyTorch compiled as well; takes a C++ compiler")
+    parser.add_argument("--images", type=int, help="of which four in five train (default: the whole data set)")
+    parser.add_argument("--threads", type=int, default=0, help="cores to use (default: all)")
+    parser.add_argument("--python", type=Path, action="append", default=[], help="a Python that has JAX or Keras")
+    parser.add_argument("--write-readme", action="store_true", help="put tables and plot into the README")
     options = parser.parse_args()
-    threads = len(os.sched_getaffinity(0))
-    installed = [engine for engine, device in devices.usable() if device == "cpu"]
-    results = {}
-    for network in options.networks.split(","):
-        epochs = {engine: engine_epoch(engine, network, threads) for engine in installed}
-        if "torch" in installed:
-            epochs[BASELINE] = dataloader_epoch(network, threads)
-        seconds = results[network] = measure(epochs, options.rounds)
-        data = examples(Network.from_json(declared(network)[0]))[2]
-        print(f"\n{network.upper()} on {data}, {threads} threads, seconds an epoch, {options.rounds} rounds")
-        slowest = statistics.median(seconds.get(BASELINE, seconds[installed[0]]))
-        for name, times in seconds.items():
-            median = statistics.median(times)
-            print(f"  {name:20} {median:7.3f}  ({min(times):.3f} to {max(times):.3f})  {slowest / median:5.1f}x")
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(results, indent=1) + "\n")
+    unknown = set(filter(None, options.only.split(","))) - set(ALTERNATIVES)
+    if unknown:
+        parser.error(f"--only names {', '.join(sorted(unknown))}; expected some of {', '.join(ALTERNATIVES)}")
+    if options.rounds is not None and options.rounds < 1:
+        parser.error(f"--rounds is {options.rounds}; expected at least 1")
+    return options
+
+
+def pythons_of(options: argparse.Namespace, network: str) -> dict[str, Path]:
+    """Return the alternatives to measure on a network, each with the Python that has its libraries."""
+    only = list(filter(None, options.only.split(",")))
+    usable = {f"{engine}-{device}".removesuffix("-cpu") for engine, device in devices.usable()}
+    pythons = {}
+    for name, alternative in ALTERNATIVES.items():
+        chosen = name in only or (not only and (not alternative.slow_start or options.compiled))
+        if not chosen or network not in alternative.networks or (alternative.is_ours and name not in usable):
+            continue
+        found = python_for(name, [Path(sys.executable), *options.python, OTHERS])
+        if found:
+            pythons[name] = found
+        elif name in only:
+            raise SystemExit(f"--only names {name}, but no Python here has {' and '.join(alternative.libraries)}.")
+    return pythons
+
+
+def measure_network(network: str, options: argparse.Namespace, pythons: dict[str, Path], threads: int) -> Row:
+    """Prepare all alternatives, then have each compute an epoch in turn, in rounds; the first round warms up."""
+    rounds = options.rounds or ROUNDS.get(network, ROUNDS["cnn"])
+    print(f"{network.upper()}: {rounds} rounds of {', '.join(pythons)}", flush=True)
+    with contextlib.ExitStack() as stack:
+        processes = {}
+        for name, python in pythons.items():
+            processes[name] = stack.enter_context(AlternativeProcess(Task(name, network, threads, options.images), python))
+        epochs: dict[str, list[Row]] = {name: [] for name in processes}
+        for number in range(rounds + 1):
+            for name, process in processes.items():
+                epochs[name].append(asdict(process.epoch()))
+            taken = ", ".join(f"{name} {measured[-1]['seconds']:.2f}" for name, measured in epochs.items())
+            print(f"  {f'round {number}' if number else 'warming up'}: {taken}", flush=True)
+        rows = {
+            name: {
+                "label": ALTERNATIVES[name].label,
+                "versions": process.versions,
+                "prepare_seconds": process.prepare_seconds,
+                "peak_memory": process.peak_memory(),
+                "first_epoch": epochs[name][0],
+                "epochs": epochs[name][1:],
+                **summary(epochs[name][1:]),
+            }
+            for name, process in processes.items()
+        }
+    return {"data": data_title(network), "rounds": rounds, "alternatives": rows}
+
+
+def summary(epochs: list[Row]) -> Row:
+    """Reduce epochs to medians, and seconds to quartiles as well."""
+    seconds = [epoch["seconds"] for epoch in epochs]
+    lower, median, upper = statistics.quantiles(seconds, method="inclusive") if len(seconds) > 1 else seconds * 3
+    return {
+        "seconds": median,
+        "quartiles": (lower, upper),
+        "cpu_seconds": statistics.median(epoch["cpu_seconds"] for epoch in epochs),
+        "others": statistics.median(epoch["others"] for epoch in epochs),
+    }
+
+
+def report(result: Row) -> str:
+    """Return a table in Markdown for each network, and what to know of the machine."""
+    parts = [table(network, measured) for network, measured in result["networks"].items()]
+    return "\n\n".join([*parts, circumstances(result)])
+
+
+def table(network: str, measured: Row) -> str:
+    """Return the table of one network, the fastest first, the article's figures last."""
+    rows = sorted(measured["alternatives"].values(), key=lambda row: row["seconds"])
+    baseline, best = (measured["alternatives"].get(name) for name in (BASELINE, BEST_PYTORCH.get(network)))
+    header = [network.upper(), "seconds an epoch (quartiles)", "CPU seconds", "peak memory"]
+    header += ["faster than PyTorch, DataLoader", "than the best PyTorch", "than the article's GPU"]
+    article = ARTICLE.get(network)
+    lines = [
+        [
+            row["label"],
+            f"{row['seconds']:.3g} ({row['quartiles'][0]:.3g} to {row['quartiles'][1]:.3g})",
+            f"{row['cpu_seconds']:.2f}",
+            shown.megabytes(row["peak_memory"]),
+            *(f"{other['seconds'] / row['seconds']:.1f}x" if other else "" for other in (baseline, best)),
+            f"{article.gpu_seconds / row['seconds']:.1f}x" if article else "",
+        ]
+        for row in rows
+    ]
+    if article:
+        of_article = f"{article.gpu_seconds:g} on its GPU, {article.cpu_seconds:g} on 32 cores"
+        lines.append(["the article's", of_article, *[""] * (len(header) - 2)])
+    return markdown_table(header, lines)
+
+
+def circumstances(result: Row) -> str:
+    """Say on what, with what, and how undisturbed the figures were measured."""
+    on = result["machine"]
+    alternatives = [row for measured in result["networks"].values() for row in measured["alternatives"].values()]
+    versions = dict(item for row in alternatives for item in row["versions"].items())
+    others = statistics.median(epoch["others"] for row in alternatives for epoch in row["epochs"])
+    most = max(epoch["others"] for row in alternatives for epoch in row["epochs"])
+    rounds = " and ".join(f"{measured['rounds']} ({name.upper()})" for name, measured in result["networks"].items())
+    titles = " and ".join(dict.fromkeys(measured["data"] for measured in result["networks"].values()))
+    lines = [
+        f"Medians of alternating rounds, {rounds}, on {titles}; {on['processor']}, {result['threads']} threads on "
+        f"{on['cores']} cores; {', '.join(f'{name} {version}' for name, version in sorted(versions.items()))}. "
+        f"Load average {result['load_before']:.2f} before, {result['load_after']:.2f} after; everything else on the "
+        f"machine kept {others:.2f} cores busy during an epoch (median), {most:.2f} at most."
+    ]
+    if others > BUSY:
+        lines.append("The machine was busy: compare with care, and repeat this when it is not.")
+    return "\n\n".join(lines)
+
+
+def draw(networks: Row, path: Path) -> None:
+    """Draw a bar for each alternative and a line for the article's figure, a panel for each network."""
+    most = max(len(measured["alternatives"]) for measured in networks.values())
+    figure = shown.new_figure(10, 1.2 + 0.34 * most * len(networks))
+    heights = [len(measured["alternatives"]) for measured in networks.values()]
+    panels = figure.subplots(len(networks), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (network, measured) in zip(panels, networks.items(), strict=True):
+        draw_panel(axes, network, measured)
+    panels[-1].set_xlabel("seconds an epoch: 40,000 images trained, 10,000 validated (median, quartiles)")
+    shown.save(figure, path)
+    print(f"The plot is {path.relative_to(shown.ROOT)}.")
+
+
+def draw_panel(axes: Any, network: str, measured: Row) -> None:
+    """Draw the bars of one network, the fastest on top."""
+    rows = sorted(measured["alternatives"].items(), key=lambda item: item[1]["seconds"], reverse=True)
+    medians = [row["seconds"] for _, row in rows]
+    errors = [[abs(row["quartiles"][side] - row["seconds"]) for _, row in rows] for side in (0, 1)]
+    colours = [shown.BLUE if ALTERNATIVES[name].is_ours else shown.ORANGE for name, _ in rows]
+    bars = axes.barh(
+        [row["label"].replace("`", "") for _, row in rows], medians, xerr=errors, color=colours, ecolor=shown.GRAY
+    )
+    for (name, _), bar in zip(rows, bars, strict=True):
+        bar.set_hatch("" if ALTERNATIVES[name].is_ours else "//")
+        bar.set_edgecolor("white")
+    ends = [row["quartiles"][1] for _, row in rows]
+    for place, (end, median) in enumerate(zip(ends, medians, strict=True)):
+        axes.text(end, place, f"  {shown.seconds(median)}", va="center", fontsize="small")
+    axes.set_title(f"{network.upper()} on {measured['data']}", loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    right = 1.15 * max(ends)
+    if article := ARTICLE.get(network):
+        right = max(right, 1.15 * article.gpu_seconds)
+        draw_article(axes, article, right)
+    axes.set_xlim(0, right)
+
+
+def draw_article(axes: Any, article: Published, right: float) -> None:
+    """Draw the article's figures as lines, or say them at the edge where they lie beyond it."""
+    for name, value in (("GPU", article.gpu_seconds), ("32 cores", article.cpu_seconds)):
+        text = f"the article's {name}: {value:g} s"
+        if value <= right:
+            axes.axvline(value, color=shown.GRAY, linestyle="--", linewidth=1)
+            axes.annotate(
+                text, (value, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize="small"
+            )
+        else:
+            axes.annotate(f"{text} →", (1, 0.02), xycoords="axes fraction", ha="right", va="bottom", fontsize="small")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,97 @@
+"""What could train the networks, a module for each library.
+
+Each function here that a row of `ALTERNATIVES` names takes a `Work`, prepares all that comes before the first
+epoch, and returns what computes one epoch: a step on each minibatch of the training images in file order, with
+Nesterov's momentum in float32, then loss and accuracy over the validation images. Each has a process of its own,
+so that none shares the others' memory, threads or allocator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A way to train a network.
+
+    Parameters
+    ----------
+    label : str
+        What the table calls it.
+    function : str
+        ``module:function`` in this package.
+    libraries : tuple of str
+        Distributions that its Python must have, and that are named with their versions beside the results.
+    networks : tuple of str
+        Those that it can train.
+    arguments : dict
+        What the function takes besides the work.
+    environment : dict
+        Environment variables of its process.
+    is_ours : bool
+        Whether it is an engine of the pipeline.
+    slow_start : bool
+        Whether its first epoch waits so long, for a compiler, that it is measured only where it is asked for.
+    """
+
+    label: str
+    function: str
+    libraries: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ("mlp", "cnn")
+    arguments: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    is_ours: bool = False
+    slow_start: bool = False
+
+
+BASELINE = "dataloader"
+"""What the others are compared with: how PyTorch's tutorials train."""
+
+BEST_PYTORCH = {"mlp": "by-hand", "cnn": "tuned"}
+"""The fastest that was found in eager PyTorch, for each network."""
+
+ALTERNATIVES = {
+    "numba": Alternative(
+        "`numba` engine",
+        "engines:prepare",
+        ("numba",),
+        arguments={"engine": "numba", "device": "cpu"},
+        is_ours=True,
+    ),
+    "torch": Alternative(
+        "`torch` engine",
+        "engines:prepare",
+        ("torch",),
+        arguments={"engine": "torch", "device": "cpu"},
+        is_ours=True,
+    ),
+    "torch-cuda": Alternative(
+        "`torch` engine, CUDA",
+        "engines:prepare",
+        ("torch",),
+        arguments={"engine": "torch", "device": "cuda"},
+        is_ours=True,
+    ),
+    "theano": Alternative(
+        "`theano` engine",
+        "engines:prepare",
+        arguments={"engine": "theano", "device": "cpu"},
+        is_ours=True,
+    ),
+    "dataloader": Alternative("PyTorch, DataLoader", "pytorch:dataloader", ("torch",)),
+    "tensors": Alternative("PyTorch, tensors in memory", "pytorch:tensors", ("torch",)),
+    "tuned": Alternative("PyTorch, tuned", "pytorch:tuned", ("torch",), networks=("cnn",)),
+    "by-hand": Alternative("PyTorch, gradients by hand", "pytorch:by_hand", ("torch",), networks=("mlp",)),
+    "compiled": Alternative(
+        "PyTorch, tuned and compiled", "pytorch:compiled", ("torch",), networks=("cnn",), slow_start=True
+    ),
+    "sklearn": Alternative("scikit-learn, MLPClassifier", "scikit_learn:prepare", ("scikit-learn",), networks=("mlp",)),
+    "jax": Alternative("JAX, epoch in one scan", "jax:prepare", ("jax",)),
+    "keras-jax": Alternative("Keras on JAX", "keras:prepare", ("keras", "jax"), environment={"KERAS_BACKEND": "jax"}),
+    "keras-torch": Alternative(
+        "Keras on PyTorch", "keras:prepare", ("keras", "torch"), environment={"KERAS_BACKEND": "torch"}
+    ),
+}
+"""Every alternative by the name that ``--only`` takes."""

@@ -1,0 +1,102 @@
+"""What every alternative is given to do, and what it gives back."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline import dataset, training
+from pipeline.declaration import Hyperparameters, Network
+from pipeline.engines import Examples, LabelArray
+from pipeline.networks import declared
+from pipeline.weights import FloatArray
+
+VALIDATES = 0.2
+"""Part of the images that validate, as the networks declare it."""
+
+PIECE = 1000
+"""Random images that are drawn at once."""
+
+
+class Scores(NamedTuple):
+    """Mean loss over the training images, each before its minibatch's step; loss and accuracy over the others."""
+
+    train_loss: float
+    valid_loss: float
+    valid_accuracy: float
+
+
+Epoch = Callable[[], Scores]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A network to train, on images, with a number of threads."""
+
+    name: str
+    network: Network
+    how: Hyperparameters
+    train: Examples
+    valid: Examples
+    threads: int
+
+    @classmethod
+    def read(cls, name: str, images: int | None, batch_size: int | None, threads: int) -> Work:
+        """Take a network as it is declared, on the data set or on as many images as are asked for."""
+        architecture, how = declared(name)
+        network = Network.from_json(architecture)
+        train, valid = _examples(network, images)
+        return cls(name, network, how.replaced(batch_size=batch_size), train, valid, threads)
+
+
+def data_path(network: Network) -> Path:
+    """Return where ``make pipeline`` leaves the images that a network takes."""
+    stage = "GrayscaleFlat" if len(network.input_shape) == 1 else "Grayscale2D"
+    return Path("outputs/latest") / stage / "grayscale.h5"
+
+
+def data_title(name: str) -> str:
+    """Return what the images are that a network is given here."""
+    path = data_path(Network.from_json(declared(name)[0]))
+    return dataset.describe(path).title if path.exists() else "random images"
+
+
+def _examples(network: Network, images: int | None) -> tuple[Examples, Examples]:
+    """Return images that train and images that validate; some are there several times where many are asked for."""
+    path = data_path(network)
+    if images is None and path.exists():
+        return training.read_examples(path, VALIDATES)
+    images = images or 50_000
+    pieces = _pieces_of(path) if path.exists() else _random_pieces(network)
+    validate = round(images * VALIDATES)
+    return _take(images - validate, network, pieces), _take(validate, network, pieces)
+
+
+def _pieces_of(path: Path) -> Iterator[tuple[FloatArray, LabelArray]]:
+    for _ in itertools.count():
+        for _, images, labels in dataset.read_chunks(path, "train"):
+            yield images, labels
+
+
+def _random_pieces(network: Network) -> Iterator[tuple[FloatArray, LabelArray]]:
+    generator = np.random.default_rng(0)
+    while True:
+        images = generator.random((PIECE, *network.input_shape), np.float32) - np.float32(0.5)
+        yield images, generator.integers(0, network.classes, PIECE, np.uint8)
+
+
+def _take(count: int, network: Network, pieces: Iterator[tuple[FloatArray, LabelArray]]) -> Examples:
+    examples = Examples(np.empty((count, *network.input_shape), np.float32), np.empty(count, np.uint8))
+    filled = 0
+    while filled < count:
+        images, labels = next(pieces)
+        size = min(len(labels), count - filled)
+        examples.images[filled : filled + size] = images[:size]
+        examples.labels[filled : filled + size] = labels[:size]
+        filled += size
+    return examples

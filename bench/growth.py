@@ -1,0 +1,205 @@
+"""Measure how an epoch's time grows: with the images, the threads and the minibatch's size.
+
+The `numba` engine and the fastest PyTorch that was found, each in a process of its own for each point. Four images
+of five train, one validates; beyond 50,000 they are the data set's over and over.
+
+Run it with ``python bench/growth.py [--quick] [--images 1000,500000]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from alternatives import ALTERNATIVES, BEST_PYTORCH
+from measuring import machine, shown
+from measuring.alternative_process import AlternativeProcess, Task, python_for
+from pipeline.declaration import Network
+from pipeline.networks import declared
+from pipeline.report import markdown_table
+
+NETWORKS = ("mlp", "cnn")
+IMAGES = [1_000, 5_000, 20_000, 50_000, 100_000, 500_000]
+BATCH_SIZES = [16, 32, 64, 128, 256, 512, 1024]
+FIXED_IMAGES = 20_000
+"""Images in the epochs that grow otherwise."""
+
+QUICK_IMAGES, QUICK_BATCH_SIZES, QUICK_FIXED_IMAGES = [1_000, 5_000], [64, 256], 2_000
+
+EPOCHS = 4
+"""The first warms up and does not count; where they are long, one alone is measured."""
+
+LONG = 100_000
+"""Images from which on an epoch is so long that what the first one does more does not show."""
+
+PLOT = shown.IMAGES / "growth.svg"
+QUANTITIES = {"images": "images", "threads": "threads", "batch_size": "images in a minibatch"}
+
+Point = dict[str, Any]
+
+
+def main() -> None:
+    """Measure, print a table for each quantity, and write ``.cache/bench/growth.json``."""
+    options = arguments()
+    load_before = machine.load()
+    points = [measure(task, quantity) for quantity, task in tasks(options) if fits(task)]
+    result = {
+        "machine": machine.description(),
+        "load_before": load_before,
+        "load_after": machine.load(),
+        "points": points,
+    }
+    shown.CACHE.mkdir(parents=True, exist_ok=True)
+    (shown.CACHE / "growth.json").write_text(json.dumps(result, indent=1) + "\n")
+    text = report(result)
+    print(f"\n{text}\n\nEvery figure is in .cache/bench/growth.json.")
+    draw(points, PLOT if options.write_readme else shown.CACHE / PLOT.name)
+    if options.write_readme:
+        alternative_text = "Seconds an epoch against images, threads and minibatch size, as in the tables"
+        shown.write_into_readme("growth", f"![{alternative_text}](docs/images/{PLOT.name})\n\n{text}")
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few points and few images, for a try")
+    parser.add_argument("--images", help=f"numbers of images (default: {','.join(map(str, IMAGES))})")
+    parser.add_argument("--write-readme", action="store_true", help="put tables and plot into the README")
+    options = parser.parse_args()
+    try:
+        options.images = [int(count) for count in options.images.split(",")] if options.images else None
+    except ValueError:
+        parser.error(f"--images is {options.images!r}; expected whole numbers with commas between, as 1000,500000")
+    return options
+
+
+def tasks(options: argparse.Namespace) -> list[tuple[str, Task]]:
+    """Return what is to be measured, each with the name of the quantity that it is a point of."""
+    images = options.images or (QUICK_IMAGES if options.quick else IMAGES)
+    batch_sizes = QUICK_BATCH_SIZES if options.quick else BATCH_SIZES
+    fixed = QUICK_FIXED_IMAGES if options.quick else FIXED_IMAGES
+    cores = machine.cores()
+    found = []
+    for network in NETWORKS:
+        for name in ("numba", BEST_PYTORCH[network]):
+            if python_for(name, [Path(sys.executable)]) is None:
+                continue
+            found += [("images", Task(name, network, cores, count)) for count in images]
+            found += [("threads", Task(name, network, count, fixed)) for count in thread_counts(cores)]
+            found += [("batch_size", Task(name, network, cores, fixed, size)) for size in batch_sizes]
+    return found
+
+
+def thread_counts(cores: int) -> list[int]:
+    """Return all numbers of threads up to four, powers of two above, and that of the cores."""
+    return sorted({*range(1, min(4, cores) + 1), *(2**power for power in range(2, int(math.log2(cores)) + 1)), cores})
+
+
+def fits(task: Task) -> bool:
+    """Tell whether the images leave half of the free memory to others; say so where they do not."""
+    size = 4 * math.prod(Network.from_json(declared(task.network)[0]).input_shape) * (task.images or 0)
+    free = machine.free_memory()
+    if size > free // 2:
+        print(
+            f"  {task.network}, {task.images:,} images: left out, they take {shown.megabytes(size)} "
+            f"of {shown.megabytes(free)} that are free",
+            flush=True,
+        )
+    return size <= free // 2
+
+
+def measure(task: Task, quantity: str) -> Point:
+    """Measure the epochs of one point."""
+    with AlternativeProcess(task, Path(sys.executable)) as process:
+        epochs = [process.epoch() for _ in range(EPOCHS if task.images < LONG else 1)]
+        memory = process.peak_memory()
+    counted = epochs[1:] or epochs
+    seconds = statistics.median(epoch.seconds for epoch in counted)
+    others = statistics.median(epoch.others for epoch in counted)
+    value = getattr(task, quantity)
+    print(f"  {task.network}, {task.alternative}, {quantity} {value:,}: {shown.seconds(seconds)}", flush=True)
+    return {
+        "network": task.network,
+        "alternative": task.alternative,
+        "quantity": quantity,
+        "value": value,
+        "images": task.images,
+        "seconds": seconds,
+        "all_seconds": [epoch.seconds for epoch in epochs],
+        "others": others,
+        "peak_memory": memory,
+    }
+
+
+def report(result: dict[str, Any]) -> str:
+    """Return a table for each quantity, in Markdown, and what to know of the machine."""
+    on = result["machine"]
+    others = [point["others"] for point in result["points"]]
+    circumstances = (
+        f"{on['processor']}, {on['cores']} cores. Load average {result['load_before']:.2f} before, "
+        f"{result['load_after']:.2f} after; everything else on the machine kept {statistics.median(others):.2f} cores "
+        f"busy (median), {max(others):.2f} at most."
+    )
+    return "\n\n".join([*(table(result["points"], quantity) for quantity in QUANTITIES), circumstances])
+
+
+def table(points: list[Point], quantity: str) -> str:
+    """Return a row for each value of a quantity; time is in seconds an epoch."""
+    of_quantity = [point for point in points if point["quantity"] == quantity]
+    lines = list(dict.fromkeys((point["network"], point["alternative"]) for point in of_quantity))
+    values = sorted({point["value"] for point in of_quantity})
+    found = {(point["network"], point["alternative"], point["value"]): point for point in of_quantity}
+    header = [QUANTITIES[quantity], *(f"{network.upper()}, {label(name)}" for network, name in lines)]
+    rows = [[f"{value:,}", *(cell(found.get((*line, value)), quantity) for line in lines)] for value in values]
+    return markdown_table(header, rows)
+
+
+def cell(point: Point | None, quantity: str) -> str:
+    """Write the time of a point, and its memory where that is what grows."""
+    if point is None:
+        return ""
+    memory = f", {shown.megabytes(point['peak_memory'])}" if quantity == "images" else ""
+    return f"{shown.seconds(point['seconds'])}{memory}"
+
+
+def label(name: str) -> str:
+    """Return what an alternative is called in tables and plots."""
+    return ALTERNATIVES[name].label.replace("`", "")
+
+
+def draw(points: list[Point], path: Path) -> None:
+    """Draw a panel for each quantity, both axes logarithmic: a straight line with slope 1 is proportional."""
+    from matplotlib.ticker import NullLocator
+
+    figure = shown.new_figure(12, 4)
+    for axes, (quantity, title) in zip(figure.subplots(1, len(QUANTITIES)), QUANTITIES.items(), strict=True):
+        of_quantity = [point for point in points if point["quantity"] == quantity]
+        for network, name in dict.fromkeys((point["network"], point["alternative"]) for point in of_quantity):
+            line = [point for point in of_quantity if (point["network"], point["alternative"]) == (network, name)]
+            axes.plot(
+                [point["value"] for point in line],
+                [point["seconds"] for point in line],
+                marker="o" if ALTERNATIVES[name].is_ours else "s",
+                linestyle="-" if network == "cnn" else "--",
+                color=shown.BLUE if ALTERNATIVES[name].is_ours else shown.ORANGE,
+                label=f"{network.upper()}, {label(name)}",
+            )
+        values = sorted({point["value"] for point in of_quantity})
+        axes.set(xscale="log", yscale="log", xlabel=title)
+        axes.set_xticks(values, [f"{value:,}" for value in values], rotation=45)
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.grid(visible=True, axis="y", color="#dddddd")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("seconds an epoch")
+    figure.axes[0].legend(fontsize="small")
+    shown.save(figure, path)
+    print(f"The plot is {path.relative_to(shown.ROOT)}.")
+
+
+if __name__ == "__main__":
+    main()

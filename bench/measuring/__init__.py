@@ -1,0 +1,1 @@
+"""What the commands that measure share: processes, the machine, tables and plots."""

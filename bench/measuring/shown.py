@@ -1,0 +1,54 @@
+"""How figures are shown: tables in Markdown, plots in SVG, and both in the README."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+IMAGES = ROOT / "docs" / "images"
+CACHE = ROOT / ".cache" / "bench"
+
+BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#E69F00", "#009E73", "#666666"
+"""Told apart by colour-blind people too: Okabe and Ito, "Color Universal Design" (2008)."""
+
+
+def write_into_readme(name: str, text: str) -> None:
+    """Replace what stands in the README between the marks of a command, such as ``<!-- bench/training.py -->``."""
+    start, end = f"<!-- bench/{name}.py -->\n", f"<!-- end of bench/{name}.py -->\n"
+    before, found_start, rest = README.read_text().partition(start)
+    _, found_end, after = rest.partition(end)
+    if not (found_start and found_end):
+        raise SystemExit(f"{README.name} has no place for this. Put there two lines:\n{start}{end}")
+    README.write_text(f"{before}{start}\n{text.strip()}\n\n{end}{after}")
+    print(f"\n{README.name} has it between its marks.")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a plot as SVG, with nothing in it that differs when the figures do not."""
+    import matplotlib as mpl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):
+        figure.savefig(path, metadata={"Date": None})
+
+
+def new_figure(width: float, height: float) -> Any:
+    """Return an empty figure, in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def seconds(value: float) -> str:
+    """Write seconds with three digits, or milliseconds where they are few."""
+    return f"{value:.3g} s" if value >= 1 else f"{value:.3f} s"
+
+
+def megabytes(count: float) -> str:
+    """Write bytes in millions."""
+    return f"{count / 1e6:,.0f} MB"
