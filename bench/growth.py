@@ -25,13 +25,13 @@ from pipeline.report import markdown_table
 
 NETWORKS = ("mlp", "cnn")
 IMAGES = [1_000, 5_000, 20_000, 50_000, 100_000, 500_000]
-BATCH_SIZES = [16, 32, 64, 128, 256, 512, 1024]
-FIXED_IMAGES = 20_000
+BATCH_SIZES = [16, 64, 128, 256, 1024]
+FIXED_IMAGES = 10_000
 """Images in the epochs that grow otherwise."""
 
 QUICK_IMAGES, QUICK_BATCH_SIZES, QUICK_FIXED_IMAGES = [1_000, 5_000], [64, 256], 2_000
 
-EPOCHS = 4
+EPOCHS = 3
 """The first warms up and does not count; where they are long, one alone is measured."""
 
 LONG = 100_000

@@ -53,6 +53,7 @@ def main() -> None:
     result = {
         "machine": machine.description(),
         "threads": threads,
+        "images": options.images,
         "load_before": load_before,
         "load_after": machine.load(),
         "networks": networks,
@@ -111,7 +112,9 @@ def measure_network(network: str, options: argparse.Namespace, pythons: dict[str
     with contextlib.ExitStack() as stack:
         processes = {}
         for name, python in pythons.items():
-            processes[name] = stack.enter_context(AlternativeProcess(Task(name, network, threads, options.images), python))
+            print(f"  preparing {name}", flush=True)
+            task = Task(name, network, threads, options.images)
+            processes[name] = stack.enter_context(AlternativeProcess(task, python))
         epochs: dict[str, list[Row]] = {name: [] for name in processes}
         for number in range(rounds + 1):
             for name, process in processes.items():
@@ -184,8 +187,9 @@ def circumstances(result: Row) -> str:
     most = max(epoch["others"] for row in alternatives for epoch in row["epochs"])
     rounds = " and ".join(f"{measured['rounds']} ({name.upper()})" for name, measured in result["networks"].items())
     titles = " and ".join(dict.fromkeys(measured["data"] for measured in result["networks"].values()))
+    of = f"{result['images']:,} images of " if result["images"] else ""
     lines = [
-        f"Medians of alternating rounds, {rounds}, on {titles}; {on['processor']}, {result['threads']} threads on "
+        f"Medians of alternating rounds, {rounds}, on {of}{titles}; {on['processor']}, {result['threads']} threads on "
         f"{on['cores']} cores; {', '.join(f'{name} {version}' for name, version in sorted(versions.items()))}. "
         f"Load average {result['load_before']:.2f} before, {result['load_after']:.2f} after; everything else on the "
         f"machine kept {others:.2f} cores busy during an epoch (median), {most:.2f} at most."
@@ -203,7 +207,7 @@ def draw(networks: Row, path: Path) -> None:
     panels = figure.subplots(len(networks), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (network, measured) in zip(panels, networks.items(), strict=True):
         draw_panel(axes, network, measured)
-    panels[-1].set_xlabel("seconds an epoch: 40,000 images trained, 10,000 validated (median, quartiles)")
+    panels[-1].set_xlabel("seconds an epoch (median, quartiles)")
     shown.save(figure, path)
     print(f"The plot is {path.relative_to(shown.ROOT)}.")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -49,7 +50,10 @@ def tuned(work: Work) -> Epoch:
 
 def compiled(work: Work) -> Epoch:
     """Compile the CNN's whole step, with pooling as a maximum of four slices."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(".cache/bench/inductor").absolute()))
+    # A folder of its own: a compiler that was interrupted leaves a broken file in the one that runs share.
+    compiled_code = tempfile.TemporaryDirectory()
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = compiled_code.name
+    atexit.register(compiled_code.cleanup)
     _keep_memory()
     torch.set_num_threads(work.threads)
     size, rate, momentum = work.how.batch_size, work.how.learning_rate, work.how.momentum
