@@ -174,7 +174,7 @@ def label(name: str) -> str:
 
 def draw(points: list[Point], path: Path) -> None:
     """Draw a panel for each quantity, both axes logarithmic: a straight line with slope 1 is proportional."""
-    from matplotlib.ticker import NullLocator
+    from matplotlib.ticker import NullFormatter, NullLocator
 
     figure = shown.new_figure(12, 4)
     for axes, (quantity, title) in zip(figure.subplots(1, len(QUANTITIES)), QUANTITIES.items(), strict=True):
@@ -193,6 +193,8 @@ def draw(points: list[Point], path: Path) -> None:
         axes.set(xscale="log", yscale="log", xlabel=title)
         axes.set_xticks(values, [f"{value:,}" for value in values], rotation=45)
         axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(visible=True, axis="y", color="#dddddd")
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("seconds an epoch")

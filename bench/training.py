@@ -53,7 +53,6 @@ def main() -> None:
     result = {
         "machine": machine.description(),
         "threads": threads,
-        "images": options.images,
         "load_before": load_before,
         "load_after": machine.load(),
         "networks": networks,
@@ -133,7 +132,7 @@ def measure_network(network: str, options: argparse.Namespace, pythons: dict[str
             }
             for name, process in processes.items()
         }
-    return {"data": data_title(network), "rounds": rounds, "alternatives": rows}
+    return {"data": data_title(network), "images": options.images, "rounds": rounds, "alternatives": rows}
 
 
 def summary(epochs: list[Row]) -> Row:
@@ -160,7 +159,7 @@ def table(network: str, measured: Row) -> str:
     baseline, best = (measured["alternatives"].get(name) for name in (BASELINE, BEST_PYTORCH.get(network)))
     header = [network.upper(), "seconds an epoch (quartiles)", "CPU seconds", "peak memory"]
     header += ["faster than PyTorch, DataLoader", "than the best PyTorch", "than the article's GPU"]
-    article = ARTICLE.get(network)
+    article = published(network, measured)
     lines = [
         [
             row["label"],
@@ -178,6 +177,11 @@ def table(network: str, measured: Row) -> str:
     return markdown_table(header, lines)
 
 
+def published(network: str, measured: Row) -> Published | None:
+    """Return the article's figures, where the epochs were as long as its own."""
+    return ARTICLE.get(network) if measured["images"] is None else None
+
+
 def circumstances(result: Row) -> str:
     """Say on what, with what, and how undisturbed the figures were measured."""
     on = result["machine"]
@@ -187,9 +191,10 @@ def circumstances(result: Row) -> str:
     most = max(epoch["others"] for row in alternatives for epoch in row["epochs"])
     rounds = " and ".join(f"{measured['rounds']} ({name.upper()})" for name, measured in result["networks"].items())
     titles = " and ".join(dict.fromkeys(measured["data"] for measured in result["networks"].values()))
-    of = f"{result['images']:,} images of " if result["images"] else ""
+    images = {measured["images"] for measured in result["networks"].values()} - {None}
+    of = "".join(f", {count:,} images" for count in images)
     lines = [
-        f"Medians of alternating rounds, {rounds}, on {of}{titles}; {on['processor']}, {result['threads']} threads on "
+        f"Medians of alternating rounds, {rounds}, on {titles}{of}; {on['processor']}, {result['threads']} threads on "
         f"{on['cores']} cores; {', '.join(f'{name} {version}' for name, version in sorted(versions.items()))}. "
         f"Load average {result['load_before']:.2f} before, {result['load_after']:.2f} after; everything else on the "
         f"machine kept {others:.2f} cores busy during an epoch (median), {most:.2f} at most."
@@ -230,7 +235,7 @@ def draw_panel(axes: Any, network: str, measured: Row) -> None:
     axes.set_title(f"{network.upper()} on {measured['data']}", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     right = 1.15 * max(ends)
-    if article := ARTICLE.get(network):
+    if article := published(network, measured):
         right = max(right, 1.15 * article.gpu_seconds)
         draw_article(axes, article, right)
     axes.set_xlim(0, right)

@@ -16,6 +16,8 @@ from pipeline.engines import Examples, LabelArray
 from pipeline.networks import declared
 from pipeline.weights import FloatArray
 
+ROOT = Path(__file__).parents[2]
+
 VALIDATES = 0.2
 """Part of the images that validate, as the networks declare it."""
 
@@ -57,7 +59,7 @@ class Work:
 def data_path(network: Network) -> Path:
     """Return where ``make pipeline`` leaves the images that a network takes."""
     stage = "GrayscaleFlat" if len(network.input_shape) == 1 else "Grayscale2D"
-    return Path("outputs/latest") / stage / "grayscale.h5"
+    return ROOT / "outputs" / "latest" / stage / "grayscale.h5"
 
 
 def data_title(name: str) -> str:

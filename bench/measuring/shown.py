@@ -33,7 +33,7 @@ def save(figure: Figure, path: Path) -> None:
     import matplotlib as mpl
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):
+    with mpl.rc_context({"svg.hashsalt": path.stem}):
         figure.savefig(path, metadata={"Date": None})
 
 
