@@ -19,9 +19,9 @@ from typing import Any
 from alternatives import ALTERNATIVES, BEST_PYTORCH
 from measuring import machine, shown
 from measuring.alternative_process import AlternativeProcess, Task, python_for
+from measuring.shown import markdown_table
 from pipeline.declaration import Network
 from pipeline.networks import declared
-from pipeline.report import markdown_table
 
 NETWORKS = ("mlp", "cnn")
 IMAGES = [1_000, 5_000, 20_000, 50_000, 100_000, 500_000]

@@ -27,8 +27,9 @@ from alternatives import ALTERNATIVES, BASELINE, BEST_PYTORCH
 from alternatives.work import data_title
 from measuring import machine, shown
 from measuring.alternative_process import OTHERS, AlternativeProcess, Task, python_for
+from measuring.shown import markdown_table
 from pipeline import devices
-from pipeline.report import ARTICLE, Published, markdown_table
+from pipeline.article import ARTICLE, Published
 
 ROUNDS = {"mlp": 11, "cnn": 3}
 """How often each alternative computes an epoch of each network: so often that both take minutes."""

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from measuring import machine, shown
+from measuring.shown import markdown_table
 from pipeline.published import ARCHIVE_NAME
-from pipeline.report import markdown_table
 
 LUIGI = Path(sys.executable).with_name("luigi")
 SAMPLE_SECONDS = 0.5

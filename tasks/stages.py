@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -104,6 +105,7 @@ class StageTask(luigi.Task):
 
     def run(self) -> None:
         """Bring the result about."""
+        _share_out_cores(settings.active().thread_count())
         with TaskMonitor(self, self.stage_name) as monitor:
             outcome, record = results.make(self.stage, monitor, RUN.redo())
             monitor.say(f"{self.stage_name}: {outcome}, {record.seconds:.1f} s")
@@ -118,3 +120,9 @@ class StageTask(luigi.Task):
     def _show(self) -> None:
         for name in self.shown:
             results.copy_out(self.stage, name, self.latest.parent)
+
+
+def _share_out_cores(threads: int) -> None:
+    """Keep the threads of NumPy's matrix products to this worker's cores; its libraries ask once, as they load."""
+    for library in ("OPENBLAS", "MKL", "BLIS"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", str(threads))

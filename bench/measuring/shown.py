@@ -52,3 +52,8 @@ def seconds(value: float) -> str:
 def megabytes(count: float) -> str:
     """Write bytes in millions."""
     return f"{count / 1e6:,.0f} MB"
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """Put rows of text under a header."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])
