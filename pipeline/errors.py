@@ -13,6 +13,7 @@
     ├── DeviceError       a device was asked for that is not there
     ├── PictureError      a file is no picture that can be shown to a network
     ├── ExportError       a trained network cannot be written for other programs
+    ├── AccuracyError     a network is not as accurate as the settings ask
     └── StoreError        a result cannot be written, read or trusted
 """
 
@@ -67,6 +68,10 @@ class PictureError(PipelineError):
 
 class ExportError(PipelineError):
     """A trained network cannot be written for other programs."""
+
+
+class AccuracyError(PipelineError):
+    """A network is not as accurate as the settings ask."""
 
 
 class StoreError(PipelineError):

@@ -10,6 +10,7 @@ except (configparser.Error, UnicodeDecodeError) as error:
 
 from tasks import command_line as command_line  # it makes Luigi's answer to a misspelt flag a short one
 from tasks.data import ConvertToHDF5, DownloadCIFAR, Grayscale2D, GrayscaleFlat
+from tasks.gate import Gate, gate
 from tasks.learning import Evaluate, EvaluateCNN, EvaluateMLP, Train, TrainCNN, TrainMLP
 from tasks.settings import settings, theano, torch
 from tasks.whole import CheckDevice, Compare, Pipeline, Report
@@ -22,6 +23,7 @@ __all__ = [
     "Evaluate",
     "EvaluateCNN",
     "EvaluateMLP",
+    "Gate",
     "Grayscale2D",
     "GrayscaleFlat",
     "Pipeline",
@@ -29,6 +31,7 @@ __all__ = [
     "Train",
     "TrainCNN",
     "TrainMLP",
+    "gate",
     "settings",
     "theano",
     "torch",

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from pipeline.terminal import highlighted
 from tasks import signals
 from tasks.settings import settings
 
-NO_STAGES = {"CheckDevice", "Evaluate", "Pipeline", "Train"}
+NO_STAGES = {"CheckDevice", "Evaluate", "Gate", "Pipeline", "Train"}
 """Tasks that have no result under their own name."""
 
 REPORT_PAGE = "report.html"
@@ -41,6 +42,7 @@ class Run:
         self._process = os.getpid()
         self._root: Stage | None = None
         self._registration = contextlib.ExitStack()
+        self._conditions: list[Callable[[], bool]] = []
         self._clock = time.perf_counter()
 
     def saw(self, stage: Stage) -> None:
@@ -69,6 +71,10 @@ class Run:
         """
         return _redo(settings.active().forced(), self.id)
 
+    def must_end_with(self, condition: Callable[[], bool]) -> None:
+        """Count the run as failed unless a condition holds at its end, although every result may be there."""
+        self._conditions.append(condition)
+
     def _checked_redo(self) -> results.Redo:
         redo = self.redo()
         for name in sorted(redo.names - {stage.name for stage in self._stages}):
@@ -89,6 +95,8 @@ class Run:
         if self._root is None or os.getpid() != self._process:
             return
         summary = history.summarise(self._stages, self._redo, time.perf_counter() - self._clock)
+        if not all(condition() for condition in self._conditions):
+            summary["exit"] = "failed"
         history.append(self._history, {"run": self.id, **summary})
         self._registration.close()
         lines = history.told(summary)

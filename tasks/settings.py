@@ -81,6 +81,11 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
             if not getattr(self, name).strip():
                 raise SettingError(f"{name} is empty; expected the name of a folder, such as {name.partition('_')[0]}.")
 
+    @property
+    def latest(self) -> Path:
+        """The folder of the links that lead to the results in use."""
+        return Path(self.outputs_dir) / "latest"
+
     def thread_count(self) -> int:
         """CPU threads for one stage."""
         if self.threads < 0:

@@ -51,6 +51,10 @@ class StageTask(luigi.Task):
         """Name the tasks whose results the stage reads."""
         return {}
 
+    def may_be_published(self) -> bool:
+        """Tell whether ``latest`` may lead to the result, once it is there."""
+        return True
+
     def decides(self) -> dict[str, Any]:
         """Return the values that can change the result, under the function's names for them."""
         return {}
@@ -93,10 +97,10 @@ class StageTask(luigi.Task):
         """Tell whether the result is current; if so, ``latest`` leads to it and to all that it was made from."""
         try:
             RUN.saw(self.stage)
-            if results.current(self.stage, RUN.redo()) is None:
+            if not self.may_be_published() or results.current(self.stage, RUN.redo()) is None:
                 return False
             for stage in results.closure(self.stage):
-                results.point_latest(stage, self.latest)
+                results.point_latest(stage, settings.active().latest)
             self._show()
         except (PipelineError, OSError) as error:
             # Luigi would go on after an error here, and print where it was raised.
@@ -109,17 +113,12 @@ class StageTask(luigi.Task):
         with TaskMonitor(self, self.stage_name) as monitor:
             outcome, record = results.make(self.stage, monitor, RUN.redo())
             monitor.say(f"{self.stage_name}: {outcome}, {record.seconds:.1f} s")
-        results.point_latest(self.stage, self.latest)
+        results.point_latest(self.stage, settings.active().latest)
         self._show()
-
-    @property
-    def latest(self) -> Path:
-        """Folder of the links to the newest results."""
-        return Path(settings.active().outputs_dir) / "latest"
 
     def _show(self) -> None:
         for name in self.shown:
-            results.copy_out(self.stage, name, self.latest.parent)
+            results.copy_out(self.stage, name, settings.active().latest.parent)
 
 
 def _share_out_cores(threads: int) -> None:

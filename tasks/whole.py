@@ -15,6 +15,7 @@ from pipeline.store.digests import file_digest
 from pipeline.trial import Trial
 from tasks.console import TaskMonitor
 from tasks.data import Grayscale2D
+from tasks.gate import Gate
 from tasks.learning import evaluator, trainer
 from tasks.run import REPORT_PAGE, RUN
 from tasks.settings import settings
@@ -29,12 +30,23 @@ class Report(StageTask):
     shown = (REPORT_PAGE,)
     networks = ("mlp", "cnn")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._gates = [gate for gate in map(Gate, self.networks) if not gate.is_open]
+        RUN.must_end_with(self.may_be_published)
+
     def requires(self) -> dict[str, StageTask]:
         return {
             **{f"trained_{name}": trainer(name) for name in self.networks},
             **{f"evaluated_{name}": evaluator(name) for name in self.networks},
             "images": Grayscale2D(),
         }
+
+    def _requires(self) -> list[luigi.Task]:
+        return [*super()._requires(), *self._gates]
+
+    def may_be_published(self) -> bool:
+        return all(gate.complete() for gate in self._gates)
 
     def decides(self) -> dict[str, Any]:
         return {"comparison_sha256": file_digest(self._comparison)} if self._comparison else {}
@@ -46,7 +58,7 @@ class Report(StageTask):
     @functools.cached_property
     def _comparison(self) -> Path | None:
         """The last comparison of engines, if there is one: a file that is taken as it is, like the archive."""
-        path = self.latest / "Compare" / "comparison.json"
+        path = settings.active().latest / "Compare" / "comparison.json"
         return path.resolve() if path.is_file() else None
 
 

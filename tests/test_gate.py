@@ -1,0 +1,108 @@
+"""The gate before the report, kept by the real luigi on networks that were really trained."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from tests.checkout import STAGES, Checkout
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A checkout with one report."""
+    checkout = Checkout.new(tmp_path_factory.mktemp("gate") / "checkout")
+    checkout.run()
+    return checkout
+
+
+@pytest.fixture
+def checkout(finished, tmp_path):
+    copy = finished.copy(tmp_path / "checkout")
+    yield copy
+    shutil.rmtree(copy.folder)
+
+
+def accuracy(checkout, network="CNN"):
+    return json.loads((checkout.result(f"Evaluate{network}") / "metrics.json").read_text())["accuracy"]
+
+
+def worse_than_reported(checkout):
+    """Publish the better report of two seeds, and return the flags that lead to the other and the drop to it."""
+    known = {}
+    for seed in range(1, 20):
+        checkout.run("--seed", str(seed), task="EvaluateCNN")
+        known[accuracy(checkout)] = ("--seed", str(seed))
+        if len(known) == 2:
+            worse, better = sorted(known)
+            checkout.run(*known[better])
+            return known[worse], better - worse
+    raise AssertionError("every seed leads to the same accuracy")
+
+
+class TestMinimum:
+    def test_lets_pass_what_reaches_it(self, checkout):
+        outcomes = checkout.run("--gate-minimum-accuracy-cnn", str(accuracy(checkout)))
+        assert outcomes == dict.fromkeys(STAGES, "reused")
+
+    def test_fails_the_run_with_the_figures_each_time_and_computes_nothing_again(self, checkout):
+        report = checkout.result("Report")
+        for _ in range(2):
+            outcomes = checkout.run("--gate-minimum-accuracy-cnn", "0.99", status=30)
+            found = f"EvaluateCNN: test accuracy {accuracy(checkout):.4f}; expected at least 0.99."
+            assert found in checkout.output
+            assert "Traceback" not in checkout.output
+            assert set(outcomes.values()) == {"reused"}
+            assert checkout.history()[-1]["exit"] == "failed"
+        assert checkout.result("Report") == report
+
+    def test_keeps_the_previous_report_where_there_would_be_a_new_one(self, checkout):
+        report = checkout.result("Report")
+        outcomes = checkout.run("--seed", "7", "--gate-minimum-accuracy-mlp", "0.99", status=30)
+        assert outcomes["EvaluateMLP"] == "computed"
+        assert outcomes["Report"] == "not made"
+        assert checkout.result("Report") == report
+        checkout.run("--seed", "7")
+        assert checkout.result("Report") != report
+
+    def test_holds_for_a_report_that_was_written_before_it_was_set(self, checkout):
+        first = checkout.result("Report")
+        checkout.run("--seed", "7")
+        checkout.run()
+        assert checkout.result("Report") == first
+        checkout.run("--seed", "7", "--gate-minimum-accuracy-cnn", "0.99", status=30)
+        assert checkout.result("Report") == first
+
+    def test_holds_with_two_workers_too(self, checkout):
+        checkout.run("--workers", "2", "--gate-minimum-accuracy-cnn", "0.99", status=30)
+        assert "expected at least 0.99" in checkout.output
+
+
+class TestLargestDrop:
+    def test_fails_a_run_that_is_worse_than_the_latest_report(self, checkout):
+        flags, drop = worse_than_reported(checkout)
+        report = checkout.result("Report")
+        for _ in range(2):
+            checkout.run(*flags, "--gate-largest-drop", str(drop / 2), status=30)
+            assert f"EvaluateCNN: test accuracy {accuracy(checkout):.4f}, which is {drop:.4f} below" in checkout.output
+            assert checkout.result("Report") == report
+        checkout.run(*flags, "--gate-largest-drop", str(drop * 1.01))
+        assert checkout.result("Report") != report
+
+    def test_has_nothing_to_say_of_a_first_run(self, tmp_path):
+        checkout = Checkout.new(tmp_path / "checkout")
+        outcomes = checkout.run("--gate-largest-drop", "0")
+        assert outcomes["Report"] == "computed"
+        checkout.run("--gate-largest-drop", "0")
+
+
+@pytest.mark.parametrize(
+    "flags", [("--gate-largest-drop", "nan"), ("--gate-minimum-accuracy-cnn", "56"), ("--gate-largest-drop", "-0.1")]
+)
+def test_a_limit_that_no_accuracy_can_have_is_refused(checkout, flags):
+    process = checkout.start(*flags)
+    printed = process.communicate()[0]
+    assert process.returncode == 40
+    assert f"is {float(flags[1])}; expected a number from 0 to 1" in printed
