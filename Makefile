@@ -35,7 +35,7 @@ endif
 
 DEMO := .cache/digits.tar.gz
 
-.PHONY: help pipeline demo theano compare check-device status verify gc history test lint docs bench fuzz audit requirements clean distclean
+.PHONY: help pipeline demo theano compare check-device status verify gc history schedule unschedule test lint docs bench fuzz audit requirements clean distclean
 
 help: ## print this
 	@echo 'Usage: make TARGET [SETTING=value ...]'
@@ -97,6 +97,12 @@ gc: $(VENV)/base ## remove results that no setting reaches, older than KEEP days
 
 history: $(VENV)/base ## the runs: when, what ran, what was reused, accuracy
 	@$(BIN)/python -m pipeline history $(FLAGS)
+
+schedule: $(ENGINE_SETUP) ## have `make pipeline` run by itself, EVERY=daily or 'Mon..Fri 02:30'; DRY=1 only tells how
+	@$(BIN)/python -m pipeline schedule --every="$$EVERY" $(if $(DRY),--dry-run) $(FLAGS)
+
+unschedule: $(VENV)/base ## have it run by itself no more; DRY=1 only tells how
+	@$(BIN)/python -m pipeline unschedule $(if $(DRY),--dry-run)
 
 requirements: ## pin the newest versions of what the set-up installs
 	@$(PIP) install uv

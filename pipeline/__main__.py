@@ -1,4 +1,4 @@
-"""``python -m pipeline``: look at results, check them, remove old ones; use a trained network.
+"""``python -m pipeline``: look at results and use them; have the pipeline run by itself.
 
 Which results are meant depends on the settings, and those are Luigi's. This program, and nothing else in
 the package, therefore asks ``tasks`` for the stages as they are set now.
@@ -14,8 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pipeline import schedule
 from pipeline.errors import PictureError
 from pipeline.progress import ConsoleMonitor
+from pipeline.schedule.job import Job
+from pipeline.schedule.steps import Steps
 from pipeline.store import collection, history, runs, status, verification
 from pipeline.terminal import highlighted
 from tasks.console import foreseen
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pipeline",
-        description="Look at the pipeline's results, and use them. "
+        description="Look at the pipeline's results and use them, or have it run by itself. "
         "Any setting that `luigi --module tasks` takes is taken here too.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -82,6 +85,15 @@ def _parser() -> argparse.ArgumentParser:
     hand_over.add_argument("--output", type=Path, metavar="FILE", help="default: NETWORK.FORMAT in the outputs folder")
     hand_over.add_argument("--network", default="cnn", help=NETWORK_HELP)
     hand_over.set_defaults(command=_export)
+
+    start = commands.add_parser("schedule", help="have the pipeline run by itself, with the settings given here")
+    start.add_argument("--every", required=True, help="a systemd calendar expression: daily, Mon..Fri 02:30")
+    start.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    start.set_defaults(command=_schedule)
+
+    stop = commands.add_parser("unschedule", help="have it run by itself no more")
+    stop.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    stop.set_defaults(command=_unschedule)
     return parser
 
 
@@ -169,6 +181,19 @@ def _export(options: argparse.Namespace, current: Current) -> int:
     path = options.output or current.outputs / f"{network.name}.{options.format}"
     export.export(network, options.format, path)
     _print(f"{path}: {network.name}, {network.network.parameter_count} parameters, {path.stat().st_size / 1e3:.0f} kB")
+    return 0
+
+
+def _schedule(options: argparse.Namespace, current: Current) -> int:
+    current.stages()  # settings that make no sense are told now, not at night
+    command = (sys.executable, "-m", "tasks.scheduled", *current.flags)
+    schedule.install(Job(Path.cwd(), command, options.every), Steps(_print, options.dry_run))
+    return 0
+
+
+def _unschedule(options: argparse.Namespace, _: Current) -> int:
+    if not schedule.remove(Path.cwd(), Steps(_print, options.dry_run)):
+        _print(f"Nothing is scheduled for {Path.cwd()}.")
     return 0
 
 

@@ -14,6 +14,7 @@
     ├── PictureError      a file is no picture that can be shown to a network
     ├── ExportError       a trained network cannot be written for other programs
     ├── AccuracyError     a network is not as accurate as the settings ask
+    ├── ScheduleError     a timer cannot be installed or removed
     └── StoreError        a result cannot be written, read or trusted
 """
 
@@ -72,6 +73,10 @@ class ExportError(PipelineError):
 
 class AccuracyError(PipelineError):
     """A network is not as accurate as the settings ask."""
+
+
+class ScheduleError(PipelineError):
+    """A timer cannot be installed or removed."""
 
 
 class StoreError(PipelineError):

@@ -12,7 +12,7 @@ from tasks import command_line as command_line  # it makes Luigi's answer to a m
 from tasks.data import ConvertToHDF5, DownloadCIFAR, Grayscale2D, GrayscaleFlat
 from tasks.gate import Gate, gate
 from tasks.learning import Evaluate, EvaluateCNN, EvaluateMLP, Train, TrainCNN, TrainMLP
-from tasks.settings import settings, theano, torch
+from tasks.settings import schedule, settings, theano, torch
 from tasks.whole import CheckDevice, Compare, Pipeline, Report
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "TrainCNN",
     "TrainMLP",
     "gate",
+    "schedule",
     "settings",
     "theano",
     "torch",

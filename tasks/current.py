@@ -20,12 +20,15 @@ from tasks.whole import Report
 class Current:
     """What luigi.cfg and flags on the command line come to."""
 
+    def __init__(self, flags: Sequence[str]) -> None:
+        self.flags = tuple(flags)
+
     @classmethod
     @contextlib.contextmanager
     def read(cls, flags: Sequence[str]) -> Iterator[Current]:
         """Read the settings, with the same flags on top as ``luigi --module tasks Pipeline`` takes."""
         with CmdlineParser.global_instance(["Pipeline", *flags], allow_override=True):
-            yield cls()
+            yield cls(flags)
 
     @property
     def outputs(self) -> Path:

@@ -71,6 +71,10 @@ class Run:
         """
         return _redo(settings.active().forced(), self.id)
 
+    def goes_on_here(self) -> None:
+        """Let this process, forked from the one that imported this, be the run's."""
+        self._process = os.getpid()
+
     def must_end_with(self, condition: Callable[[], bool]) -> None:
         """Count the run as failed unless a condition holds at its end, although every result may be there."""
         self._conditions.append(condition)

@@ -147,6 +147,49 @@ class torch(luigi.Config):  # noqa: N801, likewise
     )
 
 
+class schedule(luigi.Config):  # noqa: N801, likewise
+    """What holds for runs that a timer starts."""
+
+    when_busy = luigi.ChoiceParameter(
+        choices=["refuse", "wait"],
+        default="refuse",
+        always_in_help=True,
+        description="What a scheduled run does while another is at work in its outputs folder: refuse or wait.",
+    )
+    log_bytes = luigi.IntParameter(
+        default=1_000_000, always_in_help=True, description="Size from which on the log is put away for a new one."
+    )
+    log_files = luigi.IntParameter(
+        default=5, always_in_help=True, description="How many logs that were put away are kept, from 1."
+    )
+    metrics_file = luigi.Parameter(
+        default="",
+        always_in_help=True,
+        description="Where Prometheus's figures go. Empty: metrics.prom in the outputs folder.",
+    )
+    on_failure_command = luigi.Parameter(
+        default="", always_in_help=True, description="A command that gets the message of a failure. Empty: none."
+    )
+    on_failure_webhook = luigi.Parameter(
+        default="", always_in_help=True, description="A URL that gets the message of a failure. Empty: none."
+    )
+    notice_seconds = luigi.FloatParameter(
+        default=30.0, always_in_help=True, description="How long the command and the webhook may take."
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        from pipeline.notice import is_webhook
+
+        super().__init__(*args, **kwargs)
+        for name in ("log_bytes", "log_files", "notice_seconds"):
+            if not getattr(self, name) > 0:
+                raise SettingError(f"schedule.{name} is {getattr(self, name)}; expected a number above 0.")
+        if self.on_failure_webhook and not is_webhook(self.on_failure_webhook):
+            raise SettingError(
+                "schedule.on_failure_webhook is no URL that one can post to; expected https://HOST/PATH."
+            )
+
+
 def engine_settings(engine: str) -> dict[str, Any]:
     """Return the settings of an engine itself, by its own names for them."""
     if engine == "theano":

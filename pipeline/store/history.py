@@ -23,8 +23,8 @@ def append(path: Path, entry: dict[str, Any]) -> None:
         file.write(b"\n" + json.dumps(entry).encode() + b"\n")  # first, in case the last line was cut off
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """Return the runs in the order in which they began.
+def read(path: Path, start: int = 0) -> list[dict[str, Any]]:
+    """Return the runs in the order in which they began, only those told from byte ``start`` of the file on.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         for a run that ended also ``seconds``, ``stages`` (what became of each) and ``accuracy``.
     """
     found: dict[str, dict[str, Any]] = {}
-    for line in filter(None, path.read_bytes().splitlines() if path.exists() else []):
+    for line in filter(None, path.read_bytes()[start:].splitlines() if path.exists() else []):
         try:
             entry = json.loads(line)
             found.setdefault(entry["run"], {}).update(entry)
