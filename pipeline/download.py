@@ -7,13 +7,14 @@ one source began another may finish.
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import math
 import os
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BufferedReader
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -84,8 +85,10 @@ def fetch(
         No source delivers the archive, or the disk is full.
     """
     _check(sha256, sources, attempts)
-    servers = {"connect_timeout": connect_timeout, "stall_timeout": stall_timeout, "time_limit": time_limit}
-    waiting = [_source(url, sha256, attempts, servers) for url in sources]
+    server = functools.partial(
+        Server, connect_timeout=connect_timeout, stall_timeout=stall_timeout, time_limit=time_limit
+    )
+    waiting = [_source(url, sha256, attempts, server) for url in sources]
     failures: list[str] = []
     with PartialFile(partial) as file:
         while file.sha256 != sha256:
@@ -103,7 +106,7 @@ def fetch(
             except TransferError as error:
                 monitor.say(f"{source.shown}: {error}")
                 failures.append(f"  {source.shown}: {error}")
-    _move(partial, output, sha256, monitor)
+    publish(partial, output, sha256, monitor)
 
 
 def take_local(output: Path, *, source: Path, sha256: str, monitor: Monitor) -> None:
@@ -127,6 +130,27 @@ def take_local(output: Path, *, source: Path, sha256: str, monitor: Monitor) -> 
         copy.replace(output / ARCHIVE_NAME)
     finally:
         copy.unlink(missing_ok=True)
+
+
+def publish(partial: Path, output: Path, sha256: str, monitor: Monitor) -> None:
+    """Move a file that is complete into a folder, where it is called `ARCHIVE_NAME`."""
+    try:
+        partial.replace(output / ARCHIVE_NAME)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise DownloadError(f"{partial} cannot be moved to {output} ({error.strerror}).") from None
+        take_local(output, source=partial, sha256=sha256, monitor=monitor)
+        partial.unlink()
+
+
+def check_source(url: str) -> None:
+    """Raise `SettingError` if a URL is none that an archive can come from."""
+    if not _is_source(url):
+        shown = without_secrets(re.sub(r"//.*@", "//", url))  # a password with a / in it is one, too
+        raise SettingError(
+            f"{shown!r} is no source of the archive; expected https://HOST/PATH, http://HOST/PATH or file:///PATH, "
+            "in ASCII and without a password."
+        )
 
 
 class _Source(ABC):
@@ -203,10 +227,10 @@ class _WebSource(_Source):
         self._started_over = True
 
 
-def _source(url: str, sha256: str, attempts: int, server: dict[str, float]) -> _Source:
+def _source(url: str, sha256: str, attempts: int, server: Callable[[str], Server]) -> _Source:
     if urlsplit(url).scheme == "file":
         return _LocalSource(url, sha256)
-    return _WebSource(url, sha256, Server(url, **server), attempts)
+    return _WebSource(url, sha256, server(url), attempts)
 
 
 def _least_rate(source: _Source, others: Sequence[_Source], minimum_rate: float) -> float:
@@ -226,12 +250,7 @@ def _check(sha256: str, sources: Sequence[str], attempts: int) -> None:
             f"there is no source to fetch the archive from; expected a URL such as {published.SOURCES[0]}."
         )
     for url in sources:
-        if not _is_source(url):
-            shown = without_secrets(re.sub(r"//.*@", "//", url))  # a password with a / in it is one, too
-            raise SettingError(
-                f"{shown!r} is no source of the archive; expected https://HOST/PATH, http://HOST/PATH or file:///PATH, "
-                "in ASCII and without a password."
-            )
+        check_source(url)
 
 
 def _is_source(url: str) -> bool:
@@ -268,13 +287,3 @@ def _unreadable(path: Path, error: OSError) -> DownloadError:
 
 def _kept(file: PartialFile) -> str:
     return f"The {file.size:,} bytes that came are kept for the next run. " if file.size else ""
-
-
-def _move(partial: Path, output: Path, sha256: str, monitor: Monitor) -> None:
-    try:
-        partial.replace(output / ARCHIVE_NAME)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise DownloadError(f"{partial} cannot be moved to {output} ({error.strerror}).") from None
-        take_local(output, source=partial, sha256=sha256, monitor=monitor)
-        partial.unlink()

@@ -15,7 +15,7 @@ from typing import IO, Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
-from pipeline.connection import SCHEMES, TransferError, opener
+from pipeline.connection import SCHEMES, Deadline, TransferError, opener
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ class Notice:
             headers={"Content-Type": "application/json", "User-Agent": "faster-deep-learning"},
             method="POST",
         )
-        with opener(self.webhook, self.seconds).open(request, timeout=self.seconds) as response:
+        with Deadline(self.seconds) as deadline:
+            response = opener(self.webhook, self.seconds, deadline).open(request, timeout=self.seconds)
+            response.close()
             if response.geturl() != self.webhook:  # a redirect loses what was posted
                 raise TransferError(f"{self.webhook} redirects elsewhere; expected the URL that it redirects to.")
         return f"{urlsplit(self.webhook).hostname} was told of the failure."
@@ -99,7 +101,7 @@ def _reason(error: Exception) -> str:
         case HTTPError():
             return f"{error.url} answered {error.code}; expected 200."
         case subprocess.TimeoutExpired():
-            return f"{error.cmd[0]} took longer than {error.timeout:g} seconds."
+            return f"{error.cmd[0]} took longer than {error.timeout:.1f} seconds."
         case subprocess.CalledProcessError():
             return f"{error.cmd[0]} ended with exit status {error.returncode}."
         case _:

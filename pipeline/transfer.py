@@ -10,7 +10,8 @@ import html
 import re
 import time
 import urllib.request
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from typing import NamedTuple
@@ -30,6 +31,7 @@ RATE_WINDOW = 10.0
 """Seconds over which a rate is averaged before it is judged."""
 
 GZIP_MAGIC = b"\x1f\x8b"
+WITHOUT_HEAD = (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
 TRANSIENT = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 
 
@@ -41,15 +43,37 @@ class SlowTransferError(TransferError):
         self.rate = rate
 
 
-class Server:
-    """What one URL leads to."""
+class Version(NamedTuple):
+    """Which version of a file a server has, by its own account; what it does not tell is empty or None."""
 
-    def __init__(self, url: str, *, connect_timeout: float, stall_timeout: float, time_limit: float) -> None:
+    etag: str = ""
+    last_modified: str = ""
+    length: int | None = None
+
+    @property
+    def condition(self) -> str:
+        """What a server can compare, to send a rest only of this version; a weak tag does not vouch for every byte."""
+        return self.last_modified if self.etag.startswith("W/") else self.etag or self.last_modified
+
+
+class Server:
+    """What one URL leads to, whatever it is or in one version."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connect_timeout: float,
+        stall_timeout: float,
+        time_limit: float,
+        version: Version | None = None,
+    ) -> None:
         self.url = url
         self._time_limit = time_limit
+        self._version = version
         self._connect_timeout = connect_timeout
         self._stall_timeout = stall_timeout
-        self._entity_tag = ""
+        self._condition = version.condition if version else ""
 
     def send_rest(self, partial: PartialFile, *, full_size: int | None, minimum_rate: float, monitor: Monitor) -> None:
         """Append what is missing of a file to its beginning, or get all of it where the server cannot resume.
@@ -74,22 +98,47 @@ class Server:
         DownloadError
             The disk is full.
         """
+        with self._limited() as deadline:
+            answer = self._answer(partial.size, monitor, deadline)
+            with answer.response:
+                _receive(answer, partial, full_size, _Pace(minimum_rate), monitor)
+
+    def version(self) -> Version:
+        """Ask for the file's version, without the file.
+
+        Raises
+        ------
+        BrokenTransferError, TransferError
+            As `send_rest`.
+        """
+        with self._limited() as deadline:
+            try:
+                response = self._open("HEAD", {}, deadline)
+            except HTTPError as error:
+                if error.code not in WITHOUT_HEAD:
+                    raise
+                error.close()
+                response = self._open("GET", {}, deadline)
+            with response:
+                return _version(response)
+
+    @contextmanager
+    def _limited(self) -> Iterator[Deadline]:
+        """Give what is done a deadline; whatever goes wrong is a `TransferError`."""
         with Deadline(self._time_limit) as deadline:
             try:
-                self._receive(partial, full_size, _Pace(minimum_rate), monitor, deadline)
+                with self._errors_told():
+                    yield deadline
             except TransferError:
                 if deadline.has_passed:
                     raise TransferError(f"took longer than {self._time_limit:g} seconds (time_limit).") from None
                 raise
 
-    def _receive(
-        self, partial: PartialFile, full_size: int | None, pace: _Pace, monitor: Monitor, deadline: Deadline
-    ) -> None:
-        """Do what `send_rest` does, without an end where the server sends but goes on and on."""
+    @contextmanager
+    def _errors_told(self) -> Iterator[None]:
+        """Turn whatever can go wrong with a connection into a `TransferError`."""
         try:
-            answer = self._answer(partial.size, monitor, deadline)
-            with answer.response:
-                _receive(answer, partial, full_size, pace, monitor)
+            yield
         except HTTPError as error:
             error.close()
             raise _refusal(error) from None
@@ -112,23 +161,22 @@ class Server:
             return self._ask(0, deadline)
 
     def _ask(self, start: int, deadline: Deadline) -> _Answer:
-        headers = {"User-Agent": "faster-deep-learning"}
+        headers = {}
         if start:
             headers["Range"] = f"bytes={start}-"
-            if self._entity_tag:
-                headers["If-Range"] = self._entity_tag
-        request = urllib.request.Request(self.url, headers=headers)  # noqa: S310 (its opener knows only HTTP and HTTPS)
+            if self._condition:
+                headers["If-Range"] = self._condition
         try:
-            director = opener(self.url, self._stall_timeout, deadline)
-            response: HTTPResponse = director.open(request, timeout=self._connect_timeout)
+            response = self._open("GET", headers, deadline)
         except HTTPError as error:
             if not start or error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
             error.close()
             raise _RangeError(f"has no bytes from {start:,} on") from None
-        tag = response.headers.get("ETag", "")
-        self._entity_tag = "" if tag.startswith("W/") else tag  # a weak tag does not vouch for every byte
+        if self._version is None:
+            self._condition = Version(etag=response.headers.get("ETag", "")).condition
         if response.status != HTTPStatus.PARTIAL_CONTENT:
+            self._check_version(response)
             return _Answer(response, 0, response.length)
         content_range = response.headers.get("Content-Range", "")
         stated = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", content_range)
@@ -136,6 +184,29 @@ class Server:
             response.close()
             raise _RangeError(f"sends the range {content_range!r} when asked for bytes from {start:,} on")
         return _Answer(response, start, None if stated[2] == "*" else int(stated[2]))
+
+    def _check_version(self, response: HTTPResponse) -> None:
+        found = _version(response)
+        if self._version and found[:2] != self._version[:2]:  # a length may be left out of an answer in chunks
+            response.close()
+            raise TransferError("has another version than it had a moment ago. Run the same command again.")
+
+    def _open(self, method: str, headers: dict[str, str], deadline: Deadline) -> HTTPResponse:
+        request = urllib.request.Request(  # noqa: S310 (its opener knows only HTTP and HTTPS)
+            self.url, headers={"User-Agent": "faster-deep-learning", **headers}, method=method
+        )
+        director = opener(self.url, self._stall_timeout, deadline)
+        response: HTTPResponse = director.open(request, timeout=self._connect_timeout)
+        return response
+
+
+def _version(response: HTTPResponse) -> Version:
+    length = response.headers.get("Content-Length", "")
+    return Version(
+        response.headers.get("ETag", ""),
+        response.headers.get("Last-Modified", ""),
+        int(length) if length.isdecimal() else None,
+    )
 
 
 class _Answer(NamedTuple):

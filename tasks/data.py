@@ -11,7 +11,7 @@ from luigi.parameter import ParameterVisibility
 
 from pipeline import published
 from pipeline.errors import SettingError
-from pipeline.store.digests import remembered_file_digest
+from pipeline.store.digests import json_digest, remembered_file_digest
 from tasks.settings import settings
 from tasks.stages import StageTask
 
@@ -31,7 +31,7 @@ LEAST_VALUES = {"connect_timeout": 0.1, "stall_timeout": 0.1, "time_limit": 1, "
 class DownloadCIFAR(DataTask):
     """Fetch the archive, or take one from disk."""
 
-    code_matters = False  # the digest alone decides what the archive is
+    code_matters = False  # the digest, or what the source says of its version, decides what the archive is
 
     archive = luigi.OptionalParameter(
         default=None,
@@ -49,6 +49,12 @@ class DownloadCIFAR(DataTask):
         default=published.SHA256,
         always_in_help=True,
         description="SHA-256 of the archive to download: 64 hexadecimal digits.",
+    )
+    follow_source = luigi.BoolParameter(
+        default=False,
+        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
+        always_in_help=True,
+        description="Whether each run asks the one source whether its archive has changed: true or false.",
     )
     minimum_rate = luigi.FloatParameter(
         default=200.0,
@@ -73,10 +79,12 @@ class DownloadCIFAR(DataTask):
     )
 
     def stage_function(self) -> str:
-        return "pipeline.download:take_local" if self.archive else "pipeline.download:fetch"
+        if self.archive:
+            return "pipeline.download:take_local"
+        return "pipeline.following:fetch" if self.follow_source else "pipeline.download:fetch"
 
     def decides(self) -> dict[str, Any]:
-        return {"sha256": self._digest()}
+        return self._version() if self.follow_source and not self.archive else {"sha256": self._digest()}
 
     def options(self) -> dict[str, Any]:
         if self.archive:
@@ -85,15 +93,40 @@ class DownloadCIFAR(DataTask):
             value = getattr(self, name)
             if not least <= value < math.inf:
                 raise SettingError(f"DownloadCIFAR.{name} is {value}; expected a number from {least}.")
+        which = {"source": self.sources.strip()} if self.follow_source else {"sources": self.sources.split()}
+        name = json_digest(self.decides()) if self.follow_source else self.sha256.lower()
         return {
-            "sources": self.sources.split(),
+            **which,
             "connect_timeout": self.connect_timeout,
             "stall_timeout": self.stall_timeout,
             "minimum_rate": self.minimum_rate * 1000,
             "attempts": self.attempts,
             "time_limit": self.time_limit,
-            "partial": self.folder / self.task_family / f"{self.sha256.lower()[:16]}.part",
+            "partial": self.folder / self.task_family / f"{name[:16]}.part",
         }
+
+    def _version(self) -> dict[str, Any]:
+        """Ask the source which version of the archive it has."""
+        from pipeline import following
+
+        if self.sha256:
+            raise SettingError(
+                "DownloadCIFAR.follow_source is true, but sha256 pins the archive; expected one of the two. "
+                "Leave sha256 empty to take whatever the source has."
+            )
+        if len(self.sources.split()) != 1:
+            raise SettingError(
+                f"DownloadCIFAR.follow_source is true with {len(self.sources.split())} sources; expected one URL in "
+                "sources, since another server's versions have other names."
+            )
+        version = following.ask(
+            self.sources.strip(),
+            connect_timeout=self.connect_timeout,
+            stall_timeout=self.stall_timeout,
+            time_limit=self.time_limit,
+            attempts=self.attempts,
+        )
+        return version._asdict()
 
     def _digest(self) -> str:
         """Return the digest that decides the result, whatever path or URL the archive comes from."""

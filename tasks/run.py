@@ -71,9 +71,10 @@ class Run:
         """
         return _redo(settings.active().forced(), self.id)
 
-    def goes_on_here(self) -> None:
-        """Let this process, forked from the one that imported this, be the run's."""
+    def goes_on_here(self, command: str) -> None:
+        """Let this process, forked from the one that imported this, be the run's, and a command what does the same."""
         self._process = os.getpid()
+        self.command = command
 
     def must_end_with(self, condition: Callable[[], bool]) -> None:
         """Count the run as failed unless a condition holds at its end, although every result may be there."""

@@ -42,6 +42,11 @@ class Report(StageTask):
             "images": Grayscale2D(),
         }
 
+    def run(self) -> None:
+        super().run()
+        if self.set_tracking_url is not None:
+            self.set_tracking_url(settings.active().url(f"latest/{self.stage_name}/{REPORT_PAGE}"))
+
     def _requires(self) -> list[luigi.Task]:
         return [*super()._requires(), *self._gates]
 

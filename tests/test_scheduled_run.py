@@ -131,6 +131,13 @@ class TestStatus:
         assert status["message"].startswith("EvaluateMLP: test accuracy ")
         assert status["counts"]["reused"] == len(STAGES)
 
+    def test_of_the_report_has_the_command_that_does_the_same(self, runs):
+        hook = "http://127.0.0.1:9/SECRET"
+        runs.run("--force", "Report", "--schedule-on-failure-webhook", hook)
+        page = (runs.outputs / "report.html").read_text()
+        assert "luigi --module tasks Pipeline --DownloadCIFAR-archive" in page
+        assert "SECRET" not in page
+
     def test_that_cannot_be_written_fails_the_run(self, runs):
         (runs.outputs / "metrics.prom").unlink(missing_ok=True)
         (runs.outputs / "metrics.prom").mkdir()

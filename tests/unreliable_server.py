@@ -73,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.server_of_test.next_answer(Request(self.command, self.path, dict(self.headers.items())))(self)
 
-    do_CONNECT = do_GET  # noqa: N815
+    do_CONNECT = do_HEAD = do_GET  # noqa: N815
 
     def log_message(self, *_: object) -> None:
         pass
@@ -101,6 +101,7 @@ def sends(
     *,
     ranges: bool = True,
     etag: str | None = None,
+    modified: str | None = None,
     length: int | None = None,
     chunked: bool = False,
     unframed: bool = False,
@@ -118,7 +119,7 @@ def sends(
 
     def answer(handler: Handler) -> None:
         wanted = handler.headers.get("Range")
-        if wanted and etag and handler.headers.get("If-Range", etag) != etag:
+        if wanted and handler.headers.get("If-Range", etag or modified) not in (etag, modified):
             wanted = None
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if ranges and wanted else 0
         if start >= len(data):
@@ -126,7 +127,7 @@ def sends(
             return
         body = data[start:]
         announced = None if chunked or unframed else length if length is not None else len(body)
-        headers: dict[str, object] = {"Content-Length": announced, "ETag": etag}
+        headers: dict[str, object] = {"Content-Length": announced, "ETag": etag, "Last-Modified": modified}
         if chunked:
             headers["Transfer-Encoding"] = "chunked"
         if start:
@@ -182,6 +183,8 @@ def tunnels(handler: Handler) -> None:
 
 
 def _send_body(handler: Handler, body: bytes, chunked: bool, piece: int, delay: float) -> None:
+    if handler.command == "HEAD":
+        return
     for begin in range(0, len(body), piece):
         part = body[begin : begin + piece]
         handler.wfile.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)

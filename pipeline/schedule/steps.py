@@ -44,7 +44,7 @@ class Steps:
 
     def call(self, *command: str, given: str = "") -> None:
         """Run a command with a text on its standard input."""
-        self._tell(f"run {shlex.join(command)}", given)
+        self._tell(f"run {shlex.join(command)}")
         if not self.dry:
             done = subprocess.run(  # noqa: S603, it is handed to no shell
                 command, input=given.encode(errors="surrogateescape"), capture_output=True, check=False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -50,7 +51,7 @@ def main(flags: Sequence[str]) -> int:
     worker = os.fork()
     if worker == 0:
         os.close(start)
-        _work(starts, outputs / "logs" / LOG_NAME, flags)
+        _work(starts, outputs / "logs" / LOG_NAME, flags, how.on_failure_webhook)
         return 0
     os.close(starts)
     with _turn(Lock(outputs / LOCK_NAME), how) as is_mine:
@@ -59,7 +60,7 @@ def main(flags: Sequence[str]) -> int:
     return busy
 
 
-def _work(starts: int, log: Path, flags: Sequence[str]) -> None:
+def _work(starts: int, log: Path, flags: Sequence[str], secret: str) -> None:
     """Be Luigi, once told to start, and for as long as there is somebody to watch."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if not os.read(starts, 1):
@@ -67,8 +68,9 @@ def _work(starts: int, log: Path, flags: Sequence[str]) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
     for standard in (1, 2):
         os.dup2(descriptor, standard)
-    RUN.goes_on_here()
-    luigi_run(["--module", "tasks", "Pipeline", "--local-scheduler", *flags])
+    arguments = ["--module", "tasks", "Pipeline", *flags]
+    RUN.goes_on_here(shlex.join(["luigi", *(argument.replace(secret or "\0", "...") for argument in arguments)]))
+    luigi_run([*arguments, "--local-scheduler"])
 
 
 @contextlib.contextmanager
