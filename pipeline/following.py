@@ -38,7 +38,7 @@ def ask(source: str, *, connect_timeout: float, stall_timeout: float, time_limit
     check_source(source)
     if urlsplit(source).scheme not in SCHEMES:
         raise SettingError(
-            f"{without_secrets(source)!r} cannot be followed; expected an http or https URL. A file on disk is followed "
+            f"{without_secrets(source)!r} cannot be followed; expected an http or https URL. A file is followed "
             "without asking if it is given as ARCHIVE=path."
         )
     server = Server(source, connect_timeout=connect_timeout, stall_timeout=stall_timeout, time_limit=time_limit)

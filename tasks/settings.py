@@ -70,6 +70,12 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
         description="Folder of what is kept between runs only to save time; it may be removed at any time.",
     )
 
+    results_url = luigi.Parameter(
+        default="",
+        always_in_help=True,
+        description="Where a web server shows the outputs folder, for links on luigid's page. Empty: a file: URL.",
+    )
+
     @classmethod
     def active(cls) -> Self:
         """Return the settings of the command line that is being run; Luigi takes a while to put them together."""
@@ -80,6 +86,11 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
         for name in ("data_dir", "outputs_dir", "cache_dir"):
             if not getattr(self, name).strip():
                 raise SettingError(f"{name} is empty; expected the name of a folder, such as {name.partition('_')[0]}.")
+
+    def url(self, name: str) -> str:
+        """Return where a browser finds something in the outputs folder."""
+        outputs = Path(self.outputs_dir).resolve()
+        return f"{(self.results_url or outputs.as_uri()).rstrip('/')}/{name}"
 
     @property
     def latest(self) -> Path:
