@@ -45,13 +45,7 @@ class Report(StageTask):
     def run(self) -> None:
         super().run()
         if self.set_tracking_url is not None:
-<<<<<<< HEAD
             self.set_tracking_url(settings.active().url(f"latest/{self.stage_name}/{REPORT_PAGE}"))
-=======
-            from pipeline.report import REPORT_NAME
-
-            self.set_tracking_url(settings.active().url(f"latest/{self.stage_name}/{REPORT_NAME}"))
->>>>>>> 8aa9e28 (Have runs outlive luigid, and link its page to the report)
 
     def _requires(self) -> list[luigi.Task]:
         return [*super()._requires(), *self._gates]
