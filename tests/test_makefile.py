@@ -118,6 +118,14 @@ def test_a_failure_has_a_message_and_an_exit_status(clone):
     assert "Traceback" not in printed
 
 
+def test_schedule_hands_its_calendar_to_no_shell(clone):
+    printed = clone.shell("""make schedule EVERY="daily'; touch pwned #" DRY=1 ARCHIVE=mine.tar.gz""", status=2)
+    assert """EVERY is "daily'; touch pwned #"; expected daily""" in printed
+    assert not (clone.folder / "pwned").exists()
+    assert "EVERY is ''" in clone.shell("make schedule DRY=1 ARCHIVE=mine.tar.gz", status=2)
+    assert "Nothing is scheduled" in clone.shell("make unschedule DRY=1")
+
+
 def test_check_device_tells_where_exp_is_computed(clone):
     assert "Used the cpu" in clone.shell("make check-device DEVICE=cpu")
     assert "device is cuda, but" in clone.shell(

@@ -324,6 +324,14 @@ class TestNotices:
         assert fault in runs.log().partition("The notice of the failure failed: ")[2]
         assert "SECRET" not in runs.log() + runs.printed
 
+    def test_a_webhook_that_the_environment_lacks_is_said_at_once(self, runs):
+        runs.checkout.edit("luigi.cfg", "on_failure_webhook =", "on_failure_webhook = ${NO_SUCH_VARIABLE}")
+        process = runs.start()
+        printed = process.communicate(timeout=60)[0]
+        assert process.returncode == 1
+        assert "NO_SUCH_VARIABLE" in printed
+        assert "Traceback" not in printed
+
     def test_none_is_given_of_a_run_without_a_failure(self, runs, tmp_path):
         runs.run("--schedule-on-failure-command", f"touch {tmp_path}/told")
         assert not (tmp_path / "told").exists()
