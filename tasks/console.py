@@ -17,7 +17,7 @@ from luigi.task_register import Register, TaskClassNotFoundException
 
 from pipeline.errors import PipelineError, did_you_mean
 from pipeline.progress import ConsoleMonitor
-from tasks.signals import Terminated
+from tasks import signals
 
 SECONDS_BETWEEN_UPDATES = 1.0
 
@@ -38,11 +38,13 @@ class TaskMonitor(ConsoleMonitor):
         self._next_update = time.monotonic()
 
     def say(self, line: str) -> None:
+        signals.check()
         super().say(line)
         if self._task.set_status_message is not None:
             self._task.set_status_message(line)
 
     def progress(self, done: float, total: float, unit: str) -> None:
+        signals.check()
         super().progress(done, total, unit)
         if time.monotonic() >= self._next_update and self._task.set_progress_percentage is not None and total:
             self._next_update = time.monotonic() + SECONDS_BETWEEN_UPDATES
@@ -98,7 +100,7 @@ class _ForeseenWithoutTraceback(logging.Filter):
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
-        what = "Terminated" if issubclass(kind, Terminated) else "Interrupted"
+        what = "Terminated" if issubclass(kind, signals.Terminated) else "Interrupted"
         sys.stderr.write(
             f"\n{what}. What is finished is kept, trainings to their last epoch: the same command goes on from there.\n"
         )

@@ -55,7 +55,8 @@ class Run:
             self._redo = self._checked_redo()
             self._outputs = Path(settings.active().outputs_dir)
             self._history = self._outputs / history.NAME
-            signals.end_well()
+            if parser:  # a notebook keeps its own ways
+                signals.end_well()
             folders = dict.fromkeys([self._outputs, *(found.folder for found in self._stages)])
             self._registration.enter_context(runs.registered(folders, self.id, [found.path for found in self._stages]))
             history.append(self._history, self._beginning(stage))

@@ -14,7 +14,6 @@ import signal
 import sys
 import threading
 from types import FrameType, TracebackType
-from typing import NoReturn
 
 from luigi.worker import TaskProcess
 
@@ -23,11 +22,44 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM as an exception. Luigi lets Ctrl-C's pass; after any other it would go on with the next task."""
 
 
+class _Break:
+    """Breaks off this process, once: what cleans up afterwards is left in peace.
+
+    Ctrl-C reaches a worker twice, from the terminal and as SIGTERM from Luigi.
+    """
+
+    def __init__(self) -> None:
+        self.asked_by: int | None = None
+
+    def install(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(number, self._handle)
+        sys.unraisablehook = _keep_quiet_of_breaks
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.asked_by is None:
+            self.asked_by = number
+            self.check()
+
+    def check(self) -> None:
+        """Raise if a signal has come."""
+        if self.asked_by is not None:
+            raise Terminated if self.asked_by == signal.SIGTERM else KeyboardInterrupt
+
+
+_BREAK = _Break()
+check = _BREAK.check
+"""To be called wherever work may be broken off: what was raised when the signal came may have been lost.
+
+Python drops what is raised in a weak reference's callback, and libraries drop it elsewhere.
+"""
+
+
 def end_well() -> None:
-    """Have this process clean up on SIGTERM before it ends, as it does on Ctrl-C."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if in_main_thread and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _break_off)
+    """Have this process clean up on SIGTERM before it ends, as on Ctrl-C."""
+    if threading.current_thread() is threading.main_thread():
+        _BREAK.install()
         atexit.register(_end_as_asked)
 
 
@@ -39,9 +71,7 @@ class WorkerProcess:
 
     def __enter__(self) -> None:
         if self._is_forked:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                if signal.getsignal(number) != signal.SIG_IGN:
-                    signal.signal(number, _break_off)
+            _BREAK.install()
             threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def __exit__(
@@ -51,11 +81,9 @@ class WorkerProcess:
             raise SystemExit(128 + signal.SIGTERM) from None  # of others multiprocessing prints the traceback
 
 
-def _break_off(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Raise, and let no second signal break off the cleaning up: Ctrl-C is followed by Luigi's SIGTERM."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    raise Terminated
+def _keep_quiet_of_breaks(lost: sys.UnraisableHookArgs) -> None:
+    if not isinstance(lost.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
 
 
 def _end_with_parent() -> None:
@@ -67,12 +95,12 @@ def _end_with_parent() -> None:
 
 
 def _end_as_asked() -> None:
-    """Once workers are gone and all is told, end by the signal, so that the exit status says so: 143 in a shell."""
-    if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
+    """Once workers are gone and all is told, end by the signal: the exit status is 130 or 143 in a shell."""
+    if _BREAK.asked_by is None:
         return
     for worker in multiprocessing.active_children():
         worker.join()
     with contextlib.suppress(OSError):
         sys.stdout.flush()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.signal(_BREAK.asked_by, signal.SIG_DFL)
+    os.kill(os.getpid(), _BREAK.asked_by)

@@ -52,6 +52,23 @@ training.train(output, images=images, checkpoints=checkpoints, monitor=Printed()
 """
 
 
+LOSE_SIGNAL = """
+import os, signal, weakref
+from tasks import signals
+
+class Thing:
+    pass
+
+signals.end_well()
+thing = Thing()
+reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+del thing
+print("went on", flush=True)
+signals.check()
+print("never reached", flush=True)
+"""
+
+
 class Listener(Monitor):
     def __init__(self):
         self.lines = []
@@ -382,6 +399,15 @@ class TestSignals:
         kept = [path.name for path in checkout.folder.glob("outputs/checkpoints/*/*")]
         assert all(re.fullmatch(r"epoch-\d+\.h5", name) for name in kept)
         assert len(kept) == 2
+
+    def test_hold_where_python_drops_what_they_raise(self):
+        process = subprocess.run(
+            [sys.executable, "-c", LOSE_SIGNAL], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+
+        assert process.returncode == -signal.SIGTERM
+        assert process.stdout == "went on\n"
+        assert process.stderr == f"\n{TERMINATED}\n"
 
     def test_workers_end_with_a_run_that_is_killed(self, checkout):
         process = checkout.start(*self.FLAGS, "--workers", "2", task="TrainMLP")
