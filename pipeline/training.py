@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import checkpoint, dataset, engines, history_files, weights
+from pipeline import alignment, checkpoint, dataset, engines, history_files, weights
 from pipeline.checkpoint import Checkpoint
 from pipeline.declaration import Hyperparameters, Network
 from pipeline.engines import Engine, Examples, LabelArray
@@ -187,7 +187,7 @@ def read_examples(path: Path, validation_fraction: float) -> tuple[Examples, Exa
     validates = split(labels, validation_fraction)
     shape = dataset.describe(path).image_shape
     parts = [
-        Examples(np.empty((int(chosen.sum()), *shape), np.float32), labels[chosen])
+        Examples(alignment.zeros((int(chosen.sum()), *shape), np.float32), labels[chosen])
         for chosen in (~validates, validates)
     ]
     filled = [0, 0]

@@ -25,6 +25,7 @@ import torch.nn.functional as F  # noqa: N812, PyTorch's own name for it
 from torch import Tensor
 
 from pipeline import devices
+from pipeline.alignment import CACHE_LINE
 from pipeline.declaration import Hyperparameters, Network
 from pipeline.engines import Engine, Examples
 from pipeline.engines.torch_layers import Layers
@@ -110,11 +111,21 @@ class TorchTrainer:
 def _minibatches(
     compute: Compute, examples: Examples, size: int, device: str, *, results: int, changed: Iterable[Tensor] = ()
 ) -> Minibatches:
-    images = torch.from_numpy(examples.images).to(device)
+    images = _aligned(examples.images).to(device)
     labels = torch.from_numpy(examples.labels.astype(np.int64)).to(device)
     if device == "cpu":
         return OneByOne(compute, images, labels, size)
     return Replayed(compute, images, labels, size, results=results, record=cuda_graphs(changed))
+
+
+def _aligned(values: FloatArray) -> Tensor:
+    """Return values as a tensor that begins where a cache line does, as PyTorch's own do.
+
+    Of others the libraries for the CPU may add up the products in another order, so that a second run with the
+    same values, elsewhere in memory, would not give the same bytes.
+    """
+    tensor = torch.from_numpy(values)
+    return tensor if tensor.data_ptr() % CACHE_LINE == 0 else tensor.clone()
 
 
 @dataclass(frozen=True)
@@ -156,7 +167,7 @@ class TorchEngine:
     ) -> FloatArray:
         self._prepare(device, threads)
         layers = Layers(network, self._parameters(network, weights, None, device))
-        parts = torch.split(torch.from_numpy(images), EVALUATION_BATCH[device])
+        parts = torch.split(_aligned(images), EVALUATION_BATCH[device])
         result: FloatArray = torch.cat(
             [torch.softmax(layers.logits(part.to(device)), 1).cpu() for part in parts]
         ).numpy()

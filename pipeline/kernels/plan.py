@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline import alignment
 from pipeline.declaration import NamedLayer, Network
 from pipeline.errors import EngineError
 from pipeline.kernels.vectors import LANES
@@ -152,22 +153,22 @@ class Layout:
     def parameters(self) -> Parameters:
         """Return arrays for the weights, all zero."""
         return Parameters(
-            _aligned_zeros(self.parameter_count, np.float32),
-            _aligned_zeros(self.parameter_count, np.float32),
-            _aligned_zeros(self.transposed_count, np.float32),
+            alignment.zeros((self.parameter_count,), np.float32),
+            alignment.zeros((self.parameter_count,), np.float32),
+            alignment.zeros((self.transposed_count,), np.float32),
         )
 
     def buffers(self) -> Buffers:
         """Return arrays for what the kernels remember, without content."""
         parts = -(-self.images // IMAGES_PER_PART)
-        winners = _aligned_zeros(self.activation_count, np.uint8)
+        winners = alignment.zeros((self.activation_count,), np.uint8)
         winners[:] = 1
         return Buffers(
-            _aligned_zeros(self.activation_count, np.float32),
-            _aligned_zeros(self.activation_count, np.float32),
-            _aligned_zeros(self.activation_count, np.float32),
+            alignment.zeros((self.activation_count,), np.float32),
+            alignment.zeros((self.activation_count,), np.float32),
+            alignment.zeros((self.activation_count,), np.float32),
             winners,
-            _aligned_zeros(parts * self.gradient_count, np.float32).reshape(parts, self.gradient_count),
+            alignment.zeros((parts, self.gradient_count), np.float32),
             np.zeros(self.images),
             np.concatenate([_tap_places(layer) for layer in self.plan]),
         )
@@ -320,10 +321,3 @@ def _is_unpooled_convolution(entry: NamedLayer, is_pooled: bool) -> bool:
 
 def _filled_up(size: int) -> int:
     return -(-size // LANES) * LANES
-
-
-def _aligned_zeros(size: int, dtype: type[np.generic]) -> npt.NDArray[Any]:
-    """Return zeros that begin where a cache line of 64 bytes does: no load of a vector then takes two."""
-    space = np.zeros(size * np.dtype(dtype).itemsize + 64, np.uint8)
-    start = -space.ctypes.data % 64
-    return space[start : start + size * np.dtype(dtype).itemsize].view(dtype)
