@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 import shlex
 import signal
@@ -48,6 +49,7 @@ def main(flags: Sequence[str]) -> int:
         how, outputs, busy = schedule(), Path(settings.active().outputs_dir), int(retcode().already_running)
     outputs.mkdir(parents=True, exist_ok=True)
     starts, start = os.pipe()
+    gc.freeze()  # or else collecting garbage has each process copy what both have
     worker = os.fork()
     if worker == 0:
         os.close(start)

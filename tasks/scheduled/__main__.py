@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from tasks.console import foreseen
 from tasks.scheduled import main
 
 try:
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(status)  # taking the interpreter apart takes longer than what this process did
 except Exception as error:
     if (message := foreseen(error)) is None:
         raise
