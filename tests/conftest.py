@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import lzma
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import pytest
 from pipeline.declaration import Network
 from pipeline.engines import Examples
 from pipeline.networks import declared
+from tests.clone import fresh_clone
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -43,3 +45,11 @@ def golden(request):
         after_all_steps={name: arrays[f"step20/{name.replace('/', '.')}"] for name in network.weight_shapes},
         loss_tolerance={"mlp": 1e-6, "cnn": 3e-4}[request.param],
     )
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory):
+    """A clone that sets up an environment of its own; tests that share it are of one xdist group, ``makefile``."""
+    folder = tmp_path_factory.mktemp("clone") / "checkout"
+    yield fresh_clone(folder)
+    shutil.rmtree(folder)

@@ -3,63 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 
 import pytest
 
-from tests.checkout import ROOT, STAGES, small_archive
+from tests.checkout import ROOT, STAGES
 
 QUICK = "--TrainMLP-epochs 1 --TrainCNN-epochs 1"
 
 pytestmark = pytest.mark.xdist_group("makefile")  # they share what one fixture sets up
-
-
-NOT_INHERITED = ("PYTHONPATH", "VIRTUAL_ENV", "ARGS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
-"""A terminal that was just opened has none of these; the make that runs the tests hands its own on."""
-
-
-class Clone:
-    def __init__(self, folder):
-        self.folder = folder
-
-    def shell(self, command, status=0):
-        """Type a command, as after opening a terminal in the checkout, and return what it prints."""
-        inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=self.folder,
-            env=inherited,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert done.returncode == status, done.stdout
-        return done.stdout
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clone") / "checkout"
-    files = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in files.stdout.splitlines():
-        if (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    small_archive(folder / "mine.tar.gz")
-    yield Clone(folder)
-    shutil.rmtree(folder)
 
 
 def test_plain_make_prints_the_help(clone):

@@ -1,0 +1,35 @@
+"""What holds for every stage that Luigi runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.checkout import Checkout
+
+PROGRAM = """
+import json, sys
+import luigi
+luigi.run(sys.argv[1:])
+from threadpoolctl import threadpool_info
+print(json.dumps([library["num_threads"] for library in threadpool_info()]))
+"""
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_matrix_products_keep_to_the_cores_of_their_worker(tmp_path, threads):
+    checkout = Checkout.new(tmp_path)
+    flags = ["Grayscale2D", "--module", "tasks", "--DownloadCIFAR-archive", str(checkout.archive), "--threads", threads]
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *flags],
+        cwd=checkout.folder,
+        env=checkout.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    counts = json.loads(next(line for line in run.stdout.splitlines() if line.startswith("[")))
+    assert counts == [int(threads)]
