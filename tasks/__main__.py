@@ -6,4 +6,5 @@ import sys
 
 from luigi.cmdline import luigi_run
 
-luigi_run(["--module", "tasks", *sys.argv[1:]])
+if __name__ == "__main__":
+    luigi_run(["--module", "tasks", *sys.argv[1:]])

@@ -24,7 +24,7 @@ torch = pytest.importorskip("torch")
 
 from pipeline.engines.torch_layers import Layers  # noqa: E402, they import PyTorch
 from pipeline.engines.torch_minibatches import OneByOne, Replayed, cuda_graphs  # noqa: E402
-from pipeline.engines.torch_parameters import Parameters  # noqa: E402
+from pipeline.engines.torch_parameters import TorchParameters  # noqa: E402
 
 ENGINE = engines.load("torch")
 
@@ -323,7 +323,7 @@ class TestReplayed:
         images, labels = torch.from_numpy(EXAMPLES.images), torch.from_numpy(EXAMPLES.labels.astype(np.int64))
 
         def steps(kind, **options):
-            parameters = Parameters(NETWORK, START, device=torch.device("cpu"), compute_type=torch.float32)
+            parameters = TorchParameters(NETWORK, START, device=torch.device("cpu"), compute_type=torch.float32)
             layers = Layers(NETWORK, parameters)
 
             def step(images, labels):
@@ -355,7 +355,7 @@ class TestReplayed:
         images, labels = torch.from_numpy(EXAMPLES.images).cuda(), torch.from_numpy(EXAMPLES.labels.astype(int)).cuda()
 
         def steps(recorder):
-            parameters = Parameters(NETWORK, START, device=torch.device("cuda"), compute_type=torch.float32)
+            parameters = TorchParameters(NETWORK, START, device=torch.device("cuda"), compute_type=torch.float32)
             layers = Layers(NETWORK, parameters)
 
             def step(images, labels):

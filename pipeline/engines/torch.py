@@ -30,7 +30,7 @@ from pipeline.declaration import Hyperparameters, Network
 from pipeline.engines import Engine, Examples
 from pipeline.engines.torch_layers import Layers
 from pipeline.engines.torch_minibatches import Compute, Minibatches, OneByOne, Replayed, cuda_graphs
-from pipeline.engines.torch_parameters import Parameters
+from pipeline.engines.torch_parameters import TorchParameters
 from pipeline.errors import DeviceError, SettingError
 from pipeline.weights import FloatArray, Weights
 
@@ -67,7 +67,7 @@ class TorchTrainer:
         hyperparameters: Hyperparameters,
         train: Examples,
         valid: Examples,
-        parameters: Parameters,
+        parameters: TorchParameters,
         device: str,
     ) -> None:
         self._hyperparameters = hyperparameters
@@ -210,8 +210,8 @@ class TorchEngine:
                 "precision is tf32, which a GPU has and a CPU has not. On the CPU use --torch-precision float32."
             )
 
-    def _parameters(self, network: Network, weights: Weights, velocity: Weights | None, device: str) -> Parameters:
-        return Parameters(
+    def _parameters(self, network: Network, weights: Weights, velocity: Weights | None, device: str) -> TorchParameters:
+        return TorchParameters(
             network, weights, velocity, device=torch.device(device), compute_type=COMPUTE_TYPES[self.precision]
         )
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pipeline.declaration import NamedLayer, Network
-from pipeline.engines.torch_parameters import Parameters
+from pipeline.engines.torch_parameters import TorchParameters
 from pipeline.errors import EngineError
 from pipeline.layers import Conv2DLayer, DenseLayer, MaxPool2DLayer, Nonlinearity
 
@@ -28,7 +28,7 @@ from pipeline.layers import Conv2DLayer, DenseLayer, MaxPool2DLayer, Nonlinearit
 class Layers:
     """The layers of a network up to its softmax, which belongs to the loss."""
 
-    def __init__(self, network: Network, parameters: Parameters) -> None:
+    def __init__(self, network: Network, parameters: TorchParameters) -> None:
         self._compute_type = parameters.compute_type
         operations = _operations(network, parameters)
         first = next(operation for operation in operations if isinstance(operation, _Learned))
@@ -79,13 +79,13 @@ class _Learned(_Operation):
 
     wants_input_gradient = True
 
-    def __init__(self, name: str, parameters: Parameters) -> None:
+    def __init__(self, name: str, parameters: TorchParameters) -> None:
         self.weight, self.bias = (parameters.values[f"{name}/{part}"] for part in "Wb")
         self.weight_gradient, self.bias_gradient = (parameters.gradients[f"{name}/{part}"] for part in "Wb")
 
 
 class _Convolve(_Learned):
-    def __init__(self, name: str, parameters: Parameters, layer: Conv2DLayer) -> None:
+    def __init__(self, name: str, parameters: TorchParameters, layer: Conv2DLayer) -> None:
         super().__init__(name, parameters)
         self._layer = layer
 
@@ -204,7 +204,7 @@ _NONLINEARITIES: dict[Nonlinearity, list[type[_Operation]]] = {
 }
 
 
-def _operations(network: Network, parameters: Parameters) -> list[_Operation]:
+def _operations(network: Network, parameters: TorchParameters) -> list[_Operation]:
     """Return the operations of all layers, in order.
 
     A rectifier in front of pooling is moved behind it: the largest of the rectified values is the rectified
@@ -217,7 +217,7 @@ def _operations(network: Network, parameters: Parameters) -> list[_Operation]:
     return operations
 
 
-def _of_layer(entry: NamedLayer, parameters: Parameters) -> Iterator[_Operation]:
+def _of_layer(entry: NamedLayer, parameters: TorchParameters) -> Iterator[_Operation]:
     match entry.layer:
         case Conv2DLayer() as layer:
             yield _Convolve(entry.name, parameters, layer)

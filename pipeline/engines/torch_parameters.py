@@ -19,7 +19,7 @@ ALIGNMENT = 64
 """Numbers between which a weight may start: 256 bytes in float32, as cudaMalloc aligns, or 128 in bfloat16."""
 
 
-class Parameters:
+class TorchParameters:
     """What training adjusts.
 
     Parameters

@@ -8,11 +8,12 @@ import sys
 from tasks.console import foreseen
 from tasks.scheduled import main
 
-try:
-    status = main(sys.argv[1:])
-    sys.stderr.flush()
-    os._exit(status)  # taking the interpreter apart takes longer than what this process did
-except Exception as error:
-    if (message := foreseen(error)) is None:
-        raise
-    sys.exit(message)
+if __name__ == "__main__":
+    try:
+        status = main(sys.argv[1:])
+        sys.stderr.flush()
+        os._exit(status)  # taking the interpreter apart takes longer than what this process did
+    except Exception as error:
+        if (message := foreseen(error)) is None:
+            raise
+        sys.exit(message)
