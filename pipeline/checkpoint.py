@@ -54,7 +54,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     number = len(checkpoint.epochs)
-    temporary = folder / "unfinished"
+    temporary = folder / ".unfinished"
     try:
         temporary.write_bytes(_sealed(_to_hdf5(checkpoint)))
         temporary.replace(_path(folder, number))

@@ -10,6 +10,7 @@ The archive is read as a stream, so one batch is in memory at a time.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from pipeline.dataset import ByteArray
 from pipeline.errors import ArchiveError
 from pipeline.monitor import Monitor
 from pipeline.published import ARCHIVE_NAME
-from pipeline.tarstream import GzippedTar
+from pipeline.tarstream import MAX_BYTES, GzippedTar
 
 FOLDER = "cifar-10-batches-py"
 META = f"{FOLDER}/batches.meta"
@@ -99,6 +100,16 @@ def convert(output: Path, *, archive: Path, title: str, monitor: Monitor) -> Non
 
         contents = read_archive(archive / ARCHIVE_NAME, store)
         writer.describe(title or _title(contents.class_names), contents.class_names, contents.sha256)
+
+
+def room(archive: Path, **_others: object) -> int:
+    """Return how many bytes the data set takes at most: those of the unpacked archive, which gzip has at its end."""
+    path = archive / ARCHIVE_NAME
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        unpacked = os.pread(file.fileno(), 4, max(0, path.stat().st_size - 4))
+    return min(int.from_bytes(unpacked, "little"), MAX_BYTES)
 
 
 def read_archive(path: Path, visit: Callable[[Batch], None]) -> Contents:

@@ -16,6 +16,8 @@ from pipeline.monitor import Monitor
 from pipeline.weights import FloatArray
 
 METRICS_NAME = "metrics.json"
+TABLE_ENTRY_BYTES = 100
+"""More than an entry of the confusion matrix takes, with its share of all else in the file."""
 
 
 def evaluate(
@@ -62,6 +64,13 @@ def evaluate(
     (output / METRICS_NAME).write_text(json.dumps(result, indent=1) + "\n")
     monitor.say(accuracy_line(result["accuracy"], data.title))
     return {"accuracy": result["accuracy"]}
+
+
+def room(images: Path, architecture: dict[str, Any], **_others: object) -> int:
+    """Return how many bytes the result takes at most: probabilities in float32, and a table of classes by classes."""
+    tests = dataset.describe(images / dataset.GRAYSCALE_NAME).counts["test"]
+    classes = Network.from_json(architecture).classes
+    return 4 * tests * classes + TABLE_ENTRY_BYTES * classes**2
 
 
 def metrics(probabilities: FloatArray, labels: LabelArray, class_names: list[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ and less 0.5: from -0.5, black, to 0.5, white.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,12 @@ def make_2d(output: Path, *, images: Path, monitor: Monitor) -> None:
     description = _describe_color(images / dataset.IMAGES_NAME)
     _, height, width = description.image_shape
     _make(output, images, description, (1, height, width), monitor)
+
+
+def room(images: Path, **_others: object) -> int:
+    """Return how many bytes the file takes: of an image the gray values, float32, and a label."""
+    description = _describe_color(images / dataset.IMAGES_NAME)
+    return sum(description.counts.values()) * (4 * math.prod(description.image_shape[1:]) + 1)
 
 
 def grayscale(images: ByteArray) -> FloatArray:

@@ -22,6 +22,8 @@ from pipeline.weights import Weights
 
 WEIGHTS_NAME = "weights.h5"
 HISTORY_NAME = "history.json"
+EPOCH_BYTES = 1000
+"""More than an epoch takes in all histories and checkpoints together."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,16 @@ def train(
     resumed = {"resumed_from_epoch": trained.resumed_from_epoch} if trained.resumed_from_epoch else {}
     facts = {"device_name": loaded.device_name(device), **loaded.facts()}
     return {"epoch_seconds": trained.epoch_seconds, "threads": threads, **resumed, **facts}
+
+
+def room(architecture: dict[str, Any], epochs: int, **_others: object) -> int:
+    """Return how many bytes the result and its checkpoints take at most.
+
+    That is the weights, two checkpoints and a third in the making, each of weights and velocity in as much as
+    float64, and a row for each epoch in each of the histories.
+    """
+    checkpointed = 3 * 2 * 8
+    return Network.from_json(architecture).parameter_count * (4 + checkpointed) + epochs * EPOCH_BYTES
 
 
 def fit(

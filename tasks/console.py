@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import configparser
+import errno
 import logging
 import re
+import resource
+import signal
 import sys
 import time
 import warnings
@@ -15,11 +18,13 @@ import luigi
 from luigi.parameter import MissingParameterException, UnconsumedParameterWarning
 from luigi.task_register import Register, TaskClassNotFoundException
 
-from pipeline.errors import PipelineError, did_you_mean
+from pipeline.errors import NO_SPACE, PipelineError, did_you_mean
 from pipeline.progress import ConsoleMonitor
 from tasks import signals
 
 SECONDS_BETWEEN_UPDATES = 1.0
+
+AGAIN = "Run the same command again: what is finished is kept."
 
 EXPECTED = {
     luigi.IntParameter: "a whole number",
@@ -53,10 +58,14 @@ class TaskMonitor(ConsoleMonitor):
 
 def foreseen(error: BaseException | None) -> str | None:
     """Return all that there is to say of an error that needs no traceback; None where it does."""
-    if isinstance(error, PipelineError):
+    if isinstance(error, (PipelineError, configparser.Error)):
         return str(error)
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}. Check the path, who owns it, and the disk."
+        return f"{error.filename}: {error.strerror}. {_advice(error)}"
+    return None if error is None else _foreseen_of_luigi(error)
+
+
+def _foreseen_of_luigi(error: BaseException) -> str | None:
     if isinstance(error, ValueError) and (wrong := re.match(r"(\w+)\[.*Error when parsing .* '(\w+)'$", str(error))):
         return _not_understood(wrong[1], wrong[2], error.__cause__)
     if isinstance(error, MissingParameterException) and (wrong := re.match(r"(\w+)\[.*the '(\w+)' ", str(error))):
@@ -64,7 +73,22 @@ def foreseen(error: BaseException | None) -> str | None:
         return f"{section}.{name} is not given. {_parameter(section, name).description}"
     if isinstance(error, TaskClassNotFoundException) and (wrong := re.match(r"No task (.+?)\. ", str(error))):
         return f"there is no task {wrong[1]!r}; `luigi --module tasks --help` has all.{_similar_task(wrong[1])}"
-    return str(error) if isinstance(error, configparser.Error) else None
+    if isinstance(error, RuntimeError) and (gone := re.match(r"Unfulfilled .* time: (\w+?)_.* \((.*)\)$", str(error))):
+        return f"the result of {gone[1]}, {gone[2]}, was removed while the run was under way. {AGAIN}"
+    return None
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in NO_SPACE:
+        return f"Make room, for example with `make gc`. {AGAIN}"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Make it writable for yourself, or name other folders: --outputs-dir, --data-dir."
+    if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+        return (
+            "Runs know of each other by locks, which this file system does not have. "
+            "Name folders on another one: --outputs-dir, --data-dir."
+        )
+    return "Check the path, who owns it, and the disk."
 
 
 def _not_understood(section: str, name: str, cause: BaseException | None) -> str:
@@ -85,6 +109,24 @@ def _parameter(section: str, name: str) -> luigi.Parameter[Any]:
 
 def _similar_task(name: str) -> str:
     return did_you_mean(name, [task for task in Register.task_names() if task[:1].isupper()])
+
+
+@luigi.Task.event_handler(luigi.Event.PROCESS_FAILURE)  # type: ignore[untyped-decorator]
+def _tell_of_death(task: luigi.Task, message: str) -> None:
+    """Say that the process of a task has died: of itself Luigi does so only where it logs everything."""
+    name = getattr(task, "stage_name", task.task_family)
+    code = int(message.rpartition(" ")[2])
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+    if code == -signal.SIGKILL:
+        most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        how += (
+            f", perhaps by the system for want of memory (the largest process of this run had {most / 1e6:,.0f} MB). "
+            "If so, end other programs, or take --workers 1"
+        )
+    logging.getLogger("luigi-interface").error(
+        f"{name}: its process {how}. What is finished is kept, trainings to their last epoch: the same command goes "
+        "on from there."
+    )
 
 
 class _ForeseenWithoutTraceback(logging.Filter):

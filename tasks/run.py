@@ -20,10 +20,11 @@ from luigi.task_register import Register
 
 from pipeline import networks
 from pipeline.errors import SettingError, did_you_mean
-from pipeline.store import history, results, runs
+from pipeline.store import checkpoints, history, results, runs
 from pipeline.store.stage import Stage
 from pipeline.terminal import highlighted
 from tasks import signals
+from tasks.console import foreseen
 from tasks.settings import settings
 
 NO_STAGES = {"CheckDevice", "Evaluate", "Gate", "Pipeline", "Train"}
@@ -59,6 +60,7 @@ class Run:
                 signals.end_well()
             folders = dict.fromkeys([self._outputs, *(found.folder for found in self._stages)])
             self._registration.enter_context(runs.registered(folders, self.id, [found.path for found in self._stages]))
+            self._clear_leftovers()
             history.append(self._history, self._beginning(stage))
             atexit.register(self._finish)
 
@@ -87,6 +89,14 @@ class Run:
             raise SettingError(f"force names {name!r}, which {self._asked_for or 'this run'} does not need.")
         return redo
 
+    def _clear_leftovers(self) -> None:
+        """Remove what runs that were killed left half-made, of whatever settings."""
+        for folder in {stage.path.parent for stage in self._stages}:
+            results.clear_leftovers(folder)
+        for folder in {stage.folder for stage in self._stages}:
+            checkpoints.clear_leftovers(folder)
+        runs.clear_leftovers(self._outputs)
+
     def _beginning(self, root: Stage) -> dict[str, object]:
         return {
             "run": self.id,
@@ -103,7 +113,10 @@ class Run:
         summary = history.summarise(self._stages, self._redo, time.perf_counter() - self._clock)
         if not all(condition() for condition in self._conditions):
             summary["exit"] = "failed"
-        history.append(self._history, {"run": self.id, **summary})
+        try:
+            history.append(self._history, {"run": self.id, **summary})
+        except OSError as error:  # what became of the stages is to be told all the same
+            sys.stderr.write(f"{foreseen(error)}\n")
         self._registration.close()
         lines = history.told(summary)
         if summary["stages"].get("Report", "not made") != "not made":

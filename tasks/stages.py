@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import luigi
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, StoreError
 from pipeline.store import results
 from pipeline.store.stage import Stage
-from tasks.console import TaskMonitor, foreseen
+from tasks.console import AGAIN, TaskMonitor, foreseen
 from tasks.run import RUN
 from tasks.settings import settings
 
@@ -100,7 +100,7 @@ class StageTask(luigi.Task):
             if not self.may_be_published() or results.current(self.stage, RUN.redo()) is None:
                 return False
             for stage in results.closure(self.stage):
-                results.point_latest(stage, settings.active().latest)
+                results.point_latest(stage, settings.active().latest, RUN.id)
             self._show()
         except (PipelineError, OSError) as error:
             # Luigi would go on after an error here, and print where it was raised.
@@ -113,12 +113,17 @@ class StageTask(luigi.Task):
         with TaskMonitor(self, self.stage_name) as monitor:
             outcome, record = results.make(self.stage, monitor, RUN.redo())
             monitor.say(f"{self.stage_name}: {outcome}, {record.seconds:.1f} s")
-        results.point_latest(self.stage, settings.active().latest)
+        if gone := results.missing(self.stage):
+            raise StoreError(
+                f"{self.stage_name}: the result of {gone.name}, {gone.path}, was removed or damaged while "
+                f"this ran. {AGAIN}"
+            )
+        results.point_latest(self.stage, settings.active().latest, RUN.id)
         self._show()
 
     def _show(self) -> None:
         for name in self.shown:
-            results.copy_out(self.stage, name, settings.active().latest.parent)
+            results.copy_out(self.stage, name, settings.active().latest.parent, RUN.id)
 
 
 def _share_out_cores(threads: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import dataset
+from pipeline import dataset, training
 from pipeline.monitor import Monitor
 from pipeline.outcome import Outcome
 from pipeline.report import classes, layers, learning, origin, summary
@@ -20,6 +20,8 @@ from pipeline.report.plots import Plotter
 from pipeline.store.stage import Stage
 
 REPORT_NAME = "report.html"
+NETWORK_BYTES = 1 << 20
+"""More than what a network adds to the page and its files, but for what shows its weights."""
 
 
 def write(
@@ -76,3 +78,9 @@ def write(
     )
     (output / REPORT_NAME).write_text(document, encoding="utf-8")
     monitor.say(f"{REPORT_NAME}: {len(document) / 1e3:.0f} kB")
+
+
+def room(**folders: object) -> int:
+    """Return how many bytes the result takes at most: weights are shown in two files and in the page."""
+    trained = [folder for key, folder in folders.items() if key.startswith("trained_") and isinstance(folder, Path)]
+    return sum(NETWORK_BYTES + 3 * (folder / training.WEIGHTS_NAME).stat().st_size for folder in trained)

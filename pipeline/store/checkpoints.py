@@ -25,7 +25,6 @@ def held(stage: Stage, contents: Mapping[str, str], monitor: Monitor, *, anew: b
         return
     folder = stage.checkpoints(contents)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _forget_the_dead(folder.parent)
     with _lock(folder).held(
         lambda holder: monitor.say(
             f"{stage.name}: waiting for {holder}, who does the same with other {stage.length_parameter}"
@@ -56,8 +55,13 @@ def _lock(folder: Path) -> Lock:
     return Lock(folder.with_name(f".{folder.name}.lock"))
 
 
-def _forget_the_dead(folder: Path) -> None:
-    """Remove the locks of processes that were killed: taking a lock that is free removes its file."""
-    for path in folder.glob(".*.lock"):
-        with Lock(path).tried():
+def clear_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed left beside and in the checkpoints: locks, and hidden files."""
+    for path in (folder / CHECKPOINTS).glob(".*.lock"):
+        with Lock(path).tried():  # taking a lock that is free removes its file
             pass
+    for path in listed(folder):
+        if hidden := list(path.glob(".*")):
+            with _lock(path).tried() as free:
+                for leftover in hidden if free else ():
+                    leftover.unlink(missing_ok=True)

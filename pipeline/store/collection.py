@@ -32,7 +32,7 @@ def unreached(folders: list[Path], reached: Iterable[Stage], keep_days: float) -
     found = []
     for folder in folders:
         for path in (*results.listed(folder), *checkpoints.listed(folder)):
-            days = (time.time() - _made(path)) / SECONDS_A_DAY
+            days = max(0, time.time() - _made(path)) / SECONDS_A_DAY  # the clock may have been set back
             if path.resolve() not in needed and days >= keep_days:
                 found.append(Unreached(path, sum(file.stat().st_size for file in path.iterdir()), days))
     return found

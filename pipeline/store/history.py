@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -34,11 +35,9 @@ def read(path: Path, start: int = 0) -> list[dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     for line in filter(None, path.read_bytes()[start:].splitlines() if path.exists() else []):
-        try:
-            entry = json.loads(line)
+        with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):  # of a line that is damaged
+            entry = _checked(json.loads(line))
             found.setdefault(entry["run"], {}).update(entry)
-        except (ValueError, TypeError, KeyError):  # a line that a full disk cut off
-            continue
     return [{"exit": _unfinished(path.parent, run), **run} for run in found.values() if "root" in run]
 
 
@@ -98,6 +97,19 @@ def _line(run: dict[str, Any]) -> str:
     counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
     accuracy = "".join(f"; {name} {value:.4f}" for name, value in run.get("accuracy", {}).items())
     return f"{started:17} {run['root']:14} {took:>9}  {run['exit']:8} {counts}{accuracy}"
+
+
+def _checked(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return a line, or raise `ValueError` or the like where it is not what `append` was given."""
+    if "root" in entry:
+        datetime.fromisoformat(entry["started"])
+        texts, numbers = [entry["run"], entry["root"]], []
+    else:
+        texts, numbers = [entry["run"], entry["exit"], *entry["stages"].values()], list(entry["accuracy"].values())
+        numbers.append(entry["seconds"])
+    if all(isinstance(text, str) for text in texts) and all(isinstance(number, int | float) for number in numbers):
+        return entry
+    raise ValueError("it has values of other types")
 
 
 def _unfinished(outputs: Path, run: dict[str, Any]) -> str:

@@ -74,14 +74,30 @@ class Lock:
             except BlockingIOError:
                 os.close(descriptor)
                 return None
+            except OSError as error:  # a file system without locks, such as some that are shared
+                os.close(descriptor)
+                raise OSError(error.errno, error.strerror, str(self.path)) from None
             except BaseException:
                 os.close(descriptor)
                 raise
             if self._is_still_there(descriptor):
-                os.truncate(descriptor, 0)
-                os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n{self.text}".encode())
+                self._sign(descriptor)
                 return descriptor
             os.close(descriptor)
+
+    def _sign(self, descriptor: int) -> None:
+        """Say in the file who holds the lock.
+
+        Where the disk has no room for that, only a lock with a ``text`` is given back: others must be had then,
+        too, to remove what is no longer needed.
+        """
+        try:
+            os.truncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n{self.text}".encode())
+        except OSError as error:
+            if self.text:
+                self._release(descriptor)
+                raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def _is_still_there(self, descriptor: int) -> bool:
         """Tell whether the locked file is the one at the path: its last holder may have removed it."""

@@ -36,7 +36,7 @@ class Record:
     seal: str = ""
 
     def sealed(self) -> Record:
-        """Return the record with a digest of its own, by which `altered` knows it."""
+        """Return the record with a digest of its own, by which `read` knows that it is whole."""
         return replace(self, seal=self._digest())
 
     def write(self, folder: Path) -> None:
@@ -45,12 +45,12 @@ class Record:
 
     @classmethod
     def read(cls, folder: Path, name: str = RECORD_NAME) -> Record | None:
-        """Read the record of a result; None where there is none that can be understood."""
+        """Read the record of a result; None where there is none that is as it was written."""
         try:
             record = cls(**json.loads((folder / name).read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
-        return record if record._is_sound() else None
+        return record if record._is_sound() and record.seal == record._digest() else None
 
     @property
     def size(self) -> int:
@@ -74,8 +74,6 @@ class Record:
         """Name the files whose content is no longer what was recorded; reads all of it."""
         if problems := self.problems(folder):
             return problems
-        if self.seal != self._digest():
-            return [f"{RECORD_NAME} has other content than it had"]
         return [
             f"{name} has other content than it had"
             for name, expected in self.files.items()

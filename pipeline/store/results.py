@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from pipeline.errors import NO_SPACE, PipelineError, StoreError
+from pipeline.errors import StoreError
 from pipeline.monitor import Monitor
-from pipeline.store import checkpoints
+from pipeline.store import checkpoints, failures, runs
 from pipeline.store.digests import file_digest, json_digest
 from pipeline.store.locks import Lock
 from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, Record
@@ -90,33 +91,17 @@ def make(stage: Stage, monitor: Monitor, redo: Redo | None = None) -> tuple[Outc
     PipelineError
         Whatever the stage's function raises.
     """
-    redo = redo or Redo()
-    try:
+    with failures.explained(stage):
         stage.path.parent.mkdir(parents=True, exist_ok=True)
-        _clear_leftovers(stage.path.parent)
-    except OSError as error:
-        raise _explained(stage, error) from error
-    with Lock(stage.lock_path).held(lambda holder: monitor.say(f"{stage.name}: waiting for {holder}, who makes it")):
-        if record := current(stage, redo):
-            return Outcome.reused, record
-        _remove(stage.temporary)
-        started = datetime.now(UTC)
-        contents = _input_contents(stage)
-        forced = stage.name in redo.names
-        try:
-            twin = None if forced else _same_content(stage, stage.content_key(contents))
-            if twin:
-                monitor.say(f"{stage.name}: its inputs have the content that they had; the result is adopted")
-                record = _adopt(stage, twin, contents, redo.run)
-            else:
-                with checkpoints.held(stage, contents, monitor, anew=forced) as kept:
-                    record = _compute(stage, contents, kept, started, redo.run, monitor)
-            _publish(stage)
-        except OSError as error:
-            raise _explained(stage, error) from error
-        finally:
-            _remove(stage.temporary)
-    return (Outcome.adopted if twin else Outcome.computed), record
+        lock = Lock(stage.lock_path)
+        with lock.held(lambda holder: monitor.say(f"{stage.name}: waiting for {holder}, who makes it")):
+            return _make(stage, monitor, redo or Redo())
+
+
+def missing(stage: Stage) -> Stage | None:
+    """Return the first stage, of one and all that it needs, whose result cannot be used; None where all can."""
+    seen: dict[Path, Record | None] = {}
+    return next((found for found in closure(stage) if current(found, seen=seen) is None), None)
 
 
 def outcome(record: Record, run: str) -> Outcome:
@@ -126,14 +111,14 @@ def outcome(record: Record, run: str) -> Outcome:
     return Outcome.adopted if record.adopted_from else Outcome.computed
 
 
-def point_latest(stage: Stage, latest: Path) -> None:
-    """Let ``latest/NAME`` lead to a stage's result."""
+def point_latest(stage: Stage, latest: Path, run: str) -> None:
+    """Let ``latest/NAME`` lead to a stage's result, on behalf of a run."""
     link = latest / stage.name
     target = os.path.relpath(stage.path.resolve(), latest.resolve())
     with contextlib.suppress(OSError):
         if str(link.readlink()) == target:
             return
-    temporary = latest / f".{stage.name}.{os.getpid()}"
+    temporary = runs.temporary(latest / stage.name, run)
     latest.mkdir(parents=True, exist_ok=True)
     temporary.unlink(missing_ok=True)
     try:
@@ -143,8 +128,8 @@ def point_latest(stage: Stage, latest: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def copy_out(stage: Stage, name: str, folder: Path) -> None:
-    """Keep a copy of one of a result's files in a folder where people look for it.
+def copy_out(stage: Stage, name: str, folder: Path, run: str) -> None:
+    """Keep a copy of one of a result's files in a folder where people look for it, on behalf of a run.
 
     A link would not survive being copied, served or shared with Windows.
     """
@@ -153,7 +138,7 @@ def copy_out(stage: Stage, name: str, folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         if copy.read_bytes() == content:
             return
-    temporary = folder / f".{name}.{os.getpid()}"
+    temporary = runs.temporary(copy, run)
     try:
         temporary.write_bytes(content)
         temporary.replace(copy)
@@ -174,6 +159,28 @@ def listed(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def _make(stage: Stage, monitor: Monitor, redo: Redo) -> tuple[Outcome, Record]:
+    """Bring the result about; nobody else does."""
+    if record := current(stage, redo):
+        return Outcome.reused, record
+    _remove(stage.temporary)
+    started = datetime.now(UTC)
+    contents = _input_contents(stage)
+    forced = stage.name in redo.names
+    try:
+        twin = None if forced else _same_content(stage, stage.content_key(contents))
+        if twin:
+            monitor.say(f"{stage.name}: its inputs have the content that they had; the result is adopted")
+            record = _adopt(stage, twin, contents, redo.run)
+        else:
+            with checkpoints.held(stage, contents, monitor, anew=forced) as kept:
+                record = _compute(stage, contents, kept, started, redo.run, monitor)
+        _publish(stage)
+    finally:
+        _remove(stage.temporary)
+    return (Outcome.adopted if twin else Outcome.computed), record
+
+
 def _compute(
     stage: Stage,
     contents: Mapping[str, str],
@@ -183,16 +190,24 @@ def _compute(
     monitor: Monitor,
 ) -> Record:
     stage.temporary.mkdir()
-    clock = time.perf_counter()
-    measured = stage.resolve()(
-        output=stage.temporary,
-        **{name: source.path for name, source in stage.inputs.items()},
-        **stage.parameters,
-        **stage.options,
-        **kept,
-        monitor=monitor,
-    )
-    seconds = time.perf_counter() - clock
+    inputs = {name: source.path for name, source in stage.inputs.items()}
+    arguments: dict[str, Any] = {**inputs, **stage.parameters, **stage.options}
+    function = stage.resolve()
+    with failures.explained(stage, stage.room(arguments), [stage.temporary, *kept.values()]):
+        clock = time.perf_counter()
+        measured = function(output=stage.temporary, **arguments, **kept, monitor=monitor)
+        seconds = time.perf_counter() - clock
+        return _recorded(stage, contents, started, seconds, run, measured or {})
+
+
+def _recorded(
+    stage: Stage,
+    contents: Mapping[str, str],
+    started: datetime,
+    seconds: float,
+    run: str,
+    measured: dict[str, Any],
+) -> Record:
     files = {
         path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)}
         for path in sorted(stage.temporary.iterdir())
@@ -211,7 +226,7 @@ def _compute(
         run=run,
         host=socket.gethostname(),
         versions=stage.versions,
-        measured=measured or {},
+        measured=measured,
     ).sealed()
     record.write(stage.temporary)
     return record
@@ -257,8 +272,8 @@ def _publish(stage: Stage) -> None:
     _remove(replaced)
 
 
-def _clear_leftovers(folder: Path) -> None:
-    """Remove what processes that died left half-made, unless somebody is at work on it."""
+def clear_leftovers(folder: Path) -> None:
+    """Remove from the folder of a stage what processes that died left half-made, unless somebody is at work on it."""
     for leftover in [*folder.glob(".*.tmp"), *folder.glob(".*.old"), *folder.glob(".*.lock")]:
         lock = Lock(leftover.with_suffix(".lock"))
         with lock.tried() as free:
@@ -301,13 +316,3 @@ def _sync(path: Path) -> None:
 def _remove(folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(folder)
-
-
-def _explained(stage: Stage, error: OSError) -> PipelineError:
-    if error.errno not in NO_SPACE:
-        return StoreError(f"{stage.name}: {error.strerror or error} ({error.filename or stage.temporary})")
-    free = shutil.disk_usage(stage.path.parent).free
-    return StoreError(
-        f"{stage.name}: the disk is full: {free / 1e6:.0f} MB are free in {stage.path.parent}. "
-        "Make room, for example with `make gc`, and run the same command again: finished stages are kept."
-    )

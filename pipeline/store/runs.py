@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -47,6 +49,19 @@ def needed(folders: Iterable[Path]) -> set[Path]:
 def is_under_way(outputs: Path, run: str) -> bool:
     """Tell whether a run is still at work, on whatever machine."""
     return Lock(_lock_path(outputs, run)).holder() is not None
+
+
+def temporary(path: Path, run: str) -> Path:
+    """Name the file that a run, in this process, makes a link or a copy in before it takes the place of ``path``."""
+    return path.with_name(f".{path.name}.{run}.{os.getpid()}")
+
+
+def clear_leftovers(outputs: Path) -> None:
+    """Remove the links and copies that runs had in the making when they were killed."""
+    for path in (*outputs.glob(".*"), *outputs.glob("latest/.*")):
+        made = re.fullmatch(r"\..+\.([0-9a-f]{12})\.\d+", path.name)
+        if made and not is_under_way(outputs, made[1]):
+            path.unlink(missing_ok=True)
 
 
 def _forget_the_dead(outputs: Path) -> None:

@@ -31,7 +31,8 @@ class Stage:
     function : str
         ``"module:function"``, called with the paths of the inputs, the parameters and the options as
         keyword arguments, an empty folder as ``output``, and a ``monitor``. It may return a dict of
-        measurements, which differ from run to run, for the record.
+        measurements, which differ from run to run, for the record. Its module may have a function ``room``,
+        called with the inputs, parameters and options, that returns how many bytes the result takes at most.
     parameters : mapping
         What can change the result, in JSON's types.
     inputs : mapping of str to Stage
@@ -125,6 +126,11 @@ class Stage:
         if self.code_matters and fingerprint.code_digests(self.code, self.code_cache) != self.code:
             raise StoreError(f"{self.name}: its code was edited after this run began. Run the same command again.")
         return function
+
+    def room(self, arguments: Mapping[str, Any]) -> int | None:
+        """Return how many bytes the result takes at most, with these arguments; None where nobody can tell."""
+        module = importlib.import_module(self.function.partition(":")[0])
+        return module.room(**arguments) if hasattr(module, "room") else None
 
     def _identity(self, inputs: Mapping[str, str]) -> dict[str, Any]:
         return {

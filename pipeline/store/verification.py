@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.monitor import Monitor
 from pipeline.store import results
-from pipeline.store.record import DAMAGED_NAME, Record
+from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, Record
 
 
 def verify(folders: Iterable[Path], monitor: Monitor) -> list[str]:
@@ -46,4 +46,4 @@ def _problems(path: Path, record: Record | None) -> list[str]:
         return record.altered(path)
     if damaged := Record.read(path, DAMAGED_NAME):
         return [f"{problem} (withdrawn earlier)" for problem in damaged.altered(path)] or ["was withdrawn earlier"]
-    return ["its record cannot be read"]
+    return [f"{RECORD_NAME} has other content than it had"]
