@@ -35,7 +35,7 @@ endif
 
 DEMO := .cache/digits.tar.gz
 
-.PHONY: help pipeline demo theano compare check-device status verify gc history schedule unschedule test lint docs bench fuzz audit requirements clean distclean
+.PHONY: help pipeline demo theano compare check-device status verify gc history schedule unschedule test lint docs bench fuzz audit faults requirements clean distclean
 
 help: ## print this
 	@echo 'Usage: make TARGET [SETTING=value ...]'
@@ -79,6 +79,9 @@ bench: $(VENV)/dev ## measure; each command in bench/ says what
 
 fuzz: $(VENV)/fuzz ## read COUNT spoilt pickles, tars, gzips and batches each, as many as a hundred thousand if not told
 	@for target in pickle tar gzip batch; do $(BIN)/python fuzz/archive.py $$target --inputs $(or $(COUNT),100000) || exit; done
+
+faults: $(VENV)/dev ## kill the whole pipeline KILLS times at random moments, a hundred if not told, Theano's process too
+	@KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest tests/test_faults.py -k TestKills $(ARGS)
 
 audit: $(AUDIT)/done ## look up the known vulnerabilities of all that is installed, on PyPI
 	@failed=; for name in dev fuzz audit theano; do echo "requirements/$$name.txt"; \
