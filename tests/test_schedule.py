@@ -148,7 +148,7 @@ class Machine:
         setup = "mount -t tmpfs none /run && mkdir -p /run/systemd/system /run/user/0 && chmod 700 /run/user/0"
         if Path("/var/spool/cron/crontabs").is_dir():
             setup += " && mount -t tmpfs none /var/spool/cron/crontabs"
-        stay = f"{SYSTEMD} --user; true" if has_systemd else "rm -r /run/systemd && exec sleep infinity"
+        stay = f"{SYSTEMD} --user; true" if has_systemd else "rm -r /run/systemd && touch /run/ready && exec sleep infinity"
         self.process = subprocess.Popen(
             ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", f"{setup} && {stay}"],
             env=self.environment(),
@@ -164,7 +164,7 @@ class Machine:
         if self.process.poll() is not None:
             pytest.skip("no namespaces of one's own here: that takes root")
         if not self.has_systemd:
-            return not Path(f"/proc/{self.pid()}/root/run/systemd").exists() if self.pid() else False
+            return bool(self.pid()) and Path(f"/proc/{self.pid()}/root/run/ready").exists()
         return bool(self.pid()) and "running" in self.run("systemctl", "--user", "is-system-running", status=None)
 
     def pid(self):
