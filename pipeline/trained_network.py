@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline import networks, training, weights
 from pipeline.declaration import Network
 from pipeline.errors import StoreError
-from pipeline.store.record import Record
+from pipeline.store.record import RECORD_NAME, Record
 from pipeline.weights import Weights
 
 
@@ -56,6 +56,8 @@ def latest(name: str, outputs: Path = Path("outputs")) -> TrainedNetwork:
     record = Record.read(folder)
     if record is None:
         networks.declared(name)  # a misspelt name is told first
+        if (folder / RECORD_NAME).exists():
+            raise StoreError(f"{folder / RECORD_NAME} is damaged. Type {training_command}, which makes it anew.")
         raise StoreError(
             f"there is no trained {name} in {folder}. Type `make pipeline`, which trains mlp and cnn, "
             f"or {training_command}; --outputs-dir names another folder of results."
