@@ -148,7 +148,8 @@ class Machine:
         setup = "mount -t tmpfs none /run && mkdir -p /run/systemd/system /run/user/0 && chmod 700 /run/user/0"
         if Path("/var/spool/cron/crontabs").is_dir():
             setup += " && mount -t tmpfs none /var/spool/cron/crontabs"
-        stay = f"{SYSTEMD} --user; true" if has_systemd else "rm -r /run/systemd && touch /run/ready && exec sleep infinity"
+        without = "rm -r /run/systemd && touch /run/ready && exec sleep infinity"
+        stay = f"{SYSTEMD} --user; true" if has_systemd else without
         self.process = subprocess.Popen(
             ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", f"{setup} && {stay}"],
             env=self.environment(),
