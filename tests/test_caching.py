@@ -433,7 +433,7 @@ class TestKill:
         """Kill the run with SIGKILL again and again; what is left always leads to the undisturbed result."""
         checkout = Checkout.new(tmp_path / "checkout")
         moments = random.Random(0)
-        for _ in range(12):
+        for _ in range(4):
             process = checkout.start("--workers", moments.choice(["1", "2"]))
             time.sleep(moments.uniform(0.2, 2.5))
             os.killpg(process.pid, signal.SIGKILL)
