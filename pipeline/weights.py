@@ -55,7 +55,11 @@ def read(path: Path, network: Network) -> Weights:
     WeightsError
         The file cannot be read, or its names or shapes are not the network's.
     """
-    with hdf5.reading(path, WeightsError, "Train the network again.") as file:
+    with hdf5.reading(
+        path,
+        WeightsError,
+        "Train the network again: `make verify` withdraws what is damaged, and `make pipeline` makes it anew.",
+    ) as file:
         weights = {name: _read_one(file, name, shape) for name, shape in network.weight_shapes.items()}
         if spare := hdf5.unexpected(file, set(weights)):
             raise WeightsError(f"it holds {spare!r}, which the network does not have: these are another's weights.")
