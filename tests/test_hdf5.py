@@ -179,7 +179,7 @@ class TestHostileFiles:
         path = tmp_path / "weights.h5"
         spoil_weights(path, way, elsewhere(tmp_path))
 
-        with pytest.raises(WeightsError, match=rf"^{path}: .*'{NAME}'.* Train the network again\.$"):
+        with pytest.raises(WeightsError, match=rf"^{path}: .*'{NAME}'.* Train the network again: .*\.$"):
             weights.read(path, NETWORK)
 
     @pytest.mark.parametrize("name", ["train/images", "train/labels"])
