@@ -63,8 +63,9 @@ compare: $(VENV)/torch theano ## train both networks on every engine, SEEDS=1,2,
 check-device: $(ENGINE_SETUP) ## the article's check: where is exp() computed, and how fast
 	@$(LUIGI) CheckDevice $(FLAGS)
 
+# One process more than there are cores: many tests wait for a program of their own.
 test: $(VENV)/dev ## run the tests
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist loadgroup $(ARGS)
 
 lint: $(VENV)/dev ## check style, format and types
 	@$(BIN)/ruff check

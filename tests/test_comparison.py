@@ -9,7 +9,7 @@ from pipeline import devices
 from pipeline.comparison import Row, table
 from tests.checkout import Checkout
 
-pytestmark = pytest.mark.xdist_group("comparison")  # they share what one fixture sets up
+pytestmark = pytest.mark.xdist_group("theano")  # they share what one fixture trains, with Theano too
 
 
 def row(engine, seconds):

@@ -35,6 +35,8 @@ from pipeline.devices import ENGINES
 from pipeline.engines import Examples
 from tests.available import require
 
+pytestmark = pytest.mark.xdist_group("theano")  # they share what was trained, with Theano too
+
 STEPS = 6
 ON = {"device": "cpu", "threads": 1}
 

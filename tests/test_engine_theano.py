@@ -44,7 +44,10 @@ def no_flags_of_the_users(monkeypatch, tmp_path):
     return tmp_path / "theanorc"
 
 
-pytestmark = pytest.mark.usefixtures("no_flags_of_the_users")
+pytestmark = [
+    pytest.mark.usefixtures("no_flags_of_the_users"),
+    pytest.mark.xdist_group("theano"),  # one process of Theano waits for another that compiles
+]
 
 
 def golden_trainer(golden, engine=ENGINE, examples=None):

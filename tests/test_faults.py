@@ -84,7 +84,7 @@ class TestKills:
         moments = random.Random(KILLS)
         undisturbed = {engine: self.undisturbed(engine, tmp_path / engine) for engine in engines}
         checkout = self.checkout(engines, tmp_path / "killed")
-        for number in range(KILLS or 8):
+        for number in range(KILLS or 4):
             engine = list(engines)[number % len(engines)]
             flags = ("--engine", engine, "--workers", moments.choice("12"), *self.EPOCHS)
             kind = moments.choice([kind for kind in killing.KINDS if engine == "theano" or kind != "theano"])

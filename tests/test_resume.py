@@ -135,7 +135,10 @@ def rows(lines):
     return [match[1] for match in found if match]
 
 
-@pytest.mark.parametrize(("engine", "kills"), [("numba", 3), ("torch", 1), ("theano", 1)])
+@pytest.mark.parametrize(
+    ("engine", "kills"),
+    [("numba", 3), ("torch", 1), ("theano", 1)],
+)
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(trainings, engine, kills):
     require(engine)
     moments = random.Random(engine)

@@ -20,6 +20,7 @@ def apply() -> None:
     let_modules_find_python()
     restore_collections()
     keep_compiled_modules()
+    share_compiled_modules()
     restore_downsample()
     restore_cross_validation()
 
@@ -92,6 +93,21 @@ def keep_compiled_modules() -> None:
         waiting += operation.__subclasses__()
         if operation.__dict__.get("__props__") == ():
             operation.__props__ = NoProperties()
+
+
+def share_compiled_modules() -> None:
+    """Let a process find that another one compiled the same module at the same time.
+
+    Theano reads the other's list of what the module is good for, and asserts that what it looked for is not there.
+    """
+    key_data = importlib.import_module("theano.gof.cmodule").KeyData
+    add_key = key_data.add_key
+
+    def add_new_key(self: Any, key: Any, save_pkl: bool = True) -> None:
+        if key not in self.keys:
+            add_key(self, key, save_pkl)
+
+    key_data.add_key = add_new_key
 
 
 def restore_downsample() -> None:
