@@ -81,8 +81,8 @@ bench: $(VENV)/dev ## measure; each command in bench/ says what
 fuzz: $(VENV)/fuzz ## read COUNT spoilt pickles, tars, gzips and batches each, as many as a hundred thousand if not told
 	@for target in pickle tar gzip batch; do $(BIN)/python fuzz/archive.py $$target --inputs $(or $(COUNT),100000) || exit; done
 
-faults: $(VENV)/dev ## kill the whole pipeline KILLS times at random moments, a hundred if not told, Theano's process too
-	@KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest tests/test_faults.py -k TestKills $(ARGS)
+faults: $(VENV)/dev ## run the slow tests: break what can break, and kill the pipeline KILLS times, a hundred if not told
+	@KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest -m slow $(ARGS)
 
 audit: $(AUDIT)/done ## look up the known vulnerabilities of all that is installed, on PyPI
 	@failed=; for name in dev fuzz audit theano; do echo "requirements/$$name.txt"; \

@@ -428,6 +428,7 @@ class TestTwoRunsAtOnce:
         assert checkout.files() == finished.files()
 
 
+@pytest.mark.slow
 class TestKill:
     def test_at_any_moment_loses_nothing(self, finished, tmp_path):
         """Kill the run with SIGKILL again and again; what is left always leads to the undisturbed result."""

@@ -20,6 +20,8 @@ from tests import killing
 from tests.available import require
 from tests.checkout import ROOT, STAGES, Checkout
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("KILLS", "0"))
 """How many kills; where it is set, Theano is among the engines. `make faults` sets it."""
 DATA = ("DownloadCIFAR", "ConvertToHDF5", "GrayscaleFlat", "Grayscale2D")

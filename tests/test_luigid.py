@@ -18,6 +18,8 @@ import pytest
 
 from tests.checkout import ROOT, STAGES, Checkout
 
+pytestmark = pytest.mark.slow
+
 LONG = ("--TrainCNN-epochs", "60")
 
 
