@@ -9,7 +9,8 @@ from pipeline import devices
 from pipeline.comparison import Row, table
 from tests.checkout import Checkout
 
-pytestmark = pytest.mark.xdist_group("theano")  # they share what one fixture trains, with Theano too
+# they share what one fixture trains, with Theano too
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("theano")]
 
 
 def row(engine, seconds):
