@@ -66,7 +66,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     if layout := figure.get_layout_engine():
         layout.execute(figure)
         figure.set_layout_engine("none")  # once is enough for both
-    figure.savefig(folder / f"{name}.png", dpi=200, metadata={"Software": None})
+    figure.savefig(folder / f"{name}.png", dpi=130, metadata={"Software": None})
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
 
 

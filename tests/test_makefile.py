@@ -81,7 +81,7 @@ def test_schedule_hands_its_calendar_to_no_shell(clone):
 def test_check_device_tells_where_exp_is_computed(clone):
     assert "Used the cpu" in clone.shell("make check-device DEVICE=cpu")
     assert "device is cuda, but" in clone.shell(
-        ". .venv/bin/activate && CUDA_VISIBLE_DEVICES= luigi --module tasks CheckDevice --device cuda", status=30
+        ". .venv/bin/activate && CUDA_VISIBLE_DEVICES= luigi --module tasks CheckDevice --device cuda", status=40
     )
 
 
