@@ -135,6 +135,7 @@ def rows(lines):
     return [match[1] for match in found if match]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "kills"),
     [("numba", 3), ("torch", 1), ("theano", 1)],
