@@ -32,6 +32,9 @@ class Traits:
     without_cuda: str = ""
 
 
+FLOAT_TYPES = ("float32", "float64")
+"""What the theano engine can compute in."""
+
 ENGINES = {
     "numba": Traits(("cpu",), ("numba", "llvmlite"), "the numba engine has kernels for the CPU only"),
     "torch": Traits(("cpu", "cuda"), ("torch",)),

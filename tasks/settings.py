@@ -14,9 +14,6 @@ from pipeline import devices
 from pipeline.errors import SettingError, did_you_mean
 from tasks import configuration
 
-FLOAT_TYPES = ("float32", "float64")
-"""What Theano can compute in."""
-
 PRECISIONS = ("float32", "tf32", "bf16")
 """What the torch engine can compute in."""
 
@@ -205,7 +202,7 @@ def engine_settings(engine: str) -> dict[str, Any]:
     """Return the settings of an engine itself, by its own names for them."""
     if engine == "theano":
         of_theano = theano()
-        _check_choice("theano.floatX", of_theano.floatX, FLOAT_TYPES)
+        _check_choice("theano.floatX", of_theano.floatX, devices.FLOAT_TYPES)
         return {"float_x": of_theano.floatX, "fast_math": of_theano.fastmath}
     if engine == "torch":
         precision = torch().precision

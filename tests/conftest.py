@@ -14,6 +14,7 @@ import pytest
 from pipeline.declaration import Network
 from pipeline.engines import Examples
 from pipeline.networks import declared
+from tests.checkout import STAGES, Checkout
 from tests.clone import fresh_clone
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -53,3 +54,20 @@ def clone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clone") / "checkout"
     yield fresh_clone(folder)
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A checkout in which the whole pipeline has run once."""
+    checkout = Checkout.new(tmp_path_factory.mktemp("finished") / "checkout")
+    outcomes = checkout.run()
+    assert outcomes == dict.fromkeys(STAGES, "computed")
+    return checkout
+
+
+@pytest.fixture
+def checkout(finished, tmp_path):
+    """A copy of the finished checkout, to change."""
+    copy = finished.copy(tmp_path / "checkout")
+    yield copy
+    shutil.rmtree(copy.folder)

@@ -25,23 +25,6 @@ CNN = ["TrainCNN", "EvaluateCNN"]
 LEARNING = [*MLP, *CNN, "Report"]
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A checkout in which the whole pipeline has run once."""
-    checkout = Checkout.new(tmp_path_factory.mktemp("finished") / "checkout")
-    outcomes = checkout.run()
-    assert outcomes == dict.fromkeys(STAGES, "computed")
-    return checkout
-
-
-@pytest.fixture
-def checkout(finished, tmp_path):
-    """A copy of the finished checkout, to change."""
-    copy = finished.copy(tmp_path / "checkout")
-    yield copy
-    shutil.rmtree(copy.folder)
-
-
 @dataclass
 class Row:
     """A change, and the stages that are then computed or adopted; the others are used as they are."""

@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 
 from tests.checkout import STAGES, Checkout
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A checkout with one report."""
-    checkout = Checkout.new(tmp_path_factory.mktemp("gate") / "checkout")
-    checkout.run()
-    return checkout
-
-
-@pytest.fixture
-def checkout(finished, tmp_path):
-    copy = finished.copy(tmp_path / "checkout")
-    yield copy
-    shutil.rmtree(copy.folder)
 
 
 def accuracy(checkout, network="CNN"):

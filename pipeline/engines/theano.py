@@ -40,7 +40,6 @@ from theano_child.process import serve
 serve(parent=int(sys.argv[2]))
 """
 
-FLOAT_TYPES = ("float32", "float64")
 PASSED_ON = ("PATH", "HOME", "USER", "TMPDIR", "THEANORC", "LIBRARY_PATH", "LD_LIBRARY_PATH", "CPATH", "SDKROOT")
 """All that the child inherits of the environment: what the compiler, Theano's settings and files need."""
 
@@ -62,8 +61,8 @@ class TheanoEngine:
     fast_math: bool = False
 
     def __post_init__(self) -> None:
-        if self.float_x not in FLOAT_TYPES:
-            raise SettingError(f"floatX is {self.float_x!r}; expected {' or '.join(FLOAT_TYPES)}.")
+        if self.float_x not in devices.FLOAT_TYPES:
+            raise SettingError(f"floatX is {self.float_x!r}; expected {' or '.join(devices.FLOAT_TYPES)}.")
 
     def trainer(
         self,
