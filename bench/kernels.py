@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from measuring import shown
 from pipeline import weights
 from pipeline.declaration import Network
-from pipeline.kernels import convolution, dense, schedule, updates
+from pipeline.kernels import convolution, convolution_backward, dense, hits, schedule, updates
 from pipeline.kernels.plan import IMAGES_PER_PART, Layout, put_weights
 from pipeline.networks import declared
 
@@ -34,23 +34,22 @@ PEAK_REPEATS = 20
 
 @njit(error_model="numpy")
 def _convolutions_forward(layer, parameters, buffers, images):
-    sums = np.empty(4 * layer.output_columns * layer.width, np.float32)
     for image in range(images):
-        convolution.convolution_forward(layer, parameters, buffers, image, sums)
+        convolution.convolution_forward(layer, parameters, buffers, image)
 
 
 @njit(error_model="numpy")
 def _convolutions_backward(layer, parameters, buffers, images):
-    places = layer.rows * layer.columns
-    spread = np.empty(layer.output_size, np.float32)
-    sums = np.zeros((layer.filter_rows * layer.filter_columns * layer.channels + 4) * layer.width, np.float32)
-    hit_places, hit_signals = np.empty(places + 1, np.int64), np.empty(places + 1, np.float32)
+    sums = np.zeros(convolution_backward.rows_of_first_gradients(layer) * layer.width, np.float32)
+    room = layer.width * hits.room_for_hits(layer)
+    starts, ends = np.empty(layer.width, np.int64), np.empty(layer.width, np.int64)
+    found = hits.Hits(np.empty(room, np.int64), np.empty(room, np.float32), starts, ends)
     gradients = buffers.gradients[0, layer.gradient :]
     for image in range(images):
         if layer.is_first:
-            convolution.first_convolution_backward(layer, buffers, image, sums, spread)
+            convolution_backward.first_convolution_backward(layer, buffers, image, sums)
         else:
-            convolution.convolution_backward(layer, parameters, buffers, image, gradients, hit_places, hit_signals)
+            convolution_backward.convolution_backward(layer, parameters, buffers, image, gradients, found)
 
 
 @njit(error_model="numpy")

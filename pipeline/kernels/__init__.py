@@ -2,15 +2,17 @@
 
 In the order in which to read them::
 
-    vectors      a few operations on vectors in registers; everything below is written with them
-    products     four rows of a matrix product: the one loop that does most of the arithmetic
-    plan         a network as a table of its layers, and where each array of numbers lies
-    activations  the rectifier and its slope, softmax and the loss
-    dense        dense layers
-    convolution  convolution with or without pooling
-    updates      Nesterov momentum
-    schedule     which thread computes what, and when
-    compiler     how Numba compiles all this, and where it keeps the result
+    vectors               a few operations on vectors in registers; everything below is written with them
+    products              four rows of a matrix product: the one loop that does most of the arithmetic
+    plan                  a network as a table of its layers, and where each array of numbers lies
+    activations           the rectifier and its slope, softmax and the loss
+    dense                 dense layers
+    convolution           convolution with or without pooling, forward
+    hits                  the few places where a pooled convolution's signals are not zero
+    convolution_backward  the way back through a convolution, by its hits
+    updates               Nesterov momentum
+    schedule              which thread computes what, and when
+    compiler              how Numba compiles all this, and where it keeps the result
 
 Images and what becomes of them lie channels last: ``(rows, columns, channels)``, the channels filled up
 with zeros to a multiple of 16, so that a vector holds the same place of neighbouring channels. Filled-up

@@ -139,7 +139,7 @@ class Layout:
             transposed += int(inputs * layer["width"])
             layer["gradient"] = gradients
             if not layer["is_dense"]:
-                gradients += _filled_up(int((inputs + 1) * layer["units"]))
+                gradients += _filled_up(int(inputs * layer["units"] + layer["width"]))
                 layer["tap_places"] = taps
                 taps += int(inputs)
             rows.append(layer)

@@ -18,13 +18,15 @@ from pipeline.engines import LabelArray
 from pipeline.kernels.activations import cross_entropy
 from pipeline.kernels.atomics import fetch, fetch_add
 from pipeline.kernels.compiler import entry_point, kernel
-from pipeline.kernels.convolution import (
+from pipeline.kernels.convolution import convolution_forward
+from pipeline.kernels.convolution_backward import (
     convolution_backward,
-    convolution_forward,
     first_convolution_backward,
     put_first_gradients,
+    rows_of_first_gradients,
 )
 from pipeline.kernels.dense import dense_backward, dense_forward
+from pipeline.kernels.hits import Hits, room_for_hits
 from pipeline.kernels.plan import IMAGES_PER_PART, Buffers, IntArray, Parameters, Plan
 from pipeline.kernels.updates import update_share
 from pipeline.weights import FloatArray
@@ -117,13 +119,12 @@ def predict(
     """
     output = plan[len(plan) - 1]
     room = slot * IMAGES_PER_PART
-    sums = np.empty(_most_sums(plan), np.float32)
     while True:
         start = fetch_add(counters, NEXT, 1) * IMAGES_PER_PART
         if start >= len(images):
             return
         count = min(IMAGES_PER_PART, len(images) - start)
-        _forward(plan, parameters, buffers, images[start:], room, 0, count, sums)
+        _forward(plan, parameters, buffers, images[start:], room, 0, count)
         for image in range(count):
             place = output.output + (room + image) * output.output_size
             logits[start + image] = buffers.activations[place : place + output.units]
@@ -145,14 +146,13 @@ def _propagate(
     gradients[:] = 0
     if first == stop:
         return
-    sums = np.empty(_most_sums(plan), np.float32)
     zeros = np.zeros(_widest(plan), np.float32)
-    places = _most_places(plan)
+    room = _most_hits(plan)
+    starts, ends = np.empty(_widest(plan), np.int64), np.empty(_widest(plan), np.int64)
+    hits = Hits(np.empty(room, np.int64), np.empty(room, np.float32), starts, ends)
     bottom = plan[0]
-    spread = np.empty(bottom.output_size, np.float32)
-    first_sums = np.zeros((bottom.filter_rows * bottom.filter_columns * bottom.channels + 4) * bottom.width, np.float32)
-    hit_places, hit_signals = np.empty(places + 1, np.int64), np.empty(places + 1, np.float32)
-    _forward(plan, parameters, buffers, images, 0, first, stop, sums)
+    first_sums = np.zeros(rows_of_first_gradients(bottom) * bottom.width, np.float32)
+    _forward(plan, parameters, buffers, images, 0, first, stop)
     cross_entropy(plan[len(plan) - 1], buffers, labels[first:stop], first, size)
     bottom_dense = len(plan)
     while bottom_dense > 0 and plan[bottom_dense - 1].is_dense:
@@ -161,9 +161,9 @@ def _propagate(
     for image in range(first, stop):
         for number in range(bottom_dense - 1, 0, -1):
             layer_gradients = gradients[plan[number].gradient :]
-            convolution_backward(plan[number], parameters, buffers, image, layer_gradients, hit_places, hit_signals)
+            convolution_backward(plan[number], parameters, buffers, image, layer_gradients, hits)
         if not bottom.is_dense:
-            first_convolution_backward(bottom, buffers, image, first_sums, spread)
+            first_convolution_backward(bottom, buffers, image, first_sums)
     if not bottom.is_dense:
         put_first_gradients(bottom, first_sums, gradients)
 
@@ -177,14 +177,13 @@ def _forward(
     room: int,
     first: int,
     stop: int,
-    sums: FloatArray,
 ) -> None:
     """Compute all activations of the images from ``first`` up to ``stop``, in the buffers from ``room`` on."""
     for image in range(first, stop):
         _put_image(plan[0], buffers.activations, images[image], room + image)
         for number in range(len(plan)):
             if not plan[number].is_dense:
-                convolution_forward(plan[number], parameters, buffers, room + image, sums)
+                convolution_forward(plan[number], parameters, buffers, room + image)
     for number in range(len(plan)):
         if plan[number].is_dense:
             dense_forward(plan[number], parameters, buffers, room + first, room + stop)
@@ -203,21 +202,12 @@ def _put_image(layer: np.record, activations: FloatArray, image: FloatArray, num
 
 
 @kernel
-def _most_sums(plan: Plan) -> int:
-    """How many numbers the pooling windows of one row hold, in the layer where they hold most."""
-    most = 4
-    for number in range(len(plan)):
-        most = max(most, 4 * plan[number].output_columns * plan[number].width)
-    return most
-
-
-@kernel
-def _most_places(plan: Plan) -> int:
-    """How many places a convolution has before pooling, in the layer where there are most."""
+def _most_hits(plan: Plan) -> int:
+    """Return how many hits the convolutions after the first layer have room for, where they have most."""
     most = 0
-    for number in range(len(plan)):
-        layer = plan[number]
-        most = max(most, (layer.rows - layer.filter_rows + 1) * (layer.columns - layer.filter_columns + 1))
+    for number in range(1, len(plan)):
+        if not plan[number].is_dense:
+            most = max(most, plan[number].width * room_for_hits(plan[number]))
     return most
 
 
