@@ -9,7 +9,6 @@ Run it with ``python bench/growth.py [--quick] [--images 1000,500000]``.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import sys
@@ -20,6 +19,7 @@ from alternatives import ALTERNATIVES, BEST_PYTORCH
 from measuring import machine, shown
 from measuring.alternative_process import AlternativeProcess, Task, python_for
 from measuring.shown import markdown_table
+from pipeline import devices
 from pipeline.declaration import Network
 from pipeline.networks import declared
 
@@ -54,10 +54,9 @@ def main() -> None:
         "load_after": machine.load(),
         "points": points,
     }
-    shown.CACHE.mkdir(parents=True, exist_ok=True)
-    (shown.CACHE / "growth.json").write_text(json.dumps(result, indent=1) + "\n")
     text = report(result)
-    print(f"\n{text}\n\nEvery figure is in .cache/bench/growth.json.")
+    print(f"\n{text}")
+    shown.keep("growth", result)
     draw(points, PLOT if options.write_readme else shown.CACHE / PLOT.name)
     if options.write_readme:
         alternative_text = "Seconds an epoch against images, threads and minibatch size, as in the tables"
@@ -83,7 +82,7 @@ def tasks(options: argparse.Namespace) -> list[tuple[str, Task]]:
     images = options.images or (QUICK_IMAGES if options.quick else IMAGES)
     batch_sizes = QUICK_BATCH_SIZES if options.quick else BATCH_SIZES
     fixed = QUICK_FIXED_IMAGES if options.quick else FIXED_IMAGES
-    cores = machine.cores()
+    cores = devices.cores()
     found = []
     for network in NETWORKS:
         for name in ("numba", BEST_PYTORCH[network]):

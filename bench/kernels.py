@@ -10,7 +10,6 @@ Run it with ``python bench/kernels.py [NETWORK ...]``.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -160,8 +159,7 @@ def measure(name: str) -> list[dict[str, Any]]:
 def main(names: list[str]) -> None:
     """Measure networks, and write ``.cache/bench/kernels.json``."""
     measured = {name: measure(name) for name in names}
-    shown.CACHE.mkdir(parents=True, exist_ok=True)
-    (shown.CACHE / "kernels.json").write_text(json.dumps(measured, indent=1) + "\n")
+    shown.keep("kernels", measured)
 
 
 if __name__ == "__main__":

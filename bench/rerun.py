@@ -6,7 +6,6 @@ DVC and Snakemake are installed from PyPI into environments of their own in ``.c
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import re
@@ -23,11 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
+from measuring import shown
 from pipeline.cifar import BATCHES, CLASS_NAMES
 from pipeline.cifar_writer import write_archive
 
-ROOT = Path(__file__).parents[1]
-CACHE = ROOT / ".cache" / "bench"
 LUIGI = str(Path(sys.executable).with_name("luigi"))
 STAGES = 7
 """How many DVC and Snakemake have: as many as the pipeline has between the archive and the report."""
@@ -84,8 +82,8 @@ def luigi_alone(folder: Path) -> Rerun:
 def pipeline(folder: Path) -> list[Rerun]:
     """Run the pipeline once, on random images; prepare the same again, and its status."""
     for name in ("pipeline", "tasks"):
-        shutil.copytree(ROOT / name, folder / name)
-    shutil.copy(ROOT / "luigi.cfg", folder)
+        shutil.copytree(shown.ROOT / name, folder / name)
+    shutil.copy(shown.ROOT / "luigi.cfg", folder)
     random = np.random.default_rng(0)
     labels = np.arange(40, dtype=np.uint8) % len(CLASS_NAMES)
     batches = [(random.integers(0, 256, (len(labels), 3, 32, 32), np.uint8), labels) for _ in BATCHES]
@@ -138,10 +136,10 @@ def snakemake(folder: Path) -> Rerun | None:
 
 def installed(name: str, version: str) -> str | None:
     """Return the path of a program from PyPI, installed the first time; None where that cannot be done."""
-    environment = CACHE / f"{name}-{version}"
+    environment = shown.CACHE / f"{name}-{version}"
     program = environment / "bin" / name
     if not program.exists():
-        print(f"Installing {name} {version} into {environment.relative_to(ROOT)} ...", flush=True)
+        print(f"Installing {name} {version} into {environment.relative_to(shown.ROOT)} ...", flush=True)
         venv.create(environment, with_pip=True, clear=True)
         pip = [str(environment / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
         if subprocess.run([*pip, "install", f"{name}=={version}"], check=False).returncode != 0:
@@ -189,10 +187,7 @@ def main() -> None:
         print(line.rstrip())
 
     machine = {"python": platform.python_version(), "platform": platform.platform(), "cores": os.cpu_count()}
-    CACHE.mkdir(parents=True, exist_ok=True)
-    written = CACHE / "rerun.json"
-    written.write_text(json.dumps({"machine": machine, "summary": found, "seconds": seconds}, indent=1) + "\n")
-    print(f"\nEvery second measured is in {written.relative_to(ROOT)}.")
+    shown.keep("rerun", {"machine": machine, "summary": found, "seconds": seconds})
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import statistics
 import sys
 from dataclasses import asdict
@@ -45,7 +44,7 @@ Row = dict[str, Any]
 def main() -> None:
     """Measure, print a table for each network, and write ``.cache/bench/training.json``."""
     options = arguments()
-    threads = options.threads or machine.cores()
+    threads = options.threads or devices.cores()
     load_before = machine.load()
     networks = {
         network: measure_network(network, options, pythons_of(options, network), threads)
@@ -58,10 +57,9 @@ def main() -> None:
         "load_after": machine.load(),
         "networks": networks,
     }
-    shown.CACHE.mkdir(parents=True, exist_ok=True)
-    (shown.CACHE / "training.json").write_text(json.dumps(result, indent=1) + "\n")
     text = report(result)
-    print(f"\n{text}\n\nEvery figure is in .cache/bench/training.json.")
+    print(f"\n{text}")
+    shown.keep("training", result)
     draw(networks, PLOT if options.write_readme else shown.CACHE / PLOT.name)
     if options.write_readme:
         alternative_text = "Seconds an epoch of each alternative, as in the tables"

@@ -21,6 +21,7 @@ from typing import Any
 
 from measuring import machine, shown
 from measuring.shown import markdown_table
+from pipeline import devices
 from pipeline.published import ARCHIVE_NAME
 
 LUIGI = Path(sys.executable).with_name("luigi")
@@ -52,9 +53,8 @@ def main() -> None:
             runs.append(run(archive.absolute(), workers, options.flags.split()))
             print(f"  round {number + 1}, {workers} at a time: {runs[-1]['seconds']:.1f} s", flush=True)
     result = {"machine": machine.description(), "load_before": load_before, "load_after": machine.load(), "runs": runs}
-    shown.CACHE.mkdir(parents=True, exist_ok=True)
-    (shown.CACHE / "workers.json").write_text(json.dumps(result, indent=1) + "\n")
-    print(f"\n{table(runs)}\n\nEvery figure is in .cache/bench/workers.json.")
+    print(f"\n{table(runs)}")
+    shown.keep("workers", result)
 
 
 def run(archive: Path, workers: int, flags: list[str]) -> Run:
@@ -119,7 +119,7 @@ def table(runs: list[Run]) -> str:
                 str(workers),
                 f"{statistics.median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f})",
                 f"{statistics.median(run['cpu_seconds'] for run in of_workers):.1f}",
-                f"{max(run['most_computing'] for run in of_workers)} on {machine.cores()} cores",
+                f"{max(run['most_computing'] for run in of_workers)} on {devices.cores()} cores",
                 f"{statistics.median(run['others'] for run in of_workers):.2f}",
             ]
         )

@@ -98,6 +98,13 @@ def check_engine(name: str) -> None:
         )
 
 
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def processor_name() -> str:
     """Return the processor's name as Linux has it, elsewhere what Python knows."""
     import platform

@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from dataclasses import asdict
 from typing import Any, Self
@@ -201,7 +200,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return int(check_random_state(self.random_state).randint(2**31))
 
     def _thread_count(self) -> int:
-        return self.threads or len(os.sched_getaffinity(0))
+        return self.threads or devices.cores()
 
     def _parted(
         self, rows: FloatArray, labels: LabelArray, validation_fraction: float, seed: int

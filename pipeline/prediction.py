@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +84,7 @@ class Classifier:
         self._size = _picture_size(trained)
         self._engine = engines.load(choice.engine, engine_settings)
         self._device = choice.device
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or devices.cores()
 
     def predict(self, picture: str | Path) -> Prediction:
         """Say what is on a picture: a PNG or a JPEG, cropped and scaled as `pipeline.pictures` says.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -103,7 +102,7 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
         workers = luigi.interface.core().workers
         if workers < 1:
             raise SettingError(f"workers is {workers}; expected a whole number from 1.")
-        return self.threads or max(1, len(os.sched_getaffinity(0)) // workers)
+        return self.threads or max(1, devices.cores() // workers)
 
     def checked_seed(self, own: int | None = None) -> int:
         """Return the seed, or a task's own.

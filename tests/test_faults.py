@@ -29,22 +29,6 @@ LONG = ("--TrainMLP-epochs", "300", "--TrainMLP-learning-rate", "0.001")
 AGAIN = "run the same command again"
 
 
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory):
-    """A checkout in which the whole pipeline has run once."""
-    checkout = Checkout.new(tmp_path_factory.mktemp("undisturbed") / "checkout")
-    checkout.run()
-    return checkout
-
-
-@pytest.fixture
-def checkout(undisturbed, tmp_path):
-    """A copy of it, for a fault to befall."""
-    copy = undisturbed.copy(tmp_path / "checkout")
-    yield copy
-    shutil.rmtree(copy.folder)
-
-
 @contextlib.contextmanager
 def mounted(folder, *options):
     """Put a file system at a folder, or skip the test where that is not allowed."""
@@ -153,14 +137,14 @@ def wait_for_row(process, number):
 
 class TestFullDisk:
     @pytest.mark.parametrize("stage", STAGES)
-    def test_is_told_before_a_stage_computes(self, checkout, undisturbed, stage):
+    def test_is_told_before_a_stage_computes(self, checkout, finished, stage):
         forget(checkout, stage)
         with small_disk(checkout, "data" if stage in DATA else "outputs", room=48) as place:
             told = failed(checkout, task=stage)
             assert re.search(rf"{stage}\b.*needs (up to )?[\d,]+ .*finds [\d,]+ ", told)
             assert checkout.leftovers() == []
             remount(place, "size=64m")
-            assert_put_right(checkout, undisturbed)
+            assert_put_right(checkout, finished)
 
     def test_is_told_where_others_fill_it_meanwhile(self, checkout):
         with small_disk(checkout, "outputs", room=20_000) as place:
@@ -217,7 +201,7 @@ DAMAGES = {
 
 
 class TestDamage:
-    def test_is_seen_and_made_good(self, checkout, undisturbed):
+    def test_is_seen_and_made_good(self, checkout, finished):
         """All of them at once: each is told by name."""
         for damage in DAMAGES.values():
             path = checkout.result(damage.stage) / damage.name
@@ -229,21 +213,21 @@ class TestDamage:
             assert re.search(rf"/{damage.stage}/\w+: {damage.name} {damage.told}", told), what
             assert states[damage.stage] == "to run" or not damage.seen, what
         assert "Traceback" not in told
-        assert_put_right(checkout, undisturbed)
+        assert_put_right(checkout, finished)
         assert "as it was made" in checkout.pipeline("verify")
 
     @pytest.mark.parametrize(
         ("stage", "name", "reader"),
         [("GrayscaleFlat", "grayscale.h5", "TrainMLP"), ("TrainMLP", "weights.h5", "EvaluateMLP")],
     )
-    def test_that_no_size_shows_is_told_by_who_reads_it(self, checkout, undisturbed, stage, name, reader):
+    def test_that_no_size_shows_is_told_by_who_reads_it(self, checkout, finished, stage, name, reader):
         forget(checkout, reader)
         path = checkout.result(stage) / name
         path.write_bytes(flipped(0)(path.read_bytes()))
         told = failed(checkout, task=reader)
         assert re.search(rf"{stage}/\w+/{name} cannot be read as HDF5 \(it is no HDF5 file\)\. \w+ ", told)
         checkout.pipeline("verify", status=1)
-        assert_put_right(checkout, undisturbed)
+        assert_put_right(checkout, finished)
 
     def test_to_any_bit_of_a_record_or_the_history_is_no_error(self, checkout):
         moments = random.Random(0)
@@ -258,7 +242,7 @@ class TestDamage:
 
 class TestFolders:
     @pytest.mark.parametrize("folder", ["data", "outputs"])
-    def test_that_are_read_only_are_named(self, checkout, undisturbed, folder):
+    def test_that_are_read_only_are_named(self, checkout, finished, folder):
         place = checkout.folder / folder
         with mounted(place, "--bind", place):
             remount(place, "ro,bind")
@@ -266,7 +250,7 @@ class TestFolders:
             assert f"{folder}/.runs/gate: Read-only file system. Make it writable for yourself, or name other" in told
             assert {row["state"] for row in checkout.status().values()} == {"cached"}
             assert "as it was made" in checkout.pipeline("verify")
-        assert_put_right(checkout, undisturbed)
+        assert_put_right(checkout, finished)
 
     @pytest.mark.parametrize(
         ("removed", "told"),
@@ -276,7 +260,7 @@ class TestFolders:
             ("data/ConvertToHDF5", "TrainMLP: the result of ConvertToHDF5, data/ConvertToHDF5/.*, was removed"),
         ],
     )
-    def test_that_are_removed_under_a_stage_are_named(self, checkout, undisturbed, removed, told):
+    def test_that_are_removed_under_a_stage_are_named(self, checkout, finished, removed, told):
         process = checkout.start(*LONG, task="TrainMLP")
         wait_for_row(process, 20)
         (checkout.folder / removed).rename(checkout.folder / "gone")  # at once: the run makes some of it anew
@@ -285,7 +269,7 @@ class TestFolders:
         assert re.search(told, printed)
         assert AGAIN in printed.lower()
         assert "Traceback" not in printed
-        assert_put_right(checkout, undisturbed)
+        assert_put_right(checkout, finished)
 
 
 def test_a_clock_that_was_set_back_changes_nothing(checkout):
@@ -329,7 +313,7 @@ def test_two_machines_share_a_folder(checkout):
 
 
 class TestMemory:
-    def test_that_a_stage_cannot_have_is_told(self, checkout, undisturbed):
+    def test_that_a_stage_cannot_have_is_told(self, checkout, finished):
         forget(checkout, "TrainMLP")
         limited = ["prlimit", f"--as={450 << 20}", *checkout.command("TrainMLP", *checkout.flags())]
         done = subprocess.run(
@@ -338,9 +322,9 @@ class TestMemory:
         assert done.returncode == 30
         assert "TrainMLP: out of memory (" in done.stderr
         assert "Traceback" not in done.stderr
-        assert_put_right(checkout, undisturbed)
+        assert_put_right(checkout, finished)
 
-    def test_for_want_of_which_the_system_kills_a_worker(self, checkout, undisturbed):
+    def test_for_want_of_which_the_system_kills_a_worker(self, checkout, finished):
         """The system does so by SIGKILL, as this test does."""
         process = checkout.start(*LONG, "--workers", "2", task="TrainMLP")
         wait_for_row(process, 20)
@@ -351,7 +335,7 @@ class TestMemory:
         assert re.search(
             r"TrainMLP: its process was killed by SIGKILL, perhaps by the system for want of memory .* had \d+ MB", told
         )
-        assert_put_right(checkout, undisturbed)
+        assert_put_right(checkout, finished)
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(checkout):

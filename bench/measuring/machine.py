@@ -7,15 +7,10 @@ import platform
 import re
 from pathlib import Path
 
-from pipeline.devices import processor_name
+from pipeline.devices import cores, processor_name
 
 TICKS = os.sysconf("SC_CLK_TCK")
 """Units of CPU time in /proc, a second."""
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def description() -> dict[str, str | int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,14 @@ CACHE = ROOT / ".cache" / "bench"
 
 BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#E69F00", "#009E73", "#666666"
 """Told apart by colour-blind people too: Okabe and Ito, "Color Universal Design" (2008)."""
+
+
+def keep(name: str, result: dict[str, Any]) -> None:
+    """Write what a command found to ``.cache/bench/NAME.json``."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    path = CACHE / f"{name}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"\nEvery figure is in {path.relative_to(ROOT)}.")
 
 
 def write_into_readme(name: str, text: str) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from pipeline import devices
 from pipeline.monitor import Monitor
 from pipeline.store import results
 from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, Record
@@ -27,7 +27,7 @@ def verify(folders: Iterable[Path], monitor: Monitor) -> list[str]:
     done = 0
     found: list[str] = []
     # Hashing releases the interpreter's lock, so that threads use all cores.
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(devices.cores()) as pool:
         pending = {pool.submit(_problems, path, record): path for path, record in records.items()}
         for finished in as_completed(pending):
             path = pending[finished]
