@@ -1,8 +1,8 @@
 """Compare both networks trained side by side, one thread each, with one after the other, all threads each.
 
 Each run is a whole ``luigi --module tasks Pipeline`` from the archive to the report, into folders that are removed
-afterwards: with ``--workers 1`` and with ``--workers 2``, alternating. While it runs, the threads that compute are
-counted: they must not outnumber the cores.
+afterwards: with ``--workers 1`` and with ``--workers 2``, alternating. Ten times a second the threads that run are
+counted: they must not outnumber the cores, but for a moment in which one hands over to another.
 
 Run it with ``python bench/workers.py [--rounds 2] [--archive PATH]``.
 """
@@ -25,9 +25,7 @@ from pipeline import devices
 from pipeline.published import ARCHIVE_NAME
 
 LUIGI = Path(sys.executable).with_name("luigi")
-SAMPLE_SECONDS = 0.5
-COMPUTES = 0.1
-"""Part of a sample's time that a thread must have computed to be counted."""
+SAMPLE_SECONDS = 0.1
 
 Run = dict[str, Any]
 
@@ -81,45 +79,37 @@ def run(archive: Path, workers: int, flags: list[str]) -> Run:
 
 
 def watch(process: subprocess.Popen[bytes]) -> Run:
-    """Wait for a process; return its CPU seconds and how many threads of it and its children computed at once.
-
-    A thread that computes less than a tenth of a sample is not counted: one that starts others and waits for them
-    uses a little, as do Luigi's own.
-    """
-    before: dict[int, float] = {}
+    """Wait for a process; return its CPU seconds, and how many threads of it and its children ran at each look."""
     of_processes: dict[int, float] = {}
-    most, computing, there = 0, [], 0
+    running = []
     while process.poll() is None:
         time.sleep(SAMPLE_SECONDS)
         processes = machine.tree(process.pid)
-        after = machine.thread_seconds(processes)
         of_processes |= {each: machine.cpu_seconds([each]) for each in processes}
-        there = max(there, len(after))
-        used = [seconds - before.get(thread, 0.0) for thread, seconds in after.items()]
-        computing.append(sum(seconds > COMPUTES * SAMPLE_SECONDS for seconds in used))
-        most = max(most, computing[-1])
-        before = after
-    return {
-        "cpu_seconds": sum(of_processes.values()),
-        "most_computing": most,
-        "computing": computing,
-        "most_threads": there,
-    }
+        running.append(machine.running_threads(processes))
+    return {"cpu_seconds": sum(of_processes.values()), "running": running}
 
 
 def table(runs: list[Run]) -> str:
     """Return a row for each number of workers, in Markdown."""
-    header = ["workers", "seconds in all (range)", "CPU seconds", "threads that compute, most", "cores kept by others"]
+    header = [
+        "workers",
+        "seconds in all (range)",
+        "CPU seconds",
+        "looks that found more threads than cores",
+        "cores kept by others",
+    ]
     rows = []
     for workers in (1, 2):
         of_workers = [run for run in runs if run["workers"] == workers]
         seconds = [run["seconds"] for run in of_workers]
+        running = [count for run in of_workers for count in run["running"]]
         rows.append(
             [
                 str(workers),
                 f"{statistics.median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f})",
                 f"{statistics.median(run['cpu_seconds'] for run in of_workers):.1f}",
-                f"{max(run['most_computing'] for run in of_workers)} on {devices.cores()} cores",
+                f"{sum(count > devices.cores() for count in running)} of {len(running)}",
                 f"{statistics.median(run['others'] for run in of_workers):.2f}",
             ]
         )

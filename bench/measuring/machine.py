@@ -60,13 +60,10 @@ def cpu_seconds(processes: list[int]) -> float:
     return sum(_seconds(Path(f"/proc/{process}/stat")) for process in processes)
 
 
-def thread_seconds(processes: list[int]) -> dict[int, float]:
-    """Return the CPU seconds that each of their threads has used, by its number."""
-    return {
-        int(folder.name): _seconds(folder / "stat")
-        for process in processes
-        for folder in Path(f"/proc/{process}/task").glob("*")
-    }
+def running_threads(processes: list[int]) -> int:
+    """Return how many of their threads run at this moment, or would if they had a core."""
+    stats = (_read(stat) for process in processes for stat in Path(f"/proc/{process}/task").glob("*/stat"))
+    return sum(stat.rpartition(")")[2].split()[:1] == ["R"] for stat in stats)
 
 
 def peak_memory(processes: list[int]) -> int:
