@@ -139,7 +139,9 @@ def report(result: dict[str, Any]) -> str:
     """Return a table for each quantity, in Markdown, and what to know of the machine."""
     on = result["machine"]
     others = [point["others"] for point in result["points"]]
+    fixed = next(point["images"] for point in result["points"] if point["quantity"] == "threads")
     circumstances = (
+        f"Where threads or minibatches grow, an epoch has {fixed:,} images. "
         f"{on['processor']}, {on['cores']} cores. Load average {result['load_before']:.2f} before, "
         f"{result['load_after']:.2f} after; everything else on the machine kept {statistics.median(others):.2f} cores "
         f"busy (median), {max(others):.2f} at most."

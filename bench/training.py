@@ -162,7 +162,7 @@ def table(network: str, measured: Row) -> str:
     lines = [
         [
             row["label"],
-            f"{row['seconds']:.3g} ({row['quartiles'][0]:.3g} to {row['quartiles'][1]:.3g})",
+            f"{row['seconds']:#.3g} ({row['quartiles'][0]:#.3g} to {row['quartiles'][1]:#.3g})",
             f"{row['cpu_seconds']:.2f}",
             shown.megabytes(row["peak_memory"]),
             *(f"{other['seconds'] / row['seconds']:.1f}x" if other else "" for other in (baseline, best)),

@@ -55,7 +55,7 @@ def new_figure(width: float, height: float) -> Any:
 
 def seconds(value: float) -> str:
     """Write seconds with three digits, or milliseconds where they are few."""
-    return f"{value:.3g} s" if value >= 1 else f"{value:.3f} s"
+    return f"{value:#.3g} s" if value >= 1 else f"{value:.3f} s"
 
 
 def megabytes(count: float) -> str:

@@ -91,7 +91,7 @@ class NumbaEngine:
     def first_wait(self) -> str | None:
         if compiler.is_compiled(schedule.train) and compiler.is_compiled(schedule.predict):
             return None
-        return "compiling the kernels, once on this machine; it takes about half a minute"
+        return "compiling the kernels, once on this machine; it takes about 15 seconds"
 
 
 class NumbaTrainer:
