@@ -166,7 +166,7 @@ def convolution_backward(
 @inlined
 def _taps_of(layer: np.record, unit: int, taps: int, tap: int) -> Taps:
     number = unit * taps + tap
-    return layer.tap_places + tap, layer.weights + number, number
+    return Taps(layer.tap_places + tap, layer.weights + number, number)
 
 
 @kernel

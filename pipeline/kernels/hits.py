@@ -24,8 +24,16 @@ from pipeline.kernels.vectors import (
 )
 from pipeline.weights import FloatArray
 
-Taps = tuple[int, int, int]
-"""Where consecutive taps of a filter lie: in `Buffers.tap_places`, among the weights, and among the gradients."""
+
+class Taps(NamedTuple):
+    """Where consecutive taps of a filter lie."""
+
+    places: int
+    """In `Buffers.tap_places`."""
+    weights: int
+    """In `Parameters.weights`."""
+    gradients: int
+    """In a part's gradient of the layer."""
 
 
 class Hits(NamedTuple):
@@ -124,15 +132,14 @@ def follow_hits(
     hits: Hits, unit: int, taps: Taps, parameters: Parameters, buffers: Buffers, gradients: FloatArray
 ) -> None:
     """Follow a filter's hits with 16 of its taps: add to their gradient, and to the signals at what they met."""
-    tap, weights, gradients_start = taps
-    shift = element(buffers.tap_places, tap)
-    tap_weights = load(parameters.weights, weights, LANES)
-    gradient: Any = load(gradients, gradients_start, LANES)
+    shift = element(buffers.tap_places, taps.places)
+    tap_weights = load(parameters.weights, taps.weights, LANES)
+    gradient: Any = load(gradients, taps.gradients, LANES)
     for hit in range(element(hits.starts, unit), element(hits.ends, unit)):
         place = element(hits.places, hit) + shift
         gradient = multiply_add(hits.signals, hit, load(buffers.activations, place, LANES), gradient)
         store(buffers.signals, place, multiply_add(hits.signals, hit, tap_weights, load(buffers.signals, place, LANES)))
-    store(gradients, gradients_start, gradient)
+    store(gradients, taps.gradients, gradient)
 
 
 def _follow_hits_with_four_of(width: int) -> Callable[..., None]:
@@ -142,22 +149,21 @@ def _follow_hits_with_four_of(width: int) -> Callable[..., None]:
     def follow_hits_with_four(
         hits: Hits, unit: int, taps: Taps, parameters: Parameters, buffers: Buffers, gradients: FloatArray
     ) -> None:
-        tap, weights, gradients_start = taps
         shifts = (
-            element(buffers.tap_places, tap),
-            element(buffers.tap_places, tap + width),
-            element(buffers.tap_places, tap + 2 * width),
-            element(buffers.tap_places, tap + 3 * width),
+            element(buffers.tap_places, taps.places),
+            element(buffers.tap_places, taps.places + width),
+            element(buffers.tap_places, taps.places + 2 * width),
+            element(buffers.tap_places, taps.places + 3 * width),
         )
         rows = (0, width, 2 * width, 3 * width)
-        tap_weights = load_each(parameters.weights, from_each(rows, weights), width)
-        gradient = load_each(gradients, from_each(rows, gradients_start), width)
+        tap_weights = load_each(parameters.weights, from_each(rows, taps.weights), width)
+        gradient = load_each(gradients, from_each(rows, taps.gradients), width)
         for hit in range(element(hits.starts, unit), element(hits.ends, unit)):
             places = from_each(shifts, element(hits.places, hit))
             gradient = scale_add_each(hits.signals, hit, load_each(buffers.activations, places, width), gradient)
             signals = load_each(buffers.signals, places, width)
             store_each(buffers.signals, places, scale_add_each(hits.signals, hit, tap_weights, signals))
-        store_each(gradients, from_each(rows, gradients_start), gradient)
+        store_each(gradients, from_each(rows, taps.gradients), gradient)
 
     return follow_hits_with_four
 
