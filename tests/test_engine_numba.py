@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline import weights as weights_of
-from pipeline.declaration import Hyperparameters, Network, architecture
+from pipeline.declaration import Hyperparameters
 from pipeline.engines import Examples
 from pipeline.engines.numba import ENGINE
 from pipeline.errors import DeviceError, EngineError
-from pipeline.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer
+from pipeline.kernels import schedule
+from pipeline.layers import linear, tanh
 from tests import reference
+from tests.small_networks import convolution, dense, pool, random_examples
+from tests.small_networks import network as network_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,61 +68,46 @@ class TestAgainstTheano:
         np.testing.assert_allclose(probabilities, golden.first_probabilities, rtol=0, atol=1e-6)
 
 
-def network_of(input_shape, *layers):
-    """Build a network from its hidden layers, each a class and its options; five classes at the end."""
-    declaration = {"layers": [("input", InputLayer)], "input_shape": (None, *input_shape)}
-    for number, (kind, options) in enumerate(layers):
-        name = f"layer{number}"
-        declaration["layers"].append((name, kind))
-        declaration |= {f"{name}_{option}": value for option, value in options.items()}
-    declaration["layers"].append(("output", DenseLayer))
-    declaration |= {"output_num_units": 5, "output_nonlinearity": "softmax"}
-    return Network.from_json(architecture(declaration))
-
-
-def conv(filters, size, nonlinearity="rectify"):
-    return (Conv2DLayer, dict(num_filters=filters, filter_size=size, nonlinearity=nonlinearity))
-
-
-def dense(units, nonlinearity="rectify"):
-    return (DenseLayer, dict(num_units=units, nonlinearity=nonlinearity))
-
-
-POOL = (MaxPool2DLayer, dict(pool_size=(2, 2)))
+POOL = pool((2, 2))
 
 NETWORKS = {
     "softmax alone": network_of((7,)),
     "one hidden layer": network_of((33,), dense(17)),
-    "wide and deep": network_of((50,), dense(130), dense(1), dense(64, "linear"), dense(3)),
+    "wide and deep": network_of((50,), dense(130), dense(1), dense(64, linear), dense(3)),
     "an image into dense": network_of((3, 5, 4), dense(9)),
-    "one convolution": network_of((1, 9, 7), conv(3, (3, 3)), POOL),
-    "dropped borders": network_of((1, 10, 12), conv(5, (4, 2)), POOL, dense(6)),
-    "three channels": network_of((3, 11, 9), conv(20, (2, 3)), POOL, conv(33, (2, 2)), POOL, dense(8)),
-    "filters of one pixel": network_of((2, 6, 5), conv(7, (1, 1)), POOL, conv(4, (1, 1)), POOL),
-    "filters of 5x5": network_of((3, 21, 18), conv(4, (5, 5)), POOL, conv(17, (5, 5)), POOL),
-    "no pooling": network_of((3, 8, 9), conv(6, (3, 3)), conv(18, (2, 2)), dense(7)),
-    "pooling now and then": network_of((1, 15, 15), conv(16, (2, 2)), conv(3, (3, 3)), POOL, conv(65, (2, 2))),
-    "linear convolutions": network_of((2, 9, 9), conv(4, (2, 2), "linear"), POOL, conv(4, (2, 2), "linear")),
+    "one convolution": network_of((1, 9, 7), convolution(3, (3, 3)), POOL),
+    "dropped borders": network_of((1, 10, 12), convolution(5, (4, 2)), POOL, dense(6)),
+    "three channels": network_of((3, 11, 9), convolution(20, (2, 3)), POOL, convolution(33, (2, 2)), POOL, dense(8)),
+    "filters of one pixel": network_of((2, 6, 5), convolution(7, (1, 1)), POOL, convolution(4, (1, 1)), POOL),
+    "filters of 5x5": network_of((3, 21, 18), convolution(4, (5, 5)), POOL, convolution(17, (5, 5)), POOL),
+    "no pooling": network_of((3, 8, 9), convolution(6, (3, 3)), convolution(18, (2, 2)), dense(7)),
+    "pooling now and then": network_of(
+        (1, 15, 15), convolution(16, (2, 2)), convolution(3, (3, 3)), POOL, convolution(65, (2, 2))
+    ),
+    "linear convolutions": network_of(
+        (2, 9, 9), convolution(4, (2, 2), nonlinearity=linear), POOL, convolution(4, (2, 2), nonlinearity=linear)
+    ),
     "three convolutions": network_of(
-        (1, 24, 23), conv(16, (3, 3)), POOL, conv(48, (2, 2)), POOL, conv(96, (2, 2)), POOL, dense(40)
+        (1, 24, 23),
+        convolution(16, (3, 3)),
+        POOL,
+        convolution(48, (2, 2)),
+        POOL,
+        convolution(96, (2, 2)),
+        POOL,
+        dense(40),
     ),
 }
 
 
 def with_biases(network, seed):
-    """Draw weights with biases other than zero, so that they are seen."""
+    """Draw weights as training does, with biases other than zero, so that they are seen."""
     generator = np.random.RandomState(seed)
     weights = weights_of.draw(network, seed)
     return {
         name: generator.uniform(-0.2, 0.2, values.shape).astype(np.float32) if name.endswith("/b") else values
         for name, values in weights.items()
     }
-
-
-def examples_of(network, count, seed):
-    generator = np.random.RandomState(seed)
-    images = generator.uniform(-1, 1, (count, *network.input_shape)).astype(np.float32)
-    return Examples(images, generator.randint(0, network.classes, count).astype(np.uint8))
 
 
 def assert_follows_the_rules(network, weights, examples, threads=1, atol=2e-6):
@@ -133,12 +122,12 @@ class TestRules:
     @pytest.mark.parametrize("name", NETWORKS)
     def test_loss_and_gradients(self, name):
         network = NETWORKS[name]
-        assert_follows_the_rules(network, with_biases(network, 1), examples_of(network, 21, 2), threads=2)
+        assert_follows_the_rules(network, with_biases(network, 1), random_examples(network, 21, 2), threads=2)
 
     @pytest.mark.parametrize("name", NETWORKS)
     def test_probabilities(self, name):
         network = NETWORKS[name]
-        weights, examples = with_biases(network, 3), examples_of(network, 37, 4)
+        weights, examples = with_biases(network, 3), random_examples(network, 37, 4)
         probabilities = ENGINE.probabilities(network, weights, examples.images, device="cpu", threads=2)
         expected = reference.probabilities(network, weights, examples.images)
         assert probabilities.dtype == np.float32
@@ -147,7 +136,7 @@ class TestRules:
     @pytest.mark.parametrize("name", NETWORKS)
     def test_weights_come_back_as_they_went_in(self, name):
         network = NETWORKS[name]
-        weights, examples = with_biases(network, 5), examples_of(network, 3, 6)
+        weights, examples = with_biases(network, 5), random_examples(network, 3, 6)
         hyperparameters = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=1)
         trainer = ENGINE.trainer(network, hyperparameters, weights, examples, examples, device="cpu", threads=1)
         returned = trainer.weights()
@@ -174,17 +163,19 @@ class TestRules:
         weights = weights_of.draw(network, 9)
         generator = np.random.RandomState(10)
         weights = {
-            name: values if name.endswith("W") or name.startswith("layer0") else values + np.float32(0.1)
+            name: values if name.endswith("W") or name.startswith("layer1/") else values + np.float32(0.1)
             for name, values in weights.items()
         }
         images = np.zeros((20, *network.input_shape), np.float32)
         images[10:] = generator.uniform(-1, 1, images[10:].shape)
-        assert_follows_the_rules(network, weights, Examples(images, generator.randint(0, 5, 20).astype(np.uint8)))
+        assert_follows_the_rules(
+            network, weights, Examples(images, generator.randint(0, network.classes, 20).astype(np.uint8))
+        )
 
     def test_nesterov_momentum_over_minibatches(self):
         """Minibatches come in file order, the last one is smaller, and the velocity lives on into the next epoch."""
         network = NETWORKS["dropped borders"]
-        weights, examples = with_biases(network, 11), examples_of(network, 50, 12)
+        weights, examples = with_biases(network, 11), random_examples(network, 50, 12)
         hyperparameters = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=2, batch_size=20)
         losses, moved, _ = train(network, hyperparameters, weights, examples, threads=2, epochs=2)
         expected_losses, expected = reference.trained(network, hyperparameters, weights, examples)
@@ -194,7 +185,7 @@ class TestRules:
 
     def test_validation(self):
         network = NETWORKS["three channels"]
-        weights, examples = with_biases(network, 13), examples_of(network, 70, 14)
+        weights, examples = with_biases(network, 13), random_examples(network, 70, 14)
         hyperparameters = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=1)
         trainer = ENGINE.trainer(network, hyperparameters, weights, examples, examples, device="cpu", threads=2)
         loss, accuracy = trainer.validate()
@@ -205,16 +196,38 @@ class TestRules:
     def test_a_diverged_network_has_no_finite_loss(self):
         network = NETWORKS["three convolutions"]
         weights = {name: values * np.float32(np.nan) for name, values in with_biases(network, 15).items()}
-        loss, _ = one_step(network, weights, examples_of(network, 5, 16))
+        loss, _ = one_step(network, weights, random_examples(network, 5, 16))
         assert np.isnan(loss)
+
+    @pytest.mark.parametrize("position", [(0, 0), (0, 1), (1, 0), (1, 1)])
+    @pytest.mark.parametrize("filters", [3, 17, 35, 70])
+    def test_pooling_keeps_what_is_not_a_number(self, filters, position):
+        """Wherever in its window it lies: what diverged must not look as if it had not."""
+        network = network_of((1, 6, 6), convolution(filters, (1, 1)), POOL)
+        images = random_examples(network, 3, 28).images
+        images[1, 0, 2 + position[0], 4 + position[1]] = np.nan
+        weights = with_biases(network, 29)
+        probabilities = ENGINE.probabilities(network, weights, images, device="cpu", threads=1)
+        assert np.isnan(probabilities).any(axis=1).tolist() == [False, True, False]
+
+    def test_a_minibatch_larger_than_the_data_is_all_of_it(self):
+        """It takes no more memory than that either."""
+        network = NETWORKS["three channels"]
+        weights, examples = with_biases(network, 30), random_examples(network, 37, 31)
+        hyperparameters = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=2, batch_size=10**12)
+        losses, moved, _ = train(network, hyperparameters, weights, examples, threads=2, epochs=2)
+        expected_losses, expected = reference.trained(network, hyperparameters, weights, examples)
+        np.testing.assert_allclose(losses, expected_losses.ravel(), rtol=0, atol=1e-5)
+        for name, values in expected.items():
+            np.testing.assert_allclose(moved[name], values, rtol=0, atol=1e-5, err_msg=name)
 
 
 class TestThreads:
     @pytest.mark.parametrize("name", ["wide and deep", "three channels", "no pooling"])
-    @pytest.mark.parametrize("threads", [2, 3, 8])
+    @pytest.mark.parametrize("threads", [2, 3, 8, 40])
     def test_any_number_gives_the_same_bits(self, name, threads):
         network = NETWORKS[name]
-        weights, examples = with_biases(network, 17), examples_of(network, 300, 18)
+        weights, examples = with_biases(network, 17), random_examples(network, 300, 18)
         hyperparameters = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=64)
         losses, expected, alone = train(network, hyperparameters, weights, examples, threads=1, epochs=2)
         for _ in range(2):
@@ -227,7 +240,7 @@ class TestThreads:
     @pytest.mark.parametrize(("threads", "least"), [(1, 10), (2, 1)])
     def test_progress_rises_to_all_images(self, threads, least):
         network = NETWORKS["one hidden layer"]
-        examples = examples_of(network, 1000, 19)
+        examples = random_examples(network, 1000, 19)
         hyperparameters = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=64)
         trainer = ENGINE.trainer(
             network, hyperparameters, with_biases(network, 20), examples, examples, device="cpu", threads=threads
@@ -240,7 +253,7 @@ class TestThreads:
 
     def test_an_error_of_the_watcher_ends_the_epoch(self):
         network = NETWORKS["one hidden layer"]
-        examples = examples_of(network, 1000, 21)
+        examples = random_examples(network, 1000, 21)
         hyperparameters = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=64)
         trainer = ENGINE.trainer(
             network, hyperparameters, with_biases(network, 22), examples, examples, device="cpu", threads=2
@@ -252,9 +265,27 @@ class TestThreads:
         with pytest.raises(KeyboardInterrupt):
             trainer.train_epoch(interrupt)
 
-    def test_the_images_are_not_copied_nor_changed(self):
+    def test_an_error_in_another_thread_ends_the_epoch(self, monkeypatch):
+        network = NETWORKS["one hidden layer"]
+        examples = random_examples(network, 1000, 32)
+        hyperparameters = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=64)
+        trainer = ENGINE.trainer(
+            network, hyperparameters, with_biases(network, 33), examples, examples, device="cpu", threads=3
+        )
+        compute = schedule.train
+
+        def fail_elsewhere(*arguments):
+            if threading.current_thread() is not threading.main_thread():
+                raise MemoryError("none left")
+            compute(*arguments)
+
+        monkeypatch.setattr(schedule, "train", fail_elsewhere)
+        with pytest.raises(MemoryError, match="none left"):
+            trainer.train_epoch(silent)
+
+    def test_the_images_are_not_changed(self):
         network = NETWORKS["three channels"]
-        examples = examples_of(network, 40, 23)
+        examples = random_examples(network, 40, 23)
         before = examples.images.copy()
         one_step(network, with_biases(network, 24), examples, threads=2)
         np.testing.assert_array_equal(examples.images, before)
@@ -264,29 +295,29 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("network", "message"),
         [
-            (network_of((4,), dense(3, "tanh")), "layer 'layer0': the numba engine has no nonlinearity tanh"),
+            (network_of((4,), dense(3, tanh)), "layer 'layer1': the numba engine has no nonlinearity tanh"),
             (
-                network_of((1, 9, 9), (Conv2DLayer, dict(num_filters=2, filter_size=3, stride=2))),
-                r"layer 'layer0': .* convolution with stride \(2, 2\)",
+                network_of((1, 9, 9), convolution(2, 3, stride=2)),
+                r"layer 'layer1': .* convolution with stride \(2, 2\)",
             ),
             (
-                network_of((1, 9, 9), (Conv2DLayer, dict(num_filters=2, filter_size=3, pad=1))),
-                r"layer 'layer0': .* pad \(1, 1\)",
+                network_of((1, 9, 9), convolution(2, 3, pad=1)),
+                r"layer 'layer1': .* pad \(1, 1\)",
             ),
             (
-                network_of((1, 9, 9), conv(2, (3, 3)), (MaxPool2DLayer, dict(pool_size=3))),
-                r"layer 'layer1': .* pool_size \(3, 3\)",
+                network_of((1, 9, 9), convolution(2, (3, 3)), pool(3)),
+                r"layer 'layer2': .* pool_size \(3, 3\)",
             ),
             (
-                network_of((1, 9, 9), conv(2, (3, 3)), (MaxPool2DLayer, dict(pool_size=2, stride=1))),
-                r"layer 'layer1': .* stride \(1, 1\)",
+                network_of((1, 9, 9), convolution(2, (3, 3)), pool(2, stride=1)),
+                r"layer 'layer2': .* stride \(1, 1\)",
             ),
-            (network_of((1, 9, 9), POOL), "layer 'layer0': .* pooling except right after a convolution"),
-            (network_of((1, 9, 9), conv(2, (2, 2)), POOL, POOL), "layer 'layer2': .* right after a convolution"),
+            (network_of((1, 9, 9), POOL), "layer 'layer1': .* pooling except right after a convolution"),
+            (network_of((1, 9, 9), convolution(2, (2, 2)), POOL, POOL), "layer 'layer3': .* right after a convolution"),
         ],
     )
     def test_network_beyond_the_kernels(self, network, message):
-        weights, examples = weights_of.draw(network, 0), examples_of(network, 2, 0)
+        weights, examples = weights_of.draw(network, 0), random_examples(network, 2, 0)
         with pytest.raises(EngineError, match=message) as caught:
             one_step(network, weights, examples)
         assert "--engine torch" in str(caught.value)
@@ -321,7 +352,6 @@ from pipeline.engines import Examples
 from pipeline.engines.numba import ENGINE
 from pipeline import weights
 from pipeline.networks import declared
-from tests import reference
 for name in ("mlp", "cnn"):
     network = Network.from_json(declared(name)[0])
     compiled_before = ENGINE.first_wait() is None
@@ -337,7 +367,7 @@ def test_compiled_once_for_all_networks_and_processes():
     one_step(
         NETWORKS["softmax alone"],
         with_biases(NETWORKS["softmax alone"], 26),
-        examples_of(NETWORKS["softmax alone"], 2, 27),
+        random_examples(NETWORKS["softmax alone"], 2, 27),
     )
     ENGINE.probabilities(
         NETWORKS["softmax alone"],

@@ -1,7 +1,7 @@
 """The engine for the CPU: kernels that Numba compiles, once per machine, for the processor at hand.
 
-It knows convolution with stride 1 and without padding, 2x2 maximum pooling after it, dense layers, the
-rectifier, and softmax at the end, in any sizes and numbers. See `pipeline.kernels` for the arithmetic.
+It knows convolution with stride 1 and without padding, 2x2 maximum pooling right after it, dense layers, rectified
+or linear, and softmax at the end, in any sizes and numbers. See `pipeline.kernels` for the arithmetic.
 
 The same weights and data give the same result to the bit, for any number of threads.
 """
@@ -9,9 +9,9 @@ The same weights and data give the same result to the bit, for any number of thr
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -109,50 +109,53 @@ class NumbaTrainer:
         velocity: Weights | None,
     ) -> None:
         self._network = network
-        self._hyperparameters = hyperparameters
         self._train, self._valid = train, valid
         self._threads = threads
-        batch_size = hyperparameters.batch_size
-        self._layout = Layout.of(network, max(batch_size, IMAGES_PER_PART * threads))
+        self._batch_size = min(hyperparameters.batch_size, len(train))
+        self._layout = Layout.of(network, max(self._batch_size, IMAGES_PER_PART * threads))
         self._parameters = self._layout.parameters()
         self._buffers = self._layout.buffers()
+        self._scratch = [
+            schedule.scratch(self._layout.plan) for _ in range(min(threads, schedule.most_threads(self._batch_size)))
+        ]
         put_weights(network, self._layout, weights, self._parameters)
         if velocity is not None:
             put_velocity(network, self._layout, velocity, self._parameters)
         self._learning_rate = np.float32(hyperparameters.learning_rate)
         self._momentum = np.float32(hyperparameters.momentum)
         # Compiled here, so that no epoch's duration holds the time that it takes.
-        compiler.compile_for(schedule.train, *self._training(_new_counters(), 0, np.zeros(0)))
+        compiler.compile_for(schedule.train, *self._training(_new_counters(), 0, 0, np.zeros(0)))
         _logits(self._layout, self._parameters, self._buffers, valid.images[:0], threads)
 
     def train_epoch(self, on_progress: Callable[[int], None]) -> npt.NDArray[np.float64]:
-        batch_size = self._hyperparameters.batch_size
+        batch_size = self._batch_size
+        threads = len(self._scratch)
         losses = np.zeros(-(-len(self._train) // batch_size))
         counters = _new_counters()
         pieces = schedule.pieces_of_epoch(len(losses), batch_size)
 
-        def compute(most: int) -> None:
-            schedule.train(*self._training(counters, most, losses))
+        def compute(thread: int, most: int) -> None:
+            schedule.train(*self._training(counters, thread, most, losses))
 
         def work(thread: int) -> None:
             if thread > 0:
-                compute(pieces)
+                compute(thread, pieces)
                 return
             # The first thread computes its pieces a few at a time, and tells between them how far all are.
             try:
                 while counters[schedule.NEXT] < pieces:
-                    compute(max(1, pieces // (self._threads * PROGRESS_REPORTS)))
+                    compute(0, max(1, pieces // (threads * PROGRESS_REPORTS)))
                     done = int(counters[schedule.DONE]) * len(losses) // pieces
                     on_progress(min(done * batch_size, len(self._train)))
             finally:
                 # Where the watcher raised, such as on Ctrl-C, the other threads find nothing more to take.
                 counters[schedule.NEXT] = pieces
 
-        _side_by_side(self._threads, work)
+        _side_by_side(threads, work)
         on_progress(len(self._train))
         return losses
 
-    def _training(self, counters: IntArray, most: int, losses: npt.NDArray[np.float64]) -> tuple[Any, ...]:
+    def _training(self, counters: IntArray, thread: int, most: int, losses: npt.NDArray[np.float64]) -> tuple[Any, ...]:
         """Return the arguments of `schedule.train`."""
         return (
             counters,
@@ -160,9 +163,10 @@ class NumbaTrainer:
             self._layout.plan,
             self._parameters,
             self._buffers,
+            self._scratch[thread],
             self._train.images.reshape(len(self._train), -1),
             self._train.labels,
-            self._hyperparameters.batch_size,
+            self._batch_size,
             self._learning_rate,
             self._momentum,
             losses,
@@ -207,15 +211,12 @@ def _log_softmax(logits: FloatArray) -> npt.NDArray[np.float64]:
 
 
 def _side_by_side(threads: int, work: Callable[[int], None]) -> None:
-    """Call ``work`` with 0, 1, ... in so many threads, 0 in this one, and wait for all."""
-    others = [threading.Thread(target=work, args=(thread,)) for thread in range(1, threads)]
-    for other in others:
-        other.start()
-    try:
+    """Call ``work`` with 0, 1, ... in so many threads, 0 in this one, and wait for all; raise what one raised."""
+    with ThreadPoolExecutor(threads) as pool:
+        others = [pool.submit(work, thread) for thread in range(1, threads)]
         work(0)
-    finally:
         for other in others:
-            other.join()
+            other.result()
 
 
 def _check_device(device: str) -> None:

@@ -57,6 +57,8 @@ class Layers:
 
     def _input(self, images: Tensor) -> Tensor:
         values = images.to(self._compute_type)
+        if values.ndim == 4:
+            values = values.contiguous(memory_format=torch.channels_last)
         for operation in self._before:
             values = operation.forward(values)
         return values

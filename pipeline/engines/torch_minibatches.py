@@ -68,7 +68,8 @@ class Replayed(Minibatches):
         self._number = torch.zeros(1, dtype=torch.int64, device=images.device)
         stacked = [part[: full * size].reshape(full, size, *part.shape[1:]) for part in (images, labels)]
         left = [part[full * size :] for part in (images, labels)]
-        self._read = stacked, left  # kept, since a recording knows no more of them than where they lie
+        # Kept, since a recording knows no more than where all that it reads and writes lies.
+        self._recorded = compute, stacked, left
 
         def next_full() -> None:
             images, labels = (part.index_select(0, self._number).squeeze(0) for part in stacked)

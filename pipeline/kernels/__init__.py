@@ -3,6 +3,7 @@
 In the order in which to read them::
 
     vectors               a few operations on vectors in registers; everything below is written with them
+    atomics               numbers that several threads change
     products              four rows of a matrix product: the one loop that does most of the arithmetic
     plan                  a network as a table of its layers, and where each array of numbers lies
     activations           the rectifier and its slope, softmax and the loss
@@ -14,9 +15,10 @@ In the order in which to read them::
     schedule              which thread computes what, and when
     compiler              how Numba compiles all this, and where it keeps the result
 
-Images and what becomes of them lie channels last: ``(rows, columns, channels)``, the channels filled up
-with zeros to a multiple of 16, so that a vector holds the same place of neighbouring channels. Filled-up
-channels stay zero by themselves: their weights are zero, hence their signals, hence their gradients.
+What a convolution takes and puts out lies channels last: ``(rows, columns, channels)``. The channels that it
+puts out are filled up with zeros to a multiple of 16, so that a vector holds the same place of neighbouring
+channels. Filled-up channels stay zero by themselves: their weights are zero, hence their signals, hence their
+gradients. Images keep the channels that they have, and their own order where the first layer is dense.
 
 *Signals* are the gradients of the minibatch's loss with respect to what a layer puts out, before they
 are multiplied with the slope of its nonlinearity, and after.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
+from numba.extending import register_jitable
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -34,6 +35,11 @@ def inlined(function: Function[Parameters, Result]) -> Function[Parameters, Resu
     """Compile a function into the body of each caller, so that vectors cross the call in registers."""
     compiled = numba.njit(**_OPTIONS, **_WITHOUT_WRAPPERS, forceinline=True)(function)
     return cast(Function[Parameters, Result], compiled)
+
+
+def for_python_too(function: Function[Parameters, Result]) -> Function[Parameters, Result]:
+    """Let kernels call a function that Python calls as it stands."""
+    return cast(Function[Parameters, Result], register_jitable(function))
 
 
 def entry_point(function: Function[Parameters, Result]) -> Function[Parameters, Result]:

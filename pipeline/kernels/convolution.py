@@ -48,6 +48,7 @@ def convolution_forward(layer: np.record, parameters: Parameters, buffers: Buffe
 
 @kernel
 def _pooled_forward(layer: np.record, parameters: Parameters, buffers: Buffers, image: int) -> None:
+    """Convolve with any number of filters and pool, a window at a time."""
     channels, width = layer.channels, layer.width
     line = layer.columns * channels
     walk = (layer.filter_rows, line, layer.filter_columns * channels, 1)
@@ -77,7 +78,6 @@ def _window_of(four_sums: Callable[..., FourVectors]) -> Callable[..., FourVecto
     def window(
         layer: np.record, parameters: Parameters, buffers: Buffers, starts: Four, walk: Walk, unit: int
     ) -> FourVectors:
-        biases = layer.biases + unit
         return four_sums(
             buffers.activations,
             starts,
@@ -86,7 +86,7 @@ def _window_of(four_sums: Callable[..., FourVectors]) -> Callable[..., FourVecto
             layer.transposed + unit,
             layer.width,
             parameters.weights,
-            (biases, biases, biases, biases),
+            layer.biases + unit,
         )
 
     return window
@@ -99,7 +99,7 @@ _window_16 = _window_of(four_sums_16)
 
 @kernel
 def _narrow_pooled_forward(layer: np.record, parameters: Parameters, buffers: Buffers, image: int) -> None:
-    """Do the same for a layer of up to 16 filters, two windows at a time; a last one by itself is done twice."""
+    """Convolve with up to 16 filters and pool, two windows at a time; a last one by itself is done twice."""
     channels, columns = layer.channels, layer.output_columns
     line = layer.columns * channels
     places = buffers.tap_places[layer.tap_places :][: layer.filter_rows * layer.filter_columns * channels]
@@ -133,6 +133,7 @@ def _pool(window: FourVectors, buffers: Buffers, place: int) -> None:
 
 @kernel
 def _unpooled_forward(layer: np.record, parameters: Parameters, buffers: Buffers, image: int) -> None:
+    """Convolve, four places of a row at a time; where fewer are left, the last one fills in."""
     line = layer.columns * layer.channels
     walk = (layer.filter_rows, line, layer.filter_columns * layer.channels, 1)
     last = layer.output_columns - 1
@@ -154,7 +155,7 @@ def _unpooled_forward(layer: np.record, parameters: Parameters, buffers: Buffers
                 layer.transposed,
                 layer.width,
                 parameters.weights,
-                (layer.biases, layer.biases, layer.biases, layer.biases),
+                layer.biases,
                 buffers.activations,
                 (
                     place + column * layer.width,

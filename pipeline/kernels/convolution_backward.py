@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline import alignment
 from pipeline.kernels.activations import follow_slopes
 from pipeline.kernels.compiler import inlined, kernel
 from pipeline.kernels.hits import (
@@ -39,14 +40,14 @@ TAPS_AT_ONCE = 9
 
 @kernel
 def first_convolution_backward(layer: np.record, buffers: Buffers, image: int, sums: FloatArray) -> None:
-    """Add one image's part to the gradient of the first layer, which nobody asks for signals at its input.
+    """Add one image's part to the gradient of the first layer, at whose input nobody needs signals.
 
     A filter of few taps gains little from a visit to its hits alone. So all filters go over all places, and
     take a window's signal for zero where its winner is in another position.
 
     Parameters
     ----------
-    sums : float32 array, shape (`rows_of_first_gradients`, width), flat
+    sums : float32 array, shape (rows, width), flat, as `room_for_first_gradients` returns it
         The gradient: a row for the biases, one for each tap, and up to eight without meaning.
     """
     _follow_rectifier(layer, buffers, image)
@@ -58,7 +59,7 @@ def first_convolution_backward(layer: np.record, buffers: Buffers, image: int, s
 
 @inlined
 def _nine_taps_backward(layer: np.record, buffers: Buffers, image: int, tap: int, unit: int, sums: FloatArray) -> None:
-    """Do this for 16 filters and nine of their taps, from ``tap`` on; where fewer are left, the last one fills in."""
+    """Add an image's part to the gradient of nine taps of 16 filters; where fewer are left, the last one fills in."""
     channels, width = layer.channels, layer.width
     line = layer.columns * channels
     shifts = _nine_tap_places(layer, buffers, tap)
@@ -114,11 +115,13 @@ def _nine_rows(first: int, width: int) -> Nine:
     )
 
 
-@kernel
-def rows_of_first_gradients(layer: np.record) -> int:
-    """Return how many rows `first_convolution_backward` adds to."""
-    taps = layer.filter_rows * layer.filter_columns * layer.channels
-    return int(1 + -(-taps // TAPS_AT_ONCE) * TAPS_AT_ONCE)
+def room_for_first_gradients(layer: np.void) -> FloatArray:
+    """Return room for what `first_convolution_backward` adds to; none where the first layer is dense."""
+    if layer["is_dense"]:
+        return alignment.zeros((0,), np.float32)
+    taps = int(layer["filter_rows"] * layer["filter_columns"] * layer["channels"])
+    rows = 1 + -(-taps // TAPS_AT_ONCE) * TAPS_AT_ONCE
+    return alignment.zeros((rows * int(layer["width"]),), np.float32)
 
 
 @kernel
@@ -142,7 +145,7 @@ def convolution_backward(
     ----------
     gradients : float32 array, shape (taps * units + width,) or more
         Of the weights, ``(units, taps)``, and of the biases.
-    hits : room for ``width * room_for_hits(layer)`` hits
+    hits : room for them, as `room_for_hits` returns it
     """
     _follow_rectifier(layer, buffers, image)
     start = layer.input + image * layer.input_size

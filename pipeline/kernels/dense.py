@@ -8,7 +8,6 @@ from pipeline.kernels.activations import follow_slopes, rectify
 from pipeline.kernels.compiler import kernel
 from pipeline.kernels.plan import Buffers, Parameters
 from pipeline.kernels.products import Four, four_rows
-from pipeline.weights import FloatArray
 
 
 @kernel
@@ -23,7 +22,7 @@ def dense_forward(layer: np.record, parameters: Parameters, buffers: Buffers, fi
             layer.weights,
             layer.width,
             parameters.weights,
-            (layer.biases, layer.biases, layer.biases, layer.biases),
+            layer.biases,
             buffers.activations,
             _four_images(layer.output, layer.output_size, image, stop),
         )
@@ -33,9 +32,7 @@ def dense_forward(layer: np.record, parameters: Parameters, buffers: Buffers, fi
 
 
 @kernel
-def dense_backward(
-    layer: np.record, parameters: Parameters, buffers: Buffers, first: int, stop: int, zeros: FloatArray
-) -> None:
+def dense_backward(layer: np.record, parameters: Parameters, buffers: Buffers, first: int, stop: int) -> None:
     """Compute the signals at a dense layer's input from those at its output, of the images ``first`` to ``stop``."""
     if layer.is_rectified:
         start, end = layer.output + first * layer.output_size, layer.output + stop * layer.output_size
@@ -50,8 +47,8 @@ def dense_backward(
             parameters.transposed,
             layer.transposed,
             layer.channels,
-            zeros,
-            (0, 0, 0, 0),
+            buffers.zeros,
+            0,
             buffers.signals,
             _four_images(layer.input, layer.input_size, image, stop),
         )

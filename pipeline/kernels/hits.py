@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.kernels.compiler import inlined, kernel
-from pipeline.kernels.plan import Buffers, ByteArray, IntArray, Parameters
+from pipeline.kernels.plan import Buffers, ByteArray, IntArray, Parameters, Plan
 from pipeline.kernels.products import add_column_sums
 from pipeline.kernels.vectors import (
     LANES,
@@ -43,31 +43,34 @@ class Hits(NamedTuple):
     """
 
     places: IntArray
-    """Where the taps of each hit begin, among the activations; shape (filters * room,)."""
+    """Where the taps of each hit begin, among the activations; shape (filters, room)."""
     signals: FloatArray
     """The signal of each hit, likewise."""
-    starts: IntArray
-    """Where the list of each filter begins."""
     ends: IntArray
-    """Where it ends."""
+    """Where each filter's list ends, counted from the beginning of the first one."""
 
 
-@kernel
-def room_for_hits(layer: np.record) -> int:
-    """Return how many hits a filter has at most, and one that is written but not counted."""
-    rows, columns = layer.rows - layer.filter_rows + 1, layer.columns - layer.filter_columns + 1
-    return int(rows * columns + 1)
+def room_for_hits(plan: Plan) -> Hits:
+    """Return room for the hits of any convolution that `find_hits` is for: all but that of the first layer."""
+    layers = [layer for layer in plan if not layer["is_dense"] and not layer["is_first"]]
+    filters = max((int(layer["width"]) for layer in layers), default=0)
+    # One more than there can be hits, since one is written before it is known whether it counts.
+    room = 1 + max((_places(layer) for layer in layers), default=0)
+    return Hits(np.zeros((filters, room), np.int64), np.zeros((filters, room), np.float32), np.zeros(filters, np.int64))
+
+
+def _places(layer: np.void) -> int:
+    """Return in how many places of an image a filter is taken."""
+    return int((layer["rows"] - layer["filter_rows"] + 1) * (layer["columns"] - layer["filter_columns"] + 1))
 
 
 @kernel
 def find_hits(layer: np.record, buffers: Buffers, image: int, hits: Hits, bias_gradients: FloatArray) -> None:
     """List each filter's hits, and add their signals to the gradient of the biases."""
-    room = room_for_hits(layer)
     for unit in range(layer.width):
-        hits.starts[unit] = hits.ends[unit] = unit * room
+        hits.ends[unit] = unit * hits.places.shape[1]
     extent = 2 if layer.is_pooled else 1
     line = layer.columns * layer.channels
-    shifts = _shifts_of_first_winner(layer.channels, line)
     start = layer.output + image * layer.output_size
     place = start
     for row in range(layer.output_rows):
@@ -75,36 +78,26 @@ def find_hits(layer: np.record, buffers: Buffers, image: int, hits: Hits, bias_g
         for _ in range(layer.output_columns):
             for unit in range(layer.width):
                 end, signal = element(hits.ends, unit), element(buffers.signals, place)
+                winner = element(buffers.winner_places, layer.winner_places + element(buffers.winners, place))
                 # Written always, counted only where it is not zero: a branch would be guessed wrong half the time.
-                put(hits.places, end, window + element(shifts, element(buffers.winners, place)))
+                put(hits.places, end, window + winner)
                 put(hits.signals, end, signal)
                 put(hits.ends, unit, end + (signal != 0))
                 place += 1
             window += extent * layer.channels
     windows = layer.output_rows * layer.output_columns
     add_column_sums(buffers.signals, start, windows, layer.width, bias_gradients, 0)
-    if _has_ties(buffers.winners[start : start + layer.output_size]):
+    if _has_ties(buffers.winners[start:place], buffers.signals[start:place]):
         _add_ties(layer, buffers, image, hits, bias_gradients)
 
 
 @kernel
-def _shifts_of_first_winner(channels: int, line: int) -> IntArray:
-    """Return, for each set of winners, how far into the window the first one lies."""
-    shifts = np.zeros(16, np.int64)
-    for winners in range(1, 16):
-        position = 0
-        while not winners >> position & 1:
-            position += 1
-        shifts[winners] = position // 2 * line + position % 2 * channels
-    return shifts
-
-
-@kernel
-def _has_ties(winners: ByteArray) -> bool:
-    """Whether more than one value equals the maximum in one of the windows."""
+def _has_ties(winners: ByteArray, signals: FloatArray) -> bool:
+    """Whether more than one value equals the maximum in one of the windows that have a signal."""
     later_winners = np.uint8(0)
-    for one in winners:
-        later_winners |= one & np.uint8(one - np.uint8(1))
+    for place in range(len(winners)):
+        one = winners[place]
+        later_winners |= one & np.uint8(one - np.uint8(1)) if signals[place] != 0 else np.uint8(0)
     return bool(later_winners)
 
 
@@ -121,8 +114,9 @@ def _add_ties(layer: np.record, buffers: Buffers, image: int, hits: Hits, bias_g
             for position in range(1, 4):
                 if later_winners >> position & 1:
                     pixel = (2 * row + position // 2) * layer.columns + 2 * column + position % 2
-                    hits.places[hits.ends[unit]] = layer.input + image * layer.input_size + pixel * layer.channels
-                    hits.signals[hits.ends[unit]] = signal
+                    tied = layer.input + image * layer.input_size + pixel * layer.channels
+                    put(hits.places, hits.ends[unit], tied)
+                    put(hits.signals, hits.ends[unit], signal)
                     hits.ends[unit] += 1
                     bias_gradients[unit] += signal
 
@@ -135,7 +129,7 @@ def follow_hits(
     shift = element(buffers.tap_places, taps.places)
     tap_weights = load(parameters.weights, taps.weights, LANES)
     gradient: Any = load(gradients, taps.gradients, LANES)
-    for hit in range(element(hits.starts, unit), element(hits.ends, unit)):
+    for hit in range(unit * hits.places.shape[1], element(hits.ends, unit)):
         place = element(hits.places, hit) + shift
         gradient = multiply_add(hits.signals, hit, load(buffers.activations, place, LANES), gradient)
         store(buffers.signals, place, multiply_add(hits.signals, hit, tap_weights, load(buffers.signals, place, LANES)))
@@ -158,7 +152,7 @@ def _follow_hits_with_four_of(width: int) -> Callable[..., None]:
         rows = (0, width, 2 * width, 3 * width)
         tap_weights = load_each(parameters.weights, from_each(rows, taps.weights), width)
         gradient = load_each(gradients, from_each(rows, taps.gradients), width)
-        for hit in range(element(hits.starts, unit), element(hits.ends, unit)):
+        for hit in range(unit * hits.places.shape[1], element(hits.ends, unit)):
             places = from_each(shifts, element(hits.places, hit))
             gradient = scale_add_each(hits.signals, hit, load_each(buffers.activations, places, width), gradient)
             signals = load_each(buffers.signals, places, width)

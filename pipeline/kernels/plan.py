@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pipeline import alignment
 from pipeline.declaration import NamedLayer, Network
 from pipeline.errors import EngineError
+from pipeline.kernels.compiler import for_python_too
 from pipeline.kernels.vectors import LANES
 from pipeline.layers import Conv2DLayer, MaxPool2DLayer, linear, rectify, softmax
 from pipeline.weights import FloatArray, Weights
@@ -23,8 +24,21 @@ IntArray = npt.NDArray[np.int64]
 ByteArray = npt.NDArray[np.uint8]
 Plan = npt.NDArray[np.void]
 
-IMAGES_PER_PART = 16
-"""Images that one thread takes at a time; a minibatch's gradient is the sum over its parts, in order."""
+IMAGES_PER_PART = 8
+"""Images that one thread takes at a time; a convolution's gradient is the sum over the parts, in order.
+
+Fewer would leave more threads something to do, and take longer for each image: the sum has more terms.
+"""
+
+
+@for_python_too
+def parts_of(images: int) -> int:
+    """Return how many parts a minibatch of so many images is cut into."""
+    return -(-images // IMAGES_PER_PART)
+
+
+SETS_OF_WINNERS = 2**4
+"""How many sets of the four positions of a pooling window there are."""
 
 LAYER = np.dtype(
     [
@@ -55,9 +69,10 @@ LAYER = np.dtype(
             "weights",
             "transposed",
             "biases",
-            # and, for a convolution, in a part's row of `Buffers.gradients` and in `Buffers.tap_places`.
+            # and, for a convolution, in a part's row of `Buffers.gradients` and in tables of `Buffers`.
             "gradient",
             "tap_places",
+            "winner_places",
         )
     ],
     align=True,
@@ -82,7 +97,7 @@ class Parameters(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """What the kernels remember of the images of a minibatch between forward and backward.
+    """What the kernels remember of the images of a minibatch between forward and backward, and their tables.
 
     The first four hold, layer after layer, ``(images, size)``; the next layer's input is this one's output.
     """
@@ -99,7 +114,11 @@ class Buffers(NamedTuple):
     losses: npt.NDArray[np.float64]
     """Loss of each image."""
     tap_places: IntArray
-    """How far behind the value that a filter's first tap meets each of its taps meets one."""
+    """For each tap of a filter: how many places after the first tap's value lies the value that it meets."""
+    winner_places: IntArray
+    """For each of 16 sets of winners: how many places after its window's first value lies the first winner."""
+    zeros: FloatArray
+    """As many as the widest layer has columns: what a sum without biases begins with."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +142,7 @@ class Layout:
             The kernels do not have a layer of this network.
         """
         rows: list[np.void] = []
-        parameters = transposed = activations = gradients = taps = 0
+        parameters = transposed = activations = gradients = taps = winners = 0
         size = _filled_up(math.prod(network.input_shape))
         for entry, is_pooled in _computing_layers(network):
             layer = _described(entry, is_pooled, size, is_first=not rows)
@@ -140,8 +159,9 @@ class Layout:
             layer["gradient"] = gradients
             if not layer["is_dense"]:
                 gradients += _filled_up(int(inputs * layer["units"] + layer["width"]))
-                layer["tap_places"] = taps
+                layer["tap_places"], layer["winner_places"] = taps, winners
                 taps += int(inputs)
+                winners += SETS_OF_WINNERS
             rows.append(layer)
         return cls(np.array(rows, LAYER), images, parameters, transposed, activations + images * size, gradients)
 
@@ -160,7 +180,6 @@ class Layout:
 
     def buffers(self) -> Buffers:
         """Return arrays for what the kernels remember, without content."""
-        parts = -(-self.images // IMAGES_PER_PART)
         winners = alignment.zeros((self.activation_count,), np.uint8)
         winners[:] = 1
         return Buffers(
@@ -168,9 +187,11 @@ class Layout:
             alignment.zeros((self.activation_count,), np.float32),
             alignment.zeros((self.activation_count,), np.float32),
             winners,
-            alignment.zeros((parts, self.gradient_count), np.float32),
+            alignment.zeros((parts_of(self.images), self.gradient_count), np.float32),
             np.zeros(self.images),
             np.concatenate([_tap_places(layer) for layer in self.plan]),
+            np.concatenate([_winner_places(layer) for layer in self.plan]),
+            alignment.zeros((max(self.plan["width"].max(), self.plan["channels"].max()),), np.float32),
         )
 
 
@@ -276,6 +297,16 @@ def _tap_places(layer: np.void) -> IntArray:
     rows = np.arange(layer["filter_rows"]) * layer["columns"] * layer["channels"]
     places: IntArray = np.add.outer(rows, np.arange(layer["filter_columns"] * layer["channels"])).ravel()
     return places
+
+
+def _winner_places(layer: np.void) -> IntArray:
+    """Return a convolution's part of `Buffers.winner_places`; a dense layer has none."""
+    if layer["is_dense"]:
+        return np.empty(0, np.int64)
+    line = layer["columns"] * layer["channels"]
+    positions = (0, layer["channels"], line, line + layer["channels"])
+    firsts = [(winners & -winners).bit_length() - 1 for winners in range(1, SETS_OF_WINNERS)]
+    return np.array([0, *(positions[first] for first in firsts)], np.int64)
 
 
 def _computing_layers(network: Network) -> list[tuple[NamedLayer, bool]]:

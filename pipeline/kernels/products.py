@@ -1,15 +1,13 @@
 """Four rows of a matrix product: the loop that does most of an epoch's arithmetic.
 
-Convolution, dense layers and their gradients all come down to it, with other numbers for where the
-values lie.
+Dense layers, their gradients, and most convolutions on their way forward come down to it, with other numbers
+for where the values lie.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from pipeline.kernels.compiler import inlined, kernel
 from pipeline.kernels.plan import IntArray
@@ -20,10 +18,10 @@ from pipeline.kernels.vectors import (
     element,
     from_each,
     load,
-    load_each,
     multiply_add_each,
     store,
     store_each,
+    zeros,
 )
 from pipeline.weights import FloatArray
 
@@ -45,10 +43,11 @@ def _four_sums_of(width: int) -> Callable[..., FourVectors]:
         matrix_start: int,
         columns: int,
         initial: FloatArray,
-        initial_starts: Four,
+        initial_start: int,
     ) -> FourVectors:
         rows, row_step, count, step = walk
-        sums: FourVectors = load_each(initial, initial_starts, width)
+        first_sum = load(initial, initial_start, width)
+        sums = (first_sum, first_sum, first_sum, first_sum)
         for row in range(rows):
             places = from_each(starts, row * row_step)
             for _ in range(count):
@@ -74,7 +73,7 @@ def four_rows(
     matrix_start: int,
     columns: int,
     initial: FloatArray,
-    initial_starts: Four,
+    initial_start: int,
     results: FloatArray,
     results_starts: Four,
 ) -> None:
@@ -82,7 +81,7 @@ def four_rows(
 
     For each of the four p and each column c::
 
-        results[results_starts[p] + c] = initial[initial_starts[p] + c]
+        results[results_starts[p] + c] = initial[initial_start + c]
             + sum over k: values[starts[p] + k-th place of the walk] * matrix[matrix_start + k * columns + c]
 
     Products are added in the order of k, one rounding each, whatever the processor.
@@ -96,18 +95,21 @@ def four_rows(
     """
     column = 0
     while columns - column >= 64 and WIDEST >= 64:
-        initials = from_each(initial_starts, column)
-        sums = four_sums_64(values, starts, walk, matrix, matrix_start + column, columns, initial, initials)
+        sums = four_sums_64(
+            values, starts, walk, matrix, matrix_start + column, columns, initial, initial_start + column
+        )
         store_each(results, from_each(results_starts, column), sums)
         column += 64
     while columns - column >= 32 and WIDEST >= 32:
-        initials = from_each(initial_starts, column)
-        sums = four_sums_32(values, starts, walk, matrix, matrix_start + column, columns, initial, initials)
+        sums = four_sums_32(
+            values, starts, walk, matrix, matrix_start + column, columns, initial, initial_start + column
+        )
         store_each(results, from_each(results_starts, column), sums)
         column += 32
     while column < columns:
-        initials = from_each(initial_starts, column)
-        sums = four_sums_16(values, starts, walk, matrix, matrix_start + column, columns, initial, initials)
+        sums = four_sums_16(
+            values, starts, walk, matrix, matrix_start + column, columns, initial, initial_start + column
+        )
         store_each(results, from_each(results_starts, column), sums)
         column += 16
 
@@ -136,8 +138,8 @@ def sums_of_two_windows(
     window, row, column = steps
     starts = (start, start + column, start + row, start + row + column)
     next_starts = from_each(starts, window)
-    biases = (initial_start, initial_start, initial_start, initial_start)
-    sums = load_each(initial, biases, LANES)
+    first_sum = load(initial, initial_start, LANES)
+    sums = (first_sum, first_sum, first_sum, first_sum)
     next_sums = sums
     for number in range(len(places)):
         place = element(places, number)
@@ -153,11 +155,10 @@ def add_column_sums(matrix: FloatArray, start: int, rows: int, columns: int, sum
 
     Every fourth row goes into the same of four sums, so that no addition waits for the one before it.
     """
-    zeros = np.zeros(LANES, np.float32)
     for column in range(0, columns, LANES):
         place = start + column
         sum1: Any = load(sums, sums_start + column, LANES)
-        sum2: Any = load(zeros, 0, LANES)
+        sum2: Any = zeros(LANES)
         sum3: Any = sum2
         sum4: Any = sum2
         for _ in range(rows // 4):

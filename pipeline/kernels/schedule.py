@@ -1,6 +1,6 @@
 """Which thread computes what, and when.
 
-The work on a minibatch is cut into pieces of fixed size: first its parts, of 16 images each, forward and
+The work on a minibatch is cut into pieces of fixed size: first its parts, of eight images each, forward and
 backward; then the shares of the update. All pieces of all minibatches have numbers in this order. Each
 thread takes the next number, waits until the pieces that this one builds on are done, and computes it.
 
@@ -9,6 +9,8 @@ as no piece's result depends on who computed it, the result is the same for any 
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,16 +25,16 @@ from pipeline.kernels.convolution_backward import (
     convolution_backward,
     first_convolution_backward,
     put_first_gradients,
-    rows_of_first_gradients,
+    room_for_first_gradients,
 )
 from pipeline.kernels.dense import dense_backward, dense_forward
 from pipeline.kernels.hits import Hits, room_for_hits
-from pipeline.kernels.plan import IMAGES_PER_PART, Buffers, IntArray, Parameters, Plan
-from pipeline.kernels.updates import update_share
+from pipeline.kernels.plan import IMAGES_PER_PART, Buffers, IntArray, Parameters, Plan, parts_of
+from pipeline.kernels.updates import room_for_gradient, update_share
 from pipeline.weights import FloatArray
 
-SHARES = 8
-"""Pieces into which an update is cut."""
+SHARES = 16
+"""Pieces into which an update is cut: as many as a minibatch of 128 has parts, so that as many threads share both."""
 
 NEXT, DONE = 0, 8
 """Where the counters of pieces lie, each in a cache line of its own: the number to take next, and how many are done."""
@@ -42,9 +44,32 @@ COUNTERS = 16
 _yield_processor = types.ExternalFunction("sched_yield", types.int32())
 
 
+class Scratch(NamedTuple):
+    """Room for what one thread computes on the way.
+
+    The kernels of training allocate nothing: where that failed in one thread, the others would wait for it for ever.
+    """
+
+    hits: Hits
+    first_sums: FloatArray
+    """Sums of the gradient of the first layer, if that is a convolution, over the images of a part."""
+    gradient: FloatArray
+    """A few rows of the gradient of a dense layer's weights."""
+
+
+def scratch(plan: Plan) -> Scratch:
+    """Return room for one thread."""
+    return Scratch(room_for_hits(plan), room_for_first_gradients(plan[0]), room_for_gradient(plan))
+
+
 def pieces_of_epoch(minibatches: int, batch_size: int) -> int:
-    """How many pieces of work an epoch is cut into."""
-    return minibatches * (-(-batch_size // IMAGES_PER_PART) + SHARES)
+    """Return how many pieces of work an epoch is cut into."""
+    return minibatches * (parts_of(batch_size) + SHARES)
+
+
+def most_threads(batch_size: int) -> int:
+    """Return how many threads find something to do at the same time."""
+    return max(parts_of(batch_size), SHARES)
 
 
 @entry_point
@@ -54,6 +79,7 @@ def train(
     plan: Plan,
     parameters: Parameters,
     buffers: Buffers,
+    scratch: Scratch,
     images: FloatArray,
     labels: LabelArray,
     batch_size: int,
@@ -67,12 +93,14 @@ def train(
     ----------
     counters : int64 array, shape (COUNTERS,)
         Zero at the start of the epoch; the threads share it.
+    scratch : Scratch
+        This thread's own.
     images : float32 array, shape (N, values of an image)
     labels : uint8 array, shape (N,)
     losses : float64 array, shape (minibatches,)
         Each minibatch's mean loss before its step.
     """
-    parts = -(-batch_size // IMAGES_PER_PART)
+    parts = parts_of(batch_size)
     pieces = parts + SHARES
     for _ in range(most):
         number = fetch_add(counters, NEXT, 1)
@@ -85,13 +113,13 @@ def train(
             _wait(counters, minibatch * pieces)
             first = min(piece * IMAGES_PER_PART, size)
             stop = min(first + IMAGES_PER_PART, size)
-            _propagate(
-                plan, parameters, buffers, images[start:], labels[start:], first, stop, size, buffers.gradients[piece]
-            )
+            part, truth = images[start + first : start + stop], labels[start + first : start + stop]
+            _propagate(plan, parameters, buffers, scratch, part, truth, first, size, buffers.gradients[piece])
         else:
             _wait(counters, minibatch * pieces + parts)
             share = piece - parts
-            update_share(plan, parameters, buffers, size, parts, share, SHARES, learning_rate, momentum)
+            room = scratch.gradient
+            update_share(plan, parameters, buffers, room, size, parts, share, SHARES, learning_rate, momentum)
             if share == 0:
                 losses[minibatch] = _mean(buffers.losses[:size])
         fetch_add(counters, DONE, 1)
@@ -114,20 +142,21 @@ def predict(
     counters : int64 array, shape (COUNTERS,)
         Zero at the start; the threads share it.
     slot : int
-        Which part's room in the buffers this thread uses.
+        Which part's place in the buffers this thread uses.
     logits : float32 array, shape (N, classes)
     """
     output = plan[len(plan) - 1]
-    room = slot * IMAGES_PER_PART
+    first = slot * IMAGES_PER_PART
     while True:
         start = fetch_add(counters, NEXT, 1) * IMAGES_PER_PART
         if start >= len(images):
             return
         count = min(IMAGES_PER_PART, len(images) - start)
-        _forward(plan, parameters, buffers, images[start:], room, 0, count)
+        _forward(plan, parameters, buffers, images[start : start + count], first)
         for image in range(count):
-            place = output.output + (room + image) * output.output_size
-            logits[start + image] = buffers.activations[place : place + output.units]
+            place = output.output + (first + image) * output.output_size
+            for unit in range(output.units):
+                logits[start + image, unit] = buffers.activations[place + unit]
 
 
 @kernel
@@ -135,58 +164,51 @@ def _propagate(
     plan: Plan,
     parameters: Parameters,
     buffers: Buffers,
+    scratch: Scratch,
     images: FloatArray,
     labels: LabelArray,
     first: int,
-    stop: int,
     size: int,
     gradients: FloatArray,
 ) -> None:
-    """Compute loss, signals and the gradients of convolutions for a part, ``first`` to ``stop``, of a minibatch."""
+    """Compute loss, signals and the gradients of convolutions for a part of a minibatch, from image ``first`` on.
+
+    The part of a smaller last minibatch may be empty.
+    """
     gradients[:] = 0
-    if first == stop:
+    if len(images) == 0:
         return
-    zeros = np.zeros(_widest(plan), np.float32)
-    room = _most_hits(plan)
-    starts, ends = np.empty(_widest(plan), np.int64), np.empty(_widest(plan), np.int64)
-    hits = Hits(np.empty(room, np.int64), np.empty(room, np.float32), starts, ends)
+    stop = first + len(images)
     bottom = plan[0]
-    first_sums = np.zeros(rows_of_first_gradients(bottom) * bottom.width, np.float32)
-    _forward(plan, parameters, buffers, images, 0, first, stop)
-    cross_entropy(plan[len(plan) - 1], buffers, labels[first:stop], first, size)
+    scratch.first_sums[:] = 0
+    _forward(plan, parameters, buffers, images, first)
+    cross_entropy(plan[len(plan) - 1], buffers, labels, first, size)
     bottom_dense = len(plan)
     while bottom_dense > 0 and plan[bottom_dense - 1].is_dense:
         bottom_dense -= 1
-        dense_backward(plan[bottom_dense], parameters, buffers, first, stop, zeros)
+        dense_backward(plan[bottom_dense], parameters, buffers, first, stop)
     for image in range(first, stop):
         for number in range(bottom_dense - 1, 0, -1):
             layer_gradients = gradients[plan[number].gradient :]
-            convolution_backward(plan[number], parameters, buffers, image, layer_gradients, hits)
+            convolution_backward(plan[number], parameters, buffers, image, layer_gradients, scratch.hits)
         if not bottom.is_dense:
-            first_convolution_backward(bottom, buffers, image, first_sums)
+            first_convolution_backward(bottom, buffers, image, scratch.first_sums)
     if not bottom.is_dense:
-        put_first_gradients(bottom, first_sums, gradients)
+        put_first_gradients(bottom, scratch.first_sums, gradients)
 
 
 @kernel
-def _forward(
-    plan: Plan,
-    parameters: Parameters,
-    buffers: Buffers,
-    images: FloatArray,
-    room: int,
-    first: int,
-    stop: int,
-) -> None:
-    """Compute all activations of the images from ``first`` up to ``stop``, in the buffers from ``room`` on."""
+def _forward(plan: Plan, parameters: Parameters, buffers: Buffers, images: FloatArray, first: int) -> None:
+    """Compute all activations of images, which are the buffers' from number ``first`` on."""
+    stop = first + len(images)
     for image in range(first, stop):
-        _put_image(plan[0], buffers.activations, images[image], room + image)
+        _put_image(plan[0], buffers.activations, images[image - first], image)
         for number in range(len(plan)):
             if not plan[number].is_dense:
-                convolution_forward(plan[number], parameters, buffers, room + image)
+                convolution_forward(plan[number], parameters, buffers, image)
     for number in range(len(plan)):
         if plan[number].is_dense:
-            dense_forward(plan[number], parameters, buffers, room + first, room + stop)
+            dense_forward(plan[number], parameters, buffers, first, stop)
 
 
 @kernel
@@ -199,25 +221,6 @@ def _put_image(layer: np.record, activations: FloatArray, image: FloatArray, num
     for channel in range(channels):
         for pixel in range(pixels):
             target[pixel * channels + channel] = image[channel * pixels + pixel]
-
-
-@kernel
-def _most_hits(plan: Plan) -> int:
-    """Return how many hits the convolutions after the first layer have room for, where they have most."""
-    most = 0
-    for number in range(1, len(plan)):
-        if not plan[number].is_dense:
-            most = max(most, plan[number].width * room_for_hits(plan[number]))
-    return most
-
-
-@kernel
-def _widest(plan: Plan) -> int:
-    """Return the greatest number of columns that a product of zero initial values has."""
-    widest = 0
-    for number in range(len(plan)):
-        widest = max(widest, plan[number].width, plan[number].channels)
-    return widest
 
 
 @kernel

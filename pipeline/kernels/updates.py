@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline import alignment
 from pipeline.kernels.compiler import inlined, kernel
 from pipeline.kernels.plan import Buffers, Parameters, Plan
 from pipeline.kernels.products import add_column_sums, four_rows
 from pipeline.weights import FloatArray
+
+
+def room_for_gradient(plan: Plan) -> FloatArray:
+    """Return room for the gradient of four rows of the weights of any dense layer."""
+    return alignment.zeros((4 * int(plan["width"].max()),), np.float32)
 
 
 @kernel
@@ -19,6 +25,7 @@ def update_share(
     plan: Plan,
     parameters: Parameters,
     buffers: Buffers,
+    gradient: FloatArray,
     images: int,
     parts: int,
     share: int,
@@ -26,11 +33,17 @@ def update_share(
     learning_rate: np.float32,
     momentum: np.float32,
 ) -> None:
-    """Move one share of the weights along the gradient of a minibatch of ``images`` images, in ``parts`` parts."""
+    """Move one share of the weights along the gradient of a minibatch of ``images`` images, in ``parts`` parts.
+
+    Parameters
+    ----------
+    gradient : float32 array, as `room_for_gradient` returns it
+        Room for the gradient of a few rows of a dense layer's weights.
+    """
     for number in range(len(plan)):
         layer = plan[number]
         if layer.is_dense:
-            _update_dense(layer, parameters, buffers, images, share, shares, learning_rate, momentum)
+            _update_dense(layer, parameters, buffers, gradient, images, share, shares, learning_rate, momentum)
         else:
             _update_convolution(layer, parameters, buffers, parts, share, shares, learning_rate, momentum)
 
@@ -40,6 +53,7 @@ def _update_dense(
     layer: np.record,
     parameters: Parameters,
     buffers: Buffers,
+    gradient: FloatArray,
     images: int,
     share: int,
     shares: int,
@@ -47,8 +61,6 @@ def _update_dense(
     momentum: np.float32,
 ) -> None:
     width, units, inputs = layer.width, layer.units, layer.channels
-    zeros = np.zeros(width, np.float32)
-    gradient = np.empty(4 * width, np.float32)
     # Fours of inputs, as that is what a product takes; the inputs are filled up to a multiple of 16.
     fours = inputs // 4
     for four in range(fours * share // shares, fours * (share + 1) // shares):
@@ -61,8 +73,8 @@ def _update_dense(
             buffers.signals,
             layer.output,
             width,
-            zeros,
-            (0, 0, 0, 0),
+            buffers.zeros,
+            0,
             gradient,
             (0, width, 2 * width, 3 * width),
         )

@@ -44,7 +44,7 @@ def element(typing_context: Any, array: Any, index: Any) -> Any:
     """Return ``array[index]``; Numba itself would first ask whether the index counts from the end."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(_place(context, builder, signature, arguments))
+        return builder.load(address(context, builder, signature, arguments))
 
     return array.dtype(array, types.intp), generate
 
@@ -54,10 +54,21 @@ def put(typing_context: Any, array: Any, index: Any, number: Any) -> Any:
     """Set ``array[index] = number``, likewise."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[2], _place(context, builder, signature, arguments))
+        builder.store(arguments[2], address(context, builder, signature, arguments))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, array.dtype), generate
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def zeros(typing_context: Any, width: Any) -> Any:
+    """Return a vector of zeros; ``width`` is a constant."""
+    vector = Vector(width.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _llvm_type(vector)(None)
+
+    return vector(width), generate
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
@@ -66,7 +77,7 @@ def load(typing_context: Any, array: Any, index: Any, width: Any) -> Any:
     vector = Vector(width.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = _place(context, builder, signature, arguments)
+        place = address(context, builder, signature, arguments)
         return _read(builder, place, _llvm_type(vector))
 
     return vector(array, types.intp, width), generate
@@ -77,7 +88,7 @@ def store(typing_context: Any, array: Any, index: Any, vector: Any) -> Any:
     """Set ``array[index : index + width] = vector``."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = _place(context, builder, signature, arguments)
+        place = address(context, builder, signature, arguments)
         _write(builder, place, arguments[2])
         return context.get_dummy_value()
 
@@ -99,7 +110,7 @@ def multiply_add(typing_context: Any, array: Any, index: Any, vector: Any, adden
     """Return ``array[index] * vector + addend``, rounded once."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number = builder.load(_place(context, builder, signature, arguments))
+        number = builder.load(address(context, builder, signature, arguments))
         return _fused(builder, _in_every_lane(builder, number, vector.width), arguments[2], arguments[3])
 
     return vector(array, types.intp, vector, vector), generate
@@ -107,11 +118,13 @@ def multiply_add(typing_context: Any, array: Any, index: Any, vector: Any, adden
 
 @intrinsic  # type: ignore[untyped-decorator]
 def greater(typing_context: Any, one: Any, other: Any) -> Any:
-    """Return the greater of two vectors, lane by lane."""
+    """Return the greater of two vectors, lane by lane; where one of the two is not a number, return that."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        is_greater = builder.fcmp_ordered(">", arguments[0], arguments[1])
-        return builder.select(is_greater, arguments[0], arguments[1])
+        one, other = arguments
+        # Where other is not a number, it is what a comparison in order returns.
+        greater_of_numbers = builder.select(builder.fcmp_ordered(">", one, other), one, other)
+        return builder.select(builder.fcmp_unordered("uno", one, one), one, greater_of_numbers)
 
     return one(one, other), generate
 
@@ -127,7 +140,7 @@ def store_equal(typing_context: Any, array: Any, index: Any, vector: Any, four: 
             bits = llvm_bytes([1 << position] * vector.width)
             is_equal = builder.fcmp_ordered("==", one, arguments[2])
             found = builder.or_(found, builder.select(is_equal, bits, llvm_bytes(None)))
-        _write(builder, _place(context, builder, signature, arguments), found)
+        _write(builder, address(context, builder, signature, arguments), found)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector, four), generate
@@ -139,7 +152,7 @@ def where_bit(typing_context: Any, array: Any, index: Any, bit: Any, vector: Any
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         llvm_bytes = ir.VectorType(ir.IntType(8), vector.width)
-        found = _read(builder, _place(context, builder, signature, arguments), llvm_bytes)
+        found = _read(builder, address(context, builder, signature, arguments), llvm_bytes)
         wanted = _in_every_lane(builder, builder.trunc(arguments[2], ir.IntType(8)), vector.width)
         is_set = builder.icmp_unsigned("!=", builder.and_(found, wanted), llvm_bytes(None))
         return builder.select(is_set, arguments[3], _llvm_type(vector)(None))
@@ -167,7 +180,7 @@ def load_each(typing_context: Any, array: Any, indices: Any, width: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vectors = []
         for index in cgutils.unpack_tuple(builder, arguments[1]):
-            place = _place(context, builder, signature, [arguments[0], index])
+            place = address(context, builder, signature, [arguments[0], index])
             vectors.append(_read(builder, place, _llvm_type(vector)))
         return context.make_tuple(builder, signature.return_type, vectors)
 
@@ -180,7 +193,7 @@ def store_each(typing_context: Any, array: Any, indices: Any, vectors: Any) -> A
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         for index, value in _pairs(builder, arguments[1], arguments[2]):
-            place = _place(context, builder, signature, [arguments[0], index])
+            place = address(context, builder, signature, [arguments[0], index])
             _write(builder, place, value)
         return context.get_dummy_value()
 
@@ -194,7 +207,7 @@ def multiply_add_each(typing_context: Any, array: Any, indices: Any, vector: Any
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums = []
         for index, addend in _pairs(builder, arguments[1], arguments[3]):
-            number = builder.load(_place(context, builder, signature, [arguments[0], index]))
+            number = builder.load(address(context, builder, signature, [arguments[0], index]))
             numbers = _in_every_lane(builder, number, vector.width)
             sums.append(_fused(builder, numbers, arguments[2], addend))
         return context.make_tuple(builder, signature.return_type, sums)
@@ -207,7 +220,7 @@ def scale_add_each(typing_context: Any, array: Any, index: Any, vectors: Any, ad
     """Return a tuple: ``array[index] * vector + addend`` for each of the vectors and addends, rounded once."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number = builder.load(_place(context, builder, signature, arguments))
+        number = builder.load(address(context, builder, signature, arguments))
         numbers = _in_every_lane(builder, number, vectors.dtype.width)
         pairs = _pairs(builder, arguments[2], arguments[3])
         sums = [_fused(builder, numbers, value, addend) for value, addend in pairs]
@@ -216,8 +229,8 @@ def scale_add_each(typing_context: Any, array: Any, index: Any, vectors: Any, ad
     return addends(array, types.intp, vectors, addends), generate
 
 
-def _place(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """Address of the element of an intrinsic's first argument that its second one gives."""
+def address(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """Return where the element lies that an intrinsic's second argument numbers in its first one, an array."""
     array = context.make_array(signature.args[0])(context, builder, arguments[0])
     return builder.gep(array.data, [arguments[1]])
 
