@@ -1,29 +1,30 @@
 """Share of the processor's peak that each kernel of the ``numba`` engine reaches, on one core.
 
 The peak is what NumPy's matrix product (``sgemm``) reaches on two matrices of 1,024 x 1,024, the best of tries
-before each kernel. A kernel's arithmetic is
-counted as what the layer does, without the channels that only fill up vectors; of the way back through a
-pooled convolution, which visits one place in four, only a quarter is counted.
+before each kernel. A kernel's arithmetic is counted as what the layer is declared to do, without what only fills up
+vectors; of the way back through a pooled convolution only a place in each window, the winner, is counted.
 
 Run it with ``python bench/kernels.py [NETWORK ...]``.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
 from threadpoolctl import threadpool_limits
 
 from measuring import shown
 from pipeline import weights
 from pipeline.declaration import Network
-from pipeline.kernels import convolution, convolution_backward, dense, hits, schedule, updates
-from pipeline.kernels.plan import IMAGES_PER_PART, Layout, put_weights
+from pipeline.kernels import convolution, convolution_backward, dense, schedule, updates
+from pipeline.kernels.compiler import compile_for, entry_point
+from pipeline.kernels.plan import IMAGES_PER_PART, Layout, parts_of, put_weights
 from pipeline.networks import declared
 
 IMAGES = 128
@@ -31,46 +32,43 @@ REPEATS = 100
 PEAK_REPEATS = 20
 
 
-@njit(error_model="numpy")
-def _convolutions_forward(layer, parameters, buffers, images):
+@entry_point
+def _convolutions_forward(layer, parameters, buffers, _, images):
     for image in range(images):
         convolution.convolution_forward(layer, parameters, buffers, image)
 
 
-@njit(error_model="numpy")
-def _convolutions_backward(layer, parameters, buffers, images):
-    sums = np.zeros(convolution_backward.rows_of_first_gradients(layer) * layer.width, np.float32)
-    room = layer.width * hits.room_for_hits(layer)
-    starts, ends = np.empty(layer.width, np.int64), np.empty(layer.width, np.int64)
-    found = hits.Hits(np.empty(room, np.int64), np.empty(room, np.float32), starts, ends)
+@entry_point
+def _convolutions_backward(layer, parameters, buffers, scratch, images):
     gradients = buffers.gradients[0, layer.gradient :]
     for image in range(images):
-        if layer.is_first:
-            convolution_backward.first_convolution_backward(layer, buffers, image, sums)
-        else:
-            convolution_backward.convolution_backward(layer, parameters, buffers, image, gradients, found)
+        convolution_backward.convolution_backward(layer, parameters, buffers, image, gradients, scratch.hits)
 
 
-@njit(error_model="numpy")
-def _dense_forward(layer, parameters, buffers, images):
+@entry_point
+def _first_convolutions_backward(layer, _, buffers, scratch, images):
+    for image in range(images):
+        convolution_backward.first_convolution_backward(layer, buffers, image, scratch.first_sums)
+
+
+@entry_point
+def _dense_forward(layer, parameters, buffers, _, images):
     for first in range(0, images, IMAGES_PER_PART):
         dense.dense_forward(layer, parameters, buffers, first, first + IMAGES_PER_PART)
 
 
-@njit(error_model="numpy")
-def _dense_backward(layer, parameters, buffers, images):
-    zeros = np.zeros(layer.channels, np.float32)
+@entry_point
+def _dense_backward(layer, parameters, buffers, _, images):
     for first in range(0, images, IMAGES_PER_PART):
-        dense.dense_backward(layer, parameters, buffers, first, first + IMAGES_PER_PART, zeros)
+        dense.dense_backward(layer, parameters, buffers, first, first + IMAGES_PER_PART)
 
 
-@njit(error_model="numpy")
-def _update(plan, parameters, buffers, images):
-    parts = images // IMAGES_PER_PART
+@entry_point
+def _update(plan, parameters, buffers, scratch, images):
+    zero = np.float32(0)
     for share in range(schedule.SHARES):
-        updates.update_share(
-            plan, parameters, buffers, images, parts, share, schedule.SHARES, np.float32(0), np.float32(0)
-        )
+        room, parts = scratch.gradient, parts_of(images)
+        updates.update_share(plan, parameters, buffers, room, images, parts, share, schedule.SHARES, zero, zero)
 
 
 def fastest(function: Callable[..., Any], *arguments: object, repeats: int = REPEATS) -> float:
@@ -91,40 +89,37 @@ def peak() -> float:
         return 2 * 1024**3 / fastest(np.matmul, matrix, matrix, repeats=PEAK_REPEATS)
 
 
-def kernels_of(layout: Layout) -> list[tuple[str, int, Callable[..., None], np.record]]:
+def kernels_of(network: Network, layout: Layout) -> list[tuple[str, int, Callable[..., None], np.record]]:
     """List a network's kernels: name, operations for a minibatch, function, what it takes first."""
-    layers = list(enumerate(layout.plan))
-    forward = [forward_kernel(number, layer) for number, layer in layers]
-    backward = [backward_kernel(number, layer) for number, layer in reversed(layers) if has_backward(layer)]
-    work = sum(2 * IMAGES * int(layer["channels"] * layer["units"]) for _, layer in layers if layer["is_dense"])
+    products = [2 * IMAGES * math.prod(shape) for name, shape in network.weight_shapes.items() if name.endswith("/W")]
+    layers = list(zip(itertools.count(), layout.plan, products))
+    forward = [forward_kernel(*layer) for layer in layers]
+    backward = [backward_kernel(*layer) for layer in reversed(layers) if has_backward(layer[1])]
+    work = sum(products for _, layer, products in layers if layer["is_dense"])
     return [*forward, *backward, ("update", work, _update, layout.plan)]
 
 
-def forward_kernel(number: int, layer: np.record) -> tuple[str, int, Callable[..., None], np.record]:
-    """Describe the way forward through a layer."""
+def forward_kernel(number: int, layer: np.record, products: int) -> tuple[str, int, Callable[..., None], np.record]:
+    """Describe the way forward through a layer; ``products`` counts its operations in one place of the images."""
     if layer["is_dense"]:
-        return f"dense {number} forward", products(layer), _dense_forward, layer
+        return f"dense {number} forward", products, _dense_forward, layer
     places = int((layer["rows"] - layer["filter_rows"] + 1) * (layer["columns"] - layer["filter_columns"] + 1))
-    return f"convolution {number} forward", products(layer) * places, _convolutions_forward, layer
+    return f"convolution {number} forward", products * places, _convolutions_forward, layer
 
 
-def backward_kernel(number: int, layer: np.record) -> tuple[str, int, Callable[..., None], np.record]:
+def backward_kernel(number: int, layer: np.record, products: int) -> tuple[str, int, Callable[..., None], np.record]:
     """Describe the way back: the gradient of the inputs; in a convolution, that of the filters too."""
     if layer["is_dense"]:
-        return f"dense {number} backward", products(layer), _dense_backward, layer
-    work = products(layer) * int(layer["output_rows"] * layer["output_columns"])
-    return f"convolution {number} backward", work if layer["is_first"] else 2 * work, _convolutions_backward, layer
+        return f"dense {number} backward", products, _dense_backward, layer
+    winners = int(layer["output_rows"] * layer["output_columns"])
+    if layer["is_first"]:
+        return f"convolution {number} backward", products * winners, _first_convolutions_backward, layer
+    return f"convolution {number} backward", 2 * products * winners, _convolutions_backward, layer
 
 
 def has_backward(layer: np.record) -> bool:
-    """Tell whether there is a way back: nobody needs the gradient of the images, and the update does dense filters."""
+    """Tell whether there is a way back: nobody needs the gradient of the images, and the update does dense weights."""
     return not (layer["is_dense"] and layer["is_first"])
-
-
-def products(layer: np.record) -> int:
-    """Count the operations, multiplications and additions, of a minibatch in one place of a layer."""
-    inputs = int(layer["filter_rows"] * layer["filter_columns"] * layer["channels"])
-    return 2 * IMAGES * inputs * int(layer["units"])
 
 
 def measure(name: str) -> list[dict[str, Any]]:
@@ -132,15 +127,16 @@ def measure(name: str) -> list[dict[str, Any]]:
     architecture, _ = declared(name)
     network = Network.from_json(architecture)
     layout = Layout.of(network, IMAGES)
-    parameters, buffers = layout.parameters(), layout.buffers()
+    parameters, buffers, scratch = layout.parameters(), layout.buffers(), schedule.scratch(layout.plan)
     put_weights(network, layout, weights.draw(network, 42), parameters)
     buffers.activations[:] = np.random.default_rng(0).normal(size=buffers.activations.shape)
     top, timed = 0.0, []
-    for label, work, function, layer in kernels_of(layout):
+    for label, work, function, layer in kernels_of(network, layout):
         if "backward" in label:
             buffers.signals[layer["output"] :][: IMAGES * layer["output_size"]] = 1e-3
         top = max(top, peak())
-        timed.append((label, work, fastest(function, layer, parameters, buffers, IMAGES)))
+        compile_for(function, layer, parameters, buffers, scratch, IMAGES)
+        timed.append((label, work, fastest(function, layer, parameters, buffers, scratch, IMAGES)))
     rows = [
         {"kernel": label, "seconds": seconds, "flops": work / seconds, "share": work / seconds / top}
         for label, work, seconds in timed

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import re
 import shutil
 import statistics
@@ -22,11 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from measuring import shown
+from measuring import machine, shown
 from pipeline.cifar import BATCHES, CLASS_NAMES
 from pipeline.cifar_writer import write_archive
 
-LUIGI = str(Path(sys.executable).with_name("luigi"))
 STAGES = 7
 """How many DVC and Snakemake have: as many as the pipeline has between the archive and the report."""
 
@@ -75,7 +73,7 @@ def luigi_alone(folder: Path) -> Rerun:
     (folder / "finished.py").write_text(
         "import luigi\n\n\nclass Finished(luigi.Task):\n    def complete(self):\n        return True\n"
     )
-    command = [LUIGI, "--module", "finished", "Finished", "--local-scheduler"]
+    command = [shown.LUIGI, "--module", "finished", "Finished", "--local-scheduler"]
     return Rerun(f"luigi {metadata.version('luigi')}, one task", command, folder, r"^Did not run any tasks$")
 
 
@@ -90,7 +88,7 @@ def pipeline(folder: Path) -> list[Rerun]:
     write_archive(folder / "archive.tar.gz", CLASS_NAMES, batches)
     quick = ["--threads", "1", "--TrainMLP-epochs", "1", "--TrainCNN-epochs", "1"]
     flags = ["--DownloadCIFAR-archive", "archive.tar.gz", *quick]
-    again = [LUIGI, "--module", "tasks", "Pipeline", *flags]
+    again = [shown.LUIGI, "--module", "tasks", "Pipeline", *flags]
     status = [sys.executable, "-m", "pipeline", "status", *flags]
     run(again, folder)
     return [
@@ -186,8 +184,7 @@ def main() -> None:
         line = f"{contender.name:28} {row['median']:6.3f} s {quartiles:>18} {row['ratio']:7.2f} x  {contender.target}"
         print(line.rstrip())
 
-    machine = {"python": platform.python_version(), "platform": platform.platform(), "cores": os.cpu_count()}
-    shown.keep("rerun", {"machine": machine, "summary": found, "seconds": seconds})
+    shown.keep("rerun", {"machine": machine.description(), "summary": found, "seconds": seconds})
 
 
 if __name__ == "__main__":

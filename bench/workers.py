@@ -24,7 +24,6 @@ from measuring.shown import markdown_table
 from pipeline import devices
 from pipeline.published import ARCHIVE_NAME
 
-LUIGI = Path(sys.executable).with_name("luigi")
 SAMPLE_SECONDS = 0.1
 
 Run = dict[str, Any]
@@ -58,7 +57,7 @@ def main() -> None:
 def run(archive: Path, workers: int, flags: list[str]) -> Run:
     """Run the pipeline once, and watch its threads."""
     with tempfile.TemporaryDirectory(dir=shown.CACHE.parent) as folder:
-        command = [LUIGI, "--module", "tasks", "Pipeline", "--workers", str(workers)]
+        command = [shown.LUIGI, "--module", "tasks", "Pipeline", "--workers", str(workers)]
         command += ["--DownloadCIFAR-archive", archive, "--data-dir", f"{folder}/data"]
         command += ["--outputs-dir", f"{folder}/outputs", *flags]
         with Path(folder, "log").open("w+") as log:
@@ -85,7 +84,8 @@ def watch(process: subprocess.Popen[bytes]) -> Run:
     while process.poll() is None:
         time.sleep(SAMPLE_SECONDS)
         processes = machine.tree(process.pid)
-        of_processes |= {each: machine.cpu_seconds([each]) for each in processes}
+        for each in processes:  # one that has ended in the meantime has none any more
+            of_processes[each] = max(of_processes.get(each, 0.0), machine.cpu_seconds([each]))
         running.append(machine.running_threads(processes))
     return {"cpu_seconds": sum(of_processes.values()), "running": running}
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from alternatives import ALTERNATIVES
 from alternatives.work import Work
+from pipeline import engines
 
 
 def main() -> None:
@@ -31,6 +32,8 @@ def main() -> None:
     work = Work.read(task["network"], task["images"], task["batch_size"], task["threads"])
     epoch = prepare(work, **alternative.arguments)
     versions = {name: importlib.metadata.version(name) for name in alternative.libraries}
+    if alternative.arguments.get("device") == "cuda":
+        versions["GPU"] = engines.load(alternative.arguments["engine"]).device_name("cuda")
     print(json.dumps({"seconds": time.perf_counter() - start, "versions": versions}), file=answers)
     for _ in sys.stdin:
         start = time.perf_counter()

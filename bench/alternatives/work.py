@@ -10,13 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from measuring import shown
 from pipeline import dataset, training
 from pipeline.declaration import Hyperparameters, Network
 from pipeline.engines import Examples, LabelArray
 from pipeline.networks import declared
 from pipeline.weights import FloatArray
-
-ROOT = Path(__file__).parents[2]
 
 VALIDATES = 0.2
 """Part of the images that validate, as the networks declare it."""
@@ -59,7 +58,7 @@ class Work:
 def data_path(network: Network) -> Path:
     """Return where ``make pipeline`` leaves the images that a network takes."""
     stage = "GrayscaleFlat" if len(network.input_shape) == 1 else "Grayscale2D"
-    return ROOT / "outputs" / "latest" / stage / "grayscale.h5"
+    return shown.ROOT / "outputs" / "latest" / stage / "grayscale.h5"
 
 
 def data_title(name: str) -> str:

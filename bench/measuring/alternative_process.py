@@ -14,12 +14,9 @@ from types import TracebackType
 from typing import Any
 
 from alternatives import ALTERNATIVES
-from measuring import machine
+from measuring import machine, shown
 
-ROOT = Path(__file__).parents[2]
-BENCH = ROOT / "bench"
-
-OTHERS = ROOT / ".cache" / "bench" / "others" / "bin" / "python"
+OTHERS = shown.CACHE / "others" / "bin" / "python"
 """A Python that may have the libraries that the pipeline's own does not."""
 
 
@@ -69,7 +66,7 @@ class AlternativeProcess:
             stderr=self._errors,
             text=True,
             bufsize=1,
-            cwd=ROOT,
+            cwd=shown.ROOT,
             env=_environment(task),
         )
         ready = self._answer()
@@ -124,5 +121,5 @@ def python_for(alternative: str, pythons: list[Path]) -> Path | None:
 def _environment(task: Task) -> dict[str, str]:
     threads = str(task.threads)
     counted = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    path = os.pathsep.join(map(str, (BENCH, ROOT)))
+    path = os.pathsep.join(map(str, (shown.ROOT / "bench", shown.ROOT)))
     return os.environ | counted | ALTERNATIVES[task.alternative].environment | {"PYTHONPATH": path}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 IMAGES = ROOT / "docs" / "images"
 CACHE = ROOT / ".cache" / "bench"
+LUIGI = str(Path(sys.executable).with_name("luigi"))
 
 BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#E69F00", "#009E73", "#666666"
 """Told apart by colour-blind people too: Okabe and Ito, "Color Universal Design" (2008)."""
