@@ -27,7 +27,7 @@ from pipeline.kernels.products import (
     four_sums_64,
     sums_of_two_windows,
 )
-from pipeline.kernels.vectors import LANES, WIDEST, greater, store, store_equal
+from pipeline.kernels.vectors import LANES, WIDEST, greatest, store, store_equal
 
 
 @kernel
@@ -125,8 +125,7 @@ def _narrow_pooled_forward(layer: np.record, parameters: Parameters, buffers: Bu
 @inlined
 def _pool(window: FourVectors, buffers: Buffers, place: int) -> None:
     """Take the maximum of each window and note which of its four values equal it, one bit for each."""
-    top_left, top_right, bottom_left, bottom_right = window
-    maxima = greater(greater(top_left, top_right), greater(bottom_left, bottom_right))
+    maxima = greatest(window)
     store(buffers.activations, place, maxima)
     store_equal(buffers.winners, place, maxima, window)
 

@@ -10,6 +10,7 @@ No operation checks its index.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from llvmlite import binding, ir
@@ -117,16 +118,18 @@ def multiply_add(typing_context: Any, array: Any, index: Any, vector: Any, adden
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def greater(typing_context: Any, one: Any, other: Any) -> Any:
-    """Return the greater of two vectors, lane by lane; where one of the two is not a number, return that."""
+def greatest(typing_context: Any, four: Any) -> Any:
+    """Return the greatest of four vectors, lane by lane; nan where one of them is that."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        one, other = arguments
-        # Where other is not a number, it is what a comparison in order returns.
-        greater_of_numbers = builder.select(builder.fcmp_ordered(">", one, other), one, other)
-        return builder.select(builder.fcmp_unordered("uno", one, one), one, greater_of_numbers)
+        one, two, three, four = cgutils.unpack_tuple(builder, arguments[0])
+        maxima = _greater(builder, _greater(builder, one, two), _greater(builder, three, four))
+        # A comparison in order takes the second of two where either is nan, and so may lose it.
+        has_nan = builder.or_(builder.fcmp_unordered("uno", one, two), builder.fcmp_unordered("uno", three, four))
+        nans = maxima.type([math.nan] * maxima.type.count)
+        return builder.select(has_nan, nans, maxima)
 
-    return one(one, other), generate
+    return four.dtype(four), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -262,6 +265,10 @@ def _fused(builder: Any, one: Any, other: Any, addend: Any) -> Any:
     name = f"llvm.fma.v{one.type.count}f32"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(one.type, [one.type] * 3), name)
     return builder.call(function, [one, other, addend])
+
+
+def _greater(builder: Any, one: Any, other: Any) -> Any:
+    return builder.select(builder.fcmp_ordered(">", one, other), one, other)
 
 
 def _pairs(builder: Any, one: Any, other: Any) -> list[tuple[Any, Any]]:
