@@ -22,7 +22,7 @@ from typing import Any
 from measuring import machine, shown
 from measuring.shown import markdown_table
 from pipeline import devices
-from pipeline.published import ARCHIVE_NAME
+from pipeline.published_archive import ARCHIVE_NAME
 
 SAMPLE_SECONDS = 0.1
 

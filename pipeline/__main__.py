@@ -19,7 +19,7 @@ from pipeline.errors import PictureError
 from pipeline.progress import ConsoleMonitor
 from pipeline.schedule.job import Job
 from pipeline.schedule.steps import Steps
-from pipeline.store import collection, history, runs, status, verification
+from pipeline.store import garbage, history, runs, status, verification
 from pipeline.terminal import highlighted
 from tasks.console import foreseen
 from tasks.current import Current
@@ -137,15 +137,15 @@ def _verify(_: argparse.Namespace, current: Current) -> int:
 
 def _gc(options: argparse.Namespace, current: Current) -> int:
     with runs.alone(current.folders()):
-        garbage = collection.unreached(current.folders(), current.all_reachable(), options.keep_days)
-        for result in garbage:
+        unreached = garbage.unreached(current.folders(), current.all_reachable(), options.keep_days)
+        for result in unreached:
             _print(f"{result.size / 1e6:10.1f} MB  {result.days:6.1f} days  {result.path}")
-        total = sum(result.size for result in garbage) / 1e6
+        total = sum(result.size for result in unreached) / 1e6
         if options.dry_run:
-            _print(f"{len(garbage)} results, {total:.1f} MB, would be removed.")
+            _print(f"{len(unreached)} results, {total:.1f} MB, would be removed.")
             return 0
-        collection.collect(garbage, current.outputs)
-    _print(f"{len(garbage)} results, {total:.1f} MB, removed.")
+        garbage.collect(unreached, current.outputs)
+    _print(f"{len(unreached)} results, {total:.1f} MB, removed.")
     return 0
 
 

@@ -23,7 +23,7 @@ from pipeline import dataset, pickles
 from pipeline.dataset import ByteArray
 from pipeline.errors import ArchiveError
 from pipeline.monitor import Monitor
-from pipeline.published import ARCHIVE_NAME
+from pipeline.published_archive import ARCHIVE_NAME
 from pipeline.tarstream import MAX_BYTES, GzippedTar
 
 FOLDER = "cifar-10-batches-py"

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.article import ARTICLE
 from pipeline.monitor import Monitor
-from pipeline.outcome import Outcome
+from pipeline.network_results import NetworkResults
 from pipeline.trial import Trial
 
 JSON_NAME = "comparison.json"
@@ -65,10 +65,10 @@ def compare(output: Path, *, trials: list[dict[str, Any]], monitor: Monitor, **r
     results : Path
         For the trial of each number ``trained_NUMBER`` and ``evaluated_NUMBER``, the folders of its results.
     """
-    groups: dict[tuple[str, str, str], list[Outcome]] = {}
+    groups: dict[tuple[str, str, str], list[NetworkResults]] = {}
     for number, fields in enumerate(trials):
         trial = Trial(**fields)
-        trained = Outcome.read(trial.network, results[f"trained_{number}"], results[f"evaluated_{number}"])
+        trained = NetworkResults.read(trial.network, results[f"trained_{number}"], results[f"evaluated_{number}"])
         groups.setdefault((trial.network, trial.engine, trial.device), []).append(trained)
     rows = [_row(*group, trainings) for group, trainings in groups.items()]
     data = next(iter(groups.values()))[0].metrics["data"]
@@ -113,7 +113,7 @@ def _cells(row: Row, best: float) -> list[str]:
     ]
 
 
-def _row(network: str, engine: str, device: str, trainings: list[Outcome]) -> Row:
+def _row(network: str, engine: str, device: str, trainings: list[NetworkResults]) -> Row:
     seconds = [second for trained in trainings for second in trained.record.measured["epoch_seconds"]]
     median = statistics.median(seconds)
     low, _, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else (median, median, median)
@@ -131,7 +131,7 @@ def _row(network: str, engine: str, device: str, trainings: list[Outcome]) -> Ro
     )
 
 
-def _draw_curves(output: Path, groups: dict[tuple[str, str, str], list[Outcome]]) -> None:
+def _draw_curves(output: Path, groups: dict[tuple[str, str, str], list[NetworkResults]]) -> None:
     """Draw the losses of each network, engines over each other: where they agree, the lines coincide."""
     from matplotlib.ticker import MaxNLocator
 
@@ -150,7 +150,7 @@ def _draw_curves(output: Path, groups: dict[tuple[str, str, str], list[Outcome]]
         drawing.save(figure, output, CURVES_NAME)
 
 
-def _draw_losses(axes: Any, label: str, trained: Outcome, *, width: float) -> None:
+def _draw_losses(axes: Any, label: str, trained: NetworkResults, *, width: float) -> None:
     rows = trained.epochs
     epochs = [row["epoch"] for row in rows]
     (line,) = axes.plot(

@@ -20,12 +20,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from pipeline import published
+from pipeline import published_archive
 from pipeline.connection import SCHEMES, BrokenTransferError, TransferError
 from pipeline.errors import DownloadError, SettingError
 from pipeline.monitor import Monitor
 from pipeline.partial import PartialFile
-from pipeline.published import ARCHIVE_NAME
+from pipeline.published_archive import ARCHIVE_NAME
 from pipeline.transfer import Server, SlowTransferError
 from pipeline.urls import without_secrets
 
@@ -197,7 +197,7 @@ class _WebSource(_Source):
         self._started_over = False
 
     def fill(self, file: PartialFile, minimum_rate: float, monitor: Monitor) -> None:
-        full_size = published.BYTES if self.sha256 == published.SHA256 else None
+        full_size = published_archive.BYTES if self.sha256 == published_archive.SHA256 else None
         while file.sha256 != self.sha256:
             try:
                 self._server.send_rest(file, full_size=full_size, minimum_rate=minimum_rate, monitor=monitor)
@@ -247,7 +247,7 @@ def _check(sha256: str, sources: Sequence[str], attempts: int) -> None:
         raise SettingError(f"attempts is {attempts!r}; expected a whole number from 1.")
     if not sources:
         raise SettingError(
-            f"there is no source to fetch the archive from; expected a URL such as {published.SOURCES[0]}."
+            f"there is no source to fetch the archive from; expected a URL such as {published_archive.SOURCES[0]}."
         )
     for url in sources:
         check_source(url)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StoreError
-from pipeline.store.memory import read_json
+from pipeline.store.json_cache import read_json
 
 STATUS_NAME = "status.json"
 METRICS_NAME = "metrics.prom"

@@ -20,7 +20,7 @@ from urllib.error import HTTPError
 from pipeline.connection import BrokenTransferError, Deadline, TransferError, opener
 from pipeline.monitor import Monitor
 from pipeline.partial import PartialFile
-from pipeline.published import MAXIMUM_BYTES
+from pipeline.published_archive import MAXIMUM_BYTES
 from pipeline.urls import without_secrets
 
 CHUNK_BYTES = 1 << 16

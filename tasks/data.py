@@ -9,7 +9,7 @@ from typing import Any
 import luigi
 from luigi.parameter import ParameterVisibility
 
-from pipeline import published
+from pipeline import published_archive
 from pipeline.errors import SettingError
 from pipeline.store.digests import json_digest, remembered_file_digest
 from tasks.settings import settings
@@ -39,14 +39,14 @@ class DownloadCIFAR(DataTask):
         description="Path of an archive on disk, taken instead of downloading. Empty: download.",
     )
     sources = luigi.Parameter(
-        default=" ".join(published.SOURCES),
+        default=" ".join(published_archive.SOURCES),
         always_in_help=True,
         significant=False,
         visibility=ParameterVisibility.PRIVATE,  # URLs may have signatures in them, which Luigi would log and send
         description="URLs to download from (http, https or file), with blanks between them, the best first.",
     )
     sha256 = luigi.Parameter(
-        default=published.SHA256,
+        default=published_archive.SHA256,
         always_in_help=True,
         description="SHA-256 of the archive to download: 64 hexadecimal digits.",
     )
@@ -137,9 +137,9 @@ class DownloadCIFAR(DataTask):
                     f"there is no archive at {path}; expected a file like cifar-10-python.tar.gz. "
                     "Give its path as ARCHIVE=path, leave that out to download it, or try `make demo`."
                 )
-            if (size := path.stat().st_size) > published.MAXIMUM_BYTES:
+            if (size := path.stat().st_size) > published_archive.MAXIMUM_BYTES:
                 raise SettingError(
-                    f"the archive {path} has {size:,} bytes; expected at most {published.MAXIMUM_BYTES:,}."
+                    f"the archive {path} has {size:,} bytes; expected at most {published_archive.MAXIMUM_BYTES:,}."
                 )
             return remembered_file_digest(path, settings.active().cache("digests.json"))
         digest = self.sha256.lower()

@@ -8,10 +8,10 @@ import shutil
 
 import pytest
 
-from pipeline import following, published
+from pipeline import following, published_archive
 from pipeline.errors import DownloadError, SettingError
 from pipeline.monitor import SILENT
-from pipeline.published import ARCHIVE_NAME, SHA256
+from pipeline.published_archive import ARCHIVE_NAME, SHA256
 from pipeline.store.digests import file_digest
 from pipeline.transfer import Version
 from tests.checkout import QUICK, STAGES, Checkout, small_archive
@@ -158,7 +158,7 @@ def finished(tmp_path_factory):
     with UnreliableServer(source) as server:
         checkout.edit("luigi.cfg", "follow_source = false", "follow_source = true")
         checkout.edit("luigi.cfg", SHA256, "")
-        checkout.edit("luigi.cfg", " ".join(published.SOURCES).replace(" ", "\n    "), server.url)
+        checkout.edit("luigi.cfg", " ".join(published_archive.SOURCES).replace(" ", "\n    "), server.url)
         checkout.edit("luigi.cfg", "\nattempts = 5", "\nattempts = 1")
         checkout.flags = lambda: list(QUICK)
         assert checkout.run() == dict.fromkeys(STAGES, "computed")

@@ -2,7 +2,7 @@
 
 `write` is the stage's function. A module is a part of the page (`summary`, `learning`, `classes`, `layers`,
 `origin`) or serves them: `figures` and `graph` draw, `plots` brings figures into files and into the page,
-`examples` chooses test images, `published` what of the article to show, `markup` and `page` write HTML.
+`examples` chooses test images, `markup` and `page` write HTML.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline import dataset, training
 from pipeline.monitor import Monitor
-from pipeline.outcome import Outcome
+from pipeline.network_results import NetworkResults
 from pipeline.report import classes, layers, learning, origin, summary
 from pipeline.report.page import page
 from pipeline.report.plots import Plotter
@@ -57,7 +57,7 @@ def write(
         A file is missing or damaged.
     """
     names = [key.removeprefix("trained_") for key in folders if key.startswith("trained_")]
-    networks = [Outcome.read(name, folders[f"trained_{name}"], folders[f"evaluated_{name}"]) for name in names]
+    networks = [NetworkResults.read(name, folders[f"trained_{name}"], folders[f"evaluated_{name}"]) for name in names]
     path = images / dataset.GRAYSCALE_NAME
     data = dataset.describe(path)
     test_images, labels = dataset.read_split(path, "test")

@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 
 from pipeline.dataset import ByteArray, FloatArray
-from pipeline.outcome import Outcome
+from pipeline.network_results import NetworkResults
 from pipeline.report import examples, figures
 from pipeline.report.examples import Example
 from pipeline.report.markup import Markup, element, percent, section, table
 from pipeline.report.plots import Plotter
 
 
-def mistakes(networks: Sequence[Outcome], plotter: Plotter) -> Markup:
+def mistakes(networks: Sequence[NetworkResults], plotter: Plotter) -> Markup:
     """Show which class is taken for which, and how well each is recognised."""
     notes = " ".join(_most_confused(network) for network in networks)
     plots = [_plot(network, plotter) for network in networks]
@@ -28,7 +28,7 @@ def mistakes(networks: Sequence[Outcome], plotter: Plotter) -> Markup:
     )
 
 
-def _plot(network: Outcome, plotter: Plotter) -> Markup:
+def _plot(network: NetworkResults, plotter: Plotter) -> Markup:
     return plotter.plot(
         f"confusion-{network.name}",
         network.title,
@@ -37,7 +37,7 @@ def _plot(network: Outcome, plotter: Plotter) -> Markup:
     )
 
 
-def _most_confused(network: Outcome) -> str:
+def _most_confused(network: NetworkResults) -> str:
     classes = network.metrics["classes"]
     count, row, column = max(
         (count, row, column)
@@ -54,7 +54,7 @@ def _most_confused(network: Outcome) -> str:
     )
 
 
-def _by_class(networks: Sequence[Outcome]) -> Markup:
+def _by_class(networks: Sequence[NetworkResults]) -> Markup:
     header = ["Class", "Test images"]
     header += [f"{network.title} {figure}" for network in networks for figure in ("accuracy", "precision")]
     rows = []
@@ -71,7 +71,9 @@ def _share(value: float | None) -> Markup:
     return element("td", percent(value, digits=1), class_="share", style=f"--share: {value:.2%}")
 
 
-def test_images(networks: Sequence[Outcome], images: FloatArray, labels: ByteArray, class_names: list[str]) -> Markup:
+def test_images(
+    networks: Sequence[NetworkResults], images: FloatArray, labels: ByteArray, class_names: list[str]
+) -> Markup:
     """Show what each network recognises, and where it is most sure and wrong.
 
     Parameters

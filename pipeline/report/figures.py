@@ -16,7 +16,7 @@ from pipeline.dataset import FloatArray
 from pipeline.declaration import Network
 from pipeline.drawing import BLUE, INK, VERMILION, new_figure
 from pipeline.layers import Conv2DLayer
-from pipeline.outcome import Outcome
+from pipeline.network_results import NetworkResults
 from pipeline.weights import Weights
 
 MOST_FILTERS = 100
@@ -27,7 +27,7 @@ TILE = 32
 """Pixels along a filter's side, or a few less: filters are enlarged by a whole factor."""
 
 
-def curves(trained: Outcome, published_accuracy: float | None) -> Figure:
+def curves(trained: NetworkResults, published_accuracy: float | None) -> Figure:
     """Draw losses above the validation accuracy, over epochs; a line at the article's test accuracy if there is one."""
     figure = new_figure(4.6, 4.4)
     losses, accuracies = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from pipeline.declaration import NamedLayer
-from pipeline.outcome import Outcome
+from pipeline.network_results import NetworkResults
 from pipeline.report import figures
 from pipeline.report.markup import Markup, element, number, section, table
 from pipeline.report.plots import Plotter
 
 
-def first_layers(networks: Sequence[Outcome], plotter: Plotter) -> Markup:
+def first_layers(networks: Sequence[NetworkResults], plotter: Plotter) -> Markup:
     """Show what the first layers look for."""
     plots = [_plot(network, plotter) for network in networks]
     note = (
@@ -26,7 +26,7 @@ def first_layers(networks: Sequence[Outcome], plotter: Plotter) -> Markup:
     )
 
 
-def _plot(network: Outcome, plotter: Plotter) -> Markup:
+def _plot(network: NetworkResults, plotter: Plotter) -> Markup:
     name, units = next((layer.name, layer.output_shape[0]) for layer in network.network.layers if layer.weight_shapes)
     shown = f"{min(units, figures.MOST_FILTERS)} of {units} units"
     return plotter.plot(
@@ -37,7 +37,7 @@ def _plot(network: Outcome, plotter: Plotter) -> Markup:
     )
 
 
-def layers(networks: Sequence[Outcome]) -> Markup:
+def layers(networks: Sequence[NetworkResults]) -> Markup:
     """List the layers with their shapes and how many numbers each learns."""
     tables = [
         table(

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.outcome import Outcome
+from pipeline.network_results import NetworkResults
 from pipeline.report import figures
 from pipeline.report.markup import Markup, element, section
 from pipeline.report.plots import Plotter
-from pipeline.report.published import published
 
 
-def curves(networks: Sequence[Outcome], plotter: Plotter) -> Markup:
+def curves(networks: Sequence[NetworkResults], plotter: Plotter) -> Markup:
     """Show how losses and accuracy went."""
     notes = " ".join(map(_lowest_loss, networks))
     plots = [_plot(network, plotter) for network in networks]
     return section("Learning", element("p", notes), element("div", *plots, class_="pair"))
 
 
-def _plot(network: Outcome, plotter: Plotter) -> Markup:
-    article = published(network)
+def _plot(network: NetworkResults, plotter: Plotter) -> Markup:
+    article = network.article
     last = network.epochs[-1]
     return plotter.plot(
         f"curves-{network.name}",
@@ -31,7 +30,7 @@ def _plot(network: Outcome, plotter: Plotter) -> Markup:
     )
 
 
-def _lowest_loss(network: Outcome) -> str:
+def _lowest_loss(network: NetworkResults) -> str:
     best = min(network.epochs, key=lambda row: float(row["valid_loss"]))
     return (
         f"The {network.title}’s validation loss is lowest, {best['valid_loss']:.3f}, after epoch {best['epoch']} "

@@ -8,19 +8,18 @@ from pathlib import Path
 from pipeline import comparison
 from pipeline.article import TITLE, YEAR
 from pipeline.dataset import Description
-from pipeline.outcome import Outcome
+from pipeline.network_results import NetworkResults
 from pipeline.report.markup import Markup, element, number, percent, section, table
-from pipeline.report.published import published
 
 
-def heading(networks: Sequence[Outcome], data: Description) -> Markup:
+def heading(networks: Sequence[NetworkResults], data: Description) -> Markup:
     """Say what this is, and give the accuracies."""
     names = " and ".join(network.title for network in networks)
     what = (
         f"{names}, trained on {data.counts['train']:,} images in {len(data.class_names)} classes and tested on "
         f"{data.counts['test']:,} others"
     )
-    beside = f", beside the article “{TITLE}” ({YEAR})" if any(map(published, networks)) else ""
+    beside = f", beside the article “{TITLE}” ({YEAR})" if any(network.article for network in networks) else ""
     return element(
         "header",
         element("h1", f"{data.title}, in grayscale"),
@@ -29,8 +28,8 @@ def heading(networks: Sequence[Outcome], data: Description) -> Markup:
     )
 
 
-def _card(network: Outcome) -> Markup:
-    article = published(network)
+def _card(network: NetworkResults) -> Markup:
+    article = network.article
     beside = f"The article: {article.accuracy:.0%}" if article else f"{network.metrics['images']:,} test images"
     speed = f"{network.epoch_seconds:.2f} s an epoch"
     if article:
@@ -47,15 +46,15 @@ def _card(network: Outcome) -> Markup:
     )
 
 
-def results(networks: Sequence[Outcome]) -> Markup:
+def results(networks: Sequence[NetworkResults]) -> Markup:
     """List the figures, beside the article's where the data is the article's."""
     header = ["Network", "Test accuracy", "Test loss", "Epochs", "Median seconds an epoch", "Trained with"]
-    if any(map(published, networks)):
+    if any(network.article for network in networks):
         header += ["The article’s accuracy", "Seconds on its GPU", "On its 32 CPU cores"]
     return section("Results", table("Both networks", header, map(_row, networks), id="results"))
 
 
-def _row(network: Outcome) -> list[object]:
+def _row(network: NetworkResults) -> list[object]:
     own = [
         network.title,
         percent(network.accuracy),
@@ -64,7 +63,7 @@ def _row(network: Outcome) -> list[object]:
         number(network.epoch_seconds, ".2f"),
         network.trained_with,
     ]
-    article = published(network)
+    article = network.article
     if article is None:
         return own
     return [*own, f"{article.accuracy:.0%}", f"{article.gpu_seconds:g}", f"{article.cpu_seconds:g}"]

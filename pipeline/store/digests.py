@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.store.memory import read_json, write_json
+from pipeline.store.json_cache import read_json, write_json
 
 
 def file_digest(path: Path) -> str:

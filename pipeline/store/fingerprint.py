@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.store.memory import read_json, write_json
+from pipeline.store.json_cache import read_json, write_json
 
 PACKAGE = Path(__file__).parents[1]
 """The folder of the package whose modules count; what it imports from elsewhere does not."""

@@ -38,9 +38,9 @@ def unreached(folders: list[Path], reached: Iterable[Stage], keep_days: float) -
     return found
 
 
-def collect(garbage: Iterable[Unreached], outputs: Path) -> None:
+def collect(unreached: Iterable[Unreached], outputs: Path) -> None:
     """Remove what is listed, and the links that led to it."""
-    for result in garbage:
+    for result in unreached:
         shutil.rmtree(result.path)
     for link in (outputs / "latest").glob("*"):
         if link.is_symlink() and not link.exists():

@@ -1,8 +1,7 @@
 """The published archive: where it is, and how to know it."""
 
 SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
-MD5 = "c58f30108f718f92721af3b95e74349a"
-"""As its authors give it: https://www.cs.toronto.edu/~kriz/cifar.html"""
+"""Of the file with the MD5 that its authors give, c58f3010...: https://www.cs.toronto.edu/~kriz/cifar.html"""
 
 BYTES = 170_498_071
 MAXIMUM_BYTES = 2 << 30

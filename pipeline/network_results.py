@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import prediction_file, weights
-from pipeline.dataset import FloatArray
+from pipeline.article import ARTICLE, ArticleFigures
+from pipeline.dataset import CIFAR_TITLE, FloatArray
 from pipeline.declaration import Network
 from pipeline.errors import StoreError
 from pipeline.evaluation import METRICS_NAME
@@ -19,7 +20,7 @@ from pipeline.weights import Weights
 
 
 @dataclass(frozen=True)
-class Outcome:
+class NetworkResults:
     """A network that was trained and evaluated: its files in ``trained`` and ``evaluated``, and what they say."""
 
     name: str
@@ -30,7 +31,7 @@ class Outcome:
     record: Record
 
     @classmethod
-    def read(cls, name: str, trained: Path, evaluated: Path) -> Outcome:
+    def read(cls, name: str, trained: Path, evaluated: Path) -> NetworkResults:
         """Read the results of training and evaluating a network.
 
         Raises
@@ -56,8 +57,13 @@ class Outcome:
         return self.name.upper()
 
     @property
+    def article(self) -> ArticleFigures | None:
+        """What the article says of this network, where it was trained on the article's data."""
+        return ARTICLE.get(self.name) if self.metrics["data"]["title"] == CIFAR_TITLE else None
+
+    @property
     def accuracy(self) -> float:
-        """Part of the test images whose class was told."""
+        """Fraction of the test images that are classified correctly."""
         return float(self.metrics["accuracy"])
 
     @property
