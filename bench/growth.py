@@ -1,7 +1,7 @@
 """Measure how an epoch's time grows: with the images, the threads and the minibatch's size.
 
-The `numba` engine and the fastest PyTorch that was found, each in a process of its own for each point. Four images
-of five train, one validates; beyond 50,000 they are the data set's over and over.
+The `numba` engine and the fastest PyTorch that was found compute epochs in turn, each in a process of its own for each
+point. Four images of five train, one validates; beyond 50,000 they are the data set's over and over.
 
 Run it with ``python bench/growth.py [--quick] [--images 1000,500000]``.
 """
@@ -9,15 +9,18 @@ Run it with ``python bench/growth.py [--quick] [--images 1000,500000]``.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import math
 import statistics
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from alternatives import ALTERNATIVES, BEST_PYTORCH
 from measuring import machine, shown
-from measuring.alternative_process import AlternativeProcess, Task, python_for
+from measuring.alternative_process import AlternativeProcess, Measured, Task, python_for
 from measuring.shown import markdown_table
 from pipeline import devices
 from pipeline.declaration import Network
@@ -31,23 +34,24 @@ FIXED_IMAGES = 10_000
 
 QUICK_IMAGES, QUICK_BATCH_SIZES, QUICK_FIXED_IMAGES = [1_000, 5_000], [64, 256], 2_000
 
-EPOCHS = 3
-"""The first warms up and does not count; where they are long, one alone is measured."""
-
-LONG = 100_000
-"""Images from which on an epoch is so long that what the first one does more does not show."""
+FEWEST_ROUNDS, MOST_ROUNDS = 3, 9
+ROUNDS_SECONDS = 10
+"""How often a point is measured: as often as these seconds hold, within these bounds. A first round warms up."""
 
 PLOT = shown.IMAGES / "growth.svg"
 QUANTITIES = {"images": "images", "threads": "threads", "batch_size": "images in a minibatch"}
 
 Point = dict[str, Any]
+Pair = tuple[Task, ...]
+"""The same work for each of the alternatives that are compared."""
 
 
 def main() -> None:
     """Measure, print a table for each quantity, and write ``.cache/bench/growth.json``."""
     options = arguments()
     load_before = machine.load()
-    points = [measure(task, quantity) for quantity, task in tasks(options) if fits(task)]
+    pairs = [pair for network in NETWORKS for pair in pairs_of(network, options)]
+    points = [point for quantity, pair in pairs if fits(pair) for point in measured_points(pair, quantity)]
     result = {
         "machine": machine.description(),
         "load_before": load_before,
@@ -77,21 +81,22 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def tasks(options: argparse.Namespace) -> list[tuple[str, Task]]:
-    """Return what is to be measured, each with the name of the quantity that it is a point of."""
+def pairs_of(network: str, options: argparse.Namespace) -> list[tuple[str, Pair]]:
+    """Return what is to be measured of a network, each with the name of the quantity that it is a point of."""
     images = options.images or (QUICK_IMAGES if options.quick else IMAGES)
     batch_sizes = QUICK_BATCH_SIZES if options.quick else BATCH_SIZES
     fixed = QUICK_FIXED_IMAGES if options.quick else FIXED_IMAGES
-    cores = devices.cores()
-    found = []
-    for network in NETWORKS:
-        for name in ("numba", BEST_PYTORCH[network]):
-            if python_for(name, [Path(sys.executable)]) is None:
-                continue
-            found += [("images", Task(name, network, cores, count)) for count in images]
-            found += [("threads", Task(name, network, count, fixed)) for count in thread_counts(cores)]
-            found += [("batch_size", Task(name, network, cores, fixed, size)) for size in batch_sizes]
-    return found
+    names = [name for name in ("numba", BEST_PYTORCH[network]) if python_for(name, [Path(sys.executable)])]
+    cores, usual = devices.cores(), declared(network)[1].batch_size
+
+    def pair(threads: int, images: int, batch_size: int) -> Pair:
+        return tuple(Task(name, network, threads, images, batch_size) for name in names)
+
+    return [
+        *(("images", pair(cores, count, usual)) for count in images),
+        *(("threads", pair(count, fixed, usual)) for count in thread_counts(cores)),
+        *(("batch_size", pair(cores, fixed, size)) for size in batch_sizes),
+    ]
 
 
 def thread_counts(cores: int) -> list[int]:
@@ -99,9 +104,11 @@ def thread_counts(cores: int) -> list[int]:
     return sorted({*range(1, min(4, cores) + 1), *(2**power for power in range(2, int(math.log2(cores)) + 1)), cores})
 
 
-def fits(task: Task) -> bool:
-    """Tell whether the images leave half of the free memory to others; say so where they do not."""
-    size = 4 * math.prod(Network.from_json(declared(task.network)[0]).input_shape) * (task.images or 0)
+def fits(pair: Pair) -> bool:
+    """Tell whether the images of all leave half of the free memory to others; say so where they do not."""
+    task = pair[0]
+    image_size = math.prod(Network.from_json(declared(task.network)[0]).input_shape)
+    size = 4 * image_size * task.images * len(pair)
     free = machine.free_memory()
     if size > free // 2:
         print(
@@ -112,35 +119,55 @@ def fits(task: Task) -> bool:
     return size <= free // 2
 
 
-def measure(task: Task, quantity: str) -> Point:
-    """Measure the epochs of one point."""
-    with AlternativeProcess(task, Path(sys.executable)) as process:
-        epochs = [process.epoch() for _ in range(EPOCHS if task.images < LONG else 1)]
-        memory = process.peak_memory()
-    counted = epochs[1:] or epochs
-    seconds = statistics.median(epoch.seconds for epoch in counted)
-    others = statistics.median(epoch.others for epoch in counted)
-    value = getattr(task, quantity)
-    print(f"  {task.network}, {task.alternative}, {quantity} {value:,}: {shown.seconds(seconds)}", flush=True)
-    return {
-        "network": task.network,
-        "alternative": task.alternative,
-        "quantity": quantity,
-        "value": value,
-        "images": task.images,
-        "seconds": seconds,
-        "all_seconds": [epoch.seconds for epoch in epochs],
-        "others": others,
-        "peak_memory": memory,
-    }
+def measured_points(pair: Pair, quantity: str) -> list[Point]:
+    """Return a point for each alternative."""
+    value = getattr(pair[0], quantity)
+    points = [
+        {
+            "network": task.network,
+            "alternative": task.alternative,
+            "quantity": quantity,
+            "value": value,
+            "images": task.images,
+            "seconds": statistics.median(epoch.seconds for epoch in epochs),
+            "all_seconds": [epoch.seconds for epoch in epochs],
+            "others": statistics.median(epoch.others for epoch in epochs),
+            "peak_memory": memory,
+        }
+        for task, (epochs, memory) in zip(pair, measure(pair), strict=True)
+    ]
+    times = ", ".join(f"{point['alternative']} {shown.seconds(point['seconds'])}" for point in points)
+    rounds = len(points[0]["all_seconds"])
+    print(f"  {pair[0].network}, {quantity} {value:,}, {rounds} rounds: {times}", flush=True)
+    return points
+
+
+@functools.cache
+def measure(pair: Pair) -> list[tuple[list[Measured], int]]:
+    """Have the alternatives compute epochs in turn; return those of each, and its peak memory in bytes.
+
+    What is a point of two quantities is measured once.
+    """
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(AlternativeProcess(task, Path(sys.executable))) for task in pair]
+        start = time.perf_counter()
+        for process in processes:
+            process.epoch()
+        rounds = round(ROUNDS_SECONDS / (time.perf_counter() - start))
+        rounds = min(max(rounds, FEWEST_ROUNDS), MOST_ROUNDS)
+        epochs = [[process.epoch() for process in processes] for _ in range(rounds)]
+        memory = [process.peak_memory() for process in processes]
+    return list(zip(map(list, zip(*epochs, strict=True)), memory, strict=True))
 
 
 def report(result: dict[str, Any]) -> str:
     """Return a table for each quantity, in Markdown, and what to know of the machine."""
     on = result["machine"]
     others = [point["others"] for point in result["points"]]
+    rounds = [len(point["all_seconds"]) for point in result["points"]]
     fixed = next(point["images"] for point in result["points"] if point["quantity"] == "threads")
     circumstances = (
+        f"Medians of alternating rounds, {min(rounds)} to {max(rounds)} after one that warms up. "
         f"Where threads or minibatches grow, an epoch has {fixed:,} images. "
         f"{on['processor']}, {on['cores']} cores. Load average {result['load_before']:.2f} before, "
         f"{result['load_after']:.2f} after; everything else on the machine kept {statistics.median(others):.2f} cores "

@@ -28,9 +28,9 @@ from measuring import machine, shown
 from measuring.alternative_process import OTHERS, AlternativeProcess, Task, python_for
 from measuring.shown import markdown_table
 from pipeline import devices
-from pipeline.article import ARTICLE, Published
+from pipeline.article import ARTICLE, ArticleFigures
 
-ROUNDS = {"mlp": 11, "cnn": 3}
+ROUNDS = {"mlp": 11, "cnn": 5}
 """How often each alternative computes an epoch of each network: so often that both take minutes."""
 
 BUSY = 0.1
@@ -69,8 +69,9 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", default="mlp,cnn", help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, help="epochs of each (default: 11 of the MLP, 3 of the CNN)")
+    parser.add_argument("--networks", default="mlp,cnn", help="networks to train (default: %(default)s)")
+    usual = ", ".join(f"{rounds} of the {network.upper()}" for network, rounds in ROUNDS.items())
+    parser.add_argument("--rounds", type=int, help=f"epochs of each (default: {usual})")
     parser.add_argument("--only", default="", help=f"some of {', '.join(ALTERNATIVES)}")
     parser.add_argument("--compiled", action="store_true", help="PyTorch compiled as well; takes a C++ compiler")
     parser.add_argument("--images", type=int, help="of which four in five train (default: the whole data set)")
@@ -158,7 +159,7 @@ def table(network: str, measured: Row) -> str:
     baseline, best = (measured["alternatives"].get(name) for name in (BASELINE, BEST_PYTORCH.get(network)))
     header = [network.upper(), "seconds an epoch (quartiles)", "CPU seconds", "peak memory"]
     header += ["faster than PyTorch, DataLoader", "than the best PyTorch", "than the article's GPU"]
-    article = published(network, measured)
+    article = article_figures(network, measured)
     lines = [
         [
             row["label"],
@@ -176,7 +177,7 @@ def table(network: str, measured: Row) -> str:
     return markdown_table(header, lines)
 
 
-def published(network: str, measured: Row) -> Published | None:
+def article_figures(network: str, measured: Row) -> ArticleFigures | None:
     """Return the article's figures, where the epochs were as long as its own."""
     return ARTICLE.get(network) if measured["images"] is None else None
 
@@ -234,13 +235,13 @@ def draw_panel(axes: Any, network: str, measured: Row) -> None:
     axes.set_title(f"{network.upper()} on {measured['data']}", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     right = 1.15 * max(ends)
-    if article := published(network, measured):
+    if article := article_figures(network, measured):
         right = max(right, 1.15 * article.gpu_seconds)
         draw_article(axes, article, right)
     axes.set_xlim(0, right)
 
 
-def draw_article(axes: Any, article: Published, right: float) -> None:
+def draw_article(axes: Any, article: ArticleFigures, right: float) -> None:
     """Draw the article's figures as lines, or say them at the edge where they lie beyond it."""
     for name, value in (("GPU", article.gpu_seconds), ("32 cores", article.cpu_seconds)):
         text = f"the article's {name}: {value:g} s"
