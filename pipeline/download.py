@@ -12,7 +12,6 @@ import hashlib
 import math
 import os
 import re
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from io import BufferedReader
@@ -26,11 +25,10 @@ from pipeline.errors import DownloadError, SettingError
 from pipeline.monitor import Monitor
 from pipeline.partial import PartialFile
 from pipeline.published_archive import ARCHIVE_NAME
+from pipeline.retries import Retries
 from pipeline.transfer import Server, SlowTransferError
 from pipeline.urls import without_secrets
 
-FIRST_PAUSE = 0.5
-"""Seconds between a source's first two attempts; each further pause is twice as long."""
 COPY_BYTES = 1 << 20
 
 OTHER_WAYS = (
@@ -192,8 +190,7 @@ class _WebSource(_Source):
     def __init__(self, url: str, sha256: str, server: Server, attempts: int) -> None:
         super().__init__(url, sha256)
         self._server = server
-        self._attempts_left = attempts
-        self._pause = FIRST_PAUSE
+        self._retries = Retries(url, attempts)
         self._started_over = False
 
     def fill(self, file: PartialFile, minimum_rate: float, monitor: Monitor) -> None:
@@ -203,18 +200,10 @@ class _WebSource(_Source):
                 self._server.send_rest(file, full_size=full_size, minimum_rate=minimum_rate, monitor=monitor)
             except BrokenTransferError as error:
                 if file.sha256 != self.sha256:  # a server may announce more bytes than there are
-                    self._prepare_next_attempt(error, monitor)
+                    self._retries.wait_after(error, monitor)
             else:
                 if file.sha256 != self.sha256:
                     self._start_over(file, monitor)
-
-    def _prepare_next_attempt(self, error: BrokenTransferError, monitor: Monitor) -> None:
-        self._attempts_left -= 1
-        if self._attempts_left == 0:
-            raise error
-        monitor.say(f"{self.shown}: {error} Trying again in {self._pause:g} s; attempts left: {self._attempts_left}.")
-        time.sleep(self._pause)
-        self._pause *= 2
 
     def _start_over(self, file: PartialFile, monitor: Monitor) -> None:
         """Drop all bytes, which are wrong; give the source up where they all are its own."""

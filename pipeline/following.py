@@ -7,17 +7,17 @@ for these costs no transfer; they decide whether there is something to fetch.
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from pipeline.connection import SCHEMES, BrokenTransferError, TransferError
-from pipeline.download import FIRST_PAUSE, check_source, publish
+from pipeline.download import check_source, publish
 from pipeline.errors import DownloadError, SettingError
 from pipeline.monitor import SILENT, Monitor
 from pipeline.partial import PartialFile
+from pipeline.retries import Retries
 from pipeline.transfer import Server, Version
 from pipeline.urls import without_secrets
 
@@ -75,7 +75,7 @@ def fetch(
     source : str
         The one URL.
     etag, last_modified : str
-        What it said of the version, in quotes as it came; empty for nothing.
+        The server's `ETag` (with its quotes) and `Last-Modified`, as `ask` returned them; empty where it sent none.
     length : int or None
         Bytes, where it said that.
 
@@ -104,19 +104,15 @@ def fetch(
 
 def _patiently(transfer: Callable[[], Result], source: str, attempts: int, monitor: Monitor) -> Result:
     """Try again after a failure that may pass."""
-    pause = FIRST_PAUSE
-    while True:
-        attempts -= 1
-        try:
-            return transfer()
-        except BrokenTransferError as error:
-            if attempts <= 0:
-                raise _given_up(source, error) from None
-            monitor.say(f"{without_secrets(source)}: {error} Trying again in {pause:g} s; attempts left: {attempts}.")
-        except TransferError as error:
-            raise _given_up(source, error) from None
-        time.sleep(pause)
-        pause *= 2
+    retries = Retries(source, attempts)
+    try:
+        while True:
+            try:
+                return transfer()
+            except BrokenTransferError as error:
+                retries.wait_after(error, monitor)
+    except TransferError as error:
+        raise _given_up(source, error) from None
 
 
 def _given_up(source: str, error: TransferError) -> DownloadError:

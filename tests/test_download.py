@@ -22,7 +22,7 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import connection, download, published_archive, transfer
+from pipeline import connection, download, published_archive, retries, transfer
 from pipeline.errors import DownloadError, SettingError
 from pipeline.monitor import SILENT, Monitor
 from tests.unreliable_server import Answer, Handler, UnreliableServer, babbles, closes, hangs, says, sends, tunnels
@@ -101,7 +101,7 @@ def _plain_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.lower().endswith("_proxy") or name in ("SSL_CERT_FILE", "SSL_CERT_DIR", *connection.BUNDLE_VARIABLES):
             monkeypatch.delenv(name)
-    monkeypatch.setattr(download, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from pipeline import following, published_archive
+from pipeline import following, published_archive, retries
 from pipeline.errors import DownloadError, SettingError
 from pipeline.monitor import SILENT
 from pipeline.published_archive import ARCHIVE_NAME, SHA256
@@ -26,7 +26,7 @@ PATIENCE = {"connect_timeout": 5, "stall_timeout": 5, "time_limit": 60}
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(following, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0.01)
 
 
 def ask(server, attempts=1):
