@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -87,6 +88,9 @@ NETWORKS = {
     "linear convolutions": network_of(
         (2, 9, 9), convolution(4, (2, 2), nonlinearity=linear), POOL, convolution(4, (2, 2), nonlinearity=linear)
     ),
+    "a filter as large as the image": network_of((2, 5, 4), convolution(9, (5, 4)), dense(6)),
+    "narrow images": network_of((1, 12, 2), convolution(8, (1, 1)), POOL, convolution(5, (3, 1))),
+    "as many classes as labels can name": network_of((1, 6, 6), convolution(7, (3, 3)), POOL, classes=256),
     "three convolutions": network_of(
         (1, 24, 23),
         convolution(16, (3, 3)),
@@ -144,8 +148,9 @@ class TestRules:
         for weight, values in weights.items():
             np.testing.assert_array_equal(returned[weight], values)
 
+    @pytest.mark.parametrize("threads", [1, 3])
     @pytest.mark.parametrize("name", ["one convolution", "dropped borders", "three channels", "three convolutions"])
-    def test_every_tied_maximum_receives_the_whole_gradient(self, name):
+    def test_every_tied_maximum_receives_the_whole_gradient(self, name, threads):
         """Flat images tie all windows of all layers; images of few whole numbers tie some."""
         network = NETWORKS[name]
         weights = {name: np.round(4 * values) / 4 for name, values in with_biases(network, 7).items()}
@@ -154,7 +159,7 @@ class TestRules:
         coarse = generator.randint(-1, 2, flat.shape).astype(np.float32)
         labels = generator.randint(0, network.classes, 32).astype(np.uint8)
         examples = Examples(np.concatenate([flat, coarse]), labels)
-        assert_follows_the_rules(network, weights, examples, atol=1e-5)
+        assert_follows_the_rules(network, weights, examples, threads, atol=1e-5)
 
     @pytest.mark.parametrize("name", ["one hidden layer", "one convolution", "no pooling", "three channels"])
     def test_slope_of_the_rectifier_at_zero_is_one_half(self, name):
@@ -182,6 +187,21 @@ class TestRules:
         np.testing.assert_allclose(losses, expected_losses.ravel(), rtol=0, atol=1e-5)
         for name, values in expected.items():
             np.testing.assert_allclose(moved[name], values, rtol=0, atol=1e-5, err_msg=name)
+
+    def test_the_velocity_of_a_dead_unit_ends_at_zero(self):
+        """Not at the smallest numbers that float32 has, which processors take very long for."""
+        network = NETWORKS["one hidden layer"]
+        weights, examples = with_biases(network, 34), random_examples(network, 30, 35)
+        weights["layer1/b"][3] = -100
+        hyperparameters = Hyperparameters(learning_rate=0.001, momentum=0.9, epochs=1, batch_size=1)
+        velocity = {name: np.full_like(values, 1e-3) for name, values in weights.items()}
+        on = {"device": "cpu", "threads": 1, "velocity": velocity}
+        trainer = ENGINE.trainer(network, hyperparameters, weights, examples, examples, **on)
+        for _ in range(30):
+            trainer.train_epoch(silent)
+        dead = trainer.velocity()["layer1/W"][:, 3]
+        assert dead.tolist() == [0] * len(dead)
+        assert np.isfinite(trainer.validate()[0])
 
     def test_validation(self):
         network = NETWORKS["three channels"]
@@ -322,6 +342,29 @@ class TestRefusals:
             one_step(network, weights, examples)
         assert "--engine torch" in str(caught.value)
 
+    def test_labels_beyond_the_classes(self):
+        """The kernels, which check no index, would write outside of their arrays."""
+        network = NETWORKS["one convolution"]
+        examples = random_examples(network, 4, 36)
+        examples.labels[3] = 255
+        with pytest.raises(EngineError, match=r"there is a label 255; .* labels are 0 to 2"):
+            one_step(network, weights_of.draw(network, 0), examples)
+
+    def test_images_of_another_shape(self):
+        network = NETWORKS["one convolution"]
+        examples = random_examples(NETWORKS["dropped borders"], 4, 37)
+        with pytest.raises(EngineError, match=r"shape \(1, 10, 12\); this network takes \(1, 9, 7\)"):
+            one_step(network, weights_of.draw(network, 0), examples)
+        with pytest.raises(EngineError, match="this network takes"):
+            ENGINE.probabilities(network, weights_of.draw(network, 0), examples.images, device="cpu", threads=1)
+
+    def test_a_numba_that_may_not_compile(self):
+        program = "from pipeline.engines.numba import ENGINE; ENGINE.first_wait(); ENGINE.device_name('cpu')"
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "NUMBA_DISABLE_JIT": "1"}
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+        assert "EngineError: NUMBA_DISABLE_JIT keeps Numba from compiling. Unset it" in done.stderr
+
     def test_device(self):
         network = NETWORKS["softmax alone"]
         with pytest.raises(DeviceError, match="--engine torch --device cuda"):
@@ -342,6 +385,15 @@ class TestDevice:
 
     def test_name(self):
         assert ENGINE.device_name("cpu").strip()
+
+
+@pytest.mark.parametrize(
+    ("where", "status"), [("behind", 0), ("before", 0), pytest.param("beyond", -signal.SIGSEGV, id="the guard itself")]
+)
+def test_the_kernels_touch_nothing_outside_of_their_arrays(where, status):
+    command = [sys.executable, "-m", "tests.kernels_between_guards", where]
+    done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == status, done.stderr
 
 
 PROGRAM = """

@@ -14,13 +14,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
 from pipeline import devices
 from pipeline.declaration import Hyperparameters, Network
 from pipeline.engines import Engine, Examples, Trainer
-from pipeline.errors import DeviceError
+from pipeline.errors import DeviceError, EngineError
 from pipeline.kernels import compiler, schedule
 from pipeline.kernels.plan import (
     IMAGES_PER_PART,
@@ -55,12 +56,16 @@ class NumbaEngine:
         velocity: Weights | None = None,
     ) -> Trainer:
         _check_device(device)
+        for examples in (train, valid):
+            _check_images(network, examples.images)
+            _check_labels(network, examples)
         return NumbaTrainer(network, hyperparameters, weights, train, valid, threads=threads, velocity=velocity)
 
     def probabilities(
         self, network: Network, weights: Weights, images: FloatArray, *, device: str, threads: int
     ) -> FloatArray:
         _check_device(device)
+        _check_images(network, images)
         layout = Layout.of(network, IMAGES_PER_PART * threads)
         parameters = layout.parameters()
         put_weights(network, layout, weights, parameters)
@@ -89,7 +94,9 @@ class NumbaEngine:
         return devices.processor_name()
 
     def first_wait(self) -> str | None:
-        if compiler.is_compiled(schedule.train) and compiler.is_compiled(schedule.predict):
+        if numba.config.DISABLE_JIT or (
+            compiler.is_compiled(schedule.train) and compiler.is_compiled(schedule.predict)
+        ):
             return None
         return "compiling the kernels, once on this machine; it takes about 15 seconds"
 
@@ -142,16 +149,15 @@ class NumbaTrainer:
                 compute(thread, pieces)
                 return
             # The first thread computes its pieces a few at a time, and tells between them how far all are.
-            try:
-                while counters[schedule.NEXT] < pieces:
-                    compute(0, max(1, pieces // (threads * PROGRESS_REPORTS)))
-                    done = int(counters[schedule.DONE]) * len(losses) // pieces
-                    on_progress(min(done * batch_size, len(self._train)))
-            finally:
-                # Where the watcher raised, such as on Ctrl-C, the other threads find nothing more to take.
-                counters[schedule.NEXT] = pieces
+            while counters[schedule.NEXT] < pieces:
+                compute(0, max(1, pieces // (threads * PROGRESS_REPORTS)))
+                done = int(counters[schedule.DONE]) * len(losses) // pieces
+                on_progress(min(done * batch_size, len(self._train)))
 
-        _side_by_side(threads, work)
+        def stop() -> None:
+            counters[schedule.NEXT] = pieces
+
+        _side_by_side(threads, work, stop)
         on_progress(len(self._train))
         return losses
 
@@ -210,11 +216,17 @@ def _log_softmax(logits: FloatArray) -> npt.NDArray[np.float64]:
     return logarithms
 
 
-def _side_by_side(threads: int, work: Callable[[int], None]) -> None:
-    """Call ``work`` with 0, 1, ... in so many threads, 0 in this one, and wait for all; raise what one raised."""
+def _side_by_side(threads: int, work: Callable[[int], None], stop: Callable[[], None] = lambda: None) -> None:
+    """Call ``work`` with 0, 1, ... in so many threads, 0 in this one, and wait for all; raise what one raised.
+
+    ``stop`` is to leave the others nothing to do, where this one has ended, by Ctrl-C for instance.
+    """
     with ThreadPoolExecutor(threads) as pool:
-        others = [pool.submit(work, thread) for thread in range(1, threads)]
-        work(0)
+        try:
+            others = [pool.submit(work, thread) for thread in range(1, threads)]
+            work(0)
+        finally:
+            stop()
         for other in others:
             other.result()
 
@@ -223,6 +235,22 @@ def _check_device(device: str) -> None:
     if device != "cpu":
         raise DeviceError(
             f"the numba engine computes on the CPU, not on {device!r}. Use --engine torch --device {device}."
+        )
+    if numba.config.DISABLE_JIT:
+        raise EngineError("NUMBA_DISABLE_JIT keeps Numba from compiling. Unset it, or use --engine torch.")
+
+
+def _check_images(network: Network, images: FloatArray) -> None:
+    """Make sure of what the kernels rely on, since they check no index."""
+    if images.shape[1:] != network.input_shape:
+        raise EngineError(f"the images have shape {images.shape[1:]}; this network takes {network.input_shape}.")
+
+
+def _check_labels(network: Network, examples: Examples) -> None:
+    if examples.labels.max(initial=0) >= network.classes:
+        raise EngineError(
+            f"there is a label {examples.labels.max()}; this network tells {network.classes} classes apart, whose "
+            f"labels are 0 to {network.classes - 1}. Change num_units of its last layer."
         )
 
 

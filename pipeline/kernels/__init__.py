@@ -16,9 +16,10 @@ In the order in which to read them::
     compiler              how Numba compiles all this, and where it keeps the result
 
 What a convolution takes and puts out lies channels last: ``(rows, columns, channels)``. The channels that it
-puts out are filled up with zeros to a multiple of 16, so that a vector holds the same place of neighbouring
-channels. Filled-up channels stay zero by themselves: their weights are zero, hence their signals, hence their
-gradients. Images keep the channels that they have, and their own order where the first layer is dense.
+puts out are padded with zeros to a multiple of 16, so that a vector holds the same place of neighbouring
+channels. Padding stays zero by itself: its weights are zero, hence its signals, hence its gradients. (Once a
+value has overflowed, padding shows nan, as infinity times zero is that; the loss is then nan, and told as such.)
+Images keep the channels that they have, and their own order where the first layer is dense.
 
 *Signals* are the gradients of the minibatch's loss with respect to what a layer puts out, before they
 are multiplied with the slope of its nonlinearity, and after.

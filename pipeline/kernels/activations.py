@@ -9,17 +9,17 @@ import numpy as np
 from pipeline.engines import LabelArray
 from pipeline.kernels.compiler import kernel
 from pipeline.kernels.plan import Buffers
+from pipeline.kernels.vectors import LANES, load, rectified, rectifier_slopes, store
 from pipeline.weights import FloatArray
 
 
 @kernel
 def rectify(activations: FloatArray, slopes: FloatArray) -> None:
-    """Rectify in place and note the slope: 0 below 0, one half at 0 and 1 above, that of (x + abs(x)) / 2."""
-    for place in range(len(activations)):
-        value = activations[place]
-        slopes[place] = np.float32(0.5) * (np.float32(value > 0) + np.float32(value >= 0))
-        # "Not below" rather than "above": it lets what is not a number through, so that the loss shows it.
-        activations[place] = np.float32(0) if value < 0 else value
+    """Rectify in place and note the slopes; there is a multiple of 16 values."""
+    for place in range(0, len(activations), LANES):
+        values = load(activations, place, LANES)
+        store(slopes, place, rectifier_slopes(values))
+        store(activations, place, rectified(values))
 
 
 @kernel
@@ -49,9 +49,10 @@ def cross_entropy(layer: np.record, buffers: Buffers, labels: LabelArray, first:
             highest = max(highest, outputs[unit])
         total = 0.0
         for unit in range(layer.units):
-            total += math.exp(outputs[unit] - highest)
+            signals[unit] = math.exp(outputs[unit] - highest)
+            total += signals[unit]
         for unit in range(layer.units):
-            signals[unit] = math.exp(outputs[unit] - highest) / total / images
+            signals[unit] = signals[unit] / total / images
         label = labels[number]
         signals[label] -= np.float32(1 / images)
         buffers.losses[first + number] = math.log(total) + highest - outputs[label]

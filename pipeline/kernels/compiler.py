@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
+from llvmlite import binding
 from numba.extending import register_jitable
 
-Parameters = ParamSpec("Parameters")
+Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
-Function = Callable[Parameters, Result]
+Function = Callable[Arguments, Result]
 
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
 
@@ -22,34 +23,34 @@ _OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
 _WITHOUT_WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
-def kernel(function: Function[Parameters, Result]) -> Function[Parameters, Result]:
+def kernel(function: Function[Arguments, Result]) -> Function[Arguments, Result]:
     """Compile a function as a part of whichever `entry_point` calls it.
 
     Floating-point operations keep the order in which they are written (no ``fastmath``): equal inputs give
     equal sums at each place of an image, which ties of the maximum depend on.
     """
-    return cast(Function[Parameters, Result], numba.njit(**_OPTIONS, **_WITHOUT_WRAPPERS)(function))
+    return cast(Function[Arguments, Result], numba.njit(**_OPTIONS, **_WITHOUT_WRAPPERS)(function))
 
 
-def inlined(function: Function[Parameters, Result]) -> Function[Parameters, Result]:
+def inlined(function: Function[Arguments, Result]) -> Function[Arguments, Result]:
     """Compile a function into the body of each caller, so that vectors cross the call in registers."""
     compiled = numba.njit(**_OPTIONS, **_WITHOUT_WRAPPERS, forceinline=True)(function)
-    return cast(Function[Parameters, Result], compiled)
+    return cast(Function[Arguments, Result], compiled)
 
 
-def for_python_too(function: Function[Parameters, Result]) -> Function[Parameters, Result]:
+def for_python_too(function: Function[Arguments, Result]) -> Function[Arguments, Result]:
     """Let kernels call a function that Python calls as it stands."""
-    return cast(Function[Parameters, Result], register_jitable(function))
+    return cast(Function[Arguments, Result], register_jitable(function))
 
 
-def entry_point(function: Function[Parameters, Result]) -> Function[Parameters, Result]:
+def entry_point(function: Function[Arguments, Result]) -> Function[Arguments, Result]:
     """Mark a function that Python calls, after `compile_for`.
 
     It runs without Python's global lock, so that threads compute side by side.
     """
     with _settings(CACHE_DIR=str(cache_folder())):
         compiled = numba.njit(**_OPTIONS, cache=True)(function)
-    return cast(Function[Parameters, Result], compiled)
+    return cast(Function[Arguments, Result], compiled)
 
 
 def compile_for(function: Callable[..., Any], *arguments: object) -> None:
@@ -68,15 +69,16 @@ def is_compiled(function: Callable[..., Any]) -> bool:
 
 
 def cache_folder() -> Path:
-    """Return the folder of the compiled kernels, one for each state of their sources.
+    """Return the folder of the compiled kernels, one for each state of their sources and each processor.
 
     It lies in ``NUMBA_CACHE_DIR`` where that is set, in ``.cache/numba`` beside the package otherwise. Numba
-    itself compares only the file of an entry point with what it kept, not the files of the kernels in it.
+    itself compares only the file of an entry point with what it kept, not the files of the kernels in it, and
+    says only after loading whether what it kept is for this processor.
     """
     package = Path(__file__).parent
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     root = Path(chosen) if chosen else package.parents[1] / ".cache" / "numba"
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}".encode())
     for source in sorted(package.glob("*.py")):
         digest.update(source.read_bytes())
     return root / f"kernels-{digest.hexdigest()[:16]}"

@@ -21,13 +21,14 @@ from pipeline.kernels.products import (
     Four,
     FourVectors,
     Walk,
-    four_rows,
-    four_sums_16,
-    four_sums_32,
-    four_sums_64,
+    eight_rows,
+    eight_starts,
+    row_sums_16,
+    row_sums_32,
+    row_sums_64,
     sums_of_two_windows,
 )
-from pipeline.kernels.vectors import LANES, WIDEST, greatest, store, store_equal
+from pipeline.kernels.vectors import HAS_AVX512, LANES, greatest, rectified, rectifier_slopes, store, store_equal
 
 
 @kernel
@@ -36,14 +37,10 @@ def convolution_forward(layer: np.record, parameters: Parameters, buffers: Buffe
     if not layer.is_pooled:
         _unpooled_forward(layer, parameters, buffers, image)
     # Eight sums need more registers than processors without AVX-512 have.
-    elif layer.width == LANES and WIDEST > LANES:
+    elif layer.width == LANES and HAS_AVX512:
         _narrow_pooled_forward(layer, parameters, buffers, image)
     else:
         _pooled_forward(layer, parameters, buffers, image)
-    if layer.is_rectified:
-        start = layer.output + image * layer.output_size
-        end = start + layer.output_size
-        rectify(buffers.activations[start:end], buffers.slopes[start:end])
 
 
 @kernel
@@ -58,27 +55,27 @@ def _pooled_forward(layer: np.record, parameters: Parameters, buffers: Buffers, 
         for _ in range(layer.output_columns):
             starts = (start, start + channels, start + line, start + line + channels)
             unit = 0
-            while width - unit >= 64 and WIDEST >= 64:
-                _pool(_window_64(layer, parameters, buffers, starts, walk, unit), buffers, place + unit)
+            while width - unit >= 64 and HAS_AVX512:
+                _pool(layer, _window_64(layer, parameters, buffers, starts, walk, unit), buffers, place + unit)
                 unit += 64
-            while width - unit >= 32 and WIDEST >= 32:
-                _pool(_window_32(layer, parameters, buffers, starts, walk, unit), buffers, place + unit)
+            while width - unit >= 32 and HAS_AVX512:
+                _pool(layer, _window_32(layer, parameters, buffers, starts, walk, unit), buffers, place + unit)
                 unit += 32
             while unit < width:
-                _pool(_window_16(layer, parameters, buffers, starts, walk, unit), buffers, place + unit)
+                _pool(layer, _window_16(layer, parameters, buffers, starts, walk, unit), buffers, place + unit)
                 unit += 16
             start += 2 * channels
             place += width
 
 
-def _window_of(four_sums: Callable[..., FourVectors]) -> Callable[..., FourVectors]:
-    """Make the kernel that convolves the four places of a pooling window with as many filters as ``four_sums`` has."""
+def _window_of(row_sums: Callable[..., FourVectors]) -> Callable[..., FourVectors]:
+    """Make the kernel that convolves the four places of a window with as many filters as ``row_sums`` has columns."""
 
     @inlined
     def window(
         layer: np.record, parameters: Parameters, buffers: Buffers, starts: Four, walk: Walk, unit: int
     ) -> FourVectors:
-        return four_sums(
+        return row_sums(
             buffers.activations,
             starts,
             walk,
@@ -92,9 +89,9 @@ def _window_of(four_sums: Callable[..., FourVectors]) -> Callable[..., FourVecto
     return window
 
 
-_window_64 = _window_of(four_sums_64)
-_window_32 = _window_of(four_sums_32)
-_window_16 = _window_of(four_sums_16)
+_window_64 = _window_of(row_sums_64)
+_window_32 = _window_of(row_sums_32)
+_window_16 = _window_of(row_sums_16)
 
 
 @kernel
@@ -118,48 +115,42 @@ def _narrow_pooled_forward(layer: np.record, parameters: Parameters, buffers: Bu
                 parameters.weights,
                 layer.biases,
             )
-            _pool(window, buffers, place + LANES * column)
-            _pool(next_window, buffers, place + LANES * (column + to_second))
+            _pool(layer, window, buffers, place + LANES * column)
+            _pool(layer, next_window, buffers, place + LANES * (column + to_second))
 
 
 @inlined
-def _pool(window: FourVectors, buffers: Buffers, place: int) -> None:
-    """Take the maximum of each window and note which of its four values equal it, one bit for each."""
+def _pool(layer: np.record, window: FourVectors, buffers: Buffers, place: int) -> None:
+    """Take the maximum of each window, note which of its four values equal it, one bit for each, and rectify."""
     maxima = greatest(window)
-    store(buffers.activations, place, maxima)
     store_equal(buffers.winners, place, maxima, window)
+    if layer.is_rectified:
+        store(buffers.slopes, place, rectifier_slopes(maxima))
+        maxima = rectified(maxima)
+    store(buffers.activations, place, maxima)
 
 
 @kernel
 def _unpooled_forward(layer: np.record, parameters: Parameters, buffers: Buffers, image: int) -> None:
-    """Convolve, four places of a row at a time; where fewer are left, the last one fills in."""
+    """Convolve, eight places of a row at a time, and rectify."""
     line = layer.columns * layer.channels
     walk = (layer.filter_rows, line, layer.filter_columns * layer.channels, 1)
-    last = layer.output_columns - 1
+    columns, width = layer.output_columns, layer.width
+    start, place = layer.input + image * layer.input_size, layer.output + image * layer.output_size
     for row in range(layer.output_rows):
-        start = layer.input + image * layer.input_size + row * line
-        place = layer.output + image * layer.output_size + row * layer.output_columns * layer.width
-        for column in range(0, layer.output_columns, 4):
-            second, third, fourth = min(column + 1, last), min(column + 2, last), min(column + 3, last)
-            four_rows(
+        for column in range(0, columns, 8):
+            eight_rows(
                 buffers.activations,
-                (
-                    start + column * layer.channels,
-                    start + second * layer.channels,
-                    start + third * layer.channels,
-                    start + fourth * layer.channels,
-                ),
+                eight_starts(start + row * line, layer.channels, column, columns),
                 walk,
                 parameters.transposed,
                 layer.transposed,
-                layer.width,
+                width,
                 parameters.weights,
                 layer.biases,
                 buffers.activations,
-                (
-                    place + column * layer.width,
-                    place + second * layer.width,
-                    place + third * layer.width,
-                    place + fourth * layer.width,
-                ),
+                eight_starts(place + row * columns * width, width, column, columns),
             )
+    if layer.is_rectified:
+        end = place + layer.output_size
+        rectify(buffers.activations[place:end], buffers.slopes[place:end])

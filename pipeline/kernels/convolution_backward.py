@@ -19,13 +19,13 @@ from pipeline.kernels.hits import (
 )
 from pipeline.kernels.plan import Buffers, Parameters
 from pipeline.kernels.vectors import (
+    HAS_AVX512,
     LANES,
-    WIDEST,
     add,
+    add_numbers_times_vector,
     from_each,
     load,
     load_each,
-    multiply_add_each,
     store,
     store_each,
     where_bit,
@@ -75,7 +75,9 @@ def _nine_taps_backward(layer: np.record, buffers: Buffers, image: int, tap: int
             for _ in range(layer.output_columns):
                 signals = load(buffers.signals, signals_place, LANES)
                 signals = where_bit(buffers.winners, signals_place, 1 << position, signals)
-                sums_of_taps = multiply_add_each(buffers.activations, from_each(shifts, place), signals, sums_of_taps)
+                sums_of_taps = add_numbers_times_vector(
+                    buffers.activations, from_each(shifts, place), signals, sums_of_taps
+                )
                 sum_of_biases = add(sum_of_biases, signals)
                 signals_place += width
                 place += extent * channels
@@ -155,10 +157,10 @@ def convolution_backward(
     find_hits(layer, buffers, image, hits, gradients[layer.units * taps :])
     for unit in range(layer.units):
         tap = 0
-        while taps - tap >= 128 and tap_line % 32 == 0 and WIDEST >= 64:
+        while taps - tap >= 128 and tap_line % 32 == 0 and HAS_AVX512:
             follow_hits_with_four_32(hits, unit, _taps_of(layer, unit, taps, tap), parameters, buffers, gradients)
             tap += 128
-        while taps - tap >= 64 and WIDEST >= 64:
+        while taps - tap >= 64 and HAS_AVX512:
             follow_hits_with_four_16(hits, unit, _taps_of(layer, unit, taps, tap), parameters, buffers, gradients)
             tap += 64
         while tap < taps:

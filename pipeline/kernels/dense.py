@@ -7,16 +7,16 @@ import numpy as np
 from pipeline.kernels.activations import follow_slopes, rectify
 from pipeline.kernels.compiler import kernel
 from pipeline.kernels.plan import Buffers, Parameters
-from pipeline.kernels.products import Four, four_rows
+from pipeline.kernels.products import eight_rows, eight_starts
 
 
 @kernel
 def dense_forward(layer: np.record, parameters: Parameters, buffers: Buffers, first: int, stop: int) -> None:
     """Compute a dense layer's activations of the images from ``first`` up to ``stop``."""
-    for image in range(first, stop, 4):
-        four_rows(
+    for image in range(first, stop, 8):
+        eight_rows(
             buffers.activations,
-            _four_images(layer.input, layer.input_size, image, stop),
+            eight_starts(layer.input, layer.input_size, image, stop),
             (1, 0, layer.channels, 1),
             parameters.weights,
             layer.weights,
@@ -24,7 +24,7 @@ def dense_forward(layer: np.record, parameters: Parameters, buffers: Buffers, fi
             parameters.weights,
             layer.biases,
             buffers.activations,
-            _four_images(layer.output, layer.output_size, image, stop),
+            eight_starts(layer.output, layer.output_size, image, stop),
         )
     if layer.is_rectified:
         start, end = layer.output + first * layer.output_size, layer.output + stop * layer.output_size
@@ -39,10 +39,10 @@ def dense_backward(layer: np.record, parameters: Parameters, buffers: Buffers, f
         follow_slopes(buffers.signals[start:end], buffers.slopes[start:end])
     if layer.is_first:
         return
-    for image in range(first, stop, 4):
-        four_rows(
+    for image in range(first, stop, 8):
+        eight_rows(
             buffers.signals,
-            _four_images(layer.output, layer.output_size, image, stop),
+            eight_starts(layer.output, layer.output_size, image, stop),
             (1, 0, layer.units, 1),
             parameters.transposed,
             layer.transposed,
@@ -50,17 +50,5 @@ def dense_backward(layer: np.record, parameters: Parameters, buffers: Buffers, f
             buffers.zeros,
             0,
             buffers.signals,
-            _four_images(layer.input, layer.input_size, image, stop),
+            eight_starts(layer.input, layer.input_size, image, stop),
         )
-
-
-@kernel
-def _four_images(start: int, size: int, image: int, stop: int) -> Four:
-    """Where four images' numbers begin; where fewer than four are left, the last one fills in."""
-    last = stop - 1
-    return (
-        start + image * size,
-        start + min(image + 1, last) * size,
-        start + min(image + 2, last) * size,
-        start + min(image + 3, last) * size,
-    )

@@ -12,13 +12,13 @@ from pipeline.kernels.plan import Buffers, ByteArray, IntArray, Parameters, Plan
 from pipeline.kernels.products import add_column_sums
 from pipeline.kernels.vectors import (
     LANES,
+    add_number_times_vectors,
     element,
     from_each,
     load,
     load_each,
     multiply_add,
     put,
-    scale_add_each,
     store,
     store_each,
 )
@@ -39,7 +39,8 @@ class Taps(NamedTuple):
 class Hits(NamedTuple):
     """Where the signals of each filter are not zero in one image, a list for each filter.
 
-    Only winners of a pooling window have a signal, one place in four or fewer: each filter visits those.
+    Of a pooling window only the winners have a signal, and none where the rectifier closed: each filter visits
+    those places alone.
     """
 
     places: IntArray
@@ -79,7 +80,7 @@ def find_hits(layer: np.record, buffers: Buffers, image: int, hits: Hits, bias_g
             for unit in range(layer.width):
                 end, signal = element(hits.ends, unit), element(buffers.signals, place)
                 winner = element(buffers.winner_places, layer.winner_places + element(buffers.winners, place))
-                # Written always, counted only where it is not zero: a branch would be guessed wrong half the time.
+                # Written always, counted only where it is not zero: a branch would often be guessed wrong.
                 put(hits.places, end, window + winner)
                 put(hits.signals, end, signal)
                 put(hits.ends, unit, end + (signal != 0))
@@ -97,7 +98,9 @@ def _has_ties(winners: ByteArray, signals: FloatArray) -> bool:
     later_winners = np.uint8(0)
     for place in range(len(winners)):
         one = winners[place]
-        later_winners |= one & np.uint8(one - np.uint8(1)) if signals[place] != 0 else np.uint8(0)
+        later = np.uint8(one & np.uint8(one - np.uint8(1))) if signals[place] != 0 else np.uint8(0)
+        # Numba makes 64 bits of what two bytes give; as bytes again, a register holds eight times as many.
+        later_winners = np.uint8(later_winners | later)
     return bool(later_winners)
 
 
@@ -111,11 +114,12 @@ def _add_ties(layer: np.record, buffers: Buffers, image: int, hits: Hits, bias_g
         later_winners = winners & (winners - 1)
         if signal != 0 and later_winners:
             row, column = window // layer.output_columns, window % layer.output_columns
+            pixel = 2 * row * layer.columns + 2 * column
+            start = layer.input + image * layer.input_size + pixel * layer.channels
             for position in range(1, 4):
                 if later_winners >> position & 1:
-                    pixel = (2 * row + position // 2) * layer.columns + 2 * column + position % 2
-                    tied = layer.input + image * layer.input_size + pixel * layer.channels
-                    put(hits.places, hits.ends[unit], tied)
+                    tied = buffers.winner_places[layer.winner_places + (1 << position)]
+                    put(hits.places, hits.ends[unit], start + tied)
                     put(hits.signals, hits.ends[unit], signal)
                     hits.ends[unit] += 1
                     bias_gradients[unit] += signal
@@ -154,9 +158,11 @@ def _follow_hits_with_four_of(width: int) -> Callable[..., None]:
         gradient = load_each(gradients, from_each(rows, taps.gradients), width)
         for hit in range(unit * hits.places.shape[1], element(hits.ends, unit)):
             places = from_each(shifts, element(hits.places, hit))
-            gradient = scale_add_each(hits.signals, hit, load_each(buffers.activations, places, width), gradient)
+            gradient = add_number_times_vectors(
+                hits.signals, hit, load_each(buffers.activations, places, width), gradient
+            )
             signals = load_each(buffers.signals, places, width)
-            store_each(buffers.signals, places, scale_add_each(hits.signals, hit, tap_weights, signals))
+            store_each(buffers.signals, places, add_number_times_vectors(hits.signals, hit, tap_weights, signals))
         store_each(gradients, from_each(rows, taps.gradients), gradient)
 
     return follow_hits_with_four

@@ -1,7 +1,7 @@
-"""Four rows of a matrix product: the loop that does most of an epoch's arithmetic.
+"""Rows of a matrix product: the loop that does most of an epoch's arithmetic.
 
-Dense layers, their gradients, and most convolutions on their way forward come down to it, with other numbers
-for where the values lie.
+Dense layers, their gradients, and convolutions on their way forward come down to it, with other numbers for where
+the values lie. Products are added in the order of the rows of the matrix, one rounding each, whatever the processor.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any
 from pipeline.kernels.compiler import inlined, kernel
 from pipeline.kernels.plan import IntArray
 from pipeline.kernels.vectors import (
+    HAS_AVX512,
     LANES,
-    WIDEST,
     add,
+    add_numbers_times_vector,
     element,
+    for_each,
     from_each,
     load,
-    multiply_add_each,
     store,
     store_each,
     zeros,
@@ -26,48 +27,64 @@ from pipeline.kernels.vectors import (
 from pipeline.weights import FloatArray
 
 Four = tuple[int, int, int, int]
+"""Where four rows begin."""
+
+Eight = tuple[int, int, int, int, int, int, int, int]
+"""Where eight rows begin."""
+
 Walk = tuple[int, int, int, int]
+"""Where the values of a row lie, from its beginning: ``(lines, line_step, count, step)``.
+
+In each of ``lines`` lines, ``line_step`` apart, there are ``count`` values, ``step`` apart.
+"""
+
 Steps = tuple[int, int, int]
+"""How far it is to the next window, to the next line of a window, and to the next value of a line."""
+
 FourVectors = tuple[Any, Any, Any, Any]
 
 
-def _four_sums_of(width: int) -> Callable[..., FourVectors]:
-    """Make the kernel for ``width`` columns: four sums of products, which stay in registers."""
+def _row_sums_of(width: int) -> Callable[..., Any]:
+    """Make the kernel for ``width`` columns of the matrix."""
 
     @inlined
-    def four_sums(
+    def row_sums(
         values: FloatArray,
-        starts: Four,
+        starts: tuple[int, ...],
         walk: Walk,
         matrix: FloatArray,
         matrix_start: int,
         columns: int,
         initial: FloatArray,
         initial_start: int,
-    ) -> FourVectors:
-        rows, row_step, count, step = walk
-        first_sum = load(initial, initial_start, width)
-        sums = (first_sum, first_sum, first_sum, first_sum)
-        for row in range(rows):
-            places = from_each(starts, row * row_step)
+    ) -> tuple[Any, ...]:
+        """Multiply each row that begins at one of the ``starts``; the sums, a vector each, stay in registers.
+
+        The matrix has ``columns`` columns, and ``matrix_start`` is where the first of ``width`` of them begins. Each
+        of its values is read once for all rows.
+        """
+        lines, line_step, count, step = walk
+        sums: tuple[Any, ...] = for_each(starts, load(initial, initial_start, width))
+        for line in range(lines):
+            places = from_each(starts, line * line_step)
             for _ in range(count):
-                sums = multiply_add_each(values, places, load(matrix, matrix_start, width), sums)
+                sums = add_numbers_times_vector(values, places, load(matrix, matrix_start, width), sums)
                 places = from_each(places, step)
                 matrix_start += columns
         return sums
 
-    return four_sums
+    return row_sums
 
 
-four_sums_64 = _four_sums_of(64)
-four_sums_32 = _four_sums_of(32)
-four_sums_16 = _four_sums_of(16)
+row_sums_64 = _row_sums_of(64)
+row_sums_32 = _row_sums_of(32)
+row_sums_16 = _row_sums_of(16)
 
 
 @kernel
-def four_rows(
+def eight_rows(
     values: FloatArray,
-    starts: Four,
+    starts: Eight,
     walk: Walk,
     matrix: FloatArray,
     matrix_start: int,
@@ -75,43 +92,64 @@ def four_rows(
     initial: FloatArray,
     initial_start: int,
     results: FloatArray,
-    results_starts: Four,
+    results_starts: Eight,
 ) -> None:
-    """Multiply four walks through ``values`` with a matrix.
+    """Multiply eight rows of ``values`` with a matrix.
 
-    For each of the four p and each column c::
+    For each of the eight r and each column c::
 
-        results[results_starts[p] + c] = initial[initial_start + c]
-            + sum over k: values[starts[p] + k-th place of the walk] * matrix[matrix_start + k * columns + c]
-
-    Products are added in the order of k, one rounding each, whatever the processor.
+        results[results_starts[r] + c] = initial[initial_start + c]
+            + sum over k: values[starts[r] + k-th place of the walk] * matrix[matrix_start + k * columns + c]
 
     Parameters
     ----------
-    walk : (rows, row_step, count, step)
-        The places: for each of ``rows`` rows, ``row_step`` apart, ``count`` places that lie ``step`` apart.
     columns : int
         A multiple of 16.
     """
     column = 0
-    while columns - column >= 64 and WIDEST >= 64:
-        sums = four_sums_64(
-            values, starts, walk, matrix, matrix_start + column, columns, initial, initial_start + column
-        )
-        store_each(results, from_each(results_starts, column), sums)
-        column += 64
-    while columns - column >= 32 and WIDEST >= 32:
-        sums = four_sums_32(
+    while columns - column >= 32 and HAS_AVX512:
+        sums = row_sums_32(
             values, starts, walk, matrix, matrix_start + column, columns, initial, initial_start + column
         )
         store_each(results, from_each(results_starts, column), sums)
         column += 32
     while column < columns:
-        sums = four_sums_16(
-            values, starts, walk, matrix, matrix_start + column, columns, initial, initial_start + column
-        )
-        store_each(results, from_each(results_starts, column), sums)
+        places = from_each(results_starts, column)
+        if HAS_AVX512:
+            narrow_sums = row_sums_16(
+                values, starts, walk, matrix, matrix_start + column, columns, initial, initial_start + column
+            )
+            store_each(results, places, narrow_sums)
+        else:
+            # Half as many sums fit into the registers.
+            first_sums = row_sums_16(
+                values, starts[:4], walk, matrix, matrix_start + column, columns, initial, initial_start + column
+            )
+            store_each(results, places[:4], first_sums)
+            last_sums = row_sums_16(
+                values, starts[4:], walk, matrix, matrix_start + column, columns, initial, initial_start + column
+            )
+            store_each(results, places[4:], last_sums)
         column += 16
+
+
+@kernel
+def eight_starts(start: int, step: int, number: int, stop: int) -> Eight:
+    """Return where rows ``number`` to ``number + 7`` begin, ``step`` apart from row 0 at ``start``.
+
+    Where there are fewer up to ``stop``, the last one fills in.
+    """
+    last = stop - 1
+    return (
+        start + step * number,
+        start + step * min(number + 1, last),
+        start + step * min(number + 2, last),
+        start + step * min(number + 3, last),
+        start + step * min(number + 4, last),
+        start + step * min(number + 5, last),
+        start + step * min(number + 6, last),
+        start + step * min(number + 7, last),
+    )
 
 
 @inlined
@@ -132,20 +170,19 @@ def sums_of_two_windows(
         initial[initial_start + m]
             + sum over k: values[start + (w, r, c) . steps + places[k]] * matrix[matrix_start + 16 k + m]
 
-    A register of AVX-512 holds 16 columns. Four sums of one register each would wait for one another: an
-    addition takes four cycles, and one can begin in each.
+    Eight, since processors begin two such additions in each cycle, and each takes four: fewer sums would leave
+    cycles in which all of them wait for the addition before.
     """
     window, row, column = steps
     starts = (start, start + column, start + row, start + row + column)
     next_starts = from_each(starts, window)
-    first_sum = load(initial, initial_start, LANES)
-    sums = (first_sum, first_sum, first_sum, first_sum)
+    sums = for_each(starts, load(initial, initial_start, LANES))
     next_sums = sums
     for number in range(len(places)):
         place = element(places, number)
         factors = load(matrix, matrix_start + LANES * number, LANES)
-        sums = multiply_add_each(values, from_each(starts, place), factors, sums)
-        next_sums = multiply_add_each(values, from_each(next_starts, place), factors, next_sums)
+        sums = add_numbers_times_vector(values, from_each(starts, place), factors, sums)
+        next_sums = add_numbers_times_vector(values, from_each(next_starts, place), factors, next_sums)
     return sums, next_sums
 
 

@@ -11,13 +11,16 @@ import numpy as np
 from pipeline import alignment
 from pipeline.kernels.compiler import inlined, kernel
 from pipeline.kernels.plan import Buffers, Parameters, Plan
-from pipeline.kernels.products import add_column_sums, four_rows
+from pipeline.kernels.products import add_column_sums, eight_rows, eight_starts
 from pipeline.weights import FloatArray
+
+NO_VELOCITY = np.float32(1e-30)
+"""Below this a velocity is taken for zero: it would move no weight that is larger than 1e-22."""
 
 
 def room_for_gradient(plan: Plan) -> FloatArray:
-    """Return room for the gradient of four rows of the weights of any dense layer."""
-    return alignment.zeros((4 * int(plan["width"].max()),), np.float32)
+    """Return room for the gradient of eight rows of the weights of any dense layer."""
+    return alignment.zeros((8 * int(plan["width"].max()),), np.float32)
 
 
 @kernel
@@ -61,14 +64,13 @@ def _update_dense(
     momentum: np.float32,
 ) -> None:
     width, units, inputs = layer.width, layer.units, layer.channels
-    # Fours of inputs, as that is what a product takes; the inputs are filled up to a multiple of 16.
-    fours = inputs // 4
-    for four in range(fours * share // shares, fours * (share + 1) // shares):
-        first = 4 * four
-        start = layer.input + first
-        four_rows(
+    # Eights of inputs, as that is what a product takes; the inputs are filled up to a multiple of 16.
+    eights = inputs // 8
+    for eight in range(eights * share // shares, eights * (share + 1) // shares):
+        first = 8 * eight
+        eight_rows(
             buffers.activations,
-            (start, start + 1, start + 2, start + 3),
+            eight_starts(layer.input, 1, first, inputs),
             (1, 0, images, layer.input_size),
             buffers.signals,
             layer.output,
@@ -76,15 +78,15 @@ def _update_dense(
             buffers.zeros,
             0,
             gradient,
-            (0, width, 2 * width, 3 * width),
+            eight_starts(0, width, 0, 8),
         )
-        start = layer.weights + first * width
-        weights = parameters.weights[start : start + 4 * width]
-        _step(weights, parameters.velocities[start : start + 4 * width], gradient, learning_rate, momentum)
+        start, end = layer.weights + first * width, layer.weights + (first + 8) * width
+        weights = parameters.weights[start:end]
+        _step(weights, parameters.velocities[start:end], gradient, learning_rate, momentum)
         if not layer.is_first:
             place = layer.transposed + first
             for unit in range(units):
-                for row in range(4):
+                for row in range(8):
                     parameters.transposed[place + row] = weights[row * width + unit]
                 place += inputs
     if share == 0:
@@ -155,8 +157,13 @@ def _step(
     learning_rate: np.float32,
     momentum: np.float32,
 ) -> None:
-    """Step as Lasagne's ``nesterov_momentum`` does: v = mu v - lr g, then p = p + mu v - lr g."""
+    """Step as Lasagne's ``nesterov_momentum`` does: v = mu v - lr g, then p = p + mu v - lr g.
+
+    The velocity of a weight that has no gradient any more, as that of a unit whose rectifier stays closed, would
+    shrink until float32 has few digits left for it. Processors take a hundred times as long for such numbers.
+    """
     for place in range(len(weights)):
         velocity = momentum * velocities[place] - learning_rate * gradient[place]
+        velocity = np.float32(0) if abs(velocity) < NO_VELOCITY else velocity
         velocities[place] = velocity
         weights[place] = weights[place] + momentum * velocity - learning_rate * gradient[place]

@@ -3,7 +3,8 @@
 Plain loops leave it to the compiler's guess which values stay in registers and which loop becomes vector
 instructions; a kernel that is written with these few operations gets the instructions that it names.
 A vector may be wider than a register: LLVM splits ``Vector(32)`` into two registers of AVX-512, four of
-AVX2 or eight of NEON, so the kernels run on any processor.
+AVX2 or eight of NEON, so the kernels run on any processor. They are fast on those that multiply and add in
+one instruction, which are all but x86 from before 2013.
 
 No operation checks its index.
 """
@@ -20,8 +21,8 @@ from numba.extending import intrinsic, models, register_model
 LANES = 16
 """Widths are multiples of this: the 16 float32 of one AVX-512 register."""
 
-WIDEST = 64 if binding.get_host_cpu_features().get("avx512f") else 16
-"""Width of the widest vector of which four fit in the registers with room to spare."""
+HAS_AVX512 = bool(binding.get_host_cpu_features().get("avx512f"))
+"""Whether there are 32 registers of 16 float32; other processors have half as many numbers in theirs, or fewer."""
 
 
 class Vector(types.Type):
@@ -150,6 +151,29 @@ def store_equal(typing_context: Any, array: Any, index: Any, vector: Any, four: 
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def rectified(typing_context: Any, vector: Any) -> Any:
+    """Return a vector with 0 in place of what is below 0; nan stays."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        zeros = _llvm_type(vector)(None)
+        return builder.select(builder.fcmp_ordered("<", arguments[0], zeros), zeros, arguments[0])
+
+    return vector(vector), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def rectifier_slopes(typing_context: Any, vector: Any) -> Any:
+    """Return the slope of (x + abs(x)) / 2 in each lane: 1 above 0, one half at 0, 0 elsewhere."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        zeros, halves, ones = (_llvm_type(vector)([value] * vector.width) for value in (0.0, 0.5, 1.0))
+        at_zero = builder.select(builder.fcmp_ordered("==", arguments[0], zeros), halves, zeros)
+        return builder.select(builder.fcmp_ordered(">", arguments[0], zeros), ones, at_zero)
+
+    return vector(vector), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def where_bit(typing_context: Any, array: Any, index: Any, bit: Any, vector: Any) -> Any:
     """Return ``vector``, with zeros where ``array[index : index + width]`` has none of the bits of ``bit``."""
 
@@ -173,6 +197,16 @@ def from_each(typing_context: Any, starts: Any, distance: Any) -> Any:
         return context.make_tuple(builder, signature.return_type, further)
 
     return starts(starts, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def for_each(typing_context: Any, indices: Any, vector: Any) -> Any:
+    """Return a tuple with the same vector for each of the indices."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return context.make_tuple(builder, signature.return_type, [arguments[1]] * len(indices))
+
+    return types.containers.UniTuple(vector, len(indices))(indices, vector), generate
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
@@ -204,8 +238,8 @@ def store_each(typing_context: Any, array: Any, indices: Any, vectors: Any) -> A
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def multiply_add_each(typing_context: Any, array: Any, indices: Any, vector: Any, addends: Any) -> Any:
-    """Return a tuple: ``array[index] * vector + addend`` for each of the indices and addends, rounded once."""
+def add_numbers_times_vector(typing_context: Any, array: Any, indices: Any, vector: Any, addends: Any) -> Any:
+    """Return a tuple: ``addend + array[index] * vector`` for each of the indices and addends, rounded once."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums = []
@@ -219,8 +253,8 @@ def multiply_add_each(typing_context: Any, array: Any, indices: Any, vector: Any
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def scale_add_each(typing_context: Any, array: Any, index: Any, vectors: Any, addends: Any) -> Any:
-    """Return a tuple: ``array[index] * vector + addend`` for each of the vectors and addends, rounded once."""
+def add_number_times_vectors(typing_context: Any, array: Any, index: Any, vectors: Any, addends: Any) -> Any:
+    """Return a tuple: ``addend + array[index] * vector`` for each of the vectors and addends, rounded once."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         number = builder.load(address(context, builder, signature, arguments))

@@ -1,0 +1,76 @@
+"""Train and evaluate networks with the numba engine, with memory that nobody may touch around each of its arrays.
+
+Its kernels check no index. Here the system ends the process at the first access behind the end of an array, or before
+its beginning.
+
+Run with ``python -m tests.kernels_between_guards behind|before|beyond``; ``beyond`` is to fail.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+
+import numpy as np
+
+from pipeline.declaration import Hyperparameters
+from pipeline.engines import Examples
+from pipeline.engines.numba import ENGINE
+from pipeline.kernels import schedule
+from pipeline.kernels.plan import Layout
+from pipeline.weights import draw
+from tests.small_networks import random_examples
+from tests.test_engine_numba import NETWORKS
+
+PAGE = mmap.PAGESIZE
+PROT_NONE = 0
+
+
+def guarded(array, *, behind):
+    """Copy an array to where it ends at a page that nobody may touch, or begins after one."""
+    pages = -(-array.nbytes // PAGE)
+    memory = np.frombuffer(mmap.mmap(-1, (pages + 2) * PAGE), np.uint8)
+    libc = ctypes.CDLL(None, use_errno=True)
+    for guard in (memory.ctypes.data, memory.ctypes.data + (pages + 1) * PAGE):
+        if libc.mprotect(ctypes.c_void_p(guard), ctypes.c_size_t(PAGE), PROT_NONE):
+            raise OSError(ctypes.get_errno(), "mprotect")
+    start = (pages + 1) * PAGE - array.nbytes if behind else PAGE
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def guarding(make, *, behind):
+    """Have a function that returns arrays, in tuples of tuples, return guarded ones."""
+
+    def guard(made):
+        if isinstance(made, np.ndarray):
+            return guarded(made, behind=behind)
+        return type(made)(*map(guard, made))
+
+    return lambda *arguments: guard(make(*arguments))
+
+
+def main(where):
+    behind = where != "before"
+    if where == "beyond":
+        values = guarded(np.zeros(3), behind=True)
+        ctypes.memset(values.ctypes.data, 0, values.nbytes + 1)
+    Layout.parameters = guarding(Layout.parameters, behind=behind)
+    Layout.buffers = guarding(Layout.buffers, behind=behind)
+    schedule.scratch = guarding(schedule.scratch, behind=behind)
+    for network in NETWORKS.values():
+        for count, batch_size, threads in ((1, 1, 1), (9, 4, 2), (21, 21, 3)):
+            drawn = random_examples(network, count, 0)
+            examples = Examples(guarded(drawn.images, behind=behind), guarded(drawn.labels, behind=behind))
+            how = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=1, batch_size=batch_size)
+            on = {"device": "cpu", "threads": threads}
+            trainer = ENGINE.trainer(network, how, draw(network, 1), examples, examples, **on)
+            trainer.train_epoch(lambda _done: None)
+            trainer.validate()
+            ENGINE.probabilities(network, trainer.weights(), examples.images, **on)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
