@@ -327,7 +327,7 @@ class TestReplayed:
             layers = Layers(NETWORK, parameters)
 
             def step(images, labels):
-                loss = layers.learn(images, labels)
+                loss = layers.learn(layers.laid_out(images), labels)
                 parameters.update(0.05, 0.9)
                 return torch.stack([loss, labels.sum()])
 
@@ -359,7 +359,7 @@ class TestReplayed:
             layers = Layers(NETWORK, parameters)
 
             def step(images, labels):
-                loss = layers.learn(images, labels)
+                loss = layers.learn(layers.laid_out(images), labels)
                 parameters.update(0.05, 0.9)
                 return loss.unsqueeze(0)
 

@@ -76,10 +76,10 @@ class TorchTrainer:
         self._parameters = parameters
         self._layers = Layers(network, parameters)
         self._validated = len(valid)
-        self._train = _minibatches(
+        self._train = self._minibatches(
             self._step, train, hyperparameters.batch_size, device, results=1, changed=parameters.state()
         )
-        self._valid = _minibatches(self._loss_and_correct, valid, EVALUATION_BATCH[device], device, results=2)
+        self._valid = self._minibatches(self._loss_and_correct, valid, EVALUATION_BATCH[device], device, results=2)
 
     def train_epoch(self, on_progress: Callable[[int], None]) -> npt.NDArray[np.float64]:
         return self._train.compute(on_progress)[:, 0]
@@ -95,7 +95,24 @@ class TorchTrainer:
         return self._parameters.velocity()
 
     def close(self) -> None:
-        """Do nothing: the training runs in this process."""
+        """Let go of the data and of what was recorded on the device."""
+        del self._train, self._valid
+
+    def _minibatches(
+        self,
+        compute: Compute,
+        examples: Examples,
+        size: int,
+        device: str,
+        *,
+        results: int,
+        changed: Iterable[Tensor] = (),
+    ) -> Minibatches:
+        images = self._layers.laid_out(_aligned(examples.images).to(device))
+        labels = torch.from_numpy(examples.labels.astype(np.int64)).to(device)
+        if device == "cpu":
+            return OneByOne(compute, images, labels, size)
+        return Replayed(compute, images, labels, size, results=results, record=cuda_graphs(changed))
 
     def _step(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss before the step."""
@@ -108,16 +125,6 @@ class TorchTrainer:
         logits = self._layers.logits(images)
         correct = (logits.argmax(1) == labels).sum()
         return torch.stack([F.cross_entropy(logits, labels, reduction="sum"), correct])
-
-
-def _minibatches(
-    compute: Compute, examples: Examples, size: int, device: str, *, results: int, changed: Iterable[Tensor] = ()
-) -> Minibatches:
-    images = _aligned(examples.images).to(device)
-    labels = torch.from_numpy(examples.labels.astype(np.int64)).to(device)
-    if device == "cpu":
-        return OneByOne(compute, images, labels, size)
-    return Replayed(compute, images, labels, size, results=results, record=cuda_graphs(changed))
 
 
 def _aligned(values: FloatArray) -> Tensor:
@@ -171,7 +178,7 @@ class TorchEngine:
         layers = Layers(network, self._parameters(network, weights, None, device))
         parts = torch.split(_aligned(images), EVALUATION_BATCH[device])
         result: FloatArray = torch.cat(
-            [torch.softmax(layers.logits(part.to(device)), 1).cpu() for part in parts]
+            [torch.softmax(layers.logits(layers.laid_out(part.to(device))), 1).cpu() for part in parts]
         ).numpy()
         return result
 

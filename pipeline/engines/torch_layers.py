@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F  # noqa: N812, PyTorch's own name for it
 from torch import Tensor
 
 from pipeline.declaration import NamedLayer, Network
@@ -30,21 +31,37 @@ class Layers:
 
     def __init__(self, network: Network, parameters: TorchParameters) -> None:
         self._compute_type = parameters.compute_type
+        self._image_shape = network.input_shape
         operations = _operations(network, parameters)
         first = next(operation for operation in operations if isinstance(operation, _Learned))
         first.wants_input_gradient = False  # it would be by the images
         self._before = operations[: operations.index(first)]
         self._operations = operations[len(self._before) :]
 
+    def laid_out(self, images: Tensor) -> Tensor:
+        """Lay out images as the layers read them: of the type that they compute in, channels last, a row each.
+
+        A row, since the strides of an image of one channel do not tell PyTorch where its channels are.
+        """
+        values = images.to(self._compute_type)
+        return values.movedim(1, -1).flatten(1) if values.ndim == 4 else values
+
     def logits(self, images: Tensor) -> Tensor:
-        """Return what goes into the softmax, float32, shape (N, classes)."""
+        """Return what goes into the softmax, float32, shape (N, classes), of images that are laid out."""
         values = self._input(images)
         for operation in self._operations:
             values = operation.forward(values)
         return values.float()
 
     def learn(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Put the gradients of a minibatch's mean loss into the parameters, and return the loss before."""
+        """Put the gradients of a minibatch's mean loss into the parameters, and return the loss before.
+
+        Parameters
+        ----------
+        images : Tensor
+            As `laid_out` returns them.
+        labels : Tensor of int64, shape (N,)
+        """
         values = [self._input(images)]
         for operation in self._operations:
             values.append(operation.forward(values[-1]))
@@ -56,9 +73,10 @@ class Layers:
         return loss
 
     def _input(self, images: Tensor) -> Tensor:
-        values = images.to(self._compute_type)
-        if values.ndim == 4:
-            values = values.contiguous(memory_format=torch.channels_last)
+        values = images
+        if len(self._image_shape) == 3:
+            channels, rows, columns = self._image_shape
+            values = images.view(-1, rows, columns, channels).permute(0, 3, 1, 2)
         for operation in self._before:
             values = operation.forward(values)
         return values
@@ -138,36 +156,53 @@ class _Flatten(_Operation):
 
 @dataclass(frozen=True)
 class _TakeMaxima(_Operation):
-    """Maxima along one axis of the windows; every value that equals one receives its whole gradient.
+    """The largest value of each window; every value that equals it receives its whole gradient."""
 
-    Along the rows and then along the columns this is pooling, ties included: a value equals the largest of
-    its window if it equals the largest of its column there and that one the largest of all.
-    """
-
-    axis: int
-    size: int
-    stride: int
+    size: tuple[int, int]
+    stride: tuple[int, int]
 
     def forward(self, values: Tensor) -> Tensor:
-        return functools.reduce(torch.maximum, self._places(values))
+        # The columns of each window, then its rows: fewer comparisons than of all its values at once.
+        for axis in (2, 3):
+            values = functools.reduce(torch.maximum, self._places_along(axis, values))
+        return values
 
     def backward(self, values: Tensor, result: Tensor, gradient: Tensor) -> Tensor:
+        if self.stride == self.size:
+            return self._spread_over_tiles(values, result, gradient)
         spread = torch.zeros_like(values)
         for place, target in zip(self._places(values), self._places(spread), strict=True):
-            if self.stride < self.size:  # windows overlap
-                target.addcmul_(gradient, (place == result).to(gradient.dtype))
-            else:
-                # into numbers: PyTorch compares into its bool three times slower
-                torch.eq(place, result, out=target).mul_(gradient)
+            target.addcmul_(gradient, (place == result).to(gradient.dtype))
+        return spread
+
+    def _spread_over_tiles(self, values: Tensor, result: Tensor, gradient: Tensor) -> Tensor:
+        """Do it for all places of a window at once, which belong to no other."""
+        rows, columns = (windows * size for windows, size in zip(result.shape[2:], self.size, strict=True))
+        leaves_border = (rows, columns) != values.shape[2:]
+        spread = torch.zeros_like(values) if leaves_border else torch.empty_like(values)
+        shape = (*result.shape[:3], self.size[0], result.shape[3], self.size[1])
+        tiles, targets = (images[:, :, :rows, :columns].view(shape) for images in (values, spread))
+        # Into numbers: PyTorch compares into its bool three times slower.
+        torch.eq(tiles, _for_each_place(result), out=targets).mul_(_for_each_place(gradient))
         return spread
 
     def _places(self, values: Tensor) -> Iterator[Tensor]:
         """Yield a view of the values for each place in a window, each shaped like the result."""
-        windows = (values.shape[self.axis] - self.size) // self.stride + 1
-        for first in range(self.size):
+        for of_rows in self._places_along(2, values):
+            yield from self._places_along(3, of_rows)
+
+    def _places_along(self, axis: int, values: Tensor) -> Iterator[Tensor]:
+        size, stride = self.size[axis - 2], self.stride[axis - 2]
+        windows = (values.shape[axis] - size) // stride + 1
+        for first in range(size):
             every = [slice(None)] * values.ndim
-            every[self.axis] = slice(first, first + self.stride * (windows - 1) + 1, self.stride)
+            every[axis] = slice(first, first + stride * (windows - 1) + 1, stride)
             yield values[tuple(every)]
+
+
+def _for_each_place(of_windows: Tensor) -> Tensor:
+    """Shape what there is one of for each window to go with ``(images, channels, rows, size, columns, size)``."""
+    return of_windows.unsqueeze(4).unsqueeze(3)
 
 
 class _Rectify(_Operation):
@@ -230,8 +265,7 @@ def _of_layer(entry: NamedLayer, parameters: TorchParameters) -> Iterator[_Opera
             yield _Multiply(entry.name, parameters)
             yield from (kind() for kind in _NONLINEARITIES[layer.nonlinearity])
         case MaxPool2DLayer() as layer:
-            for axis, size, stride in zip((2, 3), layer.pool_size, layer.stride or layer.pool_size, strict=True):
-                yield _TakeMaxima(axis, size, stride)
+            yield _TakeMaxima(layer.pool_size, layer.stride or layer.pool_size)
         case layer:
             raise EngineError(f"layer {entry.name!r}: the torch engine does not know {type(layer).__name__}.")
 
@@ -239,7 +273,6 @@ def _of_layer(entry: NamedLayer, parameters: TorchParameters) -> Iterator[_Opera
 def _cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean cross-entropy after a softmax, and its gradient by the logits: (probability - truth) / images."""
     logarithms = torch.log_softmax(logits, 1)
-    truth = labels.unsqueeze(1)
-    loss = -logarithms.gather(1, truth).mean()
-    gradient = logarithms.exp_().scatter_(1, truth, -1, reduce="add").div_(len(labels))
+    loss = F.nll_loss(logarithms, labels)
+    gradient = logarithms.exp_().scatter_(1, labels.unsqueeze(1), -1, reduce="add").div_(len(labels))
     return loss, gradient
