@@ -13,7 +13,8 @@ In the order in which to read them::
     convolution_backward  the way back through a convolution, by its hits
     updates               Nesterov momentum
     schedule              which thread computes what, and when
-    compiler              how Numba compiles all this, and where it keeps the result
+    compiler              how Numba compiles all this
+    cache                 where it keeps the result
 
 What a convolution takes and puts out lies channels last: ``(rows, columns, channels)``. The channels that it
 puts out are padded with zeros to a multiple of 16, so that a vector holds the same place of neighbouring

@@ -1,17 +1,15 @@
-"""How Numba compiles the kernels, and where it keeps what it compiled."""
+"""How Numba compiles the kernels."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
-from llvmlite import binding
 from numba.extending import register_jitable
+
+from pipeline.kernels import cache
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -48,40 +46,34 @@ def entry_point(function: Function[Arguments, Result]) -> Function[Arguments, Re
 
     It runs without Python's global lock, so that threads compute side by side.
     """
-    with _settings(CACHE_DIR=str(cache_folder())):
-        compiled = numba.njit(**_OPTIONS, cache=True)(function)
-    return cast(Function[Arguments, Result], compiled)
+    return cast(Function[Arguments, Result], numba.njit(**_OPTIONS)(function))
 
 
 def compile_for(function: Callable[..., Any], *arguments: object) -> None:
-    """Compile an entry point for arguments like these, once per machine: the result is kept in `cache_folder`."""
+    """Compile an entry point for arguments like these, once per machine: `cache` keeps the result."""
+    dispatcher = cast(Any, function)
     types = tuple(numba.typeof(argument) for argument in arguments)
-    # Level 2 of LLVM's optimisation takes three quarters of level 3's time, for kernels that are no slower.
-    with _settings(OPT=type(numba.config.OPT)(2)):
-        cast(Any, function).compile(types)
+    if types in dispatcher.overloads:
+        return
+    with cache.opened() as folder:
+        if folder:
+            with _settings(CACHE_DIR=str(folder)):
+                dispatcher.enable_caching()
+        try:
+            # Level 2 of LLVM's optimisation takes three quarters of level 3's time, for kernels that are no slower.
+            with _settings(OPT=type(numba.config.OPT)(2)):
+                dispatcher.compile(types)
+        except OSError:
+            # The disk is full. What was compiled is there for this process; the next one compiles it again.
+            if types not in dispatcher.overloads:
+                raise
 
 
 def is_compiled(function: Callable[..., Any]) -> bool:
-    """Whether an entry point was compiled before, in this process or, into the cache folder, by another."""
+    """Whether an entry point was compiled before, in this process or, into the cache's folder, by another."""
     dispatcher = cast(Any, function)
-    index = Path(dispatcher.stats.cache_path, dispatcher._cache._cache_file._index_name)
-    return bool(dispatcher.signatures) or index.exists()
-
-
-def cache_folder() -> Path:
-    """Return the folder of the compiled kernels, one for each state of their sources and each processor.
-
-    It lies in ``NUMBA_CACHE_DIR`` where that is set, in ``.cache/numba`` beside the package otherwise. Numba
-    itself compares only the file of an entry point with what it kept, not the files of the kernels in it, and
-    says only after loading whether what it kept is for this processor.
-    """
-    package = Path(__file__).parent
-    chosen = os.environ.get("NUMBA_CACHE_DIR")
-    root = Path(chosen) if chosen else package.parents[1] / ".cache" / "numba"
-    digest = hashlib.sha256(f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}".encode())
-    for source in sorted(package.glob("*.py")):
-        digest.update(source.read_bytes())
-    return root / f"kernels-{digest.hexdigest()[:16]}"
+    module = function.__module__.rpartition(".")[2]
+    return bool(dispatcher.overloads) or cache.holds(f"{module}.{function.__name__}")
 
 
 @contextmanager

@@ -1,0 +1,157 @@
+"""Where compiled kernels are kept: what is compiled again, and that nothing damaged is run."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.checkout import ROOT
+
+PROGRAM = """
+import numpy as np
+from numba.core import event
+from pipeline.kernels.compiler import compile_for, entry_point, is_compiled
+
+@entry_point
+def double(values):
+    for place in range(len(values)):
+        values[place] *= 2
+
+@entry_point
+def triple(values):
+    for place in range(len(values)):
+        values[place] *= 3
+
+values = np.ones(3)
+with event.install_recorder("numba:compile") as recorder:
+    before = is_compiled(double), is_compiled(triple)
+    compile_for(double, values)
+    compile_for(triple, values)
+double(values)
+triple(values)
+print(values.tolist(), before, len(recorder.buffer) > 0, is_compiled(double))
+"""
+
+COMPILED = "[6.0, 6.0, 6.0] (False, False) True True\n"
+LOADED = "[6.0, 6.0, 6.0] (True, True) False True\n"
+COMPILED_AGAIN = "[6.0, 6.0, 6.0] (True, True) True True\n"
+
+
+class Program:
+    def __init__(self, folder, cache):
+        self._folder, self.cache = folder, cache
+        (folder / "program.py").write_text(PROGRAM)
+
+    def start(self, **options):
+        path = os.pathsep.join([str(self._folder), str(ROOT)])
+        environment = os.environ | {"PYTHONPATH": path, "NUMBA_CACHE_DIR": str(self.cache)}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([sys.executable, "-c", "import program"], env=environment, **pipes, **options)
+
+    def run(self, **options):
+        process = self.start(**options)
+        printed, errors = process.communicate()
+        assert process.returncode == 0, errors
+        return printed
+
+    def files(self, pattern):
+        return sorted(self.cache.glob(f"kernels-*/*/{pattern}"))
+
+
+@pytest.fixture
+def new(tmp_path):
+    """A program that was never run."""
+    return Program(tmp_path, tmp_path / "cache")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    made = Program(folder, folder / "cache")
+    assert made.run() == COMPILED
+    return made
+
+
+@pytest.fixture
+def program(finished, tmp_path):
+    """A program that another process has run, with a copy of what it kept."""
+    shutil.copytree(finished.cache, tmp_path / "cache")
+    return Program(finished._folder, tmp_path / "cache")
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_another_process_compiles_nothing(program):
+    assert program.run() == LOADED
+
+
+@pytest.mark.parametrize(
+    ("pattern", "damage"),
+    [("double*.nbi", cut), ("triple*.nbi", os.unlink), ("double*.nbc", empty), ("triple*.nbc", flip_a_bit)],
+    ids=["index cut", "index missing", "code empty", "bit of code flipped"],
+)
+def test_what_is_damaged_is_compiled_again(program, pattern, damage):
+    [path] = program.files(f"program.{pattern}")
+    damage(path)
+    assert program.run() == COMPILED_AGAIN
+    assert program.run() == LOADED
+
+
+def test_two_that_are_swapped_are_compiled_again(program):
+    one, other = program.files("*.nbc")
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    assert program.run() == COMPILED_AGAIN
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a": 1}'], ids=["deep", "other names"])
+def test_without_a_list_of_digests_nothing_is_believed(program, content):
+    [path] = program.cache.glob("kernels-*/digests.json")
+    path.write_text(content)
+    assert "True True" in program.run()
+    assert program.run() == LOADED
+
+
+def test_what_nobody_listed_is_not_believed(program):
+    """As of a process that was killed before it had done so."""
+    [path] = program.files("program.double*.nbc")
+    (path.parent / "another.nbc").write_bytes(b"")
+    assert program.run() == COMPILED_AGAIN
+    assert not (path.parent / "another.nbc").exists()
+
+
+def test_of_two_processes_at_once_one_compiles(new):
+    printed = sorted(process.communicate()[0] for process in [new.start(), new.start()])
+    assert [line.split(") ")[1] for line in printed] == ["False True\n", "True True\n"]
+
+
+def test_a_full_disk_only_keeps_nothing(new):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+    assert new.run(preexec_fn=limit) == COMPILED
+    assert new.run() == COMPILED
+    assert new.run() == LOADED
+
+
+def test_a_place_that_cannot_be_written_to_only_keeps_nothing(new):
+    new.cache.write_text("a file in place of the folder")
+    assert new.run() == COMPILED
