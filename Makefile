@@ -78,7 +78,7 @@ docs: $(VENV)/dev ## build the documentation of the API, in docs/_build/html
 bench: $(VENV)/dev ## measure; each command in bench/ says what
 	@for command in bench/*.py; do echo "$$command"; $(BIN)/python "$$command" || exit; done
 
-fuzz: $(VENV)/fuzz ## read COUNT spoilt pickles, tars, gzips and batches each, as many as a hundred thousand if not told
+fuzz: $(VENV)/fuzz ## read COUNT corrupted pickles, tars, gzips and batches each, as many as a hundred thousand if not told
 	@for target in pickle tar gzip batch; do $(BIN)/python fuzz/archive.py $$target --inputs $(or $(COUNT),100000) || exit; done
 
 faults: $(VENV)/dev ## run the slow tests: break what can break, and kill the pipeline KILLS times, a hundred if not told
@@ -108,7 +108,7 @@ schedule: $(ENGINE_SETUP) ## have `make pipeline` run by itself, EVERY=daily or 
 unschedule: $(VENV)/base ## have it run by itself no more; DRY=1 only tells how
 	@$(BIN)/python -m pipeline unschedule $(if $(DRY),--dry-run)
 
-requirements: ## pin the newest versions of what the set-up installs
+requirements: $(VENV)/base ## pin the newest versions of what the set-up installs
 	@$(PIP) install uv
 	@for name in dev demo export base fuzz audit; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate $$(test $$name = dev || echo -c requirements/dev.txt) \

@@ -158,7 +158,7 @@ def table(network: str, measured: Row) -> str:
     rows = sorted(measured["alternatives"].values(), key=lambda row: row["seconds"])
     baseline, best = (measured["alternatives"].get(name) for name in (BASELINE, BEST_PYTORCH.get(network)))
     header = [network.upper(), "seconds an epoch (quartiles)", "CPU seconds", "peak memory"]
-    header += ["faster than PyTorch, DataLoader", "than the best PyTorch", "than the article's GPU"]
+    header += ["times as fast as PyTorch, DataLoader", "as the best PyTorch", "as the article's GPU"]
     article = article_figures(network, measured)
     lines = [
         [

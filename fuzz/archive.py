@@ -1,4 +1,4 @@
-"""Feed what reads the archive with millions of spoilt inputs: ``python fuzz/archive.py TARGET --inputs N``.
+"""Feed what reads the archive with millions of corrupted inputs: ``python fuzz/archive.py TARGET --inputs N``.
 
 Atheris chooses the inputs by what code they reach. One that raises anything but `ArchiveError`, takes longer than
 `SECONDS` or more memory than `MEGABYTES` ends the run with a traceback; it is kept in .cache/fuzz/ as

@@ -23,9 +23,9 @@ HEADER = (
     "Engine",
     "Device",
     "Seconds an epoch (quartiles)",
-    "Times the fastest's",
-    "Faster than the article's GPU",
-    "Than its 32 cores",
+    "Times as long as the fastest",
+    "Times as fast as the article's GPU",
+    "As its 32 cores",
     "Test accuracy (range)",
 )
 

@@ -42,7 +42,7 @@ class BrokenTransferError(TransferError):
 class Deadline:
     """Ends connections that last too long, whatever they wait for, once the ``with`` block has taken so many seconds.
 
-    A timeout alone is none of that: it begins anew with each byte, and a server may send headers for ever.
+    A socket timeout alone cannot do this: it begins anew with each byte, and a server may send headers for ever.
     """
 
     def __init__(self, seconds: float) -> None:

@@ -101,7 +101,15 @@ class Writer:
             self._path.unlink(missing_ok=True)
 
     def put(self, split: str, start: int, images: ImageArray, labels: ByteArray, *, total: int) -> None:
-        """Write some images of a split, in any order, from place ``start`` on; the split has ``total``."""
+        """Write some images of a split, in any order.
+
+        Parameters
+        ----------
+        start : int
+            Place of the first of them in the split, which has ``total``.
+        images : array, shape (N, ...)
+        labels : uint8 array, shape (N,)
+        """
         with self._writing():
             for name, values in ((f"{split}/images", images), (f"{split}/labels", labels)):
                 if name not in self._stored:

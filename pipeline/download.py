@@ -1,6 +1,6 @@
 """The archive: fetched from the first of several sources that delivers it, or taken from disk.
 
-Nothing is called the archive before its SHA-256 is the expected one. Since that pins every byte, what
+`fetch` calls nothing the archive before its SHA-256 is the expected one. Since that pins every byte, what
 one source began another may finish.
 """
 

@@ -120,12 +120,21 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Self:  # noqa: N803, scikit-learn's name
         """Train the network from new weights.
 
+        Parameters
+        ----------
+        X : array, shape (N, rows, columns), (N, channels, rows, columns) or (N, values)
+            Images; their values should be around 0, from -0.5 to 0.5 for instance.
+        y : array, shape (N,)
+            Labels of any type.
+
         Raises
         ------
         ValueError
             The images or labels cannot be learned from.
         DeclarationError
             The network is declared wrongly, or does not fit images of this size.
+        SettingError, DeviceError
+            No engine or device has this name, or it is not there.
         EngineError
             The engine cannot train the network, or the loss is no longer a number.
         """
@@ -159,7 +168,20 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, X: npt.ArrayLike) -> FloatArray:  # noqa: N803, scikit-learn's name
-        """Return the probability of each of ``classes_`` for each image, shape (N, classes), float32."""
+        """Return the probability of each of ``classes_`` for each image, shape (N, classes), float32.
+
+        Parameters
+        ----------
+        X : array
+            Images of the shape that the network was fitted to.
+
+        Raises
+        ------
+        NotFittedError
+            The network was not trained.
+        ValueError
+            The images have another shape.
+        """
         check_is_fitted(self)
         rows = validate_data(self, _in_rows(X), dtype=np.float32, reset=False)
         expected, given = self.network_.input_shape, _image_shape(X, rows)
@@ -175,7 +197,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:  # noqa: N803, scikit-learn's name
-        """Return the most probable label of each image, shape (N,)."""
+        """Return the most probable label of each image, shape (N,); takes and raises what `predict_proba` does."""
         probabilities = self.predict_proba(X)
         predicted: npt.NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
         return predicted

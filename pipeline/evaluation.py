@@ -34,6 +34,19 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate a trained network; write ``predictions.h5``, and ``metrics.json`` with what `metrics` returns.
 
+    Parameters
+    ----------
+    output : Path
+        The folder to write into.
+    images, trained : Path
+        The folders of `grayscale`'s data set and of what `training.train` wrote.
+    architecture : dict
+        The network, as `declaration.architecture` returns it.
+    engine, device : str
+        See `engines.load` and `engines.Engine`; ``engine_settings`` are the engine's own.
+    threads : int
+        CPU threads that may compute at once.
+
     Returns
     -------
     dict
@@ -43,6 +56,8 @@ def evaluate(
     ------
     DatasetError, WeightsError
         A file is missing, damaged or does not fit the network.
+    DeviceError, EngineError
+        The device is not there, or the engine cannot evaluate this network.
     """
     network = Network.from_json(architecture)
     path = images / dataset.GRAYSCALE_NAME
@@ -111,7 +126,16 @@ def metrics(probabilities: FloatArray, labels: LabelArray, class_names: list[str
 
 
 def confusion_matrix(labels: LabelArray, predicted: npt.NDArray[np.intp], classes: int) -> npt.NDArray[np.int64]:
-    """Count, in row i and column j, the images of class i that were taken for class j."""
+    """Count, in row i and column j, the images of class i that were taken for class j.
+
+    Parameters
+    ----------
+    labels, predicted : arrays of whole numbers, shape (N,)
+
+    Returns
+    -------
+    int64 array, shape (classes, classes)
+    """
     pairs = labels.astype(np.intp) * classes + predicted
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 

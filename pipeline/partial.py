@@ -67,14 +67,26 @@ class PartialFile:
         self.size = self.pieces = 0
 
     def begin_piece(self, full_size: int | None) -> None:
-        """Expect bytes from one more answer, up to ``full_size`` bytes in all where that is known."""
+        """Expect bytes from one more answer, up to ``full_size`` bytes in all where that is known.
+
+        Raises
+        ------
+        DownloadError
+            The disk has no room for them.
+        """
         self._full_size = full_size
         if full_size and full_size - self.size > self._free():
             raise self._no_space("the disk is too small")
         self.pieces += 1
 
     def append(self, data: bytes) -> None:
-        """Add bytes at the end."""
+        """Add bytes at the end.
+
+        Raises
+        ------
+        DownloadError
+            They cannot be written.
+        """
         rest = memoryview(data)
         try:
             while rest:

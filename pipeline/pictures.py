@@ -1,4 +1,4 @@
-"""From a picture file to a small color image: PNG or JPEG, of any size and any mode.
+"""From a picture file to a small color image: PNG or JPEG, in any mode, of up to 178 million pixels.
 
 A picture is turned as its EXIF orientation says. What it shows in the middle is cropped to the shape that
 is asked for, and scaled to its size by bicubic interpolation, which Pillow widens when it shrinks a picture, so

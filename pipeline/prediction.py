@@ -149,6 +149,10 @@ def latest(network: str = "cnn", outputs: str | Path = "outputs", **how: Any) ->
         No network has this name.
     StoreError
         The network has not been trained.
+    WeightsError
+        Its weights are damaged.
+    DeviceError
+        The device that was asked for is not there.
     """
     return Classifier(trained_network.latest(network, Path(outputs)), **how)
 

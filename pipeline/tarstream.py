@@ -1,7 +1,7 @@
 """Reading a gzipped tar from front to back, without unpacking it and without trusting it.
 
 Nothing is written, only the member asked for is in memory, and what the archive may hold is bounded. The
-file's SHA-256 falls off on the way. `tarfile` reads the headers; its own stream mode compares no
+file's SHA-256 is computed on the way. `tarfile` reads the headers; its own stream mode compares no
 checksum of gzip's and reads extended headers of any size.
 """
 

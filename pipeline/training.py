@@ -70,6 +70,23 @@ def train(
 
     Parameters
     ----------
+    output : Path
+        The folder to write into.
+    images : Path
+        The folder of `grayscale`'s data set.
+    network : str
+        What the network is called where progress is told.
+    architecture : dict
+        The network, as `declaration.architecture` returns it.
+    engine, device : str
+        See `engines.load` and `engines.Engine`; ``engine_settings`` are the engine's own, and ``device_reason``
+        says why it is this device.
+    seed : int
+        Of the generator that draws the initial weights; see `weights.draw`.
+    epochs, learning_rate, momentum, batch_size, validation_fraction
+        See `declaration.Hyperparameters`.
+    threads : int
+        CPU threads that may compute at once.
     checkpoints : Path, optional
         As in `fit`.
 

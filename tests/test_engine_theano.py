@@ -291,7 +291,6 @@ class TestFlags:
         assert flags["gcc.cxxflags"] == "-O2"
         assert flags["device"] == "cpu"
         assert flags["floatX"] == "float32"
-        assert ENGINE.overruled_flags() == {"device": "gpu", "floatX": "float64"}
 
     def test_fast_math_joins_the_users_compiler_flags(self, no_flags_of_the_users):
         no_flags_of_the_users.write_text("[gcc]\ncxxflags = -O2\n")

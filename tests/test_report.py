@@ -261,8 +261,8 @@ class TestExamples:
     PROBABILITIES = np.float32([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3], [0.05, 0.95], [0.2, 0.8]])
     LABELS = np.uint8([0, 0, 1, 1, 1, 0])
 
-    def test_right_ones_are_the_first_of_each_class(self):
-        found = examples.right_ones(self.PROBABILITIES, self.LABELS)
+    def test_correct_ones_are_the_first_of_each_class(self):
+        found = examples.first_correct_of_each_class(self.PROBABILITIES, self.LABELS)
         assert [(example.index, example.label, example.predicted) for example in found] == [(0, 0, 0), (2, 1, 1)]
 
     def test_wrong_ones_begin_with_the_most_confident(self):

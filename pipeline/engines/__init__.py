@@ -110,7 +110,19 @@ class Engine(Protocol):
     def probabilities(
         self, network: Network, weights: Weights, images: FloatArray, *, device: str, threads: int
     ) -> FloatArray:
-        """Return the probability of each class for each image, shape (N, classes)."""
+        """Return the probability of each class for each image, float32 of shape (N, classes).
+
+        Parameters
+        ----------
+        images : float32 array, shape (N, ...), each as `Network.input_shape` says
+
+        Raises
+        ------
+        DeviceError
+            The device is not there.
+        EngineError
+            This engine cannot evaluate this network; the message names one that can.
+        """
 
     def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> tuple[FloatArray, float]:
         """Take exp() of a vector ``repeats`` times on the device.

@@ -135,15 +135,7 @@ class TheanoEngine:
         flags = {"openmp": "True", "allow_gc": "False", **_users_flags()}
         if self.fast_math:
             flags["gcc.cxxflags"] = f"{flags.get('gcc.cxxflags', '')} -ffast-math".strip()
-        return flags | self._settings()
-
-    def overruled_flags(self) -> dict[str, str]:
-        """Return those of the user's own flags that contradict the settings and so do not hold."""
-        settings = self._settings()
-        return {name: value for name, value in _users_flags().items() if settings.get(name, value) != value}
-
-    def _settings(self) -> dict[str, str]:
-        return {"device": "cpu", "floatX": self.float_x, "base_compiledir": str(theano_environment.CACHE)}
+        return flags | {"device": "cpu", "floatX": self.float_x, "base_compiledir": str(theano_environment.CACHE)}
 
     def _child(self, device: str, threads: int) -> Child:
         _check_device(device)

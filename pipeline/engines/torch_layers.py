@@ -91,7 +91,7 @@ class _Operation(ABC):
 
     @abstractmethod
     def backward(self, values: Tensor, result: Tensor, gradient: Tensor) -> Tensor:
-        """Turn the loss's gradient by the result into that by the values."""
+        """Return the gradient of the loss with respect to the values, given that with respect to the result."""
 
 
 class _Learned(_Operation):
@@ -271,7 +271,7 @@ def _of_layer(entry: NamedLayer, parameters: TorchParameters) -> Iterator[_Opera
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean cross-entropy after a softmax, and its gradient by the logits: (probability - truth) / images."""
+    """Return the mean cross-entropy after a softmax, and its gradient at the logits, (probability - truth) / images."""
     logarithms = torch.log_softmax(logits, 1)
     loss = F.nll_loss(logarithms, labels)
     gradient = logarithms.exp_().scatter_(1, labels.unsqueeze(1), -1, reduce="add").div_(len(labels))

@@ -17,7 +17,10 @@ def mistakes(networks: Sequence[NetworkResults], plotter: Plotter) -> Markup:
     """Show which class is taken for which, and how well each is recognised."""
     notes = " ".join(_most_confused(network) for network in networks)
     plots = [_plot(network, plotter) for network in networks]
-    meaning = "Accuracy: of a class’s images, those recognised. Precision: of what was taken for the class, what is it."
+    meaning = (
+        "Accuracy: the share of a class’s images that are recognised. Precision: the share of the images taken for a "
+        "class that belong to it."
+    )
     return section(
         "Classes",
         element("p", notes),
@@ -83,7 +86,7 @@ def test_images(
     blocks: list[Markup] = []
     for network in networks:
         probabilities = network.probabilities()
-        right = examples.right_ones(probabilities, labels)
+        right = examples.first_correct_of_each_class(probabilities, labels)
         wrong = examples.most_confidently_wrong(probabilities, labels)
         blocks += [
             element("h3", f"{network.title}: the first of each class that it gets right"),

@@ -26,15 +26,15 @@ class Example:
     confidence: float
 
 
-def right_ones(probabilities: FloatArray, labels: ByteArray) -> list[Example]:
-    """Choose of each class the first image, in file order, that was told rightly."""
+def first_correct_of_each_class(probabilities: FloatArray, labels: ByteArray) -> list[Example]:
+    """Choose of each class the first image, in file order, that was classified correctly."""
     predicted = probabilities.argmax(1)
     chosen = [np.flatnonzero((labels == label) & (predicted == label))[:1] for label in range(probabilities.shape[1])]
     return _examples(np.concatenate(chosen), probabilities, labels)[:MOST]
 
 
 def most_confidently_wrong(probabilities: FloatArray, labels: ByteArray) -> list[Example]:
-    """Choose the images that were told wrongly with the greatest confidence, the worst first."""
+    """Choose the images that were classified wrongly with the greatest confidence, the worst first."""
     wrong = np.flatnonzero(probabilities.argmax(1) != labels)
     worst_first = np.argsort(-probabilities.max(1)[wrong], kind="stable")
     return _examples(wrong[worst_first][:MOST], probabilities, labels)
