@@ -1,4 +1,4 @@
 """What the stages do: plain functions that read files and write files, usable without Luigi.
 
-The command line, `pipeline.__main__`, alone needs Luigi, since the settings are Luigi's.
+The command line, ``python -m pipeline``, alone needs Luigi, since the settings are Luigi's.
 """

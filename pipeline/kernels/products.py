@@ -26,20 +26,16 @@ from pipeline.kernels.vectors import (
 )
 from pipeline.weights import FloatArray
 
+# Where each of so many rows begins.
 Four = tuple[int, int, int, int]
-"""Where four rows begin."""
-
 Eight = tuple[int, int, int, int, int, int, int, int]
-"""Where eight rows begin."""
 
+# Where the values of a row lie: (lines, line_step, count, step). In each of its lines, `line_step` apart, there are
+# `count` values, `step` apart.
 Walk = tuple[int, int, int, int]
-"""Where the values of a row lie, from its beginning: ``(lines, line_step, count, step)``.
 
-In each of ``lines`` lines, ``line_step`` apart, there are ``count`` values, ``step`` apart.
-"""
-
+# How far it is to the next window, to the next line of a window, and to the next value of a line.
 Steps = tuple[int, int, int]
-"""How far it is to the next window, to the next line of a window, and to the next value of a line."""
 
 FourVectors = tuple[Any, Any, Any, Any]
 
