@@ -2,8 +2,8 @@
 
 The peak is what NumPy's matrix product (``sgemm``) reaches on two matrices of 1,024 x 1,024. It and the kernels are
 measured in turn, round after round, and the best of each counts. A kernel's arithmetic is counted as what the layer is
-declared to do, without what only fills up vectors; of the way back through a pooled convolution only a place in each
-window, the winner, is counted.
+declared to do, without padding; in the backward pass of a pooled convolution one place of each window, the winner,
+counts.
 
 Run it with ``python bench/kernels.py [NETWORK ...]``.
 """
@@ -102,7 +102,7 @@ def kernels_of(network: Network, layout: Layout) -> list[tuple[str, int, Callabl
 
 
 def forward_kernel(number: int, layer: np.record, products: int) -> tuple[str, int, Callable[..., None], np.record]:
-    """Describe the way forward through a layer; ``products`` counts its operations in one place of the images."""
+    """Describe the forward pass of a layer; ``products`` counts its operations in one place of the images."""
     if layer["is_dense"]:
         return f"dense {number} forward", products, _dense_forward, layer
     places = int((layer["rows"] - layer["filter_rows"] + 1) * (layer["columns"] - layer["filter_columns"] + 1))
@@ -110,7 +110,7 @@ def forward_kernel(number: int, layer: np.record, products: int) -> tuple[str, i
 
 
 def backward_kernel(number: int, layer: np.record, products: int) -> tuple[str, int, Callable[..., None], np.record]:
-    """Describe the way back: the gradient of the inputs; in a convolution, that of the filters too."""
+    """Describe the backward pass: the gradient of the inputs; in a convolution, that of the filters too."""
     if layer["is_dense"]:
         return f"dense {number} backward", products, _dense_backward, layer
     winners = int(layer["output_rows"] * layer["output_columns"])
@@ -120,7 +120,7 @@ def backward_kernel(number: int, layer: np.record, products: int) -> tuple[str, 
 
 
 def has_backward(layer: np.record) -> bool:
-    """Tell whether there is a way back: nobody needs the gradient of the images, and the update does dense weights."""
+    """Tell whether there is one: nobody needs the gradient of the images, and the update does that of dense weights."""
     return not (layer["is_dense"] and layer["is_first"])
 
 

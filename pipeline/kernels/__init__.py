@@ -8,9 +8,9 @@ In the order in which to read them::
     plan                  a network as a table of its layers, and where each array of numbers lies
     activations           the rectifier and its slope, softmax and the loss
     dense                 dense layers
-    convolution           convolution with or without pooling, forward
+    convolution           the forward pass of a convolution, with or without pooling
     hits                  the few places where a pooled convolution's signals are not zero
-    convolution_backward  the way back through a convolution, by its hits
+    convolution_backward  the backward pass of a convolution, by its hits
     updates               Nesterov momentum
     schedule              which thread computes what, and when
     compiler              how Numba compiles all this

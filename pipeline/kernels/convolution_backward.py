@@ -1,4 +1,4 @@
-"""Back through a convolution, of one image at a time: its gradients, and the signals at what came in."""
+"""The backward pass of a convolution, of one image at a time: its gradients, and the signals at what came in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The places where a filter's signals are not zero, and the way back from them through its taps."""
+"""The places where a filter's signals are not zero, and the backward pass from them through its taps."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class Parameters(NamedTuple):
     velocities: FloatArray
     """Nesterov momentum's v, laid out as `weights`."""
     transposed: FloatArray
-    """The weights once more, rows as columns: a layer needs them one way forward and the other way back.
+    """The weights once more, rows as columns: a layer needs the one forward, the other backward.
 
     Not kept up to date for a first dense layer, which nothing goes back through.
     """
@@ -148,7 +148,7 @@ class Layout:
         """
         rows: list[np.void] = []
         parameters = transposed = activations = gradients = taps = winners = 0
-        size = _filled_up(math.prod(network.input_shape))
+        size = _padded(math.prod(network.input_shape))
         for entry, is_pooled in _computing_layers(network):
             layer = _described(entry, is_pooled, size, is_first=not rows)
             inputs = layer["filter_rows"] * layer["filter_columns"] * layer["channels"]
@@ -158,13 +158,13 @@ class Layout:
             size = int(layer["output_rows"] * layer["output_columns"] * layer["width"])
             layer["output"], layer["output_size"] = activations, size
             layer["weights"], layer["transposed"] = parameters, transposed
-            parameters += _filled_up(int(inputs * (layer["width"] if layer["is_dense"] else layer["units"])))
+            parameters += _padded(int(inputs * (layer["width"] if layer["is_dense"] else layer["units"])))
             layer["biases"] = parameters
             parameters += int(layer["width"])
             transposed += int(inputs * layer["width"])
             layer["gradient"] = gradients
             if not layer["is_dense"]:
-                gradients += _filled_up(int(inputs * layer["units"] + layer["width"]))
+                gradients += _padded(int(inputs * layer["units"] + layer["width"]))
                 layer["tap_places"], layer["winner_places"] = taps, winners
                 taps += int(inputs)
                 winners += SETS_OF_WINNERS
@@ -278,7 +278,7 @@ def _described(entry: NamedLayer, is_pooled: bool, size: int, *, is_first: bool)
     """Describe a layer by itself, without where its numbers lie; ``size`` values of each image come in."""
     described = np.zeros((), LAYER)
     described["units"] = entry.output_shape[0]
-    described["width"] = _filled_up(entry.output_shape[0])
+    described["width"] = _padded(entry.output_shape[0])
     described["is_rectified"] = getattr(entry.layer, "nonlinearity", None) == rectify
     described["is_pooled"] = is_pooled
     described["is_first"] = is_first
@@ -286,7 +286,7 @@ def _described(entry: NamedLayer, is_pooled: bool, size: int, *, is_first: bool)
     if isinstance(entry.layer, Conv2DLayer):
         channels, *incoming = entry.input_shape
         outgoing = [extent // 2 for extent in entry.output_shape[1:]] if is_pooled else entry.output_shape[1:]
-        values = (channels if is_first else _filled_up(channels), *incoming, *entry.layer.filter_size, *outgoing)
+        values = (channels if is_first else _padded(channels), *incoming, *entry.layer.filter_size, *outgoing)
     else:
         described["is_dense"] = True
         values = (size, 1, 1, 1, 1, 1, 1)
@@ -365,5 +365,5 @@ def _gap(size: int) -> int:
     return LANES if size % 1024 == 0 else 0
 
 
-def _filled_up(size: int) -> int:
+def _padded(size: int) -> int:
     return -(-size // LANES) * LANES

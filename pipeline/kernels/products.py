@@ -1,7 +1,7 @@
 """Rows of a matrix product: the loop that does most of an epoch's arithmetic.
 
-Dense layers, their gradients, and convolutions on their way forward come down to it, with other numbers for where
-the values lie. Products are added in the order of the rows of the matrix, one rounding each, whatever the processor.
+Dense layers, their gradients, and the forward pass of convolutions come down to it, with other numbers for where the
+values lie. Products are added in the order of the rows of the matrix, one rounding each, whatever the processor.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def _update_dense(
     momentum: np.float32,
 ) -> None:
     width, units, inputs = layer.width, layer.units, layer.channels
-    # Eights of inputs, as that is what a product takes; the inputs are filled up to a multiple of 16.
+    # Eights of inputs, as that is what a product takes; the inputs are padded to a multiple of 16.
     eights = inputs // 8
     for eight in range(eights * share // shares, eights * (share + 1) // shares):
         first = 8 * eight
