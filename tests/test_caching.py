@@ -156,13 +156,58 @@ class TestNothingToDo:
         assert set(checkout.run().values()) == {"reused"}
 
 
+def alter(checkout, stage, name):
+    """Flip a bit of an image or a weight: sizes, and what HDF5 says of itself, stay as they are."""
+    path = checkout.result(stage) / name
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+class TestDamagedInput:
+    @pytest.mark.parametrize(
+        ("damaged", "forced", "workers"),
+        [
+            ({"GrayscaleFlat": "grayscale.h5"}, ["TrainMLP", "EvaluateMLP"], "1"),
+            ({"ConvertToHDF5": "images.h5"}, ["GrayscaleFlat", "Grayscale2D"], "2"),
+            ({"DownloadCIFAR": "cifar-10-python.tar.gz", "ConvertToHDF5": "images.h5"}, ["GrayscaleFlat"], "1"),
+            ({"TrainMLP": "weights.h5", "Grayscale2D": "grayscale.h5"}, ["Report"], "2"),
+        ],
+    )
+    def test_is_made_again_before_anything_is_made_of_it(self, checkout, finished, damaged, forced, workers):
+        for stage, name in damaged.items():
+            alter(checkout, stage, name)
+        outcomes = checkout.run("--force", ",".join(forced), "--workers", workers)
+        assert {stage for stage, outcome in outcomes.items() if outcome == "computed"} == {*damaged, *forced}
+        assert "has other content than it had" in checkout.output
+        assert "Traceback" not in checkout.output
+        assert checkout.files() == finished.files()
+        assert checkout.leftovers() == []
+        assert "as it was made" in checkout.pipeline("verify")
+
+    def test_is_not_adopted(self, checkout, finished):
+        alter(checkout, "GrayscaleFlat", "grayscale.h5")
+        alter(checkout, "TrainMLP", "weights.h5")
+        checkout.edit("pipeline/grayscale.py", "gray -= _HALF", "gray = gray - _HALF")
+        outcomes = checkout.run()
+        assert outcomes["TrainMLP"] == "computed"
+        assert outcomes["EvaluateMLP"] == outcomes["TrainCNN"] == "adopted"
+        assert checkout.files() == finished.files()
+
+    def test_that_cannot_be_made_again_is_told(self, checkout):
+        alter(checkout, "DownloadCIFAR", "cifar-10-python.tar.gz")
+        checkout.edit(
+            "pipeline/download.py", "    copy = output /", "    raise DownloadError('no archive')\n    copy = output /"
+        )
+        checkout.run("--force", "ConvertToHDF5", status=30)
+        assert "no archive" in checkout.output
+        assert "Traceback" not in checkout.output
+
+
 class TestVerify:
     def test_finds_and_names_one_altered_byte(self, checkout):
         assert "as it was made" in checkout.pipeline("verify")
-        path = checkout.result("GrayscaleFlat") / "grayscale.h5"
-        content = bytearray(path.read_bytes())
-        content[-5] ^= 1
-        path.write_bytes(content)
+        alter(checkout, "GrayscaleFlat", "grayscale.h5")
         printed = checkout.pipeline("verify", status=1)
         assert "GrayscaleFlat" in printed
         assert "grayscale.h5 has other content" in printed

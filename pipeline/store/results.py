@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline.errors import StoreError
 from pipeline.monitor import Monitor
-from pipeline.store import checkpoints, failures, runs
+from pipeline.store import checkpoints, failures, inputs, runs
 from pipeline.store.digests import file_digest, json_digest
 from pipeline.store.locks import Lock
 from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, Record
@@ -82,12 +82,14 @@ def _look(stage: Stage, redo: Redo | None, seen: dict[Path, Record | None]) -> R
 
 
 def make(stage: Stage, monitor: Monitor, redo: Redo | None = None) -> tuple[Outcome, Record]:
-    """Bring a stage's result about: use it, adopt it, or compute it.
+    """Bring a stage's result about: use it, adopt it, or compute it, from inputs that are what was recorded.
+
+    An input that is not there, or that is found damaged, is made before.
 
     Raises
     ------
     StoreError
-        An input is not there, or the result cannot be written.
+        The result cannot be written.
     PipelineError
         Whatever the stage's function raises.
     """
@@ -146,11 +148,6 @@ def copy_out(stage: Stage, name: str, folder: Path, run: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def withdraw(folder: Path) -> None:
-    """Mark a result as not to be used; the next run makes it again."""
-    (folder / RECORD_NAME).rename(folder / DAMAGED_NAME)
-
-
 def listed(folder: Path) -> Iterator[Path]:
     """List the folders of all results of all stages in a folder, damaged ones too, and nothing else there."""
     for path in sorted(folder.glob("*/*/")):
@@ -165,7 +162,7 @@ def _make(stage: Stage, monitor: Monitor, redo: Redo) -> tuple[Outcome, Record]:
         return Outcome.reused, record
     _remove(stage.temporary)
     started = datetime.now(UTC)
-    contents = _input_contents(stage)
+    contents = _recorded_contents(stage, monitor, redo)
     forced = stage.name in redo.names
     try:
         twin = None if forced else _same_content(stage, stage.content_key(contents))
@@ -173,12 +170,36 @@ def _make(stage: Stage, monitor: Monitor, redo: Redo) -> tuple[Outcome, Record]:
             monitor.say(f"{stage.name}: its inputs have the content that they had; the result is adopted")
             record = _adopt(stage, twin, contents, redo.run)
         else:
+            contents = _undamaged_contents(stage, monitor, redo)
             with checkpoints.held(stage, contents, monitor, anew=forced) as kept:
                 record = _compute(stage, contents, kept, started, redo.run, monitor)
         _publish(stage)
     finally:
         _remove(stage.temporary)
     return (Outcome.adopted if twin else Outcome.computed), record
+
+
+def _recorded_contents(stage: Stage, monitor: Monitor, redo: Redo) -> dict[str, str]:
+    """Return the content of a stage's inputs by their records; an input that is not there is made."""
+    contents = {}
+    for name, source in stage.inputs.items():
+        while (record := Record.read(source.path)) is None:
+            make(source, monitor, redo)
+        contents[name] = record.content
+    return contents
+
+
+def _undamaged_contents(stage: Stage, monitor: Monitor, redo: Redo) -> dict[str, str]:
+    """Return the content of a stage's inputs, which their files have; an input that is damaged is made again.
+
+    Else what comes of the damage would be recorded as made from what there was before it, and be used for good.
+    """
+    for source in stage.inputs.values():
+        while (record := Record.read(source.path)) and (damaged := inputs.damage(source.path, record, redo.run)):
+            monitor.say(f"{stage.name}: {source.path} is made again: {', '.join(damaged)}")
+            record.withdraw(source.path)
+            make(source, monitor, redo)
+    return _recorded_contents(stage, monitor, redo)
 
 
 def _compute(
@@ -190,8 +211,8 @@ def _compute(
     monitor: Monitor,
 ) -> Record:
     stage.temporary.mkdir()
-    inputs = {name: source.path for name, source in stage.inputs.items()}
-    arguments: dict[str, Any] = {**inputs, **stage.parameters, **stage.options}
+    folders = {name: source.path for name, source in stage.inputs.items()}
+    arguments: dict[str, Any] = {**folders, **stage.parameters, **stage.options}
     function = stage.resolve()
     with failures.explained(stage, stage.room(arguments), [stage.temporary, *kept.values()]):
         clock = time.perf_counter()
@@ -218,7 +239,7 @@ def _recorded(
         content_key=stage.content_key(contents),
         parameters=dict(stage.parameters),
         code=stage.code,
-        inputs=_described_inputs(stage, contents),
+        inputs=inputs.described(stage, contents),
         files=files,
         content=json_digest({name: file["sha256"] for name, file in files.items()}),
         started=started.isoformat(timespec="seconds"),
@@ -242,7 +263,7 @@ def _adopt(stage: Stage, twin: Path, contents: Mapping[str, str], run: str) -> R
         _link_or_copy(twin / name, stage.temporary / name)
     values = asdict(found) | {
         "key": stage.key,
-        "inputs": _described_inputs(stage, contents),
+        "inputs": inputs.described(stage, contents),
         "run": run,
         "adopted_from": found.adopted_from or found.key,
     }
@@ -252,10 +273,10 @@ def _adopt(stage: Stage, twin: Path, contents: Mapping[str, str], run: str) -> R
 
 
 def _same_content(stage: Stage, content_key: str) -> Path | None:
-    """Find a whole result of this stage, under any key, that was made from the same content."""
+    """Find an undamaged result of this stage, under any key, that was made from the same content."""
     for folder in stage.path.parent.iterdir():
         record = Record.read(folder)
-        if record and record.content_key == content_key and not record.problems(folder):
+        if record and record.content_key == content_key and not record.altered(folder):
             return folder
     return None
 
@@ -279,23 +300,6 @@ def clear_leftovers(folder: Path) -> None:
         with lock.tried() as free:
             if free and leftover.suffix != ".lock":  # trying a lock has removed its file
                 _remove(leftover)
-
-
-def _input_contents(stage: Stage) -> dict[str, str]:
-    contents = {}
-    for name, source in stage.inputs.items():
-        record = Record.read(source.path)
-        if record is None:
-            raise StoreError(f"{stage.name} needs the result of {source.name}, which is not at {source.path}.")
-        contents[name] = record.content
-    return contents
-
-
-def _described_inputs(stage: Stage, contents: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    return {
-        name: {"stage": source.name, "key": source.key, "content": contents[name]}
-        for name, source in stage.inputs.items()
-    }
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
