@@ -42,6 +42,7 @@ class Run:
         self.command = shlex.join(["luigi", *sys.argv[1:]])
         self._process = os.getpid()
         self._root: Stage | None = None
+        self._found: dict[Path, str] = {}
         self._registration = contextlib.ExitStack()
         self._conditions: list[Callable[[], bool]] = []
         self._clock = time.perf_counter()
@@ -53,6 +54,7 @@ class Run:
             parser = CmdlineParser.get_instance()
             self._asked_for = parser.known_args.root_task if parser else None
             self._stages = results.closure(stage)
+            self._found = results.seals(found for found in self._stages if found.name in settings.active().forced())
             self._redo = self._checked_redo()
             self._outputs = Path(settings.active().outputs_dir)
             self._history = self._outputs / history.NAME
@@ -72,7 +74,7 @@ class Run:
         SettingError
             There is no such stage.
         """
-        return _redo(settings.active().forced(), self.id)
+        return results.Redo(_known(settings.active().forced()), self.id, self._found)
 
     def goes_on_here(self, command: str) -> None:
         """Let this process, forked from the one that imported this, be the run's, and a command what does the same."""
@@ -125,12 +127,12 @@ class Run:
 
 
 @functools.cache
-def _redo(forced: frozenset[str], run: str) -> results.Redo:
+def _known(forced: frozenset[str]) -> frozenset[str]:
     known = {name for name in Register.task_names() if name[:1].isupper()} - NO_STAGES
     known |= {f"{kind}{network.upper()}" for kind in ("Train", "Evaluate") for network in networks.NETWORKS}
     for name in sorted(forced - known):
         raise SettingError(f"force names {name!r}, which is no stage.{did_you_mean(name, known)}")
-    return results.Redo(forced, run)
+    return forced
 
 
 RUN = Run()

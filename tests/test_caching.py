@@ -455,6 +455,18 @@ class TestTwoRunsAtOnce:
         checkout.run()
         assert checkout.files() == finished.files()
 
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_that_force_the_same_stages_both_end_well(self, checkout, finished, workers):
+        processes = []
+        for _ in range(2):
+            processes.append(checkout.start("--force", "GrayscaleFlat,TrainMLP", "--workers", workers))
+            time.sleep(0.1)
+        printed = [process.communicate(timeout=120)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], printed
+        assert "Traceback" not in "".join(printed)
+        assert checkout.files() == finished.files()
+        assert checkout.leftovers() == []
+
 
 @pytest.mark.slow
 class TestKill:

@@ -46,3 +46,42 @@ class TestInputs:
         make(*stages)
         (stages[0].path / TEXT).write_text("First".upper())
         assert make(*stages, run=TWO) == ["reused"] * 3
+
+
+class TestRedo:
+    """Of two runs at once that force the same stages, each must see that they were made since it began."""
+
+    def test_makes_a_result_again_once_in_a_run(self, stages):
+        make(*stages)
+        redo = Redo(frozenset(["Second"]), TWO, results.seals(stages))
+        for expected in ("computed", "reused"):
+            outcomes = [str(results.make(stage, SILENT, redo)[0]) for stage in stages]
+            assert outcomes == ["reused", expected, "reused"]
+
+    def test_takes_what_another_run_has_made_meanwhile(self, stages):
+        make(*stages)
+        forced = frozenset(["First", "Third"])
+        ours, others = (Redo(forced, run, results.seals(stages)) for run in ("3" * 12, TWO))
+        for stage in stages:
+            results.make(stage, SILENT, ours)
+            assert results.current(stage, others)
+            assert results.outcome(Record.read(stage.path), TWO) == "reused"
+
+    def test_holds_a_result_that_another_run_replaces(self, stages):
+        make(*stages)
+        forced = frozenset(["First", "Third"])
+        ours = Redo(forced, TWO, results.seals(stages))
+        results.make(stages[0], SILENT, ours)
+        later = Redo(forced, "3" * 12, results.seals(stages))
+        results.make(stages[0], SILENT, later)
+        for stage in stages:
+            results.make(stage, SILENT, ours)
+        assert results.current(stages[-1], ours)
+        assert results.current(stages[-1], later)
+
+    def test_of_a_stage_that_was_not_looked_at_when_the_run_began(self, stages):
+        make(*stages)
+        redo = Redo(frozenset(["First"]), TWO)
+        assert results.current(stages[0], redo) is None
+        results.make(stages[0], SILENT, redo)
+        assert results.current(stages[0], redo)

@@ -8,8 +8,8 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -26,14 +26,25 @@ from pipeline.store.stage import Stage
 
 @dataclass(frozen=True)
 class Redo:
-    """Stages that are to run again although their results are current, once in a run."""
+    """Stages that are to run again although their results are current, once in a run.
+
+    Parameters
+    ----------
+    names : frozenset of str
+    run : str
+    found : mapping of Path to str
+        What `seals` returned when the run began. It tells which results were there before without asking a clock,
+        of which several machines have several.
+    """
 
     names: frozenset[str] = frozenset()
     run: str = ""
+    found: Mapping[Path, str] = field(default_factory=dict)
 
-    def asks_for(self, record: Record) -> bool:
-        """Say whether this result must be made again: it was not made in this run."""
-        return record.stage in self.names and record.run != self.run
+    def asks_for(self, stage: Stage, record: Record) -> bool:
+        """Say whether this result must be made again: neither this run nor another has made it since this one began."""
+        is_made_since = record.run == self.run or self.found.get(stage.path, record.seal) != record.seal
+        return stage.name in self.names and not is_made_since
 
 
 class Outcome(StrEnum):
@@ -57,6 +68,12 @@ def closure(root: Stage) -> list[Stage]:
     return list(found.values())
 
 
+def seals(stages: Iterable[Stage]) -> dict[Path, str]:
+    """Return the seals of the results of stages, which no two results share; an empty one where there is no result."""
+    records = {stage.path: Record.read(stage.path) for stage in stages}
+    return {path: record.seal if record else "" for path, record in records.items()}
+
+
 def current(stage: Stage, redo: Redo | None = None, seen: dict[Path, Record | None] | None = None) -> Record | None:
     """Return the record of a stage's result if that can be used as it is.
 
@@ -76,7 +93,7 @@ def _look(stage: Stage, redo: Redo | None, seen: dict[Path, Record | None]) -> R
             return None
         contents[name] = found.content
     record = Record.read(stage.path)
-    if record is None or record.problems(stage.path) or (redo and redo.asks_for(record)):
+    if record is None or record.problems(stage.path) or (redo and redo.asks_for(stage, record)):
         return None
     return record if record.content_key == stage.content_key(contents) else None
 
