@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -145,14 +146,20 @@ class TestNothingToDo:
         assert set(checkout.run().values()) == {"reused"}
         assert checkout.result("EvaluateCNN") == before
 
-    def test_a_touched_archive_is_hashed_once_and_an_untouched_one_never(self, checkout):
-        checkout.run()
-        checkout.archive.chmod(0)  # what cannot be read was not read
-        if os.access(checkout.archive, os.R_OK):
-            content = checkout.archive.read_bytes()
-            status = checkout.archive.stat()
-            checkout.archive.write_bytes(b"x" * len(content))
-            os.utime(checkout.archive, ns=(status.st_atime_ns, status.st_mtime_ns))
+    def test_an_archive_that_is_replaced_in_place_with_its_size_and_time_is_another(self, checkout):
+        before, status = checkout.result("DownloadCIFAR"), checkout.archive.stat()
+        checkout.run(task="DownloadCIFAR")
+        checkout.archive.write_bytes(b"x" * status.st_size)
+        os.utime(checkout.archive, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert checkout.run(task="DownloadCIFAR") == {"DownloadCIFAR": "computed"}
+        assert checkout.result("DownloadCIFAR") != before
+
+    def test_damage_to_what_only_saves_time_costs_only_time(self, checkout):
+        for path in (checkout.folder / ".cache").glob("*.json"):
+            path.write_text(re.sub("[0-9a-f]{64}", "0" * 64, path.read_text()))
+        assert set(checkout.run().values()) == {"reused"}
+        for path in (checkout.folder / ".cache").glob("*.json"):
+            path.write_text("[" * 200_000)
         assert set(checkout.run().values()) == {"reused"}
 
 
