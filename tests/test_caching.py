@@ -400,6 +400,16 @@ class TestFaults:
         for stage in STAGES:
             assert (checkout.folder / "outputs" / "latest" / stage / "stage.json").exists(), stage
 
+    @pytest.mark.parametrize("kept", ["TrainMLP", "checkpoints"])
+    def test_a_folder_that_was_moved_and_linked_gives_way_to_a_forced_result(self, checkout, finished, tmp_path, kept):
+        (place,) = (path for path in checkout.folder.glob(f"outputs/{kept}/*") if "CNN" not in path.name)
+        place.rename(tmp_path / "elsewhere")
+        place.symlink_to(tmp_path / "elsewhere")
+        assert checkout.run("--force", "TrainMLP")["TrainMLP"] == "computed"
+        assert not place.is_symlink()
+        assert checkout.leftovers() == []
+        assert checkout.files() == finished.files()
+
     def test_a_failed_run_is_a_failed_run_in_the_history(self, checkout):
         checkout.run("--force", "TrainCNN", "--TrainCNN-learning-rate", "1e30", status=30)
         assert "Try a smaller learning rate" in checkout.output

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.monitor import SILENT
-from pipeline.store import results
+from pipeline.store import garbage, results
 from pipeline.store.record import Record
 from pipeline.store.results import Redo
 from tests.small_stages import TEXT, chain
@@ -15,7 +15,7 @@ ONE, TWO = "1" * 12, "2" * 12
 
 @pytest.fixture
 def stages(tmp_path):
-    return chain(tmp_path, "First", "Second", "Third")
+    return chain(tmp_path / "results", "First", "Second", "Third")
 
 
 def text(stage):
@@ -85,3 +85,69 @@ class TestRedo:
         assert results.current(stages[0], redo) is None
         results.make(stages[0], SILENT, redo)
         assert results.current(stages[0], redo)
+
+
+def link(path, elsewhere):
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+
+
+def link_to_nothing(path, elsewhere):
+    path.rename(elsewhere.with_name("moved"))
+    path.symlink_to(elsewhere)
+
+
+def file(path, elsewhere):
+    path.rename(elsewhere)
+    path.write_text("no folder")
+
+
+class TestWhatIsNoFolder:
+    @pytest.mark.parametrize("put", [link, link_to_nothing, file])
+    def test_gives_way_to_a_result(self, stages, tmp_path, put):
+        make(*stages)
+        put(stages[1].path, tmp_path / "elsewhere")
+        redo = Redo(frozenset(["Second"]), TWO)
+        assert str(results.make(stages[1], SILENT, redo)[0]) == "computed"
+        assert not stages[1].path.is_symlink()
+        assert make(*stages, run=TWO) == ["reused"] * 3
+        assert list(stages[1].path.parent.iterdir()) == [stages[1].path]
+
+    def test_is_used_where_it_leads_to_a_result(self, stages, tmp_path):
+        make(*stages)
+        link(stages[1].path, tmp_path / "elsewhere")
+        assert make(*stages, run=TWO) == ["reused"] * 3
+
+    @pytest.fixture(params=[".tmp", ".old"])
+    def left(self, request, stages):
+        """What a killed process has left of the second stage."""
+        make(*stages)
+        left = stages[1].path.with_name(f".{stages[1].key}{request.param}")
+        left.mkdir()
+        return left
+
+    @pytest.mark.parametrize("put", [link, link_to_nothing, file])
+    def test_is_cleared_away_with_what_was_left_half_made(self, stages, left, tmp_path, put):
+        put(left, tmp_path / "elsewhere")
+        results.clear_leftovers(left.parent)
+        assert list(left.parent.iterdir()) == [stages[1].path]
+
+    @pytest.mark.parametrize("put", [link, link_to_nothing, file])
+    def test_is_in_nobodys_way_where_it_was_left_half_made(self, stages, left, tmp_path, put):
+        put(left, tmp_path / "elsewhere")
+        results.make(stages[1], SILENT, Redo(frozenset(["Second"]), TWO))
+        assert list(left.parent.iterdir()) == [stages[1].path]
+
+    def test_leads_to_something_that_stays(self, stages, tmp_path):
+        make(*stages)
+        link(stages[1].path, tmp_path / "elsewhere")
+        results.make(stages[1], SILENT, Redo(frozenset(["Second"]), TWO))
+        assert (tmp_path / "elsewhere" / TEXT).read_text() == "FirstSecond"
+
+    def test_is_garbage_like_any_other(self, stages, tmp_path):
+        make(*stages)
+        link(stages[1].path, tmp_path / "elsewhere")
+        found = garbage.unreached([stages[0].folder], [], 0)
+        garbage.collect(found, stages[0].folder)
+        assert not any(stage.path.is_symlink() or stage.path.exists() for stage in stages)
+        assert (tmp_path / "elsewhere").exists()

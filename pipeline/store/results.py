@@ -21,6 +21,7 @@ from pipeline.store import checkpoints, failures, inputs, runs
 from pipeline.store.digests import file_digest, json_digest
 from pipeline.store.locks import Lock
 from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, Record
+from pipeline.store.removal import remove
 from pipeline.store.stage import Stage
 
 
@@ -177,7 +178,7 @@ def _make(stage: Stage, monitor: Monitor, redo: Redo) -> tuple[Outcome, Record]:
     """Bring the result about; nobody else does."""
     if record := current(stage, redo):
         return Outcome.reused, record
-    _remove(stage.temporary)
+    remove(stage.temporary)
     started = datetime.now(UTC)
     contents = _recorded_contents(stage, monitor, redo)
     forced = stage.name in redo.names
@@ -192,7 +193,7 @@ def _make(stage: Stage, monitor: Monitor, redo: Redo) -> tuple[Outcome, Record]:
                 record = _compute(stage, contents, kept, started, redo.run, monitor)
         _publish(stage)
     finally:
-        _remove(stage.temporary)
+        remove(stage.temporary)
     return (Outcome.adopted if twin else Outcome.computed), record
 
 
@@ -303,11 +304,12 @@ def _publish(stage: Stage) -> None:
     for path in (*stage.temporary.iterdir(), stage.temporary):
         _sync(path)
     replaced = stage.path.with_name(f".{stage.key}.old")
-    if stage.path.exists():
+    remove(replaced)
+    if os.path.lexists(stage.path):
         stage.path.rename(replaced)
     stage.temporary.rename(stage.path)
     _sync(stage.path.parent)
-    _remove(replaced)
+    remove(replaced)
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -316,7 +318,7 @@ def clear_leftovers(folder: Path) -> None:
         lock = Lock(leftover.with_suffix(".lock"))
         with lock.tried() as free:
             if free and leftover.suffix != ".lock":  # trying a lock has removed its file
-                _remove(leftover)
+                remove(leftover)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -332,8 +334,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _remove(folder: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)
