@@ -270,6 +270,8 @@ def _copy(source: Path, file: PartialFile, monitor: Monitor) -> None:
                 monitor.progress(file.size, size, "B")
     except OSError as error:
         raise _unreadable(source, error) from None
+    if not file.size:
+        raise DownloadError(f"{source} is empty; expected a gzipped tar such as {ARCHIVE_NAME}.")
 
 
 def _opened(path: Path) -> BufferedReader:

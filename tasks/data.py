@@ -143,7 +143,12 @@ class DownloadCIFAR(DataTask):
                     f"there is no archive at {path}; expected a file like cifar-10-python.tar.gz. "
                     "Give its path as ARCHIVE=path, leave that out to download it, or try `make demo`."
                 )
-            if (size := path.stat().st_size) > published_archive.MAXIMUM_BYTES:
+            if not (size := path.stat().st_size):
+                raise SettingError(
+                    f"the archive {path} is empty; expected a gzipped tar such as cifar-10-python.tar.gz. "
+                    "Copy it anew, give another as ARCHIVE=path, or leave that out to download it."
+                )
+            if size > published_archive.MAXIMUM_BYTES:
                 raise SettingError(
                     f"the archive {path} has {size:,} bytes; expected at most {published_archive.MAXIMUM_BYTES:,}."
                 )

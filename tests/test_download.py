@@ -938,6 +938,13 @@ class TestTakeLocal:
         assert SHA256 in str(caught.value)
         assert list(job.output.iterdir()) == []
 
+    def test_an_empty_file_is_named(self, job: Download, tmp_path: Path) -> None:
+        source = tmp_path / "mine.tar.gz"
+        source.touch()
+        with pytest.raises(DownloadError, match=r"mine\.tar\.gz is empty; expected a gzipped tar"):
+            download.take_local(job.output, source=source, sha256=hashlib.sha256().hexdigest(), monitor=SILENT)
+        assert list(job.output.iterdir()) == []
+
     def test_a_remembered_digest_that_is_wrong_is_forgotten(self, job: Download, tmp_path: Path) -> None:
         source, memory = tmp_path / "mine.tar.gz", tmp_path / "digests.json"
         source.write_bytes(OTHER_ARCHIVE)
