@@ -177,6 +177,10 @@ class ConvertToHDF5(DataTask):
     def decides(self) -> dict[str, Any]:
         return {"title": self.title}
 
+    def options(self) -> dict[str, Any]:
+        given = DownloadCIFAR().archive
+        return {"given": Path(given) if given else None}
+
 
 class GrayscaleFlat(DataTask):
     """Make the grayscale data set whose images are vectors."""

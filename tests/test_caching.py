@@ -377,6 +377,20 @@ class TestFaults:
         assert message in printed
         assert "Traceback" not in printed
 
+    def test_an_empty_archive_is_named(self, checkout):
+        (checkout.folder / "empty.tar.gz").touch()
+        checkout.run("--DownloadCIFAR-archive", "empty.tar.gz", status=40)
+        assert "the archive empty.tar.gz is empty; expected a gzipped tar" in checkout.output
+        assert "Traceback" not in checkout.output
+
+    def test_an_archive_that_is_none_is_named_as_it_was_given(self, checkout):
+        (checkout.folder / "mine.tar.gz").write_bytes(b"<html>503</html>")
+        checkout.run("--DownloadCIFAR-archive", "mine.tar.gz", status=30)
+        assert re.search(
+            r"\bmine.tar.gz: it is a web page .*Give another: `make pipeline ARCHIVE=PATH`", checkout.output
+        )
+        assert "Delete it" not in checkout.output
+
     def test_a_file_where_a_folder_should_be_is_named(self, checkout):
         (checkout.folder / "file").touch()
         process = checkout.start("--outputs-dir", "file")
