@@ -151,11 +151,12 @@ def _opened(path: Path) -> BinaryIO:
 def _read(archive: GzippedTar, visit: Callable[[Batch], None]) -> Contents:
     survey = _Survey()
     for member in archive:
-        if member.name == META:
+        name = member.name.removeprefix("./")  # as `tar -C folder .` begins them
+        if name == META:
             survey.add_meta(_meta(_load(archive, member, MAX_META_BYTES)))
-        elif member.name in BATCHES:
-            batch = _batch(member.name, _load(archive, member, MAX_BATCH_BYTES))
-            survey.add_batch(member.name, batch.labels)
+        elif name in BATCHES:
+            batch = _batch(name, _load(archive, member, MAX_BATCH_BYTES))
+            survey.add_batch(name, batch.labels)
             visit(batch)
             del batch  # it is most of the memory, and the next one is about to be read
         else:
