@@ -49,9 +49,9 @@ class Record:
         """Read the record of a result; None where there is none that is as it was written."""
         try:
             record = cls(**json.loads((folder / name).read_bytes()))
-        except (OSError, ValueError, TypeError):
+            return record if record._is_sound() and record.seal == record._digest() else None
+        except (OSError, RecursionError, ValueError, TypeError):
             return None
-        return record if record._is_sound() and record.seal == record._digest() else None
 
     @property
     def size(self) -> int:
