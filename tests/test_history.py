@@ -78,7 +78,7 @@ def test_a_line_that_is_damaged_is_passed_over(path, damaged):
         {"accuracy": {"EvaluateMLP": 10**400}},
         {"accuracy": None},
     ],
-    ids=str,
+    ids=lambda value: str(value)[:30],
 )
 def test_an_end_that_is_damaged_is_passed_over(path, damaged):
     runs = read(path, BEGINNING, END | damaged)
