@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import functools
 import os
 import shlex
@@ -74,7 +75,7 @@ class Run:
         SettingError
             There is no such stage.
         """
-        return results.Redo(_known(settings.active().forced()), self.id, self._found)
+        return dataclasses.replace(_redo(settings.active().forced(), self.id), found=self._found)
 
     def goes_on_here(self, command: str) -> None:
         """Let this process, forked from the one that imported this, be the run's, and a command what does the same."""
@@ -127,12 +128,12 @@ class Run:
 
 
 @functools.cache
-def _known(forced: frozenset[str]) -> frozenset[str]:
+def _redo(forced: frozenset[str], run: str) -> results.Redo:
     known = {name for name in Register.task_names() if name[:1].isupper()} - NO_STAGES
     known |= {f"{kind}{network.upper()}" for kind in ("Train", "Evaluate") for network in networks.NETWORKS}
     for name in sorted(forced - known):
         raise SettingError(f"force names {name!r}, which is no stage.{did_you_mean(name, known)}")
-    return forced
+    return results.Redo(forced, run)
 
 
 RUN = Run()
