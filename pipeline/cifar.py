@@ -37,6 +37,9 @@ VALUES = 3072
 CLASS_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 """The classes, by label, that make a data set CIFAR-10."""
 
+FETCH_ANEW = "Delete it and type `make pipeline` to fetch it anew, or `make pipeline ARCHIVE=PATH` to take another."
+GIVE_ANOTHER = "Give another: `make pipeline ARCHIVE=PATH`, or type `make pipeline` to download CIFAR-10."
+
 MAX_BATCH_BYTES = 64 << 20
 """Largest pickle of a batch, some 21,000 images; a published one has 10,000 in 31 million bytes."""
 MAX_META_BYTES = 1 << 20
@@ -75,11 +78,12 @@ class Contents:
     sha256: str
 
 
-def convert(output: Path, *, archive: Path, title: str, monitor: Monitor) -> None:
+def convert(output: Path, *, archive: Path, title: str, given: Path | None = None, monitor: Monitor) -> None:
     """Write the images of ``archive / "cifar-10-python.tar.gz"`` to ``output / "images.h5"``.
 
     They keep their order, batch 1 to 5. ``title`` is what the data is called; where it is empty, the
-    data is CIFAR-10 if its classes are, or else "images of N classes".
+    data is CIFAR-10 if its classes are, or else "images of N classes". ``given`` is the file that somebody gave of
+    which the archive is a copy, for messages.
 
     Raises
     ------
@@ -98,7 +102,7 @@ def convert(output: Path, *, archive: Path, title: str, monitor: Monitor) -> Non
             done += 1
             monitor.progress(done, len(BATCHES), "batches")
 
-        contents = read_archive(archive / ARCHIVE_NAME, store)
+        contents = read_archive(archive / ARCHIVE_NAME, store, given)
         writer.describe(title or _title(contents.class_names), contents.class_names, contents.sha256)
 
 
@@ -112,8 +116,8 @@ def room(archive: Path, **_others: object) -> int:
     return min(int.from_bytes(unpacked, "little"), MAX_BYTES)
 
 
-def read_archive(path: Path, visit: Callable[[Batch], None]) -> Contents:
-    """Read an archive in one pass and hand each batch to ``visit``.
+def read_archive(path: Path, visit: Callable[[Batch], None], given: Path | None = None) -> Contents:
+    """Read an archive, perhaps a copy of one that was ``given``, in one pass and hand each batch to ``visit``.
 
     The batches come in the archive's order, which may be any; all are of the same size. A batch's memory
     is free again once ``visit`` lets go of it. That its labels are below the number of classes is checked
@@ -128,10 +132,7 @@ def read_archive(path: Path, visit: Callable[[Batch], None]) -> Contents:
         with _opened(path) as file:
             return _read(GzippedTar(file), visit)
     except ArchiveError as error:
-        raise ArchiveError(
-            f"{path}: {error} Delete it and type `make pipeline` to fetch it anew, "
-            "or `make pipeline ARCHIVE=PATH` to take another."
-        ) from None
+        raise ArchiveError(f"{given or path}: {error} {GIVE_ANOTHER if given else FETCH_ANEW}") from None
 
 
 def _title(class_names: list[str]) -> str:
@@ -150,11 +151,12 @@ def _opened(path: Path) -> BinaryIO:
 def _read(archive: GzippedTar, visit: Callable[[Batch], None]) -> Contents:
     survey = _Survey()
     for member in archive:
-        if member.name == META:
+        name = member.name.removeprefix("./")  # as `tar -C folder .` begins them
+        if name == META:
             survey.add_meta(_meta(_load(archive, member, MAX_META_BYTES)))
-        elif member.name in BATCHES:
-            batch = _batch(member.name, _load(archive, member, MAX_BATCH_BYTES))
-            survey.add_batch(member.name, batch.labels)
+        elif name in BATCHES:
+            batch = _batch(name, _load(archive, member, MAX_BATCH_BYTES))
+            survey.add_batch(name, batch.labels)
             visit(batch)
             del batch  # it is most of the memory, and the next one is about to be read
         else:

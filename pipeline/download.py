@@ -26,6 +26,7 @@ from pipeline.monitor import Monitor
 from pipeline.partial import PartialFile
 from pipeline.published_archive import ARCHIVE_NAME
 from pipeline.retries import Retries
+from pipeline.store import remembered
 from pipeline.transfer import Server, SlowTransferError
 from pipeline.urls import without_secrets
 
@@ -107,8 +108,13 @@ def fetch(
     publish(partial, output, sha256, monitor)
 
 
-def take_local(output: Path, *, source: Path, sha256: str, monitor: Monitor) -> None:
+def take_local(output: Path, *, source: Path, sha256: str, memory: Path | None = None, monitor: Monitor) -> None:
     """Copy an archive that is on disk into a folder, where it is called `ARCHIVE_NAME`.
+
+    Parameters
+    ----------
+    memory : Path, optional
+        Where `remembered` has the digest of ``source``; it forgets it if the archive turns out to have another.
 
     Raises
     ------
@@ -121,6 +127,8 @@ def take_local(output: Path, *, source: Path, sha256: str, monitor: Monitor) -> 
             file.clear()
             _copy(source, file, monitor)
             if file.sha256 != sha256:
+                if memory:
+                    remembered.forget(source, memory)
                 raise DownloadError(
                     f"{source} has {file.size:,} bytes with SHA-256 {file.sha256}; expected SHA-256 {sha256}. "
                     "If it is the archive that you mean and is complete, type the same command again."
@@ -262,6 +270,8 @@ def _copy(source: Path, file: PartialFile, monitor: Monitor) -> None:
                 monitor.progress(file.size, size, "B")
     except OSError as error:
         raise _unreadable(source, error) from None
+    if not file.size:
+        raise DownloadError(f"{source} is empty; expected a gzipped tar such as {ARCHIVE_NAME}.")
 
 
 def _opened(path: Path) -> BufferedReader:

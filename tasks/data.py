@@ -11,7 +11,8 @@ from luigi.parameter import ParameterVisibility
 
 from pipeline import published_archive
 from pipeline.errors import SettingError
-from pipeline.store.digests import json_digest, remembered_file_digest
+from pipeline.store.digests import json_digest
+from pipeline.store.remembered import remembered_file_digest
 from tasks.settings import settings
 from tasks.stages import StageTask
 
@@ -88,7 +89,7 @@ class DownloadCIFAR(DataTask):
 
     def options(self) -> dict[str, Any]:
         if self.archive:
-            return {"source": Path(self.archive)}
+            return {"source": Path(self.archive), "memory": self._memory}
         for name, least in LEAST_VALUES.items():
             value = getattr(self, name)
             if not least <= value < math.inf:
@@ -104,6 +105,11 @@ class DownloadCIFAR(DataTask):
             "time_limit": self.time_limit,
             "partial": self.folder / self.task_family / f"{name[:16]}.part",
         }
+
+    @property
+    def _memory(self) -> Path:
+        """Where the digests of archives on disk are remembered."""
+        return settings.active().cache("digests.json")
 
     def _version(self) -> dict[str, Any]:
         """Ask the source which version of the archive it has."""
@@ -137,11 +143,16 @@ class DownloadCIFAR(DataTask):
                     f"there is no archive at {path}; expected a file like cifar-10-python.tar.gz. "
                     "Give its path as ARCHIVE=path, leave that out to download it, or try `make demo`."
                 )
-            if (size := path.stat().st_size) > published_archive.MAXIMUM_BYTES:
+            if not (size := path.stat().st_size):
+                raise SettingError(
+                    f"the archive {path} is empty; expected a gzipped tar such as cifar-10-python.tar.gz. "
+                    "Copy it anew, give another as ARCHIVE=path, or leave that out to download it."
+                )
+            if size > published_archive.MAXIMUM_BYTES:
                 raise SettingError(
                     f"the archive {path} has {size:,} bytes; expected at most {published_archive.MAXIMUM_BYTES:,}."
                 )
-            return remembered_file_digest(path, settings.active().cache("digests.json"))
+            return remembered_file_digest(path, self._memory)
         digest = self.sha256.lower()
         if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
             raise SettingError(f"DownloadCIFAR.sha256 is {self.sha256!r}; expected 64 hexadecimal digits.")
@@ -165,6 +176,10 @@ class ConvertToHDF5(DataTask):
 
     def decides(self) -> dict[str, Any]:
         return {"title": self.title}
+
+    def options(self) -> dict[str, Any]:
+        given = DownloadCIFAR().archive
+        return {"given": Path(given) if given else None}
 
 
 class GrayscaleFlat(DataTask):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import functools
 import os
 import shlex
@@ -42,6 +43,7 @@ class Run:
         self.command = shlex.join(["luigi", *sys.argv[1:]])
         self._process = os.getpid()
         self._root: Stage | None = None
+        self._found: dict[Path, str] = {}
         self._registration = contextlib.ExitStack()
         self._conditions: list[Callable[[], bool]] = []
         self._clock = time.perf_counter()
@@ -53,6 +55,7 @@ class Run:
             parser = CmdlineParser.get_instance()
             self._asked_for = parser.known_args.root_task if parser else None
             self._stages = results.closure(stage)
+            self._found = results.seals(found for found in self._stages if found.name in settings.active().forced())
             self._redo = self._checked_redo()
             self._outputs = Path(settings.active().outputs_dir)
             self._history = self._outputs / history.NAME
@@ -72,7 +75,7 @@ class Run:
         SettingError
             There is no such stage.
         """
-        return _redo(settings.active().forced(), self.id)
+        return dataclasses.replace(_redo(settings.active().forced(), self.id), found=self._found)
 
     def goes_on_here(self, command: str) -> None:
         """Let this process, forked from the one that imported this, be the run's, and a command what does the same."""

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -145,24 +146,75 @@ class TestNothingToDo:
         assert set(checkout.run().values()) == {"reused"}
         assert checkout.result("EvaluateCNN") == before
 
-    def test_a_touched_archive_is_hashed_once_and_an_untouched_one_never(self, checkout):
-        checkout.run()
-        checkout.archive.chmod(0)  # what cannot be read was not read
-        if os.access(checkout.archive, os.R_OK):
-            content = checkout.archive.read_bytes()
-            status = checkout.archive.stat()
-            checkout.archive.write_bytes(b"x" * len(content))
-            os.utime(checkout.archive, ns=(status.st_atime_ns, status.st_mtime_ns))
+    def test_an_archive_that_is_replaced_in_place_with_its_size_and_time_is_another(self, checkout):
+        before, status = checkout.result("DownloadCIFAR"), checkout.archive.stat()
+        checkout.run(task="DownloadCIFAR")
+        checkout.archive.write_bytes(b"x" * status.st_size)
+        os.utime(checkout.archive, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert checkout.run(task="DownloadCIFAR") == {"DownloadCIFAR": "computed"}
+        assert checkout.result("DownloadCIFAR") != before
+
+    def test_damage_to_what_only_saves_time_costs_only_time(self, checkout):
+        for path in (checkout.folder / ".cache").glob("*.json"):
+            path.write_text(re.sub("[0-9a-f]{64}", "0" * 64, path.read_text()))
         assert set(checkout.run().values()) == {"reused"}
+        for path in (checkout.folder / ".cache").glob("*.json"):
+            path.write_text("[" * 200_000)
+        assert set(checkout.run().values()) == {"reused"}
+
+
+def alter(checkout, stage, name):
+    """Flip a bit of an image or a weight: sizes, and what HDF5 says of itself, stay as they are."""
+    path = checkout.result(stage) / name
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+class TestDamagedInput:
+    @pytest.mark.parametrize(
+        ("damaged", "forced", "workers"),
+        [
+            ({"GrayscaleFlat": "grayscale.h5"}, ["TrainMLP", "EvaluateMLP"], "1"),
+            ({"ConvertToHDF5": "images.h5"}, ["GrayscaleFlat", "Grayscale2D"], "2"),
+            ({"DownloadCIFAR": "cifar-10-python.tar.gz", "ConvertToHDF5": "images.h5"}, ["GrayscaleFlat"], "1"),
+            ({"TrainMLP": "weights.h5", "Grayscale2D": "grayscale.h5"}, ["Report"], "2"),
+        ],
+    )
+    def test_is_made_again_before_anything_is_made_of_it(self, checkout, finished, damaged, forced, workers):
+        for stage, name in damaged.items():
+            alter(checkout, stage, name)
+        outcomes = checkout.run("--force", ",".join(forced), "--workers", workers)
+        assert {stage for stage, outcome in outcomes.items() if outcome == "computed"} == {*damaged, *forced}
+        assert "has other content than it had" in checkout.output
+        assert "Traceback" not in checkout.output
+        assert checkout.files() == finished.files()
+        assert checkout.leftovers() == []
+        assert "as it was made" in checkout.pipeline("verify")
+
+    def test_is_not_adopted(self, checkout, finished):
+        alter(checkout, "GrayscaleFlat", "grayscale.h5")
+        alter(checkout, "TrainMLP", "weights.h5")
+        checkout.edit("pipeline/grayscale.py", "gray -= _HALF", "gray = gray - _HALF")
+        outcomes = checkout.run()
+        assert outcomes["TrainMLP"] == "computed"
+        assert outcomes["EvaluateMLP"] == outcomes["TrainCNN"] == "adopted"
+        assert checkout.files() == finished.files()
+
+    def test_that_cannot_be_made_again_is_told(self, checkout):
+        alter(checkout, "DownloadCIFAR", "cifar-10-python.tar.gz")
+        checkout.edit(
+            "pipeline/download.py", "    copy = output /", "    raise DownloadError('no archive')\n    copy = output /"
+        )
+        checkout.run("--force", "ConvertToHDF5", status=30)
+        assert "no archive" in checkout.output
+        assert "Traceback" not in checkout.output
 
 
 class TestVerify:
     def test_finds_and_names_one_altered_byte(self, checkout):
         assert "as it was made" in checkout.pipeline("verify")
-        path = checkout.result("GrayscaleFlat") / "grayscale.h5"
-        content = bytearray(path.read_bytes())
-        content[-5] ^= 1
-        path.write_bytes(content)
+        alter(checkout, "GrayscaleFlat", "grayscale.h5")
         printed = checkout.pipeline("verify", status=1)
         assert "GrayscaleFlat" in printed
         assert "grayscale.h5 has other content" in printed
@@ -325,6 +377,20 @@ class TestFaults:
         assert message in printed
         assert "Traceback" not in printed
 
+    def test_an_empty_archive_is_named(self, checkout):
+        (checkout.folder / "empty.tar.gz").touch()
+        checkout.run("--DownloadCIFAR-archive", "empty.tar.gz", status=40)
+        assert "the archive empty.tar.gz is empty; expected a gzipped tar" in checkout.output
+        assert "Traceback" not in checkout.output
+
+    def test_an_archive_that_is_none_is_named_as_it_was_given(self, checkout):
+        (checkout.folder / "mine.tar.gz").write_bytes(b"<html>503</html>")
+        checkout.run("--DownloadCIFAR-archive", "mine.tar.gz", status=30)
+        assert re.search(
+            r"\bmine.tar.gz: it is a web page .*Give another: `make pipeline ARCHIVE=PATH`", checkout.output
+        )
+        assert "Delete it" not in checkout.output
+
     def test_a_file_where_a_folder_should_be_is_named(self, checkout):
         (checkout.folder / "file").touch()
         process = checkout.start("--outputs-dir", "file")
@@ -333,10 +399,12 @@ class TestFaults:
         assert "file/.runs: Not a directory" in printed
         assert "Traceback" not in printed
 
-    @pytest.mark.parametrize("content", ["", "[]", '{"files": []}', '{"stage": 5}'])
+    @pytest.mark.parametrize(
+        "content", ["", "[]", '{"files": []}', '{"stage": 5}', "[" * 200_000], ids=lambda text: text[:20]
+    )
     def test_a_record_that_makes_no_sense_is_no_result(self, checkout, content):
         record = checkout.result("TrainMLP") / "stage.json"
-        fields = {} if content in ("", "[]") else json.loads(record.read_text()) | json.loads(content)
+        fields = {} if "{" not in content else json.loads(record.read_text()) | json.loads(content)
         record.write_text(json.dumps(fields) if fields else content)
         assert checkout.pipeline("verify", status=1).count("TrainMLP") == 1
         assert checkout.run()["TrainMLP"] == "computed"
@@ -347,6 +415,16 @@ class TestFaults:
         checkout.run()
         for stage in STAGES:
             assert (checkout.folder / "outputs" / "latest" / stage / "stage.json").exists(), stage
+
+    @pytest.mark.parametrize("kept", ["TrainMLP", "checkpoints"])
+    def test_a_folder_that_was_moved_and_linked_gives_way_to_a_forced_result(self, checkout, finished, tmp_path, kept):
+        (place,) = (path for path in checkout.folder.glob(f"outputs/{kept}/*") if "CNN" not in path.name)
+        place.rename(tmp_path / "elsewhere")
+        place.symlink_to(tmp_path / "elsewhere")
+        assert checkout.run("--force", "TrainMLP")["TrainMLP"] == "computed"
+        assert not place.is_symlink()
+        assert checkout.leftovers() == []
+        assert checkout.files() == finished.files()
 
     def test_a_failed_run_is_a_failed_run_in_the_history(self, checkout):
         checkout.run("--force", "TrainCNN", "--TrainCNN-learning-rate", "1e30", status=30)
@@ -409,6 +487,18 @@ class TestTwoRunsAtOnce:
         assert checkout.leftovers() == []
         checkout.run()
         assert checkout.files() == finished.files()
+
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_that_force_the_same_stages_both_end_well(self, checkout, finished, workers):
+        processes = []
+        for _ in range(2):
+            processes.append(checkout.start("--force", "GrayscaleFlat,TrainMLP", "--workers", workers))
+            time.sleep(0.1)
+        printed = [process.communicate(timeout=120)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], printed
+        assert "Traceback" not in "".join(printed)
+        assert checkout.files() == finished.files()
+        assert checkout.leftovers() == []
 
 
 @pytest.mark.slow

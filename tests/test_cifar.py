@@ -95,6 +95,16 @@ class TestSoundArchives:
             place = batch.index if batch.split == "train" else 5
             assert np.array_equal(batch.images, archives.batches()[place][0])
 
+    def test_takes_names_that_begin_with_the_folder_that_was_packed(self, tmp_path):
+        folder = tarfile.TarInfo("./")
+        folder.type = tarfile.DIRTYPE
+        files = [(f"./{name}", content) for name, content in archives.files().items()]
+
+        batches, contents = read(archives.write_tar(tmp_path, [(folder, b""), *files]))
+
+        assert len(batches) == 6
+        assert contents.class_names == archives.CLASSES
+
     def test_passes_over_other_members(self, tmp_path):
         link = tarfile.TarInfo("cifar-10-batches-py/link")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
@@ -151,6 +161,12 @@ class TestMissingParts:
         del files[name]
 
         assert f"it lacks '{name}'; expected the Python version of CIFAR-10." in refused(tmp_path, files.items())
+
+    def test_a_batch_under_both_of_its_names(self, tmp_path):
+        files = archives.files()
+        name = TEST_BATCHES[0]
+
+        assert f"it holds {name!r} twice" in refused(tmp_path, [*files.items(), (f"./{name}", files[name])])
 
     def test_another_archive(self, tmp_path):
         message = refused(tmp_path, [("cifar-100-python/meta", b"x"), ("cifar-100-python/train", b"y")])

@@ -25,6 +25,8 @@ from hypothesis import strategies as st
 from pipeline import connection, download, published_archive, retries, transfer
 from pipeline.errors import DownloadError, SettingError
 from pipeline.monitor import SILENT, Monitor
+from pipeline.store.json_cache import read_sealed, write_sealed
+from pipeline.store.remembered import remembered_file_digest
 from tests.unreliable_server import Answer, Handler, UnreliableServer, babbles, closes, hangs, says, sends, tunnels
 
 ARCHIVE = gzip.compress(random.Random(1).randbytes(400_000), mtime=0)
@@ -935,6 +937,24 @@ class TestTakeLocal:
         assert hashlib.sha256(OTHER_ARCHIVE).hexdigest() in str(caught.value)
         assert SHA256 in str(caught.value)
         assert list(job.output.iterdir()) == []
+
+    def test_an_empty_file_is_named(self, job: Download, tmp_path: Path) -> None:
+        source = tmp_path / "mine.tar.gz"
+        source.touch()
+        with pytest.raises(DownloadError, match=r"mine\.tar\.gz is empty; expected a gzipped tar"):
+            download.take_local(job.output, source=source, sha256=hashlib.sha256().hexdigest(), monitor=SILENT)
+        assert list(job.output.iterdir()) == []
+
+    def test_a_remembered_digest_that_is_wrong_is_forgotten(self, job: Download, tmp_path: Path) -> None:
+        source, memory = tmp_path / "mine.tar.gz", tmp_path / "digests.json"
+        source.write_bytes(OTHER_ARCHIVE)
+        remembered_file_digest(source, memory)
+        wrong = {name: [*entry[:-1], SHA256] for name, entry in read_sealed(memory).items()}
+        write_sealed(memory, wrong)
+        assert remembered_file_digest(source, memory) == SHA256
+        with pytest.raises(DownloadError, match="type the same command again"):
+            download.take_local(job.output, source=source, sha256=SHA256, memory=memory, monitor=SILENT)
+        assert remembered_file_digest(source, memory) == hashlib.sha256(OTHER_ARCHIVE).hexdigest()
 
     @pytest.mark.parametrize(
         ("source", "reason"),

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.store import fingerprint
 from pipeline.store.fingerprint import code_digests, source_name
+from pipeline.store.json_cache import read_sealed, write_sealed
 
 ROOT = Path(__file__).parents[1]
 
@@ -319,12 +320,21 @@ class TestCache:
         cache.write_bytes(content)
 
         assert code_digests(["pipeline.stage"], cache) == expected
-        assert len(json.loads(cache.read_text())) >= 3
+        assert len(read_sealed(cache)) >= 3
 
     @pytest.mark.parametrize("entry", [None, 5, "text", [], [1], {}, {"code": 5}, {"imports": []}])
     def test_damaged_entries(self, cache, entry):
         expected = code_digests(["pipeline.stage"], cache)
-        cache.write_text(json.dumps(dict.fromkeys(json.loads(cache.read_text()), entry)))
+        write_sealed(cache, dict.fromkeys(read_sealed(cache), entry))
+
+        assert code_digests(["pipeline.stage"], cache) == expected
+
+    @pytest.mark.parametrize(
+        ("old", "new"), [('"imports": ["', '"imports": ["pipeline.absent", "'), ('"code": "', '"code": "0')]
+    )
+    def test_entries_that_are_well_formed_but_altered(self, cache, old, new):
+        expected = code_digests(["pipeline.stage"], cache)
+        cache.write_text(cache.read_text().replace(old, new))
 
         assert code_digests(["pipeline.stage"], cache) == expected
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pipeline.monitor import Monitor
 from pipeline.store.locks import Lock
 from pipeline.store.record import Record
+from pipeline.store.removal import remove
 from pipeline.store.stage import CHECKPOINTS, Stage
 
 
@@ -30,8 +30,8 @@ def held(stage: Stage, contents: Mapping[str, str], monitor: Monitor, *, anew: b
             f"{stage.name}: waiting for {holder}, who does the same with other {stage.length_parameter}"
         )
     ):
-        if anew and folder.exists():
-            shutil.rmtree(folder)
+        if anew or not folder.is_dir():
+            remove(folder)
         yield {"checkpoints": folder}
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.store.json_cache import read_json, write_json
+from pipeline.store.json_cache import read_sealed, write_sealed
 
 PACKAGE = Path(__file__).parents[1]
 """The folder of the package whose modules count; what it imports from elsewhere does not."""
@@ -42,7 +42,7 @@ def code_digests(modules: Iterable[str], cache: Path | None = None) -> dict[str,
     dict
         A digest for each module's name.
     """
-    known = read_json(cache) if cache else {}
+    known = read_sealed(cache) if cache else {}
     this_analysis = Path(__file__).read_bytes()
     analysed: dict[str, dict[str, Any]] = {}
     digests: dict[str, str] = {}
@@ -63,7 +63,7 @@ def code_digests(modules: Iterable[str], cache: Path | None = None) -> dict[str,
         waiting += _absolute(analysis["imports"], module, is_package=is_package)
         waiting += _style_sheets(path.parent, sources) if is_package else []
     if cache is not None and known | analysed != known:
-        write_json(cache, known | analysed)
+        write_sealed(cache, known | analysed)
     return dict(sorted(digests.items()))
 
 

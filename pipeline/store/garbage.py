@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from pipeline.store import checkpoints, results, runs
 from pipeline.store.record import DAMAGED_NAME, RECORD_NAME
+from pipeline.store.removal import remove
 from pipeline.store.stage import Stage
 
 SECONDS_A_DAY = 86_400
@@ -41,7 +41,7 @@ def unreached(folders: list[Path], reached: Iterable[Stage], keep_days: float) -
 def collect(unreached: Iterable[Unreached], outputs: Path) -> None:
     """Remove what is listed, and the links that led to it."""
     for result in unreached:
-        shutil.rmtree(result.path)
+        remove(result.path)
     for link in (outputs / "latest").glob("*"):
         if link.is_symlink() and not link.exists():
             link.unlink()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
@@ -15,6 +17,15 @@ from pipeline.store.record import Record
 from pipeline.store.stage import Stage
 
 NAME = "history.jsonl"
+
+
+RUN = "[0-9a-f]{12}"
+BEGINNING = {"run": str, "root": str, "started": str, "process": int, "host": str}
+END = {"run": str, "exit": str, "seconds": int | float, "stages": dict, "accuracy": dict}
+"""What the two lines of a run tell, and the types of that."""
+
+DAMAGE = (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
+"""What reading a damaged line may raise; it is then passed over."""
 
 
 def append(path: Path, entry: dict[str, Any]) -> None:
@@ -35,7 +46,7 @@ def read(path: Path, start: int = 0) -> list[dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     for line in filter(None, path.read_bytes()[start:].splitlines() if path.exists() else []):
-        with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):  # of a line that is damaged
+        with contextlib.suppress(*DAMAGE):
             entry = _checked(json.loads(line))
             found.setdefault(entry["run"], {}).update(entry)
     return [{"exit": _unfinished(path.parent, run), **run} for run in found.values() if "root" in run]
@@ -100,16 +111,23 @@ def _line(run: dict[str, Any]) -> str:
 
 
 def _checked(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return a line, or raise `ValueError` or the like where it is not what `append` was given."""
-    if "root" in entry:
-        datetime.fromisoformat(entry["started"])
-        texts, numbers = [entry["run"], entry["root"]], []
+    """Return what a line tells of a run, or raise one of `DAMAGE` where it is not what `append` was given."""
+    kinds = BEGINNING if "root" in entry else END
+    told = {name: entry[name] for name in kinds}
+    if not all(isinstance(told[name], kind) for name, kind in kinds.items()) or not re.fullmatch(RUN, told["run"]):
+        raise ValueError("it has values of other types")
+    if kinds is BEGINNING:
+        datetime.fromisoformat(told["started"]).astimezone()
     else:
-        texts, numbers = [entry["run"], entry["exit"], *entry["stages"].values()], list(entry["accuracy"].values())
-        numbers.append(entry["seconds"])
-    if all(isinstance(text, str) for text in texts) and all(isinstance(number, int | float) for number in numbers):
-        return entry
-    raise ValueError("it has values of other types")
+        _check_end(told)
+    return told
+
+
+def _check_end(told: dict[str, Any]) -> None:
+    if not all(isinstance(outcome, str) for outcome in told["stages"].values()):
+        raise ValueError("an outcome is no text")
+    for number in (told["seconds"], *told["accuracy"].values()):
+        math.isnan(number)  # raises where it is no number, or one that no float can hold
 
 
 def _unfinished(outputs: Path, run: dict[str, Any]) -> str:

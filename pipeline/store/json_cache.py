@@ -8,23 +8,35 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pipeline.store.digests import json_digest
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; an empty one where there is none that can be read."""
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Replace a JSON file; where that fails, what it would have saved is done again."""
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read what `write_sealed` wrote; an empty object where it is no longer that."""
+    content = read_json(path)
+    values = content.get("values")
+    with contextlib.suppress(RecursionError):
+        if isinstance(values, dict) and content.get("seal") == json_digest(values):
+            return values
+    return {}
+
+
+def write_sealed(path: Path, values: dict[str, Any]) -> None:
+    """Replace a JSON file, with a digest by which damage shows; where that fails, what it would save is done again."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_text(json.dumps(value))
+            temporary.write_text(json.dumps({"seal": json_digest(values), "values": values}))
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

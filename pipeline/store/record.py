@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -48,9 +49,9 @@ class Record:
         """Read the record of a result; None where there is none that is as it was written."""
         try:
             record = cls(**json.loads((folder / name).read_bytes()))
-        except (OSError, ValueError, TypeError):
+            return record if record._is_sound() and record.seal == record._digest() else None
+        except (OSError, RecursionError, ValueError, TypeError):
             return None
-        return record if record._is_sound() and record.seal == record._digest() else None
 
     @property
     def size(self) -> int:
@@ -79,6 +80,12 @@ class Record:
             for name, expected in self.files.items()
             if file_digest(folder / name) != expected.get("sha256")
         ]
+
+    def withdraw(self, folder: Path) -> None:
+        """Mark a result as not to be used, unless another has taken its place; the next run makes it again."""
+        if Record.read(folder) == self:
+            with contextlib.suppress(FileNotFoundError):  # another process has just done so
+                (folder / RECORD_NAME).rename(folder / DAMAGED_NAME)
 
     def _is_sound(self) -> bool:
         """Tell whether what is relied on has the types that it should have."""

@@ -8,8 +8,8 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -17,23 +17,35 @@ from typing import Any
 
 from pipeline.errors import StoreError
 from pipeline.monitor import Monitor
-from pipeline.store import checkpoints, failures, runs
+from pipeline.store import checkpoints, failures, inputs, runs
 from pipeline.store.digests import file_digest, json_digest
 from pipeline.store.locks import Lock
 from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, Record
+from pipeline.store.removal import remove
 from pipeline.store.stage import Stage
 
 
 @dataclass(frozen=True)
 class Redo:
-    """Stages that are to run again although their results are current, once in a run."""
+    """Stages that are to run again although their results are current, once in a run.
+
+    Parameters
+    ----------
+    names : frozenset of str
+    run : str
+    found : mapping of Path to str
+        What `seals` returned when the run began. It tells which results were there before without asking a clock,
+        of which several machines have several.
+    """
 
     names: frozenset[str] = frozenset()
     run: str = ""
+    found: Mapping[Path, str] = field(default_factory=dict)
 
-    def asks_for(self, record: Record) -> bool:
-        """Say whether this result must be made again: it was not made in this run."""
-        return record.stage in self.names and record.run != self.run
+    def asks_for(self, stage: Stage, record: Record) -> bool:
+        """Say whether this result must be made again: neither this run nor another has made it since this one began."""
+        is_made_since = record.run == self.run or self.found.get(stage.path, record.seal) != record.seal
+        return stage.name in self.names and not is_made_since
 
 
 class Outcome(StrEnum):
@@ -57,6 +69,12 @@ def closure(root: Stage) -> list[Stage]:
     return list(found.values())
 
 
+def seals(stages: Iterable[Stage]) -> dict[Path, str]:
+    """Return the seals of the results of stages, which no two results share; an empty one where there is no result."""
+    records = {stage.path: Record.read(stage.path) for stage in stages}
+    return {path: record.seal if record else "" for path, record in records.items()}
+
+
 def current(stage: Stage, redo: Redo | None = None, seen: dict[Path, Record | None] | None = None) -> Record | None:
     """Return the record of a stage's result if that can be used as it is.
 
@@ -76,18 +94,20 @@ def _look(stage: Stage, redo: Redo | None, seen: dict[Path, Record | None]) -> R
             return None
         contents[name] = found.content
     record = Record.read(stage.path)
-    if record is None or record.problems(stage.path) or (redo and redo.asks_for(record)):
+    if record is None or record.problems(stage.path) or (redo and redo.asks_for(stage, record)):
         return None
     return record if record.content_key == stage.content_key(contents) else None
 
 
 def make(stage: Stage, monitor: Monitor, redo: Redo | None = None) -> tuple[Outcome, Record]:
-    """Bring a stage's result about: use it, adopt it, or compute it.
+    """Bring a stage's result about: use it, adopt it, or compute it, from inputs that are what was recorded.
+
+    An input that is not there, or that is found damaged, is made before.
 
     Raises
     ------
     StoreError
-        An input is not there, or the result cannot be written.
+        The result cannot be written.
     PipelineError
         Whatever the stage's function raises.
     """
@@ -146,11 +166,6 @@ def copy_out(stage: Stage, name: str, folder: Path, run: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def withdraw(folder: Path) -> None:
-    """Mark a result as not to be used; the next run makes it again."""
-    (folder / RECORD_NAME).rename(folder / DAMAGED_NAME)
-
-
 def listed(folder: Path) -> Iterator[Path]:
     """List the folders of all results of all stages in a folder, damaged ones too, and nothing else there."""
     for path in sorted(folder.glob("*/*/")):
@@ -163,9 +178,9 @@ def _make(stage: Stage, monitor: Monitor, redo: Redo) -> tuple[Outcome, Record]:
     """Bring the result about; nobody else does."""
     if record := current(stage, redo):
         return Outcome.reused, record
-    _remove(stage.temporary)
+    remove(stage.temporary)
     started = datetime.now(UTC)
-    contents = _input_contents(stage)
+    contents = _recorded_contents(stage, monitor, redo)
     forced = stage.name in redo.names
     try:
         twin = None if forced else _same_content(stage, stage.content_key(contents))
@@ -173,12 +188,36 @@ def _make(stage: Stage, monitor: Monitor, redo: Redo) -> tuple[Outcome, Record]:
             monitor.say(f"{stage.name}: its inputs have the content that they had; the result is adopted")
             record = _adopt(stage, twin, contents, redo.run)
         else:
+            contents = _undamaged_contents(stage, monitor, redo)
             with checkpoints.held(stage, contents, monitor, anew=forced) as kept:
                 record = _compute(stage, contents, kept, started, redo.run, monitor)
         _publish(stage)
     finally:
-        _remove(stage.temporary)
+        remove(stage.temporary)
     return (Outcome.adopted if twin else Outcome.computed), record
+
+
+def _recorded_contents(stage: Stage, monitor: Monitor, redo: Redo) -> dict[str, str]:
+    """Return the content of a stage's inputs by their records; an input that is not there is made."""
+    contents = {}
+    for name, source in stage.inputs.items():
+        while (record := Record.read(source.path)) is None:
+            make(source, monitor, redo)
+        contents[name] = record.content
+    return contents
+
+
+def _undamaged_contents(stage: Stage, monitor: Monitor, redo: Redo) -> dict[str, str]:
+    """Return the content of a stage's inputs, which their files have; an input that is damaged is made again.
+
+    Else what comes of the damage would be recorded as made from what there was before it, and be used for good.
+    """
+    for source in stage.inputs.values():
+        while (record := Record.read(source.path)) and (damaged := inputs.damage(source.path, record, redo.run)):
+            monitor.say(f"{stage.name}: {source.path} is made again: {', '.join(damaged)}")
+            record.withdraw(source.path)
+            make(source, monitor, redo)
+    return _recorded_contents(stage, monitor, redo)
 
 
 def _compute(
@@ -190,8 +229,8 @@ def _compute(
     monitor: Monitor,
 ) -> Record:
     stage.temporary.mkdir()
-    inputs = {name: source.path for name, source in stage.inputs.items()}
-    arguments: dict[str, Any] = {**inputs, **stage.parameters, **stage.options}
+    folders = {name: source.path for name, source in stage.inputs.items()}
+    arguments: dict[str, Any] = {**folders, **stage.parameters, **stage.options}
     function = stage.resolve()
     with failures.explained(stage, stage.room(arguments), [stage.temporary, *kept.values()]):
         clock = time.perf_counter()
@@ -218,7 +257,7 @@ def _recorded(
         content_key=stage.content_key(contents),
         parameters=dict(stage.parameters),
         code=stage.code,
-        inputs=_described_inputs(stage, contents),
+        inputs=inputs.described(stage, contents),
         files=files,
         content=json_digest({name: file["sha256"] for name, file in files.items()}),
         started=started.isoformat(timespec="seconds"),
@@ -242,7 +281,7 @@ def _adopt(stage: Stage, twin: Path, contents: Mapping[str, str], run: str) -> R
         _link_or_copy(twin / name, stage.temporary / name)
     values = asdict(found) | {
         "key": stage.key,
-        "inputs": _described_inputs(stage, contents),
+        "inputs": inputs.described(stage, contents),
         "run": run,
         "adopted_from": found.adopted_from or found.key,
     }
@@ -252,10 +291,10 @@ def _adopt(stage: Stage, twin: Path, contents: Mapping[str, str], run: str) -> R
 
 
 def _same_content(stage: Stage, content_key: str) -> Path | None:
-    """Find a whole result of this stage, under any key, that was made from the same content."""
+    """Find an undamaged result of this stage, under any key, that was made from the same content."""
     for folder in stage.path.parent.iterdir():
         record = Record.read(folder)
-        if record and record.content_key == content_key and not record.problems(folder):
+        if record and record.content_key == content_key and not record.altered(folder):
             return folder
     return None
 
@@ -265,11 +304,12 @@ def _publish(stage: Stage) -> None:
     for path in (*stage.temporary.iterdir(), stage.temporary):
         _sync(path)
     replaced = stage.path.with_name(f".{stage.key}.old")
-    if stage.path.exists():
+    remove(replaced)
+    if os.path.lexists(stage.path):
         stage.path.rename(replaced)
     stage.temporary.rename(stage.path)
     _sync(stage.path.parent)
-    _remove(replaced)
+    remove(replaced)
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -278,24 +318,7 @@ def clear_leftovers(folder: Path) -> None:
         lock = Lock(leftover.with_suffix(".lock"))
         with lock.tried() as free:
             if free and leftover.suffix != ".lock":  # trying a lock has removed its file
-                _remove(leftover)
-
-
-def _input_contents(stage: Stage) -> dict[str, str]:
-    contents = {}
-    for name, source in stage.inputs.items():
-        record = Record.read(source.path)
-        if record is None:
-            raise StoreError(f"{stage.name} needs the result of {source.name}, which is not at {source.path}.")
-        contents[name] = record.content
-    return contents
-
-
-def _described_inputs(stage: Stage, contents: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    return {
-        name: {"stage": source.name, "key": source.key, "content": contents[name]}
-        for name, source in stage.inputs.items()
-    }
+                remove(leftover)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -311,8 +334,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _remove(folder: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)

@@ -34,8 +34,8 @@ def verify(folders: Iterable[Path], monitor: Monitor) -> list[str]:
             record = records[path]
             problems = finished.result()
             found += [f"{path}: {problem}" for problem in problems]
-            if problems and record and Record.read(path) == record:  # nobody has replaced it meanwhile
-                results.withdraw(path)
+            if problems and record:
+                record.withdraw(path)
             done += record.size if record else 0
             monitor.progress(done, total, "B")
     return sorted(found)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipeline.store import history
+
+BEGINNING = {"run": "0" * 12, "root": "Pipeline", "started": "2026-01-01T00:00:00+00:00", "process": 1, "host": "here"}
+END = {
+    "run": "0" * 12,
+    "exit": "ok",
+    "seconds": 1.5,
+    "stages": {"Report": "computed"},
+    "accuracy": {"EvaluateMLP": 0.5},
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / history.NAME
+
+
+def read(path, *lines):
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
+    return history.read(path)
+
+
+def test_a_run_has_what_both_of_its_lines_tell(path):
+    history.append(path, BEGINNING)
+    history.append(path, END)
+
+    assert history.read(path) == [BEGINNING | END]
+
+
+def test_a_run_without_an_end_was_killed(path):
+    history.append(path, BEGINNING)
+
+    assert history.read(path) == [BEGINNING | {"exit": "killed"}]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "[" * 200_000,
+        '{"run":' * 200_000,
+        "{",
+        "7",
+        "[]",
+        "\x00",
+        *(
+            {"run": run}
+            for run in ("../../x\x00", "0" * 11, "0" * 13, "G" * 12, "0" * 12 + "\n", "", 5, None, ["0" * 12])
+        ),
+        *({"started": moment} for moment in ("yesterday", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", 5)),
+        {"root": ["Pipeline"]},
+        {"process": "1"},
+        {"host": None},
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_line_that_is_damaged_is_passed_over(path, damaged):
+    later = BEGINNING | {"run": "1" * 12}
+    line = BEGINNING | damaged if isinstance(damaged, dict) else damaged
+
+    assert read(path, line, later) == [later | {"exit": "killed"}]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"exit": 5},
+        {"seconds": "1"},
+        {"seconds": 10**400},
+        {"stages": ["Report"]},
+        {"stages": {"Report": 5}},
+        {"accuracy": {"EvaluateMLP": "high"}},
+        {"accuracy": {"EvaluateMLP": 10**400}},
+        {"accuracy": None},
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_an_end_that_is_damaged_is_passed_over(path, damaged):
+    runs = read(path, BEGINNING, END | damaged)
+
+    assert runs == [BEGINNING | {"exit": "killed"}]
+    assert len(history.table(runs)) == 2
+
+
+def test_nothing_is_taken_from_a_line_that_nobody_asked_for(path):
+    deep = json.loads("[" * 300 + "]" * 300)
+
+    assert read(path, BEGINNING | {"more": deep}, END) == [BEGINNING | END]
