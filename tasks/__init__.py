@@ -9,6 +9,7 @@ except (configparser.Error, UnicodeDecodeError) as error:
     sys.exit(f"luigi.cfg, or the file that LUIGI_CONFIG_PATH names, cannot be understood: {error}")
 
 from tasks import command_line as command_line  # it makes Luigi's answer to a misspelt flag a short one
+from tasks import defaults as defaults  # it has a failed stage fail the run, whatever luigi.cfg lacks
 from tasks import lasting as lasting  # it has runs outlive luigid
 from tasks.data import ConvertToHDF5, DownloadCIFAR, Grayscale2D, GrayscaleFlat
 from tasks.gate import Gate, gate

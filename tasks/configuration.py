@@ -20,6 +20,7 @@ from pipeline.urls import without_secrets
 FILES = ("client.cfg", "luigi.cfg")
 """What Luigi reads in the current folder. What it reads in /etc/luigi may be meant for other programs."""
 PATH_VARIABLE = "LUIGI_CONFIG_PATH"
+CHECKOUT = Path(__file__).parents[1]
 
 FREE_SECTIONS = {"logging", "resources", "task_history"}
 """Luigi's sections whose keys nothing declares."""
@@ -35,6 +36,21 @@ FREE_KEYS = {
     }
 }
 """Luigi's keys that it reads without declaring them as parameters."""
+
+
+def require() -> None:
+    """Look whether a file says what the settings are.
+
+    Raises
+    ------
+    SettingError
+        There is none: this is not the folder that was meant, and others' settings would not count.
+    """
+    if PATH_VARIABLE not in os.environ and not any(map(os.path.exists, FILES)):
+        raise SettingError(
+            f"there is no luigi.cfg in {Path.cwd()}; expected the settings there. Type `cd {CHECKOUT}`, or set "
+            f"{PATH_VARIABLE}={CHECKOUT / 'luigi.cfg'} to have data and outputs here."
+        )
 
 
 def check() -> None:

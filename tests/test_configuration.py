@@ -280,3 +280,42 @@ class TestCommandLine:
         shipped.write_text(SHIPPED.replace("\nseed = 42", "\nseed = ${NOT_SET_ANYWHERE}"))
 
         assert "nonexisting environment variable NOT_SET_ANYWHERE" in told(checkout, "Pipeline")
+
+
+class TestWithoutTheShippedFile:
+    LUIGI = ("-c", "from luigi.cmdline import luigi_run; luigi_run()", "--module", "tasks")
+
+    @pytest.mark.parametrize("program", [LUIGI, ("-m", "tasks")])
+    def test_a_run_elsewhere_is_refused(self, checkout, tmp_path, program):
+        done = subprocess.run(
+            [sys.executable, *program, "Pipeline"],
+            cwd=tmp_path,
+            env=checkout.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 40
+        assert f"there is no luigi.cfg in {tmp_path}; expected the settings there. " in done.stderr
+        assert f"Type `cd {checkout.folder}`, or set LUIGI_CONFIG_PATH=" in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("content", ["", "[retcode]\n", "[retcode]\ntask_failed = 31\n"])
+    def test_a_failed_stage_is_a_failed_run(self, checkout, shipped, content):
+        """Luigi by itself looks for a luigid, logs everything, and ends with status 0."""
+        shipped.write_text(content)
+        done = subprocess.run(
+            [sys.executable, *self.LUIGI, "DownloadCIFAR", "--DownloadCIFAR-sources", "file:///nowhere"],
+            cwd=checkout.folder,
+            env=checkout.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        shutil.rmtree(checkout.folder / "data")
+        assert done.returncode == (31 if "31" in content else 30)
+        assert done.stderr.startswith("ERROR: The archive cannot be fetched.\n")
+        assert "Traceback" not in done.stderr
