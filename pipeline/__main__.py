@@ -20,12 +20,12 @@ from pipeline.progress import ConsoleMonitor
 from pipeline.schedule.job import Job
 from pipeline.schedule.steps import Steps
 from pipeline.store import garbage, history, runs, status, verification
-from pipeline.terminal import highlighted
+from pipeline.terminal import highlighted, outlast
 from tasks.console import foreseen
 from tasks.current import Current
 
 TOP = 3
-"""Guesses that a line for people has."""
+"""Guesses printed for each picture."""
 NETWORK_HELP = "its name in pipeline/networks.py (default: %(default)s)"
 
 
@@ -206,4 +206,5 @@ def _complain(text: str) -> None:
 
 
 if __name__ == "__main__":
+    outlast()
     sys.exit(main())

@@ -6,5 +6,8 @@ import sys
 
 from luigi.cmdline import luigi_run
 
+from pipeline.terminal import outlast
+
 if __name__ == "__main__":
+    outlast()
     luigi_run(["--module", "tasks", *sys.argv[1:]])

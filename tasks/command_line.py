@@ -9,6 +9,7 @@ from typing import NoReturn
 import luigi
 from luigi.cmdline_parser import CmdlineParser
 
+from pipeline import terminal
 from pipeline.errors import did_you_mean
 from tasks import configuration
 
@@ -33,6 +34,7 @@ def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
 
 def _get_task_of_sound_settings(parser: CmdlineParser) -> luigi.Task:
     """Make the task that a run is about, once all else is known to be right."""
+    terminal.outlast()
     configuration.require()
     task: luigi.Task = _get_task(parser)
     return task

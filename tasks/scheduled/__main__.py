@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
+from pipeline.terminal import outlast
 from tasks.console import foreseen
 from tasks.scheduled import main
 
 if __name__ == "__main__":
+    outlast()
     try:
         status = main(sys.argv[1:])
         sys.stderr.flush()
