@@ -36,8 +36,15 @@ def _get_task_of_sound_settings(parser: CmdlineParser) -> luigi.Task:
     """Make the task that a run is about, once all else is known to be right."""
     terminal.outlast()
     configuration.require()
+    _check_all()
     task: luigi.Task = _get_task(parser)
     return task
+
+
+def _check_all() -> None:
+    from tasks import validation  # which knows every section, while these are still being declared
+
+    validation.check()
 
 
 CmdlineParser._build_parser = staticmethod(_build_terse_parser)  # type: ignore[method-assign]

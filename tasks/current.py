@@ -12,6 +12,7 @@ from luigi.cmdline_parser import CmdlineParser
 from pipeline import networks
 from pipeline.store import results
 from pipeline.store.stage import Stage
+from tasks import validation
 from tasks.learning import evaluator
 from tasks.settings import engine_settings, settings
 from tasks.whole import Report
@@ -29,6 +30,11 @@ class Current:
         """Read the settings, with the same flags on top as ``luigi --module tasks Pipeline`` takes."""
         with CmdlineParser.global_instance(["Pipeline", *flags], allow_override=True):
             yield cls(flags)
+
+    @staticmethod
+    def check() -> None:
+        """Raise an error that tells which setting has a value that nothing can take, whether it is used or not."""
+        validation.check()
 
     @property
     def outputs(self) -> Path:

@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import luigi
@@ -31,11 +32,22 @@ class StageTask(luigi.Task):
     length_parameter: ClassVar[str | None] = None
     shown: ClassVar[tuple[str, ...]] = ()  # files of which the outputs folder has a copy, for people to open
     code_matters: ClassVar[bool] = True
+    identifying: ClassVar[tuple[str, ...]] = ()  # parameters that say which of several stages it is
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.task_id = f"{self.stage_name}_{self.stage.key}_{RUN.id}"
         RUN.redo()  # a wrong name in --force ends the run before anything is computed
+
+    @classmethod
+    def configured(cls) -> Any:
+        """Return the stage's own settings as files and flags have them, as attributes, without making the task."""
+        declared = [(name, parameter) for name, parameter in cls.get_params() if name not in cls.identifying]
+        return SimpleNamespace(**dict(cls.get_param_values(declared, [], {})))
+
+    @classmethod
+    def check(cls, given: Any) -> None:
+        """Raise `SettingError` where an attribute named as a setting of the stage has an impossible value."""
 
     @property
     def stage_name(self) -> str:

@@ -180,7 +180,8 @@ FLAGS = {
     "--engine numba --device cuda": "device is cuda, but the numba engine has kernels for the CPU only",
     "--seed -1": "seed is -1; expected a whole number from 0 to 4294967295.",
     "--seed 4294967296": "seed is 4294967296; expected a whole number from 0 to 4294967295.",
-    "--threads -1": "threads is -1; expected a whole number from 0, which shares the cores out.",
+    "--threads -1": "threads is -1; expected a whole number from 0, which shares the cores out, to 1024 (there are",
+    "--threads 1025": "threads is 1025; expected a whole number from 0, which shares the cores out, to 1024 (there",
     "--workers 0": "workers is 0; expected a whole number from 1.",
     "--workers two": "core.workers is 'two'; expected a whole number.",
     "--log-level LOUD": "core.log_level is 'LOUD'; expected CRITICAL or DEBUG or",
@@ -192,11 +193,37 @@ FLAGS = {
     "--DownloadCIFAR-minimum-rate -1": "DownloadCIFAR.minimum_rate is -1.0; expected a number from 0.",
     "--DownloadCIFAR-attempts 0": "DownloadCIFAR.attempts is 0; expected a number from 1.",
     "--DownloadCIFAR-sha256 12ab": "DownloadCIFAR.sha256 is '12ab'; expected 64 hexadecimal digits.",
+    "--DownloadCIFAR-sources ftp://host/a": "'ftp://host/a' is no source of the archive; expected https://HOST/PATH",
     "--DownloadCIFAR-archive nowhere": "there is no archive at nowhere",
     "--TrainCNN-epohcs 3": "there is no setting --TrainCNN-epohcs; luigi.cfg has all. Did you mean '--TrainCNN-epo",
     "--sead=3": "there is no setting --sead; luigi.cfg has all. Did you mean '--seed'?",
     "--seed": "argument --seed: expected one argument",
 }
+
+
+NOT_IN_USE = {
+    "--torch-precision f8": "torch.precision is 'f8'; expected float32 or tf32 or bf16.",
+    "--theano-floatX f16": "theano.floatX is 'f16'; expected float32 or float64.",
+    "--theano-fastmath maybe": "theano.fastmath is 'maybe'; expected true or false.",
+    "--schedule-when-busy foo": "schedule.when_busy is 'foo'; expected refuse or wait.",
+    "--schedule-notice-seconds -1": "schedule.notice_seconds is -1.0; expected a number above 0.",
+    "--schedule-notice-seconds inf": "schedule.notice_seconds is inf; expected a number above 0.",
+    "--schedule-log-bytes 0": "schedule.log_bytes is 0; expected a number above 0.",
+    "--schedule-on-failure-webhook foo": "schedule.on_failure_webhook is no URL that one can post to; expected http",
+    "--gate-largest-drop 2": "gate.largest_drop is 2.0; expected a number from 0 to 1, or nothing.",
+    "--DownloadCIFAR-minimum-rate -1": "DownloadCIFAR.minimum_rate is -1.0; expected a number from 0.",
+    "--DownloadCIFAR-sha256 zz": "DownloadCIFAR.sha256 is 'zz'; expected 64 hexadecimal digits.",
+    "--DownloadCIFAR-sources ftp://x": "'ftp://x' is no source of the archive; expected https://HOST/PATH",
+    "--TrainMLP-epochs 0": "TrainMLP.epochs is 0; expected a whole number from 1.",
+    "--Train-momentum 2": "Train.momentum is 2.0; expected a number from 0 up to, but not including, 1.",
+    "--TrainCNN-on-engine troch": "engine is 'troch'; expected auto, numba or torch or theano. Did you mean 'torch'?",
+    "--EvaluateCNN-trained-on-device gpu": "device is 'gpu'; expected auto, cpu or cuda.",
+    "--TrainCNN-from-seed -1": "seed is -1; expected a whole number from 0 to 4294967295.",
+    "--Compare-seeds 1,two": "Compare.seeds is '1,two'; expected whole numbers, such as 1,2,3.",
+    "--seed -1": "seed is -1; expected a whole number from 0 to 4294967295.",
+    "--engine troch": "engine is 'troch'; expected auto, numba or torch or theano. Did you mean 'torch'?",
+}
+"""What a run that takes an archive from disk, with the numba engine and without a gate, does not use."""
 
 
 class TestLogs:
@@ -238,6 +265,34 @@ class TestCommandLine:
 
         assert FLAGS[flags] in printed
         assert printed.count("\n") == 1
+
+    @pytest.mark.parametrize("flags", NOT_IN_USE)
+    def test_a_wrong_value_that_is_not_in_use(self, checkout, flags):
+        with_archive = ("GrayscaleFlat", "--DownloadCIFAR-archive", str(checkout.archive))
+
+        printed = told(checkout, *with_archive, *flags.split())
+
+        assert NOT_IN_USE[flags] in printed
+        assert printed.count("\n") == 1
+
+    def test_a_variable_that_only_a_timer_has_is_none(self, checkout, shipped):
+        shipped.write_text(SHIPPED.replace("\non_failure_webhook =", "\non_failure_webhook = ${PIPELINE_WEBHOOK}"))
+
+        assert "no source of the archive" in told(checkout, "DownloadCIFAR", "--DownloadCIFAR-sources", "ftp://x")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ("gc --keep-days nan", "argument --keep-days: 'nan'; expected a number from 0"),
+            ("gc --keep-days -1", "argument --keep-days: '-1'; expected a number from 0"),
+            ("gc --keep-days week", "argument --keep-days: 'week'; expected a number from 0"),
+            ("history --last 0", "argument --last: '0'; expected a whole number from 1"),
+            ("history --last few", "argument --last: 'few'; expected a whole number from 1"),
+            ("schedule --every daily --dry-run --torch-precision f8", "torch.precision is 'f8'; expected float32 or"),
+        ],
+    )
+    def test_what_the_other_program_is_told(self, checkout, arguments, message):
+        assert message in told(checkout, *arguments.split(), program=("-m", "pipeline"))
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
