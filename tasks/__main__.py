@@ -7,7 +7,10 @@ import sys
 from luigi.cmdline import luigi_run
 
 from pipeline.terminal import outlast
+from tasks.run import RUN
 
 if __name__ == "__main__":
     outlast()
-    luigi_run(["--module", "tasks", *sys.argv[1:]])
+    arguments = ["--module", "tasks", *sys.argv[1:]]
+    RUN.goes_on_here(arguments)
+    luigi_run(arguments)

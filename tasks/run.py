@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from pipeline import networks
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.store import checkpoints, history, results, runs
 from pipeline.store.stage import Stage
+from pipeline.system_text import readable
 from pipeline.terminal import highlighted
 from tasks import signals
 from tasks.console import foreseen
@@ -39,7 +40,7 @@ class Run:
 
     def __init__(self) -> None:
         self.id = uuid.uuid4().hex[:12]
-        self.command = shlex.join(["luigi", *sys.argv[1:]])
+        self.command = _command(sys.argv[1:])
         self._process = os.getpid()
         self._root: Stage | None = None
         self._registration = contextlib.ExitStack()
@@ -74,10 +75,10 @@ class Run:
         """
         return _redo(settings.active().forced(), self.id)
 
-    def goes_on_here(self, command: str) -> None:
-        """Let this process, forked from the one that imported this, be the run's, and a command what does the same."""
+    def goes_on_here(self, arguments: Sequence[str]) -> None:
+        """Let this process, forked from the one that imported this, be the run's, with Luigi's arguments."""
         self._process = os.getpid()
-        self.command = command
+        self.command = _command(arguments)
 
     def must_end_with(self, condition: Callable[[], bool]) -> None:
         """Count the run as failed unless a condition holds at its end, although every result may be there."""
@@ -122,6 +123,10 @@ class Run:
         if summary["stages"].get("Report", "not made") != "not made":
             lines.append(f"  report: {self._outputs / REPORT_PAGE}")
         print(highlighted("\n".join(lines)), flush=True)  # noqa: T201
+
+
+def _command(arguments: Sequence[str]) -> str:
+    return readable(shlex.join(["luigi", *arguments]))
 
 
 @functools.cache

@@ -40,6 +40,12 @@ class StageTask(luigi.Task):
         RUN.redo()  # a wrong name in --force ends the run before anything is computed
 
     @classmethod
+    @functools.cache  # Luigi asks for each task that is made, and takes a while to answer
+    def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
+        params: list[tuple[str, luigi.Parameter[Any]]] = super().get_params()
+        return params
+
+    @classmethod
     def configured(cls) -> Any:
         """Return the stage's own settings as files and flags have them, as attributes, without making the task."""
         declared = [(name, parameter) for name, parameter in cls.get_params() if name not in cls.identifying]

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.checkout import Checkout
+from tests.checkout import QUICK, Checkout
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +60,42 @@ class TestAConsoleThatGoesAway:
 
         assert shell(checkout, f"{piped} | true") == (0, "")
         assert shell(checkout, f"{piped} >/dev/full") == (0, "")
+
+
+class TestWhatIsNoText:
+    """Bytes that are no UTF-8, or none in the locale, in arguments and paths: Python has them as surrogates."""
+
+    @pytest.mark.parametrize(
+        ("name", "environment", "written"),
+        [
+            ("caf\udcff", {}, r"caf\xff"),
+            ("café", {"LC_ALL": "C", "PYTHONUTF8": "0"}, "café"),
+        ],
+    )
+    def test_is_written_into_the_report(self, checkout, name, environment, written):
+        flags = f"{' '.join(QUICK)} --data-dir data-{name} --outputs-dir outputs-{name}"
+        command = f'"$PYTHON" -m tasks Pipeline --DownloadCIFAR-archive "$ARCHIVE" {flags}'
+
+        status, printed = shell(checkout, command, **environment)
+
+        assert status == 0, printed
+        page = (checkout.folder / f"outputs-{name}" / "report.html").read_text(encoding="utf-8")
+        assert "luigi --module tasks Pipeline --DownloadCIFAR-archive" in page
+        assert f"outputs-{written}" in page
+
+    def test_is_written_into_the_metrics_of_a_scheduled_run(self, checkout):
+        failing = '"$PYTHON" -m tasks.scheduled --TrainMLP-epochs 0 --outputs-dir outputs-\udcff'
+
+        status, printed = shell(checkout, failing)
+
+        assert status == 40
+        assert "TrainMLP.epochs is 0" in printed
+        figures = (checkout.folder / "outputs-\udcff" / "metrics.prom").read_text(encoding="utf-8")
+        assert r"outputs-\\xff" in figures
+
+    @pytest.mark.parametrize(("title", "shown"), [(r"\xff\xfe", r"\udcff\udcfe"), (r"a\nb", r"a\nb"), (r"\a", r"\x07")])
+    def test_is_no_title(self, checkout, title, shown):
+        status, printed = shell(checkout, f"{RUN} --ConvertToHDF5-title $'{title}'")
+
+        assert status == 40
+        assert printed == f"ERROR: ConvertToHDF5.title is '{shown}'; expected a line of printable UTF-8.\n"
