@@ -16,6 +16,7 @@ from typing import Any
 
 import luigi
 from luigi.parameter import MissingParameterException, UnconsumedParameterWarning
+from luigi.rpc import RPCError
 from luigi.task_register import Register, TaskClassNotFoundException
 
 from pipeline.errors import NO_SPACE, PipelineError, did_you_mean
@@ -73,6 +74,8 @@ def _foreseen_of_luigi(error: BaseException) -> str | None:
         return f"{section}.{name} is not given. {_parameter(section, name).description}"
     if isinstance(error, TaskClassNotFoundException) and (wrong := re.match(r"No task (.+?)\. ", str(error))):
         return f"there is no task {wrong[1]!r}; `luigi --module tasks --help` has all.{_similar_task(wrong[1])}"
+    if isinstance(error, RPCError):
+        return f"{error}. {AGAIN}"
     if isinstance(error, RuntimeError) and (gone := re.match(r"Unfulfilled .* time: (\w+?)_.* \((.*)\)$", str(error))):
         return f"the result of {gone[1]}, {gone[2]}, was removed while the run was under way. {AGAIN}"
     return None
@@ -133,8 +136,10 @@ class _ForeseenWithoutTraceback(logging.Filter):
     """Reduces an error that is foreseen to its message: where it was raised helps nobody."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        message = foreseen(record.exc_info[1]) if record.exc_info else None
-        if message is not None:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None:
+            record.exc_info = None  # Luigi asks for the traceback of errors that it has dealt with, too
+        elif (message := foreseen(error)) is not None:
             record.exc_info = None
             record.msg, record.args = message, ()
         return True
