@@ -3,6 +3,8 @@
 import configparser
 import sys
 
+from tasks import signals as signals  # Ctrl-C may come while the rest is imported
+
 try:
     import luigi as luigi  # it reads luigi.cfg as it is imported
 except (configparser.Error, UnicodeDecodeError) as error:

@@ -146,15 +146,10 @@ class _ForeseenWithoutTraceback(logging.Filter):
 
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if issubclass(kind, KeyboardInterrupt):
-        what = "Terminated" if issubclass(kind, signals.Terminated) else "Interrupted"
-        sys.stderr.write(
-            f"\n{what}. What is finished is kept, trainings to their last epoch: the same command goes on from there.\n"
-        )
-    elif (message := foreseen(error)) is not None:
+    if (message := foreseen(error)) is not None:
         sys.stderr.write(f"{message}\n")
     else:
-        sys.__excepthook__(kind, error, trace)
+        signals.tell(kind, error, trace)
 
 
 warnings.simplefilter("ignore", UnconsumedParameterWarning)  # `configuration.check` says it, as an error

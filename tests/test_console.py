@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -99,3 +100,22 @@ class TestWhatIsNoText:
 
         assert status == 40
         assert printed == f"ERROR: ConvertToHDF5.title is '{shown}'; expected a line of printable UTF-8.\n"
+
+
+def test_ctrl_c_while_modules_load_leaves_no_traceback(checkout, tmp_path):
+    (tmp_path / "luigi.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tasks", "Pipeline"],
+        cwd=checkout.folder,
+        env=checkout.environment(PYTHONPATH=f"{tmp_path}{os.pathsep}{checkout.folder}"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout.readline() == "loading\n"
+    process.send_signal(signal.SIGINT)
+    printed = process.communicate(timeout=30)[0]
+
+    assert process.returncode == -signal.SIGINT  # a shell says 130
+    assert printed.startswith("\nInterrupted. ")
+    assert printed.count("\n") == 2
