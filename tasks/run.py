@@ -28,7 +28,7 @@ from tasks import signals
 from tasks.console import foreseen
 from tasks.settings import settings
 
-NO_STAGES = {"CheckDevice", "Evaluate", "Gate", "Pipeline", "Train"}
+NO_STAGES = {"CheckDevice", "DataTask", "EngineTask", "Evaluate", "Gate", "Pipeline", "StageTask", "Train"}
 """Tasks that have no result under their own name."""
 
 REPORT_PAGE = "report.html"
@@ -86,8 +86,12 @@ class Run:
 
     def _checked_redo(self) -> results.Redo:
         redo = self.redo()
-        for name in sorted(redo.names - {stage.name for stage in self._stages}):
-            raise SettingError(f"force names {name!r}, which {self._asked_for or 'this run'} does not need.")
+        needed = [stage.name for stage in self._stages]
+        for name in sorted(redo.names - set(needed)):
+            raise SettingError(
+                f"force names {name!r}, which {self._asked_for or 'this run'} does not run; "
+                f"expected any of {', '.join(dict.fromkeys(needed))}."
+            )
         return redo
 
     def _clear_leftovers(self) -> None:
@@ -131,11 +135,18 @@ def _command(arguments: Sequence[str]) -> str:
 
 @functools.cache
 def _redo(forced: frozenset[str], run: str) -> results.Redo:
-    known = {name for name in Register.task_names() if name[:1].isupper()} - NO_STAGES
+    known = {name for name in Register.task_names() if _is_ours(name)} - NO_STAGES
     known |= {f"{kind}{network.upper()}" for kind in ("Train", "Evaluate") for network in networks.NETWORKS}
     for name in sorted(forced - known):
-        raise SettingError(f"force names {name!r}, which is no stage.{did_you_mean(name, known)}")
+        raise SettingError(
+            f"force names {name!r}, which is no stage; expected any of {', '.join(sorted(known))}."
+            f"{did_you_mean(name, known)}"
+        )
     return results.Redo(forced, run)
+
+
+def _is_ours(name: str) -> bool:
+    return name[:1].isupper() and not Register.get_task_cls(name).__module__.startswith("luigi.")
 
 
 RUN = Run()
