@@ -10,7 +10,7 @@ import luigi
 from luigi.cmdline_parser import CmdlineParser
 
 from pipeline import terminal
-from pipeline.errors import did_you_mean
+from pipeline.errors import SettingError, did_you_mean
 from tasks import configuration
 
 _build_parser = CmdlineParser._build_parser
@@ -21,6 +21,7 @@ def _build_terse_parser(root_task: str | None = None, help_all: bool = False) ->
     """Answer a misspelt flag with a line; Luigi does so with the usage of all that there are."""
     parser: argparse.ArgumentParser = _build_parser(root_task, help_all)
     parser.error = functools.partial(_refuse, parser)  # type: ignore[method-assign]
+    parser.allow_abbrev = False  # or some misspelt flags would be taken for the beginning of others
     return parser
 
 
@@ -29,7 +30,7 @@ def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
     if message.startswith("unrecognized") and unknown.startswith("-"):
         flags = [flag for action in parser._actions for flag in action.option_strings]
         message = f"there is no setting {unknown}; luigi.cfg has all.{did_you_mean(unknown, flags)}"
-    parser.exit(2, f"{message}\n")
+    raise SettingError(message)
 
 
 def _get_task_of_sound_settings(parser: CmdlineParser) -> luigi.Task:

@@ -12,20 +12,32 @@ import sys
 import time
 import warnings
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import luigi
 from luigi.parameter import MissingParameterException, UnconsumedParameterWarning
 from luigi.rpc import RPCError
 from luigi.task_register import Register, TaskClassNotFoundException
 
-from pipeline.errors import NO_SPACE, PipelineError, did_you_mean
+from pipeline.errors import NO_SPACE, DeclarationError, DeviceError, PipelineError, SettingError, did_you_mean
 from pipeline.progress import ConsoleMonitor
 from tasks import signals
+from tasks.defaults import status_of_wrong_settings
 
 SECONDS_BETWEEN_UPDATES = 1.0
 
 AGAIN = "Run the same command again: what is finished is kept."
+
+OF_SETTINGS = (
+    SettingError,
+    DeclarationError,
+    DeviceError,
+    configparser.Error,
+    MissingParameterException,
+    TaskClassNotFoundException,
+    ValueError,
+)
+"""Errors that are the settings', not the machine's."""
 
 EXPECTED = {
     luigi.IntParameter: "a whole number",
@@ -64,6 +76,12 @@ def foreseen(error: BaseException | None) -> str | None:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}. {_advice(error)}"
     return None if error is None else _foreseen_of_luigi(error)
+
+
+def end(error: BaseException) -> NoReturn:
+    """End the program with what there is to say of an error that is foreseen."""
+    sys.stderr.write(f"{foreseen(error) or error}\n")
+    sys.exit(status_of_wrong_settings() if isinstance(error, OF_SETTINGS) else 1)
 
 
 def _foreseen_of_luigi(error: BaseException) -> str | None:
@@ -146,10 +164,9 @@ class _ForeseenWithoutTraceback(logging.Filter):
 
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if (message := foreseen(error)) is not None:
-        sys.stderr.write(f"{message}\n")
-    else:
-        signals.tell(kind, error, trace)
+    if foreseen(error) is not None:
+        end(error)
+    signals.tell(kind, error, trace)
 
 
 warnings.simplefilter("ignore", UnconsumedParameterWarning)  # `configuration.check` says it, as an error

@@ -5,6 +5,9 @@ By Luigi's defaults a failed task ends with exit status 0, and a run looks for a
 
 from __future__ import annotations
 
+import configparser
+import contextlib
+
 from luigi.configuration import get_config
 
 DEFAULTS = {
@@ -19,6 +22,13 @@ DEFAULTS = {
         "unhandled_exception": "40",
     },
 }
+
+
+def status_of_wrong_settings() -> int:
+    """Return the exit status of a run whose settings are wrong: Luigi's for whatever is not a task's failure."""
+    with contextlib.suppress(ValueError, configparser.Error):
+        return int(get_config().getint("retcode", "unhandled_exception"))
+    return int(DEFAULTS["retcode"]["unhandled_exception"])
 
 
 def _install() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -14,7 +13,7 @@ import luigi
 from pipeline.errors import PipelineError, StoreError
 from pipeline.store import results
 from pipeline.store.stage import Stage
-from tasks.console import AGAIN, TaskMonitor, foreseen
+from tasks.console import AGAIN, TaskMonitor, end
 from tasks.run import RUN
 from tasks.settings import settings
 
@@ -121,8 +120,7 @@ class StageTask(luigi.Task):
                 results.point_latest(stage, settings.active().latest, RUN.id)
             self._show()
         except (PipelineError, OSError) as error:
-            # Luigi would go on after an error here, and print where it was raised.
-            sys.exit(foreseen(error) or str(error))
+            end(error)  # Luigi would go on after an error here, and print where it was raised
         return True
 
     def run(self) -> None:

@@ -42,7 +42,7 @@ def refused(folder, text):
     return str(caught.value)
 
 
-def told(checkout, *arguments, program=("-m", "tasks"), **environment):
+def told(checkout, *arguments, program=("-m", "tasks"), status=40, **environment):
     """Run what must fail before any stage runs, and return what it prints."""
     done = subprocess.run(
         [sys.executable, *program, *arguments],
@@ -53,7 +53,7 @@ def told(checkout, *arguments, program=("-m", "tasks"), **environment):
         timeout=60,
         check=False,
     )
-    assert done.returncode != 0
+    assert done.returncode == status
     assert "Traceback" not in done.stderr
     assert not (checkout.folder / "data").exists()
     return done.stdout + done.stderr
@@ -106,6 +106,11 @@ class TestMisspelt:
             ("[settings]\nsead = 7", "seed, threads, versions_in_key. Did you mean 'seed'?"),
             ("[TrainCNN]\nepohcs = 3", "Did you mean 'epochs'?"),
             ("[TrainCNN]\nEpochs = 3", "Did you mean 'epochs'?"),
+            ("[settings]\nseeds = 1", "Did you mean 'seed'?"),
+            ("[setings]\n", "expected one of Compare, ConvertToHDF5, DownloadCIFAR, Evaluate, EvaluateCNN, EvaluateM"),
+            ("[setings]\n", "EvaluateMLP, Train, TrainCNN, TrainMLP, gate, schedule, settings, theano, torch, or"),
+            ("[EngineTask]\non_engine = numba", "has a section [EngineTask], which nothing reads"),
+            ("[Gate]\nnetwork = mlp", "has a section [Gate], which nothing reads"),
             ("[settings]\nsha256 = 3", "It belongs into [DownloadCIFAR]."),
             ("[GrayscaleFlat]\nsize = 3", "[GrayscaleFlat] has the key size, which nothing reads; expected no key at"),
             ("[core]\nlog_levle = DEBUG", "[core] has the key log_levle, which nothing reads; expected"),
@@ -186,7 +191,7 @@ FLAGS = {
     "--workers two": "core.workers is 'two'; expected a whole number.",
     "--log-level LOUD": "core.log_level is 'LOUD'; expected CRITICAL or DEBUG or",
     "--versions-in-key maybe": "settings.versions_in_key is 'maybe'; expected true or false.",
-    "--force TrainCN": "force names 'TrainCN', which is no stage. Did you mean 'TrainCNN'?",
+    "--force TrainCN": "force names 'TrainCN', which is no stage; expected any of Compare, ConvertToHDF5, Down",
     "--engine theano --theano-floatX float23": "theano.floatX is 'float23'; expected float32 or float64. Did you mean",
     "--DownloadCIFAR-stall-timeout nan": "DownloadCIFAR.stall_timeout is nan; expected a number from 0.1.",
     "--DownloadCIFAR-connect-timeout 0": "DownloadCIFAR.connect_timeout is 0.0; expected a number from 0.1.",
@@ -198,6 +203,8 @@ FLAGS = {
     "--TrainCNN-epohcs 3": "there is no setting --TrainCNN-epohcs; luigi.cfg has all. Did you mean '--TrainCNN-epo",
     "--sead=3": "there is no setting --sead; luigi.cfg has all. Did you mean '--seed'?",
     "--seed": "argument --seed: expected one argument",
+    "--TrainMLP-epoch 2": "there is no setting --TrainMLP-epoch; luigi.cfg has all. Did you mean '--TrainMLP-epochs'?",
+    "--force TrainCNN,EvaluateMLP3": "force names 'EvaluateMLP3', which is no stage; expected any of ",
 }
 
 
@@ -281,18 +288,23 @@ class TestCommandLine:
         assert "no source of the archive" in told(checkout, "DownloadCIFAR", "--DownloadCIFAR-sources", "ftp://x")
 
     @pytest.mark.parametrize(
-        ("arguments", "message"),
+        ("arguments", "message", "status"),
         [
-            ("gc --keep-days nan", "argument --keep-days: 'nan'; expected a number from 0"),
-            ("gc --keep-days -1", "argument --keep-days: '-1'; expected a number from 0"),
-            ("gc --keep-days week", "argument --keep-days: 'week'; expected a number from 0"),
-            ("history --last 0", "argument --last: '0'; expected a whole number from 1"),
-            ("history --last few", "argument --last: 'few'; expected a whole number from 1"),
-            ("schedule --every daily --dry-run --torch-precision f8", "torch.precision is 'f8'; expected float32 or"),
+            ("gc --keep-days nan", "argument --keep-days: 'nan'; expected a number from 0", 2),
+            ("gc --keep-days -1", "argument --keep-days: '-1'; expected a number from 0", 2),
+            ("gc --keep-days week", "argument --keep-days: 'week'; expected a number from 0", 2),
+            ("history --last 0", "argument --last: '0'; expected a whole number from 1", 2),
+            ("history --last few", "argument --last: 'few'; expected a whole number from 1", 2),
+            ("status --threads -1 --sead 7", "there is no setting --sead; luigi.cfg has all. Did you mean", 1),
+            (
+                "schedule --every daily --dry-run --torch-precision f8",
+                "torch.precision is 'f8'; expected float32 or",
+                1,
+            ),
         ],
     )
-    def test_what_the_other_program_is_told(self, checkout, arguments, message):
-        assert message in told(checkout, *arguments.split(), program=("-m", "pipeline"))
+    def test_what_the_other_program_is_told(self, checkout, arguments, message, status):
+        assert message in told(checkout, *arguments.split(), program=("-m", "pipeline"), status=status)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -317,10 +329,37 @@ class TestCommandLine:
         for printed in (
             told(checkout, "Pipeline", program=program),
             told(checkout, "CheckDevice", program=program),
-            told(checkout, "status", program=("-m", "pipeline")),
+            told(checkout, "status", program=("-m", "pipeline"), status=1),
         ):
             assert "luigi.cfg: [settings] has the key sead = 42, which nothing reads" in printed
             assert printed.count("\n") == 1
+
+    def test_luigi_cfg_is_a_folder(self, checkout, shipped):
+        shipped.unlink()
+        shipped.mkdir()
+        try:
+            printed = told(checkout, "Pipeline")
+        finally:
+            shipped.rmdir()
+
+        assert printed == "ERROR: luigi.cfg cannot be read (Is a directory); expected a file like luigi.cfg.\n"
+
+    def test_another_kind_of_file_is_asked_for(self, checkout):
+        (checkout.folder / "settings.toml").touch()
+
+        for environment in ({"LUIGI_CONFIG_PARSER": "toml"}, {"LUIGI_CONFIG_PATH": "settings.toml"}):
+            assert "the environment asks for TOML. Type `unset LUIGI_CONFIG" in told(
+                checkout, "Pipeline", **environment
+            )
+
+    def test_the_exit_status_is_the_one_that_is_set(self, checkout, shipped):
+        shipped.write_text(SHIPPED.replace("unhandled_exception = 40", "unhandled_exception = 41"))
+
+        for arguments in (["Pipelin"], ["Pipeline", "--sead", "7"], ["Pipeline", "--seed", "x"]):
+            told(checkout, *arguments, status=41)
+        told(
+            checkout, "EvaluateMLP", "--force", "TrainCNN", "--DownloadCIFAR-archive", str(checkout.archive), status=41
+        )
 
     def test_an_archive_of_a_terabyte(self, checkout):
         path = checkout.folder / "huge.tar.gz"

@@ -6,7 +6,7 @@ import os
 import sys
 
 from pipeline.terminal import outlast
-from tasks.console import foreseen
+from tasks.console import end, foreseen
 from tasks.scheduled import main
 
 if __name__ == "__main__":
@@ -16,6 +16,6 @@ if __name__ == "__main__":
         sys.stderr.flush()
         os._exit(status)  # taking the interpreter apart takes longer than what this process did
     except Exception as error:
-        if (message := foreseen(error)) is None:
+        if foreseen(error) is None:
             raise
-        sys.exit(message)
+        end(error)
