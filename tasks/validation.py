@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import luigi
+from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration.cfg_parser import InterpolationMissingEnvvarError
 
 from pipeline.devices import ENGINES
+from pipeline.errors import SettingError
 from tasks.data import ConvertToHDF5, DownloadCIFAR
 from tasks.gate import gate
 from tasks.learning import Evaluate, EvaluateCNN, EvaluateMLP, Train, TrainCNN, TrainMLP
@@ -25,6 +28,7 @@ def check() -> None:
     ValueError
         One has a value of the wrong kind, as Luigi puts it; `tasks.console.foreseen` has words for that.
     """
+    _check_scheduler()
     settings.active().check()
     for engine in ENGINES:
         engine_settings(engine)
@@ -32,6 +36,17 @@ def check() -> None:
     gate()
     for stage in STAGES:
         stage.check(stage.configured())
+
+
+def _check_scheduler() -> None:
+    parser = CmdlineParser.get_instance()
+    given = vars(parser.known_args) if parser else {}
+    for name in ("scheduler_host", "scheduler_port", "scheduler_url"):
+        if given.get(f"core_{name}") and luigi.interface.core().local_scheduler:
+            raise SettingError(
+                f"--{name.replace('_', '-')} does not count while local_scheduler is true; set that to false in the "
+                "section [core] of luigi.cfg, or lay luigid.cfg over it: LUIGI_CONFIG_PATH=luigid.cfg."
+            )
 
 
 def _check_schedule() -> None:

@@ -229,6 +229,7 @@ NOT_IN_USE = {
     "--Compare-seeds 1,two": "Compare.seeds is '1,two'; expected whole numbers, such as 1,2,3.",
     "--seed -1": "seed is -1; expected a whole number from 0 to 4294967295.",
     "--engine troch": "engine is 'troch'; expected auto, numba or torch or theano. Did you mean 'torch'?",
+    "--scheduler-host night": "--scheduler-host does not count while local_scheduler is true; set that to false in",
 }
 """What a run that takes an archive from disk, with the numba engine and without a gate, does not use."""
 
