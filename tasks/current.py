@@ -12,7 +12,7 @@ from luigi.cmdline_parser import CmdlineParser
 from pipeline import networks
 from pipeline.store import results
 from pipeline.store.stage import Stage
-from tasks import validation
+from tasks import configuration, validation
 from tasks.learning import evaluator
 from tasks.settings import engine_settings, settings
 from tasks.whole import Report
@@ -56,7 +56,14 @@ class Current:
         return list(dict.fromkeys([Path(settings.active().data_dir), self.outputs]))
 
     def stages(self) -> list[Stage]:
-        """Return the stages of the whole pipeline, in the order in which data flows."""
+        """Return the stages of the whole pipeline, in the order in which data flows.
+
+        Raises
+        ------
+        SettingError
+            There is no luigi.cfg, so that these would be none that anybody has set.
+        """
+        configuration.require()
         return results.closure(Report().stage)
 
     def all_reachable(self) -> list[Stage]:

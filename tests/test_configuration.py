@@ -397,6 +397,21 @@ class TestWithoutTheShippedFile:
         assert done.stderr.count("\n") == 1
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.parametrize("command", [["status"], ["gc", "--dry-run"], ["schedule", "--every", "daily"]])
+    def test_what_looks_at_stages_elsewhere_is_refused(self, checkout, tmp_path, command):
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline", *command],
+            cwd=tmp_path,
+            env=checkout.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"there is no luigi.cfg in {tmp_path}; expected the settings there. ")
+        assert done.stderr.count("\n") == 1
+
     @pytest.mark.parametrize("content", ["", "[retcode]\n", "[retcode]\ntask_failed = 31\n"])
     def test_a_failed_stage_is_a_failed_run(self, checkout, shipped, content):
         """Luigi by itself looks for a luigid, logs everything, and ends with status 0."""
