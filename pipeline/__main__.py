@@ -7,7 +7,9 @@ the package, therefore asks ``tasks`` for the stages as they are set now.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -20,12 +22,12 @@ from pipeline.progress import ConsoleMonitor
 from pipeline.schedule.job import Job
 from pipeline.schedule.steps import Steps
 from pipeline.store import garbage, history, runs, status, verification
-from pipeline.terminal import highlighted
+from pipeline.terminal import highlighted, outlast
 from tasks.console import foreseen
 from tasks.current import Current
 
 TOP = 3
-"""Guesses that a line for people has."""
+"""Guesses printed for each picture."""
 NETWORK_HELP = "its name in pipeline/networks.py (default: %(default)s)"
 
 
@@ -61,13 +63,13 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_verify)
 
     collect = commands.add_parser("gc", help="remove results that no current setting reaches")
-    collect.add_argument("--keep-days", type=float, default=30, help="how old they must be (default: %(default)g)")
+    collect.add_argument("--keep-days", type=_days, default=30, help="how old they must be (default: %(default)g)")
     collect.add_argument("--dry-run", action="store_true", help="only list them")
     collect.set_defaults(command=_gc)
 
     past = commands.add_parser("history", help="the runs: when, what ran, what was reused, accuracy")
     past.add_argument("--json", action="store_true", help="for programs")
-    past.add_argument("--last", type=int, default=20, help="how many to show, from 1 (default: %(default)d)")
+    past.add_argument("--last", type=_count, default=20, help="how many to show, from 1 (default: %(default)d)")
     past.set_defaults(command=_history)
 
     guess = commands.add_parser("predict", help="say what is on pictures, with the network that was trained last")
@@ -107,10 +109,17 @@ class _Setting(argparse.Action):
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"{count} is less than 1")
-    return count
+    with contextlib.suppress(ValueError):
+        if (count := int(text)) >= 1:
+            return count
+    raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number from 1")
+
+
+def _days(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= (days := float(text)) < math.inf:
+            return days
+    raise argparse.ArgumentTypeError(f"{text!r}; expected a number from 0")
 
 
 def _status(options: argparse.Namespace, current: Current) -> int:
@@ -150,7 +159,7 @@ def _gc(options: argparse.Namespace, current: Current) -> int:
 
 
 def _history(options: argparse.Namespace, current: Current) -> int:
-    past = history.read(current.outputs / history.NAME)[-max(1, options.last) :]
+    past = history.read(current.outputs / history.NAME)[-options.last :]
     table = highlighted("\n".join(history.table(past)))
     _print(json.dumps(past, indent=1) if options.json else table)
     return 0
@@ -185,7 +194,8 @@ def _export(options: argparse.Namespace, current: Current) -> int:
 
 
 def _schedule(options: argparse.Namespace, current: Current) -> int:
-    current.stages()  # settings that make no sense are told now, not at night
+    current.check()  # settings that make no sense are told now, not at night
+    current.stages()
     command = (sys.executable, "-m", "tasks.scheduled", *current.flags)
     schedule.install(Job(Path.cwd(), command, options.every), Steps(_print, options.dry_run))
     return 0
@@ -206,4 +216,5 @@ def _complain(text: str) -> None:
 
 
 if __name__ == "__main__":
+    outlast()
     sys.exit(main())

@@ -63,10 +63,7 @@ def choose(engine: str, device: str) -> Choice:
     DeviceError
         CUDA was asked for and cannot be used; the message says what is missing.
     """
-    if device not in DEVICES:
-        raise SettingError(f"device is {device!r}; expected auto, cpu or cuda.{did_you_mean(device, DEVICES)}")
-    if engine != "auto":
-        check_engine(engine)
+    check(engine, device)
     if device == "cpu":
         return Choice(_for_cpu(engine), "cpu", "it was asked for")
     on_gpu = "torch" if engine == "auto" else engine
@@ -88,6 +85,14 @@ def usable() -> list[tuple[str, str]]:
     if ("torch", "cpu") in found and not (_driver_problem() or _build_problem()):
         found.append(("torch", "cuda"))
     return found
+
+
+def check(engine: str, device: str) -> None:
+    """Raise `SettingError` where no engine or no device has this name, ``auto`` being one."""
+    if device not in DEVICES:
+        raise SettingError(f"device is {device!r}; expected auto, cpu or cuda.{did_you_mean(device, DEVICES)}")
+    if engine != "auto":
+        check_engine(engine)
 
 
 def check_engine(name: str) -> None:

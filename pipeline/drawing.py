@@ -7,6 +7,7 @@ page's text and the colours become the page's, so that one figure serves on a li
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
@@ -28,6 +29,9 @@ OKABE_ITO = [BLUE, "#e69f00", "#009e73", "#cc79a7", VERMILION, "#56b4e9"]
 GROUND = "#ffffff"
 
 IN_A_PAGE = {INK: "currentColor", GROUND: "none", BLUE: "var(--blue)", VERMILION: "var(--vermilion)"}
+
+MISSING_CHARACTER = "Glyph .* missing from|Matplotlib currently does not support .* natively"
+"""How Matplotlib warns of a character that its font lacks; a box stands for it, in a PNG alone."""
 
 _STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
@@ -52,7 +56,8 @@ _STYLE: dict[Any, Any] = {
 @contextmanager
 def styled(salt: str) -> Iterator[None]:
     """Draw and save in the project's style; ``salt`` keeps the ids of one SVG apart from another's."""
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", MISSING_CHARACTER, UserWarning)
         yield
 
 

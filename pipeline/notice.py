@@ -63,7 +63,7 @@ class Notice:
         command = shlex.split(self.command)
         subprocess.run(  # noqa: S603, it is the user's own
             command,
-            input=text.encode(),
+            input=text.encode(errors="backslashreplace"),
             env=os.environ | environment | {"PIPELINE_MESSAGE": text},
             stdout=log,
             stderr=log,

@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.errors import StoreError
 from pipeline.store.json_cache import read_json
+from pipeline.system_text import readable
 
 STATUS_NAME = "status.json"
 METRICS_NAME = "metrics.prom"
@@ -69,7 +70,7 @@ class RunStatus:
 
     def metrics(self, outputs: Path) -> str:
         """Return the figures of a run that has ended; each carries the outputs folder, so that several may be told."""
-        return "".join(f"{line}\n" for line in self._metric_lines({"outputs": str(outputs.resolve())}))
+        return "".join(f"{line}\n" for line in self._metric_lines({"outputs": readable(str(outputs.resolve()))}))
 
     def _metric_lines(self, labels: dict[str, str]) -> Iterator[str]:
         yield from _gauge("last_run_timestamp_seconds", "When the last run ended.", [(labels, _seconds(self.ended))])

@@ -6,5 +6,11 @@ import sys
 
 from luigi.cmdline import luigi_run
 
+from pipeline.terminal import outlast
+from tasks.run import RUN
+
 if __name__ == "__main__":
-    luigi_run(["--module", "tasks", *sys.argv[1:]])
+    outlast()
+    arguments = ["--module", "tasks", *sys.argv[1:]]
+    RUN.goes_on_here(arguments)
+    luigi_run(arguments)

@@ -20,7 +20,10 @@ from pipeline.urls import without_secrets
 FILES = ("client.cfg", "luigi.cfg")
 """What Luigi reads in the current folder. What it reads in /etc/luigi may be meant for other programs."""
 PATH_VARIABLE = "LUIGI_CONFIG_PATH"
+CHECKOUT = Path(__file__).parents[1]
 
+MADE_BY_OTHERS = {"EngineTask", "Gate"}
+"""Tasks that nobody names; what stands in their sections would not count."""
 FREE_SECTIONS = {"logging", "resources", "task_history"}
 """Luigi's sections whose keys nothing declares."""
 FREE_KEYS = {
@@ -35,6 +38,21 @@ FREE_KEYS = {
     }
 }
 """Luigi's keys that it reads without declaring them as parameters."""
+
+
+def require() -> None:
+    """Look whether a file says what the settings are.
+
+    Raises
+    ------
+    SettingError
+        There is none: this is not the folder that was meant, and others' settings would not count.
+    """
+    if PATH_VARIABLE not in os.environ and not any(map(os.path.exists, FILES)):
+        raise SettingError(
+            f"there is no luigi.cfg in {Path.cwd()}; expected the settings there. Type `cd {CHECKOUT}`, or set "
+            f"{PATH_VARIABLE}={CHECKOUT / 'luigi.cfg'} to have data and outputs here."
+        )
 
 
 def check() -> None:
@@ -56,11 +74,12 @@ def check() -> None:
 
 def _known() -> dict[str, set[str]]:
     """Return the keys of each section, as the tasks and Luigi declare them; a hyphen stands for an underscore."""
-    known = defaultdict(set, {name: set[str]() for name in Register.task_names()})
+    known = defaultdict(set, {name: set[str]() for name in Register.task_names() if name not in MADE_BY_OTHERS})
     for section, keys in FREE_KEYS.items():
         known[section] |= keys
     for section, _, name, parameter in Register.get_all_params():
-        known[section].add(name)
+        if section not in MADE_BY_OTHERS:
+            known[section].add(name)
         if former := parameter._config_path:
             known[former["section"]].add(former["name"].replace("-", "_"))
     return dict(known)
@@ -88,7 +107,7 @@ def _unknown_key(path: str, section: str, key: str, value: str, known: dict[str,
     keys = sorted(known[section])
     shown = f" = {without_secrets(value)}" if section in _ours(known) else ""  # Luigi's own may be passwords
     others = [name for name, declared in known.items() if key in declared and name in _ours(known)]
-    place = f" It belongs into [{others[0]}]." if others else did_you_mean(key, keys)
+    place = did_you_mean(key, keys) or (f" It belongs into [{others[0]}]." if others else "")
     return SettingError(
         f"{path}: [{section}] has the key {key}{shown}, which nothing reads; "
         f"expected {', '.join(keys) if keys else 'no key at all'}.{place}"
@@ -100,5 +119,5 @@ def _ours(known: dict[str, set[str]]) -> list[str]:
     return [
         name
         for name in Register.task_names()
-        if known[name] and not Register.get_task_cls(name).__module__.startswith("luigi.")
+        if known.get(name) and not Register.get_task_cls(name).__module__.startswith("luigi.")
     ]

@@ -12,19 +12,32 @@ import sys
 import time
 import warnings
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import luigi
 from luigi.parameter import MissingParameterException, UnconsumedParameterWarning
+from luigi.rpc import RPCError
 from luigi.task_register import Register, TaskClassNotFoundException
 
-from pipeline.errors import NO_SPACE, PipelineError, did_you_mean
+from pipeline.errors import NO_SPACE, DeclarationError, DeviceError, PipelineError, SettingError, did_you_mean
 from pipeline.progress import ConsoleMonitor
 from tasks import signals
+from tasks.defaults import status_of_wrong_settings
 
 SECONDS_BETWEEN_UPDATES = 1.0
 
 AGAIN = "Run the same command again: what is finished is kept."
+
+OF_SETTINGS = (
+    SettingError,
+    DeclarationError,
+    DeviceError,
+    configparser.Error,
+    MissingParameterException,
+    TaskClassNotFoundException,
+    ValueError,
+)
+"""Errors that are the settings', not the machine's."""
 
 EXPECTED = {
     luigi.IntParameter: "a whole number",
@@ -65,6 +78,12 @@ def foreseen(error: BaseException | None) -> str | None:
     return None if error is None else _foreseen_of_luigi(error)
 
 
+def end(error: BaseException) -> NoReturn:
+    """End the program with what there is to say of an error that is foreseen."""
+    sys.stderr.write(f"{foreseen(error) or error}\n")
+    sys.exit(status_of_wrong_settings() if isinstance(error, OF_SETTINGS) else 1)
+
+
 def _foreseen_of_luigi(error: BaseException) -> str | None:
     if isinstance(error, ValueError) and (wrong := re.match(r"(\w+)\[.*Error when parsing .* '(\w+)'$", str(error))):
         return _not_understood(wrong[1], wrong[2], error.__cause__)
@@ -73,6 +92,8 @@ def _foreseen_of_luigi(error: BaseException) -> str | None:
         return f"{section}.{name} is not given. {_parameter(section, name).description}"
     if isinstance(error, TaskClassNotFoundException) and (wrong := re.match(r"No task (.+?)\. ", str(error))):
         return f"there is no task {wrong[1]!r}; `luigi --module tasks --help` has all.{_similar_task(wrong[1])}"
+    if isinstance(error, RPCError):
+        return f"{error}. {AGAIN}"
     if isinstance(error, RuntimeError) and (gone := re.match(r"Unfulfilled .* time: (\w+?)_.* \((.*)\)$", str(error))):
         return f"the result of {gone[1]}, {gone[2]}, was removed while the run was under way. {AGAIN}"
     return None
@@ -133,23 +154,19 @@ class _ForeseenWithoutTraceback(logging.Filter):
     """Reduces an error that is foreseen to its message: where it was raised helps nobody."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        message = foreseen(record.exc_info[1]) if record.exc_info else None
-        if message is not None:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None:
+            record.exc_info = None  # Luigi asks for the traceback of errors that it has dealt with, too
+        elif (message := foreseen(error)) is not None:
             record.exc_info = None
             record.msg, record.args = message, ()
         return True
 
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if issubclass(kind, KeyboardInterrupt):
-        what = "Terminated" if issubclass(kind, signals.Terminated) else "Interrupted"
-        sys.stderr.write(
-            f"\n{what}. What is finished is kept, trainings to their last epoch: the same command goes on from there.\n"
-        )
-    elif (message := foreseen(error)) is not None:
-        sys.stderr.write(f"{message}\n")
-    else:
-        sys.__excepthook__(kind, error, trace)
+    if foreseen(error) is not None:
+        end(error)
+    signals.tell(kind, error, trace)
 
 
 warnings.simplefilter("ignore", UnconsumedParameterWarning)  # `configuration.check` says it, as an error

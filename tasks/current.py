@@ -12,6 +12,7 @@ from luigi.cmdline_parser import CmdlineParser
 from pipeline import networks
 from pipeline.store import results
 from pipeline.store.stage import Stage
+from tasks import configuration, validation
 from tasks.learning import evaluator
 from tasks.settings import engine_settings, settings
 from tasks.whole import Report
@@ -29,6 +30,11 @@ class Current:
         """Read the settings, with the same flags on top as ``luigi --module tasks Pipeline`` takes."""
         with CmdlineParser.global_instance(["Pipeline", *flags], allow_override=True):
             yield cls(flags)
+
+    @staticmethod
+    def check() -> None:
+        """Raise an error that tells which setting has a value that nothing can take, whether it is used or not."""
+        validation.check()
 
     @property
     def outputs(self) -> Path:
@@ -50,7 +56,14 @@ class Current:
         return list(dict.fromkeys([Path(settings.active().data_dir), self.outputs]))
 
     def stages(self) -> list[Stage]:
-        """Return the stages of the whole pipeline, in the order in which data flows."""
+        """Return the stages of the whole pipeline, in the order in which data flows.
+
+        Raises
+        ------
+        SettingError
+            There is no luigi.cfg, so that these would be none that anybody has set.
+        """
+        configuration.require()
         return results.closure(Report().stage)
 
     def all_reachable(self) -> list[Stage]:

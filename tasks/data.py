@@ -79,6 +79,20 @@ class DownloadCIFAR(DataTask):
         default=5, always_in_help=True, description="How often a source may break off before it is given up."
     )
 
+    @classmethod
+    def check(cls, given: Any) -> None:
+        for name, least in LEAST_VALUES.items():
+            value = getattr(given, name)
+            if not least <= value < math.inf:
+                raise SettingError(f"DownloadCIFAR.{name} is {value}; expected a number from {least}.")
+        if given.sha256:
+            _checked_digest(given.sha256)
+        if given.sources.split() != list(published_archive.SOURCES):
+            from pipeline.download import check_source
+
+            for url in given.sources.split():
+                check_source(url)
+
     def stage_function(self) -> str:
         if self.archive:
             return "pipeline.download:take_local"
@@ -90,10 +104,7 @@ class DownloadCIFAR(DataTask):
     def options(self) -> dict[str, Any]:
         if self.archive:
             return {"source": Path(self.archive), "memory": self._memory}
-        for name, least in LEAST_VALUES.items():
-            value = getattr(self, name)
-            if not least <= value < math.inf:
-                raise SettingError(f"DownloadCIFAR.{name} is {value}; expected a number from {least}.")
+        self.check(self)
         which = {"source": self.sources.strip()} if self.follow_source else {"sources": self.sources.split()}
         name = json_digest(self.decides()) if self.follow_source else self.sha256.lower()
         return {
@@ -153,10 +164,14 @@ class DownloadCIFAR(DataTask):
                     f"the archive {path} has {size:,} bytes; expected at most {published_archive.MAXIMUM_BYTES:,}."
                 )
             return remembered_file_digest(path, self._memory)
-        digest = self.sha256.lower()
-        if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-            raise SettingError(f"DownloadCIFAR.sha256 is {self.sha256!r}; expected 64 hexadecimal digits.")
-        return digest
+        return _checked_digest(self.sha256)
+
+
+def _checked_digest(sha256: str) -> str:
+    digest = sha256.lower()
+    if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        raise SettingError(f"DownloadCIFAR.sha256 is {sha256!r}; expected 64 hexadecimal digits.")
+    return digest
 
 
 class ConvertToHDF5(DataTask):
@@ -174,7 +189,13 @@ class ConvertToHDF5(DataTask):
     def requires(self) -> dict[str, StageTask]:
         return {"archive": DownloadCIFAR()}
 
+    @classmethod
+    def check(cls, given: Any) -> None:
+        if not given.title.isprintable():
+            raise SettingError(f"ConvertToHDF5.title is {given.title!r}; expected a line of printable UTF-8.")
+
     def decides(self) -> dict[str, Any]:
+        self.check(self)
         return {"title": self.title}
 
     def options(self) -> dict[str, Any]:

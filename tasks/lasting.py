@@ -1,12 +1,19 @@
-"""Runs that outlive luigid: one that was killed has forgotten what there is to do, and is told again."""
+"""Runs and luigid: one that is not there ends a run at once; one that went away during it may come back.
+
+One that was killed has forgotten what there is to do, and is told again.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from luigi import interface
+from luigi.rpc import RemoteScheduler, RPCError
 from luigi.scheduler import Scheduler
 from luigi.worker import Worker
+
+from pipeline.errors import SettingError
+from pipeline.urls import without_secrets
 
 
 class LastingWorker(Worker):
@@ -25,8 +32,24 @@ class LastingWorker(Worker):
         return not self._scheduler.task_search(task_str=self._first_task)
 
 
+def _create_remote_scheduler(_: Any, url: str) -> RemoteScheduler:
+    """Connect with luigid. Luigi by itself finds out with the first task, and tries again for a minute or more."""
+    scheduler = RemoteScheduler(url)
+    patience = scheduler._rpc_retry_attempts, scheduler._rpc_log_retries
+    scheduler._rpc_retry_attempts, scheduler._rpc_log_retries = 1, False
+    try:
+        scheduler.is_pause_enabled()  # type: ignore[attr-defined]
+    except (RPCError, ValueError, LookupError, TypeError):
+        raise SettingError(
+            f"no scheduler answers at {without_secrets(url)}. Start luigid there, or use none: --local-scheduler."
+        ) from None
+    scheduler._rpc_retry_attempts, scheduler._rpc_log_retries = patience
+    return scheduler
+
+
 def _create_worker(_: Any, scheduler: Any, worker_processes: int, assistant: bool = False) -> Worker:
     return LastingWorker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
 
 
+interface._WorkerSchedulerFactory.create_remote_scheduler = _create_remote_scheduler  # type: ignore[method-assign]
 interface._WorkerSchedulerFactory.create_worker = _create_worker  # type: ignore[method-assign]

@@ -6,13 +6,16 @@ from typing import Any, ClassVar
 
 import luigi
 
-from pipeline import networks
+from pipeline import devices, networks
 from pipeline.declaration import Hyperparameters
 from pipeline.devices import ENGINES, Choice
 from pipeline.errors import DeclarationError, SettingError
 from tasks.data import Grayscale2D, GrayscaleFlat
 from tasks.settings import engine_settings, settings
 from tasks.stages import StageTask
+
+ANY = Hyperparameters(learning_rate=0.01, momentum=0.9, epochs=1)
+"""For a network that none is declared for."""
 
 AS_DECLARED = "Empty: as pipeline/networks.py declares it."
 
@@ -21,11 +24,17 @@ class EngineTask(StageTask):
     """A stage that an engine computes."""
 
     kind: ClassVar[str]
+    identifying = ("network",)
     network: Any
 
     on_engine = luigi.OptionalParameter(default=None, description="As [settings] engine, for this stage alone.")
     on_device = luigi.OptionalParameter(default=None, description="As [settings] device, for this stage alone.")
     from_seed = luigi.OptionalIntParameter(default=None, description="As [settings] seed, for this network alone.")
+
+    @classmethod
+    def check(cls, given: Any) -> None:
+        devices.check(given.on_engine or "auto", given.on_device or "auto")
+        settings.active().checked_seed(given.from_seed)
 
     @property
     def stage_name(self) -> str:
@@ -87,6 +96,11 @@ class Train(EngineTask):
             own = OWN_TRAINERS[self.network].__name__
             raise SettingError(f"network is {self.network!r}, which has a task with settings of its own: {own}.")
 
+    @classmethod
+    def check(cls, given: Any) -> None:
+        super().check(given)
+        cls._hyperparameters(given, ANY)
+
     def requires(self) -> dict[str, StageTask]:
         return {"images": self.images()}
 
@@ -94,7 +108,7 @@ class Train(EngineTask):
         return {**super().options(), "device_reason": self.choice().reason}
 
     def decides(self) -> dict[str, Any]:
-        how = self._hyperparameters()
+        how = self._hyperparameters(self, networks.declared(self.network)[1])
         return {
             "network": self.network,
             "architecture": self.architecture(),
@@ -109,18 +123,18 @@ class Train(EngineTask):
             "validation_fraction": how.validation_fraction,
         }
 
-    def _hyperparameters(self) -> Hyperparameters:
-        declared = networks.declared(self.network)[1]
+    @classmethod
+    def _hyperparameters(cls, given: Any, declared: Hyperparameters) -> Hyperparameters:
         try:
             return declared.replaced(
-                epochs=self.epochs,
-                learning_rate=self.learning_rate,
-                momentum=self.momentum,
-                batch_size=self.batch_size,
-                validation_fraction=self.validation_fraction,
+                epochs=given.epochs,
+                learning_rate=given.learning_rate,
+                momentum=given.momentum,
+                batch_size=given.batch_size,
+                validation_fraction=given.validation_fraction,
             )
         except DeclarationError as error:
-            raise SettingError(f"{self.task_family}.{error}") from None
+            raise SettingError(f"{cls.task_family}.{error}") from None
 
 
 class TrainMLP(Train):
@@ -144,6 +158,11 @@ class Evaluate(EngineTask):
     network = luigi.Parameter(always_in_help=True, description=f"One of {', '.join(networks.NETWORKS)}.")
     trained_on_engine = luigi.OptionalParameter(default=None, description="As [settings] engine, for its training.")
     trained_on_device = luigi.OptionalParameter(default=None, description="As [settings] device, for its training.")
+
+    @classmethod
+    def check(cls, given: Any) -> None:
+        super().check(given)
+        devices.check(given.trained_on_engine or "auto", given.trained_on_device or "auto")
 
     def requires(self) -> dict[str, StageTask]:
         trained = trainer(

@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,12 +23,13 @@ from pipeline import networks
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.store import checkpoints, history, results, runs
 from pipeline.store.stage import Stage
+from pipeline.system_text import readable
 from pipeline.terminal import highlighted
 from tasks import signals
 from tasks.console import foreseen
 from tasks.settings import settings
 
-NO_STAGES = {"CheckDevice", "Evaluate", "Gate", "Pipeline", "Train"}
+NO_STAGES = {"CheckDevice", "DataTask", "EngineTask", "Evaluate", "Gate", "Pipeline", "StageTask", "Train"}
 """Tasks that have no result under their own name."""
 
 REPORT_PAGE = "report.html"
@@ -40,7 +41,7 @@ class Run:
 
     def __init__(self) -> None:
         self.id = uuid.uuid4().hex[:12]
-        self.command = shlex.join(["luigi", *sys.argv[1:]])
+        self.command = _command(sys.argv[1:])
         self._process = os.getpid()
         self._root: Stage | None = None
         self._found: dict[Path, str] = {}
@@ -77,10 +78,10 @@ class Run:
         """
         return dataclasses.replace(_redo(settings.active().forced(), self.id), found=self._found)
 
-    def goes_on_here(self, command: str) -> None:
-        """Let this process, forked from the one that imported this, be the run's, and a command what does the same."""
+    def goes_on_here(self, arguments: Sequence[str]) -> None:
+        """Let this process, forked from the one that imported this, be the run's, with Luigi's arguments."""
         self._process = os.getpid()
-        self.command = command
+        self.command = _command(arguments)
 
     def must_end_with(self, condition: Callable[[], bool]) -> None:
         """Count the run as failed unless a condition holds at its end, although every result may be there."""
@@ -88,8 +89,12 @@ class Run:
 
     def _checked_redo(self) -> results.Redo:
         redo = self.redo()
-        for name in sorted(redo.names - {stage.name for stage in self._stages}):
-            raise SettingError(f"force names {name!r}, which {self._asked_for or 'this run'} does not need.")
+        needed = [stage.name for stage in self._stages]
+        for name in sorted(redo.names - set(needed)):
+            raise SettingError(
+                f"force names {name!r}, which {self._asked_for or 'this run'} does not run; "
+                f"expected any of {', '.join(dict.fromkeys(needed))}."
+            )
         return redo
 
     def _clear_leftovers(self) -> None:
@@ -127,13 +132,24 @@ class Run:
         print(highlighted("\n".join(lines)), flush=True)  # noqa: T201
 
 
+def _command(arguments: Sequence[str]) -> str:
+    return readable(shlex.join(["luigi", *arguments]))
+
+
 @functools.cache
 def _redo(forced: frozenset[str], run: str) -> results.Redo:
-    known = {name for name in Register.task_names() if name[:1].isupper()} - NO_STAGES
+    known = {name for name in Register.task_names() if _is_ours(name)} - NO_STAGES
     known |= {f"{kind}{network.upper()}" for kind in ("Train", "Evaluate") for network in networks.NETWORKS}
     for name in sorted(forced - known):
-        raise SettingError(f"force names {name!r}, which is no stage.{did_you_mean(name, known)}")
+        raise SettingError(
+            f"force names {name!r}, which is no stage; expected any of {', '.join(sorted(known))}."
+            f"{did_you_mean(name, known)}"
+        )
     return results.Redo(forced, run)
+
+
+def _is_ours(name: str) -> bool:
+    return name[:1].isupper() and not Register.get_task_cls(name).__module__.startswith("luigi.")
 
 
 RUN = Run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -12,6 +13,9 @@ from luigi.cmdline_parser import CmdlineParser
 from pipeline import devices
 from pipeline.errors import SettingError, did_you_mean
 from tasks import configuration
+
+MOST_THREADS = 1024
+"""More than one machine has cores for, and few enough to be started."""
 
 PRECISIONS = ("float32", "tf32", "bf16")
 """What the torch engine can compute in."""
@@ -36,7 +40,7 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
     seed = luigi.IntParameter(
         default=42,
         always_in_help=True,
-        description="Of the generator that draws the initial weights: a whole number from 0 to 4294967295.",
+        description="Seed of the generator that draws the initial weights: 0 to 4294967295.",
     )
     threads = luigi.IntParameter(
         default=0,
@@ -83,6 +87,12 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
             if not getattr(self, name).strip():
                 raise SettingError(f"{name} is empty; expected the name of a folder, such as {name.partition('_')[0]}.")
 
+    def check(self) -> None:
+        """Raise `SettingError` where one of them has a value that nothing can take."""
+        devices.check(self.engine, self.device)
+        self.checked_seed()
+        self.thread_count()
+
     def url(self, name: str) -> str:
         """Return where a browser finds something in the outputs folder."""
         outputs = Path(self.outputs_dir).resolve()
@@ -94,10 +104,17 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
         return Path(self.outputs_dir) / "latest"
 
     def thread_count(self) -> int:
-        """CPU threads for one stage."""
-        if self.threads < 0:
+        """Return the number of CPU threads for one stage.
+
+        Raises
+        ------
+        SettingError
+            ``threads`` or ``workers`` has a value that is not allowed.
+        """
+        if not 0 <= self.threads <= MOST_THREADS:
             raise SettingError(
-                f"threads is {self.threads}; expected a whole number from 0, which shares the cores out."
+                f"threads is {self.threads}; expected a whole number from 0, which shares the cores out, "
+                f"to {MOST_THREADS} (there are {devices.cores()} cores)."
             )
         workers = luigi.interface.core().workers
         if workers < 1:
@@ -185,16 +202,19 @@ class schedule(luigi.Config):  # noqa: N801, likewise
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        from pipeline.notice import is_webhook
-
         super().__init__(*args, **kwargs)
         for name in ("log_bytes", "log_files", "notice_seconds"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise SettingError(f"schedule.{name} is {getattr(self, name)}; expected a number above 0.")
-        if self.on_failure_webhook and not is_webhook(self.on_failure_webhook):
-            raise SettingError(
-                "schedule.on_failure_webhook is no URL that one can post to; expected https://HOST/PATH."
-            )
+        if self.on_failure_webhook:
+            _check_webhook(self.on_failure_webhook)
+
+
+def _check_webhook(url: str) -> None:
+    from pipeline.notice import is_webhook
+
+    if not is_webhook(url):
+        raise SettingError("schedule.on_failure_webhook is no URL that one can post to; expected https://HOST/PATH.")
 
 
 def engine_settings(engine: str) -> dict[str, Any]:

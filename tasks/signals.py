@@ -14,8 +14,10 @@ import signal
 import sys
 import threading
 from types import FrameType, TracebackType
+from typing import TYPE_CHECKING
 
-from luigi.worker import TaskProcess
+if TYPE_CHECKING:  # this is imported before Luigi, which takes a while
+    from luigi.worker import TaskProcess
 
 
 class Terminated(KeyboardInterrupt):
@@ -81,6 +83,17 @@ class WorkerProcess:
             raise SystemExit(128 + signal.SIGTERM) from None  # of others multiprocessing prints the traceback
 
 
+def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say that the program was broken off, as Python's own hook says what else has ended it."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    what = "Terminated" if issubclass(kind, Terminated) else "Interrupted"
+    sys.stderr.write(
+        f"\n{what}. What is finished is kept, trainings to their last epoch: the same command goes on from there.\n"
+    )
+
+
 def _keep_quiet_of_breaks(lost: sys.UnraisableHookArgs) -> None:
     if not isinstance(lost.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(lost)
@@ -104,3 +117,6 @@ def _end_as_asked() -> None:
         sys.stdout.flush()
     signal.signal(_BREAK.asked_by, signal.SIG_DFL)
     os.kill(os.getpid(), _BREAK.asked_by)
+
+
+sys.excepthook = tell

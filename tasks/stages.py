@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import luigi
@@ -13,7 +13,7 @@ import luigi
 from pipeline.errors import PipelineError, StoreError
 from pipeline.store import results
 from pipeline.store.stage import Stage
-from tasks.console import AGAIN, TaskMonitor, foreseen
+from tasks.console import AGAIN, TaskMonitor, end
 from tasks.run import RUN
 from tasks.settings import settings
 
@@ -31,11 +31,28 @@ class StageTask(luigi.Task):
     length_parameter: ClassVar[str | None] = None
     shown: ClassVar[tuple[str, ...]] = ()  # files of which the outputs folder has a copy, for people to open
     code_matters: ClassVar[bool] = True
+    identifying: ClassVar[tuple[str, ...]] = ()  # parameters that say which of several stages it is
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.task_id = f"{self.stage_name}_{self.stage.key}_{RUN.id}"
         RUN.redo()  # a wrong name in --force ends the run before anything is computed
+
+    @classmethod
+    @functools.cache  # Luigi asks for each task that is made, and takes a while to answer
+    def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
+        params: list[tuple[str, luigi.Parameter[Any]]] = super().get_params()
+        return params
+
+    @classmethod
+    def configured(cls) -> Any:
+        """Return the stage's own settings as files and flags have them, as attributes, without making the task."""
+        declared = [(name, parameter) for name, parameter in cls.get_params() if name not in cls.identifying]
+        return SimpleNamespace(**dict(cls.get_param_values(declared, [], {})))
+
+    @classmethod
+    def check(cls, given: Any) -> None:
+        """Raise `SettingError` where an attribute named as a setting of the stage has an impossible value."""
 
     @property
     def stage_name(self) -> str:
@@ -103,8 +120,7 @@ class StageTask(luigi.Task):
                 results.point_latest(stage, settings.active().latest, RUN.id)
             self._show()
         except (PipelineError, OSError) as error:
-            # Luigi would go on after an error here, and print where it was raised.
-            sys.exit(foreseen(error) or str(error))
+            end(error)  # Luigi would go on after an error here, and print where it was raised
         return True
 
     def run(self) -> None:

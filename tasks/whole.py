@@ -90,6 +90,10 @@ class Compare(StageTask):
         default="42", description="Seeds to train with, whole numbers with commas between them; the table has means."
     )
 
+    @classmethod
+    def check(cls, given: Any) -> None:
+        cls._checked_seeds(given.seeds)
+
     @functools.cached_property
     def trials(self) -> list[Trial]:
         """One training of one network on one engine and device from one seed, for each that there is to be."""
@@ -97,7 +101,7 @@ class Compare(StageTask):
             Trial(network, engine, device, seed)
             for network in ("mlp", "cnn")
             for engine, device in devices.usable()
-            for seed in self._checked_seeds()
+            for seed in self._checked_seeds(self.seeds)
         ]
 
     def requires(self) -> dict[str, StageTask]:
@@ -116,11 +120,12 @@ class Compare(StageTask):
     def decides(self) -> dict[str, Any]:
         return {"trials": [dataclasses.asdict(trial) for trial in self.trials]}
 
-    def _checked_seeds(self) -> list[int]:
+    @staticmethod
+    def _checked_seeds(seeds: str) -> list[int]:
         try:
-            return [settings.active().checked_seed(int(seed)) for seed in self.seeds.split(",")]
+            return [settings.active().checked_seed(int(seed)) for seed in seeds.split(",")]
         except ValueError:
-            raise SettingError(f"Compare.seeds is {self.seeds!r}; expected whole numbers, such as 1,2,3.") from None
+            raise SettingError(f"Compare.seeds is {seeds!r}; expected whole numbers, such as 1,2,3.") from None
 
 
 class CheckDevice(luigi.Task):

@@ -42,7 +42,7 @@ def refused(folder, text):
     return str(caught.value)
 
 
-def told(checkout, *arguments, program=("-m", "tasks"), **environment):
+def told(checkout, *arguments, program=("-m", "tasks"), status=40, **environment):
     """Run what must fail before any stage runs, and return what it prints."""
     done = subprocess.run(
         [sys.executable, *program, *arguments],
@@ -53,7 +53,7 @@ def told(checkout, *arguments, program=("-m", "tasks"), **environment):
         timeout=60,
         check=False,
     )
-    assert done.returncode != 0
+    assert done.returncode == status
     assert "Traceback" not in done.stderr
     assert not (checkout.folder / "data").exists()
     return done.stdout + done.stderr
@@ -106,6 +106,11 @@ class TestMisspelt:
             ("[settings]\nsead = 7", "seed, threads, versions_in_key. Did you mean 'seed'?"),
             ("[TrainCNN]\nepohcs = 3", "Did you mean 'epochs'?"),
             ("[TrainCNN]\nEpochs = 3", "Did you mean 'epochs'?"),
+            ("[settings]\nseeds = 1", "Did you mean 'seed'?"),
+            ("[setings]\n", "expected one of Compare, ConvertToHDF5, DownloadCIFAR, Evaluate, EvaluateCNN, EvaluateM"),
+            ("[setings]\n", "EvaluateMLP, Train, TrainCNN, TrainMLP, gate, schedule, settings, theano, torch, or"),
+            ("[EngineTask]\non_engine = numba", "has a section [EngineTask], which nothing reads"),
+            ("[Gate]\nnetwork = mlp", "has a section [Gate], which nothing reads"),
             ("[settings]\nsha256 = 3", "It belongs into [DownloadCIFAR]."),
             ("[GrayscaleFlat]\nsize = 3", "[GrayscaleFlat] has the key size, which nothing reads; expected no key at"),
             ("[core]\nlog_levle = DEBUG", "[core] has the key log_levle, which nothing reads; expected"),
@@ -180,23 +185,53 @@ FLAGS = {
     "--engine numba --device cuda": "device is cuda, but the numba engine has kernels for the CPU only",
     "--seed -1": "seed is -1; expected a whole number from 0 to 4294967295.",
     "--seed 4294967296": "seed is 4294967296; expected a whole number from 0 to 4294967295.",
-    "--threads -1": "threads is -1; expected a whole number from 0, which shares the cores out.",
+    "--threads -1": "threads is -1; expected a whole number from 0, which shares the cores out, to 1024 (there are",
+    "--threads 1025": "threads is 1025; expected a whole number from 0, which shares the cores out, to 1024 (there",
     "--workers 0": "workers is 0; expected a whole number from 1.",
     "--workers two": "core.workers is 'two'; expected a whole number.",
     "--log-level LOUD": "core.log_level is 'LOUD'; expected CRITICAL or DEBUG or",
     "--versions-in-key maybe": "settings.versions_in_key is 'maybe'; expected true or false.",
-    "--force TrainCN": "force names 'TrainCN', which is no stage. Did you mean 'TrainCNN'?",
+    "--force TrainCN": "force names 'TrainCN', which is no stage; expected any of Compare, ConvertToHDF5, Down",
     "--engine theano --theano-floatX float23": "theano.floatX is 'float23'; expected float32 or float64. Did you mean",
     "--DownloadCIFAR-stall-timeout nan": "DownloadCIFAR.stall_timeout is nan; expected a number from 0.1.",
     "--DownloadCIFAR-connect-timeout 0": "DownloadCIFAR.connect_timeout is 0.0; expected a number from 0.1.",
     "--DownloadCIFAR-minimum-rate -1": "DownloadCIFAR.minimum_rate is -1.0; expected a number from 0.",
     "--DownloadCIFAR-attempts 0": "DownloadCIFAR.attempts is 0; expected a number from 1.",
     "--DownloadCIFAR-sha256 12ab": "DownloadCIFAR.sha256 is '12ab'; expected 64 hexadecimal digits.",
+    "--DownloadCIFAR-sources ftp://host/a": "'ftp://host/a' is no source of the archive; expected https://HOST/PATH",
     "--DownloadCIFAR-archive nowhere": "there is no archive at nowhere",
     "--TrainCNN-epohcs 3": "there is no setting --TrainCNN-epohcs; luigi.cfg has all. Did you mean '--TrainCNN-epo",
     "--sead=3": "there is no setting --sead; luigi.cfg has all. Did you mean '--seed'?",
     "--seed": "argument --seed: expected one argument",
+    "--TrainMLP-epoch 2": "there is no setting --TrainMLP-epoch; luigi.cfg has all. Did you mean '--TrainMLP-epochs'?",
+    "--force TrainCNN,EvaluateMLP3": "force names 'EvaluateMLP3', which is no stage; expected any of ",
 }
+
+
+NOT_IN_USE = {
+    "--torch-precision f8": "torch.precision is 'f8'; expected float32 or tf32 or bf16.",
+    "--theano-floatX f16": "theano.floatX is 'f16'; expected float32 or float64.",
+    "--theano-fastmath maybe": "theano.fastmath is 'maybe'; expected true or false.",
+    "--schedule-when-busy foo": "schedule.when_busy is 'foo'; expected refuse or wait.",
+    "--schedule-notice-seconds -1": "schedule.notice_seconds is -1.0; expected a number above 0.",
+    "--schedule-notice-seconds inf": "schedule.notice_seconds is inf; expected a number above 0.",
+    "--schedule-log-bytes 0": "schedule.log_bytes is 0; expected a number above 0.",
+    "--schedule-on-failure-webhook foo": "schedule.on_failure_webhook is no URL that one can post to; expected http",
+    "--gate-largest-drop 2": "gate.largest_drop is 2.0; expected a number from 0 to 1, or nothing.",
+    "--DownloadCIFAR-minimum-rate -1": "DownloadCIFAR.minimum_rate is -1.0; expected a number from 0.",
+    "--DownloadCIFAR-sha256 zz": "DownloadCIFAR.sha256 is 'zz'; expected 64 hexadecimal digits.",
+    "--DownloadCIFAR-sources ftp://x": "'ftp://x' is no source of the archive; expected https://HOST/PATH",
+    "--TrainMLP-epochs 0": "TrainMLP.epochs is 0; expected a whole number from 1.",
+    "--Train-momentum 2": "Train.momentum is 2.0; expected a number from 0 up to, but not including, 1.",
+    "--TrainCNN-on-engine troch": "engine is 'troch'; expected auto, numba or torch or theano. Did you mean 'torch'?",
+    "--EvaluateCNN-trained-on-device gpu": "device is 'gpu'; expected auto, cpu or cuda.",
+    "--TrainCNN-from-seed -1": "seed is -1; expected a whole number from 0 to 4294967295.",
+    "--Compare-seeds 1,two": "Compare.seeds is '1,two'; expected whole numbers, such as 1,2,3.",
+    "--seed -1": "seed is -1; expected a whole number from 0 to 4294967295.",
+    "--engine troch": "engine is 'troch'; expected auto, numba or torch or theano. Did you mean 'torch'?",
+    "--scheduler-host night": "--scheduler-host does not count while local_scheduler is true; set that to false in",
+}
+"""What a run that takes an archive from disk, with the numba engine and without a gate, does not use."""
 
 
 class TestLogs:
@@ -239,6 +274,39 @@ class TestCommandLine:
         assert FLAGS[flags] in printed
         assert printed.count("\n") == 1
 
+    @pytest.mark.parametrize("flags", NOT_IN_USE)
+    def test_a_wrong_value_that_is_not_in_use(self, checkout, flags):
+        with_archive = ("GrayscaleFlat", "--DownloadCIFAR-archive", str(checkout.archive))
+
+        printed = told(checkout, *with_archive, *flags.split())
+
+        assert NOT_IN_USE[flags] in printed
+        assert printed.count("\n") == 1
+
+    def test_a_variable_that_only_a_timer_has_is_none(self, checkout, shipped):
+        shipped.write_text(SHIPPED.replace("\non_failure_webhook =", "\non_failure_webhook = ${PIPELINE_WEBHOOK}"))
+
+        assert "no source of the archive" in told(checkout, "DownloadCIFAR", "--DownloadCIFAR-sources", "ftp://x")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message", "status"),
+        [
+            ("gc --keep-days nan", "argument --keep-days: 'nan'; expected a number from 0", 2),
+            ("gc --keep-days -1", "argument --keep-days: '-1'; expected a number from 0", 2),
+            ("gc --keep-days week", "argument --keep-days: 'week'; expected a number from 0", 2),
+            ("history --last 0", "argument --last: '0'; expected a whole number from 1", 2),
+            ("history --last few", "argument --last: 'few'; expected a whole number from 1", 2),
+            ("status --threads -1 --sead 7", "there is no setting --sead; luigi.cfg has all. Did you mean", 1),
+            (
+                "schedule --every daily --dry-run --torch-precision f8",
+                "torch.precision is 'f8'; expected float32 or",
+                1,
+            ),
+        ],
+    )
+    def test_what_the_other_program_is_told(self, checkout, arguments, message, status):
+        assert message in told(checkout, *arguments.split(), program=("-m", "pipeline"), status=status)
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
@@ -262,10 +330,37 @@ class TestCommandLine:
         for printed in (
             told(checkout, "Pipeline", program=program),
             told(checkout, "CheckDevice", program=program),
-            told(checkout, "status", program=("-m", "pipeline")),
+            told(checkout, "status", program=("-m", "pipeline"), status=1),
         ):
             assert "luigi.cfg: [settings] has the key sead = 42, which nothing reads" in printed
             assert printed.count("\n") == 1
+
+    def test_luigi_cfg_is_a_folder(self, checkout, shipped):
+        shipped.unlink()
+        shipped.mkdir()
+        try:
+            printed = told(checkout, "Pipeline")
+        finally:
+            shipped.rmdir()
+
+        assert printed == "ERROR: luigi.cfg cannot be read (Is a directory); expected a file like luigi.cfg.\n"
+
+    def test_another_kind_of_file_is_asked_for(self, checkout):
+        (checkout.folder / "settings.toml").touch()
+
+        for environment in ({"LUIGI_CONFIG_PARSER": "toml"}, {"LUIGI_CONFIG_PATH": "settings.toml"}):
+            assert "the environment asks for TOML. Type `unset LUIGI_CONFIG" in told(
+                checkout, "Pipeline", **environment
+            )
+
+    def test_the_exit_status_is_the_one_that_is_set(self, checkout, shipped):
+        shipped.write_text(SHIPPED.replace("unhandled_exception = 40", "unhandled_exception = 41"))
+
+        for arguments in (["Pipelin"], ["Pipeline", "--sead", "7"], ["Pipeline", "--seed", "x"]):
+            told(checkout, *arguments, status=41)
+        told(
+            checkout, "EvaluateMLP", "--force", "TrainCNN", "--DownloadCIFAR-archive", str(checkout.archive), status=41
+        )
 
     def test_an_archive_of_a_terabyte(self, checkout):
         path = checkout.folder / "huge.tar.gz"
@@ -280,3 +375,57 @@ class TestCommandLine:
         shipped.write_text(SHIPPED.replace("\nseed = 42", "\nseed = ${NOT_SET_ANYWHERE}"))
 
         assert "nonexisting environment variable NOT_SET_ANYWHERE" in told(checkout, "Pipeline")
+
+
+class TestWithoutTheShippedFile:
+    LUIGI = ("-c", "from luigi.cmdline import luigi_run; luigi_run()", "--module", "tasks")
+
+    @pytest.mark.parametrize("program", [LUIGI, ("-m", "tasks")])
+    def test_a_run_elsewhere_is_refused(self, checkout, tmp_path, program):
+        done = subprocess.run(
+            [sys.executable, *program, "Pipeline"],
+            cwd=tmp_path,
+            env=checkout.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 40
+        assert f"there is no luigi.cfg in {tmp_path}; expected the settings there. " in done.stderr
+        assert f"Type `cd {checkout.folder}`, or set LUIGI_CONFIG_PATH=" in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("command", [["status"], ["gc", "--dry-run"], ["schedule", "--every", "daily"]])
+    def test_what_looks_at_stages_elsewhere_is_refused(self, checkout, tmp_path, command):
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline", *command],
+            cwd=tmp_path,
+            env=checkout.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"there is no luigi.cfg in {tmp_path}; expected the settings there. ")
+        assert done.stderr.count("\n") == 1
+
+    @pytest.mark.parametrize("content", ["", "[retcode]\n", "[retcode]\ntask_failed = 31\n"])
+    def test_a_failed_stage_is_a_failed_run(self, checkout, shipped, content):
+        """Luigi by itself looks for a luigid, logs everything, and ends with status 0."""
+        shipped.write_text(content)
+        done = subprocess.run(
+            [sys.executable, *self.LUIGI, "DownloadCIFAR", "--DownloadCIFAR-sources", "file:///nowhere"],
+            cwd=checkout.folder,
+            env=checkout.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        shutil.rmtree(checkout.folder / "data")
+        assert done.returncode == (31 if "31" in content else 30)
+        assert done.stderr.startswith("ERROR: The archive cannot be fetched.\n")
+        assert "Traceback" not in done.stderr

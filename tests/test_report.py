@@ -256,6 +256,14 @@ class TestFigures:
         assert "currentColor" in svg
         assert re.findall("#[0-9a-f]{6}", svg) == []
 
+    @pytest.mark.parametrize("text", ["\N{CAT FACE}", "\u732b", "\u092c\u093f\u0932\u094d\u0932\u0940"])
+    def test_a_character_that_the_font_lacks_needs_no_warning(self, tmp_path, text):
+        with drawing.styled("test"):
+            figure = drawing.new_figure(2, 2)
+            figure.subplots().set_title(text)
+            drawing.save(figure, tmp_path, "title")
+        assert text in (tmp_path / "title.svg").read_text()
+
 
 class TestExamples:
     PROBABILITIES = np.float32([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3], [0.05, 0.95], [0.2, 0.8]])

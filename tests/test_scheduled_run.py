@@ -328,7 +328,7 @@ class TestNotices:
         runs.checkout.edit("luigi.cfg", "on_failure_webhook =", "on_failure_webhook = ${NO_SUCH_VARIABLE}")
         process = runs.start()
         printed = process.communicate(timeout=60)[0]
-        assert process.returncode == 1
+        assert process.returncode == 40
         assert "NO_SUCH_VARIABLE" in printed
         assert "Traceback" not in printed
 

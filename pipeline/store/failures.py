@@ -44,7 +44,7 @@ def explained(stage: Stage, needed: int | None = None, growing: Sequence[Path] =
     except (ImportError, MemoryError, OSError, PipelineError, RuntimeError) as error:
         says_it_all = isinstance(error, PipelineError) and needed is None
         if (why := _full_disk(error)) and not says_it_all:
-            raise _lacking(stage, f"the disk is full ({why})", needed, growing) from None
+            raise _full(stage, why, needed, growing) from None
         if _is_out_of_memory(error):
             raise StoreError(f"{stage.name}: {_out_of_memory(stage, error)}") from None
         if growing and _is_for_want_of(growing[0], error):
@@ -55,6 +55,16 @@ def explained(stage: Stage, needed: int | None = None, growing: Sequence[Path] =
         if isinstance(error, OSError):
             raise StoreError(f"{stage.name}: {_reason(error)} ({error.filename or stage.temporary})") from None
         raise
+
+
+def _full(stage: Stage, why: str, needed: int | None, growing: Sequence[Path]) -> StoreError:
+    if (found := _found(stage, growing)) < (needed or 0) + MARGIN:
+        return _lacking(stage, f"the disk is full ({why})", needed, growing)
+    return StoreError(
+        f"{stage.name}: something is full ({why}), but not the disk: {_amount(found)} are left in {stage.path.parent}. "
+        "Look for a limit on files (ulimit -f), a quota, or a full disk of temporary files (TMPDIR), and run the same "
+        "command again: finished stages are kept."
+    )
 
 
 def _lacking(stage: Stage, what: str, needed: int | None, growing: Sequence[Path]) -> StoreError:

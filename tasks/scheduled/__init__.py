@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import gc
 import os
-import shlex
 import signal
 import socket
 import sys
@@ -71,7 +70,7 @@ def _work(starts: int, log: Path, flags: Sequence[str], secret: str) -> None:
     for standard in (1, 2):
         os.dup2(descriptor, standard)
     arguments = ["--module", "tasks", "Pipeline", *flags]
-    RUN.goes_on_here(shlex.join(["luigi", *(argument.replace(secret or "\0", "...") for argument in arguments)]))
+    RUN.goes_on_here([argument.replace(secret or "\0", "...") for argument in arguments])
     luigi_run([*arguments, "--local-scheduler"])
 
 
@@ -179,7 +178,7 @@ class _Watch:
         sys.stderr.write(f"{text}\n")
 
     def _say(self, line: str) -> None:
-        self._log.write(f"{_now()} {line}\n".encode())
+        self._log.write(f"{_now()} {line}\n".encode(errors="backslashreplace"))
 
 
 @contextlib.contextmanager

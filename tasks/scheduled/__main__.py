@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import sys
 
-from tasks.console import foreseen
+from pipeline.terminal import outlast
+from tasks.console import end, foreseen
 from tasks.scheduled import main
 
 if __name__ == "__main__":
+    outlast()
     try:
         status = main(sys.argv[1:])
         sys.stderr.flush()
         os._exit(status)  # taking the interpreter apart takes longer than what this process did
     except Exception as error:
-        if (message := foreseen(error)) is None:
+        if foreseen(error) is None:
             raise
-        sys.exit(message)
+        end(error)

@@ -1,0 +1,57 @@
+"""All settings, looked at before a run begins, be they used or not."""
+
+from __future__ import annotations
+
+import luigi
+from luigi.cmdline_parser import CmdlineParser
+from luigi.configuration.cfg_parser import InterpolationMissingEnvvarError
+
+from pipeline.devices import ENGINES
+from pipeline.errors import SettingError
+from tasks.data import ConvertToHDF5, DownloadCIFAR
+from tasks.gate import gate
+from tasks.learning import Evaluate, EvaluateCNN, EvaluateMLP, Train, TrainCNN, TrainMLP
+from tasks.settings import engine_settings, schedule, settings
+from tasks.whole import Compare
+
+STAGES = (DownloadCIFAR, ConvertToHDF5, Train, TrainMLP, TrainCNN, Evaluate, EvaluateMLP, EvaluateCNN, Compare)
+"""Those that have settings of their own."""
+
+
+def check() -> None:
+    """Look at every setting; no file of data is opened for that, and no server asked.
+
+    Raises
+    ------
+    SettingError
+        One has a value that nothing can take.
+    ValueError
+        One has a value of the wrong kind, as Luigi puts it; `tasks.console.foreseen` has words for that.
+    """
+    _check_scheduler()
+    settings.active().check()
+    for engine in ENGINES:
+        engine_settings(engine)
+    _check_schedule()
+    gate()
+    for stage in STAGES:
+        stage.check(stage.configured())
+
+
+def _check_scheduler() -> None:
+    parser = CmdlineParser.get_instance()
+    given = vars(parser.known_args) if parser else {}
+    for name in ("scheduler_host", "scheduler_port", "scheduler_url"):
+        if given.get(f"core_{name}") and luigi.interface.core().local_scheduler:
+            raise SettingError(
+                f"--{name.replace('_', '-')} does not count while local_scheduler is true; set that to false in the "
+                "section [core] of luigi.cfg, or lay luigid.cfg over it: LUIGI_CONFIG_PATH=luigid.cfg."
+            )
+
+
+def _check_schedule() -> None:
+    try:
+        schedule()
+    except ValueError as error:
+        if not isinstance(error.__cause__, InterpolationMissingEnvvarError):  # a timer has variables that a shell lacks
+            raise

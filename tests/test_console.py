@@ -1,0 +1,121 @@
+"""What runs do where their console goes away or takes only some characters, and what they print of themselves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.checkout import QUICK, Checkout
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    return Checkout.new(tmp_path_factory.mktemp("console") / "checkout")
+
+
+def shell(checkout, command, **environment):
+    """Run a shell command, in which $PYTHON is this Python, in the checkout; return its status and what it prints."""
+    run = subprocess.run(
+        ["bash", "-c", command],
+        cwd=checkout.folder,
+        env=checkout.environment(PYTHON=sys.executable, ARCHIVE=str(checkout.archive), **environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=60,
+        check=False,
+    )
+    return run.returncode, os.fsdecode(run.stdout)
+
+
+RUN = '"$PYTHON" -m tasks GrayscaleFlat --DownloadCIFAR-archive "$ARCHIVE" --force GrayscaleFlat'
+
+
+class TestAConsoleThatGoesAway:
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    @pytest.mark.parametrize(
+        "command",
+        [
+            f'{RUN} $MORE | true; exit "${{PIPESTATUS[0]}}"',
+            f"{RUN} $MORE >&-",
+            f"{RUN} $MORE >&- 2>&-",
+            f"{RUN} $MORE >/dev/full",
+        ],
+    )
+    def test_fails_no_stage(self, checkout, command, workers):
+        assert shell(checkout, command, MORE=f"--workers {workers}") == (0, "")
+        assert checkout.history()[-1]["stages"]["GrayscaleFlat"] == "computed"
+
+    def test_hides_no_failure(self, checkout):
+        luigi = '"$PYTHON" -c "from luigi.cmdline import luigi_run; luigi_run()" --module tasks'
+        failing = f"{luigi} DownloadCIFAR --DownloadCIFAR-sources file:///nowhere --outputs-dir elsewhere"
+
+        assert shell(checkout, f"{failing} >/dev/full 2>/dev/full") == (30, "")
+
+    @pytest.mark.parametrize("command", ["status", "history", "status --json"])
+    def test_ends_what_only_prints_quietly(self, checkout, command):
+        piped = f'"$PYTHON" -m pipeline {command} --DownloadCIFAR-archive "$ARCHIVE"'
+
+        assert shell(checkout, f"{piped} | true") == (0, "")
+        assert shell(checkout, f"{piped} >/dev/full") == (0, "")
+
+
+class TestWhatIsNoText:
+    """Bytes that are no UTF-8, or none in the locale, in arguments and paths: Python has them as surrogates."""
+
+    @pytest.mark.parametrize(
+        ("name", "environment", "written"),
+        [
+            ("caf\udcff", {}, r"caf\xff"),
+            ("café", {"LC_ALL": "C", "PYTHONUTF8": "0"}, "café"),
+        ],
+    )
+    def test_is_written_into_the_report(self, checkout, name, environment, written):
+        flags = f"{' '.join(QUICK)} --data-dir data-{name} --outputs-dir outputs-{name}"
+        command = f'"$PYTHON" -m tasks Pipeline --DownloadCIFAR-archive "$ARCHIVE" {flags}'
+
+        status, printed = shell(checkout, command, **environment)
+
+        assert status == 0, printed
+        page = (checkout.folder / f"outputs-{name}" / "report.html").read_text(encoding="utf-8")
+        assert "luigi --module tasks Pipeline --DownloadCIFAR-archive" in page
+        assert f"outputs-{written}" in page
+
+    def test_is_written_into_the_metrics_of_a_scheduled_run(self, checkout):
+        failing = '"$PYTHON" -m tasks.scheduled --TrainMLP-epochs 0 --outputs-dir outputs-\udcff'
+
+        status, printed = shell(checkout, failing)
+
+        assert status == 40
+        assert "TrainMLP.epochs is 0" in printed
+        figures = (checkout.folder / "outputs-\udcff" / "metrics.prom").read_text(encoding="utf-8")
+        assert r"outputs-\\xff" in figures
+
+    @pytest.mark.parametrize(("title", "shown"), [(r"\xff\xfe", r"\udcff\udcfe"), (r"a\nb", r"a\nb"), (r"\a", r"\x07")])
+    def test_is_no_title(self, checkout, title, shown):
+        status, printed = shell(checkout, f"{RUN} --ConvertToHDF5-title $'{title}'")
+
+        assert status == 40
+        assert printed == f"ERROR: ConvertToHDF5.title is '{shown}'; expected a line of printable UTF-8.\n"
+
+
+def test_ctrl_c_while_modules_load_leaves_no_traceback(checkout, tmp_path):
+    (tmp_path / "luigi.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tasks", "Pipeline"],
+        cwd=checkout.folder,
+        env=checkout.environment(PYTHONPATH=f"{tmp_path}{os.pathsep}{checkout.folder}"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout.readline() == "loading\n"
+    process.send_signal(signal.SIGINT)
+    printed = process.communicate(timeout=30)[0]
+
+    assert process.returncode == -signal.SIGINT  # a shell says 130
+    assert printed.startswith("\nInterrupted. ")
+    assert printed.count("\n") == 2
