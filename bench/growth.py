@@ -34,7 +34,7 @@ FIXED_IMAGES = 10_000
 
 QUICK_IMAGES, QUICK_BATCH_SIZES, QUICK_FIXED_IMAGES = [1_000, 5_000], [64, 256], 2_000
 
-FEWEST_ROUNDS, MOST_ROUNDS = 3, 9
+FEWEST_ROUNDS, MOST_ROUNDS = 2, 9
 ROUNDS_SECONDS = 10
 """How often a point is measured: as often as these seconds hold, within these bounds. A first round warms up."""
 

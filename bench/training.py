@@ -30,7 +30,7 @@ from measuring.shown import markdown_table
 from pipeline import devices
 from pipeline.article import ARTICLE, ArticleFigures
 
-ROUNDS = {"mlp": 11, "cnn": 5}
+ROUNDS = {"mlp": 11, "cnn": 3}
 """How often each alternative computes an epoch of each network: so often that both take minutes."""
 
 BUSY = 0.1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import lzma
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,15 @@ from tests.checkout import STAGES, Checkout
 from tests.clone import fresh_clone
 
 GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """See to it that pytest-xdist keeps groups together: each worker would set up anew what a group shares."""
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        alone = [item.nodeid for item in items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
+        if alone:
+            raise pytest.UsageError(f"this pytest-xdist puts no test into its group with this pytest: {alone[0]}")
 
 
 @functools.cache
