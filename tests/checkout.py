@@ -96,17 +96,21 @@ class Checkout:
         assert process.returncode == status, self.output
         return self.history()[-1].get("stages", {})
 
-    def pipeline(self, *arguments: str, status: int = 0) -> str:
-        """Run ``python -m pipeline`` and return what it prints."""
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline", *arguments],
-            cwd=self.folder,
+    def call(self, *command: str, cwd: Path | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run any command with this checkout's code, in its folder if not told otherwise."""
+        return subprocess.run(
+            command,
+            cwd=cwd or self.folder,
             env=self.environment(),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=timeout,
             check=False,
         )
+
+    def pipeline(self, *arguments: str, status: int = 0) -> str:
+        """Run ``python -m pipeline`` and return what it prints."""
+        done = self.call(sys.executable, "-m", "pipeline", *arguments)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
 

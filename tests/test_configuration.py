@@ -382,15 +382,7 @@ class TestWithoutTheShippedFile:
 
     @pytest.mark.parametrize("program", [LUIGI, ("-m", "tasks")])
     def test_a_run_elsewhere_is_refused(self, checkout, tmp_path, program):
-        done = subprocess.run(
-            [sys.executable, *program, "Pipeline"],
-            cwd=tmp_path,
-            env=checkout.environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = checkout.call(sys.executable, *program, "Pipeline", cwd=tmp_path)
         assert done.returncode == 40
         assert f"there is no luigi.cfg in {tmp_path}; expected the settings there. " in done.stderr
         assert f"Type `cd {checkout.folder}`, or set LUIGI_CONFIG_PATH=" in done.stderr
@@ -399,15 +391,7 @@ class TestWithoutTheShippedFile:
 
     @pytest.mark.parametrize("command", [["status"], ["gc", "--dry-run"], ["schedule", "--every", "daily"]])
     def test_what_looks_at_stages_elsewhere_is_refused(self, checkout, tmp_path, command):
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline", *command],
-            cwd=tmp_path,
-            env=checkout.environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = checkout.call(sys.executable, "-m", "pipeline", *command, cwd=tmp_path)
         assert done.returncode == 1
         assert done.stderr.startswith(f"there is no luigi.cfg in {tmp_path}; expected the settings there. ")
         assert done.stderr.count("\n") == 1
@@ -416,15 +400,8 @@ class TestWithoutTheShippedFile:
     def test_a_failed_stage_is_a_failed_run(self, checkout, shipped, content):
         """Luigi by itself looks for a luigid, logs everything, and ends with status 0."""
         shipped.write_text(content)
-        done = subprocess.run(
-            [sys.executable, *self.LUIGI, "DownloadCIFAR", "--DownloadCIFAR-sources", "file:///nowhere"],
-            cwd=checkout.folder,
-            env=checkout.environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        failing = ("DownloadCIFAR", "--DownloadCIFAR-sources", "file:///nowhere")
+        done = checkout.call(sys.executable, *self.LUIGI, *failing)
         shutil.rmtree(checkout.folder / "data")
         assert done.returncode == (31 if "31" in content else 30)
         assert done.stderr.startswith("ERROR: The archive cannot be fetched.\n")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-
 from tests.checkout import Checkout
 
 
@@ -11,15 +9,7 @@ def test_a_limit_on_files_is_not_blamed_on_a_disk_with_room(tmp_path):
     checkout = Checkout.new(tmp_path / "checkout")
     command = checkout.command("GrayscaleFlat", "--DownloadCIFAR-archive", str(checkout.archive))
 
-    done = subprocess.run(
-        ["bash", "-c", 'ulimit -f 800 && exec "$@"', "bash", *command],  # kilobytes
-        cwd=checkout.folder,
-        env=checkout.environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = checkout.call("bash", "-c", 'ulimit -f 800 && exec "$@"', "bash", *command)  # kilobytes
 
     assert done.returncode == 30
     assert "GrayscaleFlat: something is full (File too large), but not the disk: " in done.stderr

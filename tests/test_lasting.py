@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -21,15 +20,8 @@ def checkout(tmp_path_factory):
 
 
 def refused(checkout, *flags):
-    done = subprocess.run(
-        checkout.command("GrayscaleFlat", "--DownloadCIFAR-archive", str(checkout.archive), *flags),
-        cwd=checkout.folder,
-        env=checkout.environment(),
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    command = checkout.command("GrayscaleFlat", "--DownloadCIFAR-archive", str(checkout.archive), *flags)
+    done = checkout.call(*command, timeout=20)
     assert done.returncode == 40
     assert not (checkout.folder / "data").exists()
     return done.stdout + done.stderr
