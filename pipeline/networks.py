@@ -13,6 +13,13 @@ from pipeline.declaration import Declaration, Hyperparameters, architecture, hyp
 from pipeline.errors import DeclarationError, SettingError, did_you_mean
 from pipeline.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, rectify, softmax
 
+# The article's text and its runs disagree. The tables that its runs printed (pipeline/article/runs.csv) show which
+# learning rates and how many epochs they had; docs/the-articles-runs.md has the evidence. `mlp` and `cnn` are declared
+# with what reaches the article's test accuracies, 41% and 61%:
+# - The CNN's text has learning rate 0.015 and 5 epochs, which reach about 53%. Its table has 50 epochs, and training
+#   losses that 0.005 follows.
+# - The MLP's text has 0.01 and 50 epochs, which reach its 41%. The losses of its table are those of 0.015.
+
 MLP: Declaration = dict(
     layers=[
         ("input", InputLayer),
@@ -30,6 +37,9 @@ MLP: Declaration = dict(
     regression=False,
     max_epochs=50,
 )
+
+MLP_FITTED: Declaration = {**MLP, "update_learning_rate": 0.015}
+"""The MLP whose losses lie on the article's table."""
 
 MLP2: Declaration = dict(
     layers=[
@@ -76,13 +86,22 @@ CNN: Declaration = dict(
     output_num_units=10,
     output_nonlinearity=softmax,
     update=nesterov_momentum,
-    update_learning_rate=0.015,
+    update_learning_rate=0.005,
     update_momentum=0.9,
     regression=False,
-    max_epochs=5,
+    max_epochs=50,
 )
 
-NETWORKS: dict[str, Declaration] = {"mlp": MLP, "mlp2": MLP2, "cnn": CNN}
+CNN_PRINTED: Declaration = {**CNN, "update_learning_rate": 0.015, "max_epochs": 5}
+"""The CNN with the learning rate and the epochs that the article's text prints."""
+
+NETWORKS: dict[str, Declaration] = {
+    "mlp": MLP,
+    "mlp_fitted": MLP_FITTED,
+    "mlp2": MLP2,
+    "cnn": CNN,
+    "cnn_printed": CNN_PRINTED,
+}
 """Every network by the name that ``--network`` takes."""
 
 
