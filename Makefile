@@ -51,7 +51,7 @@ pipeline: $(ENGINE_SETUP) ## download CIFAR-10, train and evaluate both networks
 demo: $(ENGINE_SETUP) $(DEMO) ## the same in half a minute, without network, on scikit-learn's digits
 	@$(if $(ARCHIVE),$(error make demo has an archive of its own; type `make pipeline ARCHIVE=$(ARCHIVE)`))
 	@$(LUIGI) Pipeline --DownloadCIFAR-archive $(DEMO) --ConvertToHDF5-title "scikit-learn's digits" \
-		--data-dir data/demo --outputs-dir outputs/demo --TrainCNN-epochs 40 $(FLAGS)
+		--data-dir data/demo --outputs-dir outputs/demo $(FLAGS)
 
 theano: $(VENV)/base ## build the environment of the article's own libraries, with THEANO_PYTHON=python3.11
 	@$(BIN)/python -m pipeline.theano_setup

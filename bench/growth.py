@@ -64,7 +64,7 @@ def main() -> None:
     draw(points, PLOT if options.write_readme else shown.CACHE / PLOT.name)
     if options.write_readme:
         alternative_text = "Seconds an epoch against images, threads and minibatch size, as in the tables"
-        shown.write_into_readme("growth", f"![{alternative_text}](docs/images/{PLOT.name})\n\n{text}")
+        shown.write_into(shown.README, "growth", f"![{alternative_text}](docs/images/{PLOT.name})\n\n{text}")
 
 
 def arguments() -> argparse.Namespace:

@@ -28,7 +28,7 @@ from measuring import machine, shown
 from measuring.alternative_process import OTHERS, AlternativeProcess, Task, python_for
 from measuring.shown import markdown_table
 from pipeline import devices
-from pipeline.article import ARTICLE, ArticleFigures
+from pipeline.article.runs import ARTICLE, ArticleNetwork
 
 ROUNDS = {"mlp": 11, "cnn": 3}
 """How often each alternative computes an epoch of each network: so often that both take minutes."""
@@ -63,7 +63,7 @@ def main() -> None:
     draw(networks, PLOT if options.write_readme else shown.CACHE / PLOT.name)
     if options.write_readme:
         alternative_text = "Seconds an epoch of each alternative, as in the tables"
-        shown.write_into_readme("training", f"![{alternative_text}](docs/images/{PLOT.name})\n\n{text}")
+        shown.write_into(shown.README, "training", f"![{alternative_text}](docs/images/{PLOT.name})\n\n{text}")
 
 
 def arguments() -> argparse.Namespace:
@@ -167,17 +167,17 @@ def table(network: str, measured: Row) -> str:
             f"{row['cpu_seconds']:.2f}",
             shown.megabytes(row["peak_memory"]),
             *(f"{other['seconds'] / row['seconds']:.1f}x" if other else "" for other in (baseline, best)),
-            f"{article.gpu_seconds / row['seconds']:.1f}x" if article else "",
+            f"{article.gpu.epoch_seconds / row['seconds']:.1f}x" if article else "",
         ]
         for row in rows
     ]
     if article:
-        of_article = f"{article.gpu_seconds:g} on its GPU, {article.cpu_seconds:g} on 32 cores"
+        of_article = " on its GPU, ".join(f"{run.epoch_seconds:.3g}" for run in article.runs) + " on 32 cores"
         lines.append(["the article's", of_article, *[""] * (len(header) - 2)])
     return markdown_table(header, lines)
 
 
-def article_figures(network: str, measured: Row) -> ArticleFigures | None:
+def article_figures(network: str, measured: Row) -> ArticleNetwork | None:
     """Return the article's figures, where the epochs were as long as its own."""
     return ARTICLE.get(network) if measured["images"] is None else None
 
@@ -236,15 +236,16 @@ def draw_panel(axes: Any, network: str, measured: Row) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     right = 1.15 * max(ends)
     if article := article_figures(network, measured):
-        right = max(right, 1.15 * article.gpu_seconds)
+        right = max(right, 1.15 * article.gpu.epoch_seconds)
         draw_article(axes, article, right)
     axes.set_xlim(0, right)
 
 
-def draw_article(axes: Any, article: ArticleFigures, right: float) -> None:
+def draw_article(axes: Any, article: ArticleNetwork, right: float) -> None:
     """Draw the article's figures as lines, or say them at the edge where they lie beyond it."""
-    for name, value in (("GPU", article.gpu_seconds), ("32 cores", article.cpu_seconds)):
-        text = f"the article's {name}: {value:g} s"
+    for run in article.runs:
+        value = run.epoch_seconds
+        text = f"the article's {run.hardware}: {value:.3g} s"
         if value <= right:
             axes.axvline(value, color=shown.GRAY, linestyle="--", linewidth=1)
             axes.annotate(

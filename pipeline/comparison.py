@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pipeline.article import ARTICLE
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from pipeline import drawing
+from pipeline.article.curves import draw_article
+from pipeline.article.runs import ARTICLE, ArticleNetwork, Run
+from pipeline.dataset import CIFAR_TITLE
 from pipeline.monitor import Monitor
 from pipeline.network_results import NetworkResults
 from pipeline.trial import Trial
@@ -23,11 +29,16 @@ HEADER = (
     "Engine",
     "Device",
     "Seconds an epoch (quartiles)",
+    "The whole training",
     "Times as long as the fastest",
-    "Times as fast as the article's GPU",
-    "As its 32 cores",
     "Test accuracy (range)",
 )
+ARTICLE_HEADER = ("Times as fast as the article's GPU", "As its 32 cores")
+
+MINUTE, HOUR = 60, 3600
+
+WIDTHS = (6, 4, 2, 1)
+"""Of the engines' curves: where they coincide, each still shows beside the one that is drawn over it."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +49,10 @@ class Row:
     ----------
     epoch_seconds : float
         Median over all epochs of all seeds; ``quartiles`` are the first and the third.
+    training_seconds : float
+        Median over the seeds of the time that all epochs took together.
     accuracy : float
         Mean test accuracy; ``accuracies`` are those of the seeds.
-    speedup_gpu, speedup_cpu : float
-        Times as fast as the article's GPU and its 32 CPU cores.
     """
 
     network: str
@@ -49,14 +60,13 @@ class Row:
     device: str
     epoch_seconds: float
     quartiles: tuple[float, float]
+    training_seconds: float
     accuracy: float
     accuracies: list[float]
-    speedup_gpu: float
-    speedup_cpu: float
 
 
 def compare(output: Path, *, trials: list[dict[str, Any]], monitor: Monitor, **results: Path) -> None:
-    """Write ``comparison.json``, ``comparison.md``, and the loss curves as ``curves.png`` and ``curves.svg``.
+    """Write ``comparison.json``, ``comparison.md``, and the curves as ``curves.png`` and ``curves.svg``.
 
     Parameters
     ----------
@@ -66,51 +76,98 @@ def compare(output: Path, *, trials: list[dict[str, Any]], monitor: Monitor, **r
         For the trial of each number ``trained_NUMBER`` and ``evaluated_NUMBER``, the folders of its results.
     """
     groups: dict[tuple[str, str, str], list[NetworkResults]] = {}
-    for number, fields in enumerate(trials):
-        trial = Trial(**fields)
+    for number, values in enumerate(trials):
+        trial = Trial(**values)
         trained = NetworkResults.read(trial.network, results[f"trained_{number}"], results[f"evaluated_{number}"])
         groups.setdefault((trial.network, trial.engine, trial.device), []).append(trained)
     rows = [_row(*group, trainings) for group, trainings in groups.items()]
     data = next(iter(groups.values()))[0].metrics["data"]
     document = {"data": data, "rows": [asdict(row) for row in rows]}
     (output / JSON_NAME).write_text(json.dumps(document, indent=1) + "\n")
-    text = table(rows)
+    text = table(rows, data["title"])
     (output / TABLE_NAME).write_text(text + "\n")
     _draw_curves(output, groups)
     for line in text.splitlines():
         monitor.say(line)
 
 
-def read(path: Path) -> tuple[dict[str, Any], list[Row]]:
-    """Return the data that was trained on, as ``metrics.json`` names it, and the rows of a ``comparison.json``."""
+def read(path: Path) -> tuple[dict[str, Any], list[Row]] | None:
+    """Read a ``comparison.json``.
+
+    Returns
+    -------
+    tuple or None
+        The data that was trained on, as ``metrics.json`` names it, and the rows; None for a file of an earlier
+        version of this program, whose rows have other figures.
+    """
     document = json.loads(path.read_text())
+    names = {field.name for field in fields(Row)}
+    if any(row.keys() != names for row in document["rows"]):
+        return None
     return document["data"], [Row(**row) for row in document["rows"]]
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Put rows into a table in Markdown."""
-    lines = [HEADER, ["---"] * len(HEADER), *cells(rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def table(rows: Sequence[Row], title: str) -> str:
+    """Put rows into a table in Markdown; ``title`` names the data."""
+    names = header(title)
+    return "\n".join(f"| {' | '.join(line)} |" for line in [names, ["---"] * len(names), *cells(rows, title)])
 
 
-def cells(rows: Sequence[Row]) -> list[list[str]]:
-    """Put rows into words, under `HEADER`; each is also compared with the fastest of its network."""
-    best = {row.network: min(other.epoch_seconds for other in rows if other.network == row.network) for row in rows}
-    return [_cells(row, best[row.network]) for row in rows]
+def header(title: str) -> tuple[str, ...]:
+    """Return the names of the columns; on the article's data, some compare with the article."""
+    return HEADER + ARTICLE_HEADER if title == CIFAR_TITLE else HEADER
 
 
-def _cells(row: Row, best: float) -> list[str]:
+def cells(rows: Sequence[Row], title: str) -> list[list[str]]:
+    """Put rows into words, under `header`, network by network; on the article's data, its own runs follow."""
+    lines = []
+    for network in dict.fromkeys(row.network for row in rows):
+        own = [row for row in rows if row.network == network]
+        fastest = min(row.epoch_seconds for row in own)
+        article = ARTICLE.get(network) if title == CIFAR_TITLE else None
+        lines += [_own_cells(row, fastest) + _speedups(row.epoch_seconds, article) for row in own]
+        if article:
+            lines += [_article_cells(network, article, run, fastest) for run in article.runs]
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """Write a time as people do: ``53.2 s``, ``10.4 min``, ``2 h 27 min``."""
+    if seconds < 2 * MINUTE:
+        return f"{seconds:.3g} s"
+    if seconds < HOUR:
+        return f"{seconds / MINUTE:.1f} min"
+    return f"{int(seconds // HOUR)} h {int(seconds % HOUR // MINUTE)} min"
+
+
+def _own_cells(row: Row, fastest: float) -> list[str]:
     low, high = row.quartiles
     return [
         row.network.upper(),
         row.engine,
         row.device,
         f"{row.epoch_seconds:.3f} ({low:.3f} to {high:.3f})",
-        f"{row.epoch_seconds / best:.1f}",
-        f"{row.speedup_gpu:.1f}x",
-        f"{row.speedup_cpu:.1f}x",
+        duration(row.training_seconds),
+        f"{row.epoch_seconds / fastest:.1f}",
         f"{row.accuracy:.4f} ({min(row.accuracies):.4f} to {max(row.accuracies):.4f})",
     ]
+
+
+def _article_cells(network: str, article: ArticleNetwork, run: Run, fastest: float) -> list[str]:
+    return [
+        network.upper(),
+        "the article's",
+        run.hardware,
+        f"{run.epoch_seconds:.1f}",
+        duration(run.seconds),
+        f"{run.epoch_seconds / fastest:.1f}",
+        f"{article.accuracy:.2f}",
+        *_speedups(run.epoch_seconds, article),
+    ]
+
+
+def _speedups(epoch_seconds: float, article: ArticleNetwork | None) -> list[str]:
+    return [f"{run.epoch_seconds / epoch_seconds:.1f}x" for run in article.runs] if article else []
 
 
 def _row(network: str, engine: str, device: str, trainings: list[NetworkResults]) -> Row:
@@ -122,46 +179,47 @@ def _row(network: str, engine: str, device: str, trainings: list[NetworkResults]
         network,
         engine,
         device,
-        median,
-        (low, high),
-        statistics.fmean(accuracies),
-        accuracies,
-        ARTICLE[network].gpu_seconds / median,
-        ARTICLE[network].cpu_seconds / median,
+        epoch_seconds=median,
+        quartiles=(low, high),
+        training_seconds=statistics.median(trained.training_seconds for trained in trainings),
+        accuracy=statistics.fmean(accuracies),
+        accuracies=accuracies,
     )
 
 
 def _draw_curves(output: Path, groups: dict[tuple[str, str, str], list[NetworkResults]]) -> None:
-    """Draw the losses of each network, engines over each other: where they agree, the lines coincide."""
-    from matplotlib.ticker import MaxNLocator
+    """Draw losses and validation accuracy of each network, engines over each other: where they agree, lines coincide.
 
-    from pipeline import drawing
-
+    The article's runs lie behind them, where the data is the article's.
+    """
     networks = list(dict.fromkeys(network for network, _, _ in groups))
     with drawing.styled("comparison"):
-        figure = drawing.new_figure(6 * len(networks), 4)
-        for axes, network in zip(figure.subplots(1, len(networks), squeeze=False)[0], networks, strict=True):
-            axes.set(title=network.upper(), xlabel="epoch", ylabel="loss")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            of_network = [group for group in groups if group[0] == network]
-            for group, width in zip(of_network, (6, 4, 2, 1), strict=False):
-                _draw_losses(axes, f"{group[1]} on {group[2]}", groups[group][0], width=width)
-            axes.legend()
+        figure = drawing.new_figure(6 * len(networks), 7)
+        panels = figure.subplots(2, len(networks), squeeze=False, sharex="col", height_ratios=(3, 2))
+        for (losses, accuracies), network in zip(panels.T, networks, strict=True):
+            of_network = {group[1:]: trained[0] for group, trained in groups.items() if group[0] == network}
+            _draw_network(losses, accuracies, of_network)
+            losses.set(title=network.upper(), ylabel="loss")
+            losses.legend()
+            accuracies.set(xlabel="epoch", ylabel="validation accuracy")
         drawing.save(figure, output, CURVES_NAME)
 
 
-def _draw_losses(axes: Any, label: str, trained: NetworkResults, *, width: float) -> None:
-    rows = trained.epochs
-    epochs = [row["epoch"] for row in rows]
-    (line,) = axes.plot(
-        epochs, [row["train_loss"] for row in rows], linewidth=width, label=f"{label}, train", alpha=0.8
-    )
-    axes.plot(
-        epochs,
-        [row["valid_loss"] for row in rows],
-        linewidth=width,
-        linestyle="--",
-        color=line.get_color(),
-        label=f"{label}, valid",
-        alpha=0.8,
-    )
+def _draw_network(losses: Axes, accuracies: Axes, trainings: dict[tuple[str, str], NetworkResults]) -> None:
+    if article := next(iter(trainings.values())).article:
+        draw_article(losses, article, "train_loss", "valid_loss")
+        draw_article(accuracies, article, "valid_accuracy")
+    for ((engine, device), trained), width in zip(trainings.items(), WIDTHS, strict=False):
+        epochs = [row["epoch"] for row in trained.epochs]
+        color = None
+        for axes, column, style in (
+            (losses, "train_loss", "-"),
+            (losses, "valid_loss", "--"),
+            (accuracies, "valid_accuracy", "--"),
+        ):
+            values = [row[column] for row in trained.epochs]
+            label = f"{engine} on {device}, {column.removesuffix('_loss')}"
+            (line,) = axes.plot(epochs, values, style, linewidth=width, color=color, alpha=0.8, label=label)
+            color = line.get_color()
+    accuracies.xaxis.set_major_locator(MaxNLocator(integer=True))
+    accuracies.yaxis.set_major_formatter(PercentFormatter(1))

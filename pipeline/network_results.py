@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import prediction_file, weights
-from pipeline.article import ARTICLE, ArticleFigures
+from pipeline.article.runs import ARTICLE, ArticleNetwork
 from pipeline.dataset import CIFAR_TITLE, FloatArray
 from pipeline.declaration import Network
 from pipeline.errors import StoreError
@@ -57,8 +57,8 @@ class NetworkResults:
         return self.name.upper()
 
     @property
-    def article(self) -> ArticleFigures | None:
-        """What the article says of this network, where it was trained on the article's data."""
+    def article(self) -> ArticleNetwork | None:
+        """The article's figures of this network, where it was trained on the article's data."""
         return ARTICLE.get(self.name) if self.metrics["data"]["title"] == CIFAR_TITLE else None
 
     @property
@@ -76,6 +76,11 @@ class NetworkResults:
     def epoch_seconds(self) -> float:
         """Median time of an epoch, training and validation together."""
         return float(statistics.median(self.record.measured["epoch_seconds"]))
+
+    @property
+    def training_seconds(self) -> float:
+        """Time of all epochs together."""
+        return float(sum(self.record.measured["epoch_seconds"]))
 
     @property
     def trained_with(self) -> str:

@@ -41,7 +41,7 @@ def golden_images():
 def golden(request):
     """What Theano, Lasagne and nolearn computed for one of the article's networks; see golden/README.md."""
     arrays = dict(np.load(GOLDEN / f"{request.param}.npz"))
-    architecture, hyperparameters = declared(request.param)
+    architecture, hyperparameters = declared({"mlp": "mlp", "cnn": "cnn_printed"}[request.param])
     network = Network.from_json(architecture)
     images = golden_images().reshape(-1, *network.input_shape)
     return SimpleNamespace(

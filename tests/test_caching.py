@@ -74,7 +74,7 @@ def reformat(checkout):
 TABLE = {
     "nothing": Row(nothing, []),
     "a CNN hyperparameter in luigi.cfg": Row(
-        edit("luigi.cfg", "0.015).\nepochs =\nlearning_rate =", "0.015).\nepochs =\nlearning_rate = 0.02"),
+        edit("luigi.cfg", "0.005).\nepochs =\nlearning_rate =", "0.005).\nepochs =\nlearning_rate = 0.02"),
         [*CNN, "Report"],
     ),
     "a CNN hyperparameter on the command line": Row(
@@ -239,7 +239,7 @@ class TestStatus:
 
     def test_explains_a_changed_parameter(self, checkout):
         rows = checkout.status("--TrainCNN-learning-rate", "0.02")
-        assert rows["TrainCNN"]["why"] == ["learning_rate 0.015 -> 0.02"]
+        assert rows["TrainCNN"]["why"] == ["learning_rate 0.005 -> 0.02"]
         assert rows["EvaluateCNN"]["why"] == ["input TrainCNN changed"]
         assert rows["TrainMLP"]["state"] == "cached"
 

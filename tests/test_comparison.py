@@ -2,25 +2,65 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 
 import pytest
 
 from pipeline import devices
-from pipeline.comparison import Row, table
+from pipeline.comparison import Row, duration, read, table
+from pipeline.dataset import CIFAR_TITLE
 from tests.checkout import Checkout
-
-# they share what one fixture trains, with Theano too
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("theano")]
 
 
 def row(engine, seconds):
-    return Row("cnn", engine, "cpu", seconds, (seconds, seconds), 0.56, [0.55, 0.57], 12.8 / seconds, 177 / seconds)
+    return Row("cnn", engine, "cpu", seconds, (seconds, seconds), 50 * seconds, 0.56, [0.55, 0.57])
 
 
-def test_table_compares_with_the_fastest_and_with_the_article():
-    lines = table([row("numba", 2.0), row("torch", 8.0)]).splitlines()
-    assert len(lines) == 4
-    assert "| 4.0 | 1.6x | 22.1x | 0.5600 (0.5500 to 0.5700) |" in lines[3]
+class TestTable:
+    ROWS = (row("numba", 2.0), row("torch", 8.0))
+
+    def test_compares_with_the_fastest_and_with_the_article(self):
+        head, _, _, torch, gpu, cpu = table(self.ROWS, CIFAR_TITLE).splitlines()
+        assert "| Times as fast as the article's GPU | As its 32 cores |" in head
+        assert torch == (
+            "| CNN | torch | cpu | 8.000 (8.000 to 8.000) | 6.7 min | 4.0 | 0.5600 (0.5500 to 0.5700) | 1.6x | 22.2x |"
+        )
+        assert gpu == "| CNN | the article's | GPU | 12.5 | 10.4 min | 6.2 | 0.61 | 1.0x | 14.2x |"
+        assert cpu == "| CNN | the article's | 32 cores | 177.3 | 2 h 27 min | 88.7 | 0.61 | 0.1x | 1.0x |"
+
+    def test_other_data_is_not_compared_with_the_article(self):
+        text = table(self.ROWS, "digits")
+        assert len(text.splitlines()) == 4
+        assert "article" not in text
+
+    @pytest.mark.parametrize(
+        ("seconds", "written"),
+        [
+            (7.234, "7.23 s"),
+            (59.96, "60 s"),
+            (119.9, "120 s"),
+            (120, "2.0 min"),
+            (3599, "60.0 min"),
+            (7260, "2 h 1 min"),
+        ],
+    )
+    def test_durations(self, seconds, written):
+        assert duration(seconds) == written
+
+
+class TestRead:
+    def test_gives_the_rows_that_were_written(self, tmp_path):
+        document = {"data": {"title": CIFAR_TITLE}, "rows": [asdict(row("numba", 2.0))]}
+        (tmp_path / "comparison.json").write_text(json.dumps(document))
+        data, rows = read(tmp_path / "comparison.json")
+        assert data == document["data"]
+        assert table(rows, "digits") == table([row("numba", 2.0)], "digits")
+
+    def test_gives_nothing_of_a_file_with_other_figures(self, tmp_path):
+        """As the one that an earlier version has left in the outputs folder, which no report may fail on."""
+        old = asdict(row("numba", 2.0)) | {"speedup_gpu": 6.4}
+        (tmp_path / "comparison.json").write_text(json.dumps({"data": {}, "rows": [old]}))
+        assert read(tmp_path / "comparison.json") is None
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +70,9 @@ def checkout(tmp_path_factory):
     return checkout
 
 
+# they share what one fixture trains, with Theano too
+@pytest.mark.slow
+@pytest.mark.xdist_group("theano")
 class TestCompare:
     def test_trains_on_every_engine_from_every_seed(self, checkout):
         rows = json.loads((checkout.result("Compare") / "comparison.json").read_text())["rows"]
@@ -52,7 +95,8 @@ class TestCompare:
         page = (checkout.folder / "outputs" / "report.html").read_text()
         rows = json.loads((checkout.result("Compare") / "comparison.json").read_text())["rows"]
         table = re.search(r'<table id="comparison">.*?</table>', page, re.DOTALL)[0]
-        assert table.count("<tr>") == 1 + len(rows)
+        articles_runs = 4
+        assert table.count("<tr>") == 1 + len(rows) + articles_runs
         for row in rows:
             assert f"{row['epoch_seconds']:.3f} (" in table
 

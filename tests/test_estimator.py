@@ -62,7 +62,7 @@ class TestFit:
         images, labels = digits
         large = images.repeat(4, axis=1).repeat(4, axis=2)
 
-        scores = cross_val_score(NetworkClassifier("cnn", epochs=8, batch_size=20, random_state=1), large, labels, cv=2)
+        scores = cross_val_score(NetworkClassifier("cnn", epochs=16, batch_size=20, random_state=1), large, labels, cv=2)
 
         assert len(scores) == 2
         assert scores.min() > 0.7

@@ -269,18 +269,19 @@ class TestImports:
 
         assert {"pipeline", "pipeline.group", "pipeline.group.part"} <= code_digests(["pipeline.group.part"]).keys()
 
-    def test_a_package_has_its_style_sheets(self, package):
+    @pytest.mark.parametrize("name", ["page.css", "figures.csv"])
+    def test_a_package_has_its_style_sheets_and_tables(self, package, name):
         write(package, SOURCES)
-        (package / "group" / "page.css").write_text("p { margin: 0 }")
+        (package / "group" / name).write_text("1")
         before = code_digests(["pipeline.stage"])
-        (package / "group" / "page.css").write_text("p { margin: 1em }")
+        (package / "group" / name).write_text("2")
 
         after = code_digests(["pipeline.stage"])
 
-        assert {name for name in before if before[name] != after[name]} == {"pipeline.group.page.css"}
+        assert {module for module in before if before[module] != after[module]} == {f"pipeline.group.{name}"}
         assert code_digests(before) == after
-        assert source_name("pipeline.group.page.css") == "pipeline/group/page.css"
-        assert "pipeline.group.page.css" not in code_digests(["pipeline.near"])
+        assert source_name(f"pipeline.group.{name}") == f"pipeline/group/{name}"
+        assert f"pipeline.group.{name}" not in code_digests(["pipeline.near"])
 
     def test_what_is_not_there_has_no_digest(self, package):
         assert code_digests(["pipeline.absent", "numpy"]).keys() <= {"pipeline"}

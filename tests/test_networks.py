@@ -19,7 +19,9 @@ def test_every_network_is_declared_rightly(name):
     [
         ("mlp", (1024,), 103_510, Hyperparameters(0.01, 0.9, epochs=50)),
         ("mlp2", (1024,), 113_610, Hyperparameters(0.01, 0.9, epochs=50)),
-        ("cnn", (1, 32, 32), 127_906, Hyperparameters(0.015, 0.9, epochs=5)),
+        ("mlp_fitted", (1024,), 103_510, Hyperparameters(0.015, 0.9, epochs=50)),
+        ("cnn", (1, 32, 32), 127_906, Hyperparameters(0.005, 0.9, epochs=50)),
+        ("cnn_printed", (1, 32, 32), 127_906, Hyperparameters(0.015, 0.9, epochs=5)),
     ],
 )
 def test_the_articles_numbers(name, input_shape, parameters, how):
@@ -56,5 +58,8 @@ def test_refuses_names_that_make_no_folder_of_their_own(monkeypatch, name):
 
 
 def test_suggests_a_network():
-    with pytest.raises(SettingError, match=r"^there is no network 'cn'; .* mlp, mlp2, cnn\. Did you mean 'cnn'\?$"):
+    with pytest.raises(
+        SettingError,
+        match=r"^there is no network 'cn'; .* mlp, mlp_fitted, mlp2, cnn, cnn_printed\. Did you mean 'cnn'\?$",
+    ):
         declared("cn")

@@ -1,4 +1,4 @@
-"""How figures are shown: tables in Markdown, plots in SVG, and both in the README."""
+"""How figures are shown: tables in Markdown, plots in SVG, and both in the README or a page of docs/."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def keep(name: str, result: dict[str, Any]) -> None:
     print(f"\nEvery figure is in {path.relative_to(ROOT)}.")
 
 
-def write_into_readme(name: str, text: str) -> None:
-    """Replace what stands in the README between the marks of a command, such as ``<!-- bench/training.py -->``."""
+def write_into(page: Path, name: str, text: str) -> None:
+    """Replace what stands in a page between the marks of a command, such as ``<!-- bench/training.py -->``."""
     start, end = f"<!-- bench/{name}.py -->\n", f"<!-- end of bench/{name}.py -->\n"
-    before, found_start, rest = README.read_text().partition(start)
+    before, found_start, rest = page.read_text().partition(start)
     _, found_end, after = rest.partition(end)
     if not (found_start and found_end):
-        raise SystemExit(f"{README.name} has no place for this. Put there two lines:\n{start}{end}")
-    README.write_text(f"{before}{start}\n{text.strip()}\n\n{end}{after}")
-    print(f"\n{README.name} has it between its marks.")
+        raise SystemExit(f"{page.name} has no place for this. Put there two lines:\n{start}{end}")
+    page.write_text(f"{before}{start}\n{text.strip()}\n\n{end}{after}")
+    print(f"\n{page.name} has it between its marks.")
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from pipeline.article.curves import draw_article
 from pipeline.dataset import FloatArray
 from pipeline.declaration import Network
 from pipeline.drawing import BLUE, INK, VERMILION, new_figure
@@ -27,8 +28,8 @@ TILE = 32
 """Pixels along a filter's side, or a few less: filters are enlarged by a whole factor."""
 
 
-def curves(trained: NetworkResults, published_accuracy: float | None) -> Figure:
-    """Draw losses above the validation accuracy, over epochs; a line at the article's test accuracy if there is one."""
+def curves(trained: NetworkResults) -> Figure:
+    """Draw losses above the validation accuracy, over epochs, in front of the article's where the data is its own."""
     figure = new_figure(4.6, 4.4)
     losses, accuracies = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     epochs = [row["epoch"] for row in trained.epochs]
@@ -38,9 +39,11 @@ def curves(trained: NetworkResults, published_accuracy: float | None) -> Figure:
         losses.plot(epochs, values, style, color=color, marker=mark, markersize=4, label=label)
     values = [row["valid_accuracy"] for row in trained.epochs]
     accuracies.plot(epochs, values, "--", color=VERMILION, marker=mark, markersize=4, label="validation")
-    accuracies.axhline(trained.accuracy, color=INK, linewidth=1, label="test")
-    if published_accuracy is not None:
-        accuracies.axhline(published_accuracy, color=INK, linewidth=1, linestyle=":", label="the article's test")
+    accuracies.axhline(trained.accuracy, color=BLUE, linewidth=1, label="test")
+    if article := trained.article:
+        draw_article(losses, article, "train_loss", "valid_loss")
+        draw_article(accuracies, article, "valid_accuracy")
+        accuracies.axhline(article.accuracy, color=INK, linewidth=0.8, linestyle="-.", label="article, test")
     losses.set(ylabel="loss (cross-entropy)")
     accuracies.set(xlabel="epoch", ylabel="accuracy")
     accuracies.yaxis.set_major_formatter(PercentFormatter(1))

@@ -11,22 +11,22 @@ from pipeline.report.plots import Plotter
 
 
 def curves(networks: Sequence[NetworkResults], plotter: Plotter) -> Markup:
-    """Show how losses and accuracy went."""
-    notes = " ".join(map(_lowest_loss, networks))
+    """Show how losses and accuracy went, beside the article's runs where the data is the article's."""
     plots = [_plot(network, plotter) for network in networks]
-    return section("Learning", element("p", notes), element("div", *plots, class_="pair"))
+    notes = [f"{_lowest_loss(network)} {_beside_the_article(network)}" for network in networks]
+    return section("Learning", *(element("p", note) for note in notes), element("div", *plots, class_="pair"))
 
 
 def _plot(network: NetworkResults, plotter: Plotter) -> Markup:
-    article = network.article
     last = network.epochs[-1]
+    behind = " Behind the curves lie those of the article’s two runs." if network.article else ""
     return plotter.plot(
         f"curves-{network.name}",
         network.title,
         f"Losses and accuracy of the {network.title} over {len(network.epochs)} epochs. At the end the training "
         f"loss is {last['train_loss']:.3f}, the validation loss {last['valid_loss']:.3f}, and the validation accuracy "
-        f"{last['valid_accuracy']:.1%}.",
-        lambda: figures.curves(network, article.accuracy if article else None),
+        f"{last['valid_accuracy']:.1%}.{behind}",
+        lambda: figures.curves(network),
     )
 
 
@@ -36,3 +36,26 @@ def _lowest_loss(network: NetworkResults) -> str:
         f"The {network.title}’s validation loss is lowest, {best['valid_loss']:.3f}, after epoch {best['epoch']} "
         f"of {len(network.epochs)}."
     )
+
+
+def _beside_the_article(network: NetworkResults) -> str:
+    article = network.article
+    if article is None:
+        return ""
+    losses = [row["train_loss"] for row in network.epochs]
+    gpu_difference, cpu_difference = (run.train_loss_difference(losses) for run in article.runs)
+    compared = min(len(losses), len(article.gpu.epochs))
+    best = max(network.epochs, key=lambda row: float(row["valid_accuracy"]))
+    own = _accuracies(network.epochs[-1]["valid_accuracy"], best["valid_accuracy"], best["epoch"])
+    gpu, cpu = (
+        _accuracies(run.epochs[-1].valid_accuracy, run.best.valid_accuracy, run.best.epoch) for run in article.runs
+    )
+    return (
+        f"Over {compared} epochs its training loss differs from the article’s by {gpu_difference:.3f} (GPU) and "
+        f"{cpu_difference:.3f} (32 cores) on average. Validation accuracy: {own}; the article on its GPU {gpu}, on 32 "
+        f"cores {cpu}."
+    )
+
+
+def _accuracies(final: float, best: float, best_epoch: int) -> str:
+    return f"{final:.1%} at the end, {best:.1%} at best (epoch {best_epoch})"

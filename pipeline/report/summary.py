@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import comparison
-from pipeline.article import TITLE, YEAR
+from pipeline.article.runs import TITLE, YEAR
+from pipeline.comparison import duration
 from pipeline.dataset import Description
 from pipeline.network_results import NetworkResults
 from pipeline.report.markup import Markup, element, number, percent, section, table
@@ -31,9 +32,6 @@ def heading(networks: Sequence[NetworkResults], data: Description) -> Markup:
 def _card(network: NetworkResults) -> Markup:
     article = network.article
     beside = f"The article: {article.accuracy:.0%}" if article else f"{network.metrics['images']:,} test images"
-    speed = f"{network.epoch_seconds:.2f} s an epoch"
-    if article:
-        speed += f"; the article: {article.gpu_seconds:g} s on its GPU, {article.cpu_seconds:g} s on 32 CPU cores"
     mark = element("i", style=f"left: {article.accuracy:.0%}") if article else ""
     return element(
         "div",
@@ -41,16 +39,26 @@ def _card(network: NetworkResults) -> Markup:
         element("p", percent(network.accuracy, id_=f"accuracy-{network.name}"), class_="big"),
         element("p", f"of the test images recognised. {beside}."),
         element("div", element("b", style=f"width: {network.accuracy:.2%}"), mark, class_="bar", aria_hidden="true"),
-        element("p", speed, ".", class_="quiet"),
+        element("p", _speed(network), class_="quiet"),
         class_="card",
     )
+
+
+def _speed(network: NetworkResults) -> str:
+    own = (
+        f"{len(network.epochs)} epochs in {duration(network.training_seconds)}, {network.epoch_seconds:.2f} s an epoch"
+    )
+    if not network.article:
+        return f"{own}."
+    gpu, cpu = (f"{len(run.epochs)} in {duration(run.seconds)}" for run in network.article.runs)
+    return f"{own}. The article: {gpu} on its GPU, {cpu} on 32 CPU cores."
 
 
 def results(networks: Sequence[NetworkResults]) -> Markup:
     """List the figures, beside the article's where the data is the article's."""
     header = ["Network", "Test accuracy", "Test loss", "Epochs", "Median seconds an epoch", "Trained with"]
     if any(network.article for network in networks):
-        header += ["The article’s accuracy", "Seconds on its GPU", "On its 32 CPU cores"]
+        header += ["The article’s accuracy", "Its seconds an epoch on a GPU", "On 32 CPU cores"]
     return section("Results", table("Both networks", header, map(_row, networks), id="results"))
 
 
@@ -66,18 +74,24 @@ def _row(network: NetworkResults) -> list[object]:
     article = network.article
     if article is None:
         return own
-    return [*own, f"{article.accuracy:.0%}", f"{article.gpu_seconds:g}", f"{article.cpu_seconds:g}"]
+    return [*own, f"{article.accuracy:.0%}", *(f"{run.epoch_seconds:.1f}" for run in article.runs)]
 
 
 def engines(path: Path | None, archive_sha256: str) -> Markup:
     """Show the table that compares engines, if there is one and it is of these images."""
     if path is None:
         return Markup()
-    data, rows = comparison.read(path)
-    if data["archive_sha256"] != archive_sha256:
+    found = comparison.read(path)
+    if found is None or found[0]["archive_sha256"] != archive_sha256:
         return Markup()
+    data, rows = found
     return section(
         "Engines compared",
         element("p", "The same declarations, images and initial weights on each engine and device."),
-        table("Engines and devices", comparison.HEADER, comparison.cells(rows), id="comparison"),
+        table(
+            "Engines and devices",
+            comparison.header(data["title"]),
+            comparison.cells(rows, data["title"]),
+            id="comparison",
+        ),
     )

@@ -2,8 +2,8 @@
 
 What counts is the syntax tree, so that comments and formatting do not; docstrings and the order of
 imports are taken out of it. A module stands for itself and for every module of this package that it
-imports, at any depth; a package stands also for the style sheets in its folder. Nothing is imported to
-find this out: the sources are read.
+imports, at any depth; a package stands also for the style sheets and the tables in its folder. Nothing is
+imported to find this out: the sources are read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pipeline.store.json_cache import read_sealed, write_sealed
 PACKAGE = Path(__file__).parents[1]
 """The folder of the package whose modules count; what it imports from elsewhere does not."""
 
-STYLE_SHEET = ".css"
+DATA_SUFFIXES = (".css", ".csv")
+"""Files in a package's folder that its modules read."""
 
 _IGNORED_FIELDS = {"ctx", "kind", "type_comment"}
 """Fields of a syntax tree that say nothing new, or that differ between versions of Python."""
@@ -61,7 +62,7 @@ def code_digests(modules: Iterable[str], cache: Path | None = None) -> dict[str,
         digests[module] = analysis["code"]
         is_package = path.name == "__init__.py"
         waiting += _absolute(analysis["imports"], module, is_package=is_package)
-        waiting += _style_sheets(path.parent, sources) if is_package else []
+        waiting += _data_files(path.parent, sources) if is_package else []
     if cache is not None and known | analysed != known:
         write_sealed(cache, known | analysed)
     return dict(sorted(digests.items()))
@@ -80,20 +81,21 @@ def source_name(module: str) -> str:
 
 
 def _sources() -> dict[str, Path]:
-    """Find the source of every module of the package by its full name, and every style sheet by such a name."""
-    found = {".".join(path.relative_to(PACKAGE.parent).parts): path for path in PACKAGE.rglob(f"*{STYLE_SHEET}")}
+    """Find the source of every module of the package by its full name, and every data file by such a name."""
+    data_files = (path for suffix in DATA_SUFFIXES for path in PACKAGE.rglob(f"*{suffix}"))
+    found = {".".join(path.relative_to(PACKAGE.parent).parts): path for path in data_files}
     for path in PACKAGE.rglob("*.py"):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
 
-def _style_sheets(folder: Path, sources: dict[str, Path]) -> list[str]:
-    return [name for name, path in sources.items() if path.parent == folder and path.suffix == STYLE_SHEET]
+def _data_files(folder: Path, sources: dict[str, Path]) -> list[str]:
+    return [name for name, path in sources.items() if path.parent == folder and path.suffix in DATA_SUFFIXES]
 
 
 def _analyse(source: bytes, path: Path) -> dict[str, Any]:
-    if path.suffix == STYLE_SHEET:
+    if path.suffix in DATA_SUFFIXES:
         return {"code": hashlib.sha256(source).hexdigest(), "imports": []}
     tree = ast.parse(source, path)
     description = json.dumps(_describe(tree), separators=(",", ":"))

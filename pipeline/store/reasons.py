@@ -13,7 +13,7 @@ from pipeline.store.stage import Stage
 
 
 def why(stage: Stage, latest: Path) -> list[str]:
-    """Say why a stage would run, as ``learning_rate 0.015 -> 0.02``; an empty list where it would not."""
+    """Say why a stage would run, as ``learning_rate 0.005 -> 0.02``; an empty list where it would not."""
     if results.current(stage):
         return []
     record = Record.read(stage.path)
