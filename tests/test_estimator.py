@@ -62,7 +62,8 @@ class TestFit:
         images, labels = digits
         large = images.repeat(4, axis=1).repeat(4, axis=2)
 
-        scores = cross_val_score(NetworkClassifier("cnn", epochs=16, batch_size=20, random_state=1), large, labels, cv=2)
+        classifier = NetworkClassifier("cnn", epochs=16, batch_size=20, random_state=1)
+        scores = cross_val_score(classifier, large, labels, cv=2)
 
         assert len(scores) == 2
         assert scores.min() > 0.7
