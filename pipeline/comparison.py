@@ -149,8 +149,12 @@ def _own_cells(row: Row, fastest: float) -> list[str]:
         f"{row.epoch_seconds:.3f} ({low:.3f} to {high:.3f})",
         duration(row.training_seconds),
         f"{row.epoch_seconds / fastest:.1f}",
-        f"{row.accuracy:.4f} ({min(row.accuracies):.4f} to {max(row.accuracies):.4f})",
+        f"{row.accuracy:.4f}" + _spread(row.accuracies),
     ]
+
+
+def _spread(accuracies: Sequence[float]) -> str:
+    return f" ({min(accuracies):.4f} to {max(accuracies):.4f})" if len(accuracies) > 1 else ""
 
 
 def _article_cells(network: str, article: ArticleNetwork, run: Run, fastest: float) -> list[str]:

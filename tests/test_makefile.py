@@ -57,8 +57,9 @@ def test_luigi_as_the_readme_types_it(clone):
     changed = config.replace("\narchive =\n", "\narchive = mine.tar.gz\n").replace("\nepochs =\n", "\nepochs = 1\n")
     (clone.folder / "luigi.cfg").write_text(changed)
     clone.shell(". .venv/bin/activate && luigi --module tasks EvaluateCNN")
-    clone.shell(". .venv/bin/activate && luigi --module tasks Evaluate --network mlp2")
-    assert (clone.folder / "outputs/latest/EvaluateMLP2/metrics.json").exists()
+    for network in ("mlp2", "mlp_fitted", "cnn_printed"):
+        clone.shell(f". .venv/bin/activate && luigi --module tasks Evaluate --network {network}")
+        assert (clone.folder / f"outputs/latest/Evaluate{network.upper()}/metrics.json").exists()
     (clone.folder / "luigi.cfg").write_text(config)
 
 
