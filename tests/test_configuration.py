@@ -311,10 +311,10 @@ class TestCommandLine:
         ("arguments", "message"),
         [
             ("Pipelin", "there is no task 'Pipelin'; `luigi --module tasks --help` has all. Did you mean 'Pipeline'?"),
-            ("Evaluate", "Evaluate.network is not given. One of mlp, mlp2, cnn."),
+            ("Evaluate", "Evaluate.network is not given. One of mlp, mlp_fitted, mlp2, cnn, cnn_printed."),
             (
                 "Evaluate --network cn",
-                "there is no network 'cn'; pipeline/networks.py declares mlp, mlp2, cnn. Did you",
+                "there is no network 'cn'; pipeline/networks.py declares mlp, mlp_fitted, mlp2, cnn, cnn_printed. Did",
             ),
             ("CheckDevice --device gpu", "device is 'gpu'; expected auto, cpu or cuda."),
             ("Compare --seeds 1,two --device cpu", "Compare.seeds is '1,two'; expected whole numbers, such as 1,2,3."),
