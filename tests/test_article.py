@@ -121,11 +121,17 @@ class TestTheNetworksFollow:
         expected = statistics.fmean(run.epochs[0].train_loss for run in ARTICLE["cnn"].runs)
         assert statistics.fmean(losses) == pytest.approx(expected, abs=0.035)
 
-    @pytest.mark.parametrize(("network", "article_network"), [("cnn", "cnn"), ("mlp_fitted", "mlp")])
-    def test_the_first_epochs_on_all_images(self, network, article_network):
+    @pytest.mark.parametrize(
+        ("network", "article_network", "tolerance"), [("cnn", "cnn", 0.06), ("mlp_fitted", "mlp", 0.02)]
+    )
+    def test_the_first_epochs_on_all_images(self, network, article_network, tolerance):
+        """Over five seeds the difference is 0.006 to 0.026 (CNN) and 0.001 to 0.005 (MLP).
+
+        With the learning rates of the article's text it is at least 0.21 and 0.044.
+        """
         examples, valid = cifar(network)
         losses = [row.train_loss for row in fit(network, 42, examples, valid, epochs=5)]
-        assert min(run.train_loss_difference(losses) for run in ARTICLE[article_network].runs) < 0.06
+        assert min(run.train_loss_difference(losses) for run in ARTICLE[article_network].runs) < tolerance
 
 
 def fit(network, seed, examples, valid, *, epochs):
