@@ -207,7 +207,7 @@ def article_lines(title: str, article: ArticleNetwork) -> list[list[str]]:
         lines.append(
             [
                 f"{title}, {run.label}",
-                f"?, {len(run.epochs)}",
+                f"unknown, {len(run.epochs)}",
                 f"{article.accuracy:.0%}",
                 percent(run.best.valid_accuracy),
                 str(run.best.epoch),
