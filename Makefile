@@ -56,7 +56,7 @@ demo: $(ENGINE_SETUP) $(DEMO) ## the same in half a minute, without network, on 
 theano: $(VENV)/base ## build the environment of the article's own libraries, with THEANO_PYTHON=python3.11
 	@$(BIN)/python -m pipeline.theano_setup
 
-compare: $(VENV)/torch theano ## train both networks on every engine, SEEDS=1,2,3: the article's table; a quarter of an hour a seed
+compare: $(VENV)/torch theano ## train both networks on every engine, SEEDS=1,2,3: the article's table; 15 minutes a seed
 	@$(LUIGI) Compare $(if $(SEEDS),--seeds '$(SEEDS)') $(FLAGS)
 	@$(LUIGI) Pipeline $(FLAGS)
 

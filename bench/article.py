@@ -13,21 +13,19 @@ from __future__ import annotations
 import argparse
 import functools
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from alternatives.work import data_path
+from alternatives.work import Work, data_path, data_title
 from measuring import machine, shown
 from measuring.shown import markdown_table
 from pipeline import dataset, devices, engines, training, weights
 from pipeline.article.curves import draw_article
-from pipeline.article.runs import ARTICLE, ArticleNetwork
+from pipeline.article.runs import ARTICLE, ArticleNetwork, Run
 from pipeline.dataset import CIFAR_TITLE
-from pipeline.declaration import Network
-from pipeline.engines import Examples
-from pipeline.networks import declared
 
 DECLARATIONS = {"mlp": ("mlp", "mlp_fitted"), "cnn": ("cnn_printed", "cnn")}
 """For each network of the article the declarations that have the settings of its text, and those of its tables."""
@@ -88,18 +86,20 @@ class Trained:
 def main() -> None:
     """Train, print two tables, and write ``.cache/bench/article.json`` and the plot."""
     options = arguments()
-    seeds = [int(seed) for seed in options.seeds.split(",")]
+    if {data_title(name) for name in DECLARATIONS} != {CIFAR_TITLE}:
+        print(f"The article's networks train on {CIFAR_TITLE}, which is not here. Type `make pipeline` first.")
+        sys.exit(0)
     as_declared = [
         train(article_network, name, seed)
         for article_network, names in DECLARATIONS.items()
         for name in names
-        for seed in seeds
+        for seed in options.seeds
     ]
     other_rates = [
         train(article_network, article_network, seed, epochs, rate)
         for article_network, (epochs, rates) in OTHER_RATES.items()
         for rate in rates
-        for seed in seeds[:OTHER_RATES_SEEDS]
+        for seed in options.seeds[:OTHER_RATES_SEEDS]
     ]
     result = {"as_declared": list(map(asdict, as_declared)), "other_rates": list(map(asdict, other_rates))}
     shown.keep("article", {"machine": machine.description(), **result})
@@ -114,34 +114,40 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", default=SEEDS, help="of the initial weights (default: %(default)s)")
+    parser.add_argument(
+        "--seeds", type=whole_numbers, default=SEEDS, help="of the initial weights (default: %(default)s)"
+    )
     parser.add_argument("--write-docs", action="store_true", help=f"put tables and plot into docs/{PAGE.name}")
     return parser.parse_args()
+
+
+def whole_numbers(text: str) -> list[int]:
+    """Read whole numbers with commas between them."""
+    return [int(number) for number in text.split(",")]
 
 
 def train(
     article_network: str, name: str, seed: int, epochs: int | None = None, learning_rate: float | None = None
 ) -> Trained:
     """Train a network, as it is declared but for what is given, and evaluate it on the test images."""
-    architecture, how = declared(name)
-    how = how.replaced(epochs=epochs, learning_rate=learning_rate)
-    network = Network.from_json(architecture)
-    engine, threads = engines.load("numba"), devices.cores()
-    train_images, valid_images, test_images = examples_for(network, how.validation_fraction)
+    work = images_for(name)
+    how = work.how.replaced(epochs=epochs, learning_rate=learning_rate)
+    engine = engines.load("numba")
     start = time.perf_counter()
     fitted = training.fit(
-        network,
+        work.network,
         how,
-        weights.draw(network, seed),
-        train_images,
-        valid_images,
+        weights.draw(work.network, seed),
+        work.train,
+        work.valid,
         engine=engine,
         device="cpu",
-        threads=threads,
+        threads=work.threads,
     )
     seconds = time.perf_counter() - start
-    probabilities = engine.probabilities(network, fitted.weights, test_images.images, device="cpu", threads=threads)
-    accuracy = float((probabilities.argmax(1) == test_images.labels).mean())
+    images, labels = dataset.read_split(data_path(work.network), "test")
+    probabilities = engine.probabilities(work.network, fitted.weights, images, device="cpu", threads=work.threads)
+    accuracy = float((probabilities.argmax(1) == labels).mean())
     print(
         f"{name}, learning rate {how.learning_rate:g}, {how.epochs} epochs, seed {seed}: "
         f"test accuracy {accuracy:.4f}, {seconds:.1f} s",
@@ -151,14 +157,10 @@ def train(
     return Trained(article_network, name, how.learning_rate, seed, history, accuracy, seconds)
 
 
-@functools.cache
-def examples_for(network: Network, validation_fraction: float) -> tuple[Examples, Examples, Examples]:
-    """Read the images that train, validate and test a network."""
-    path = data_path(network)
-    title = dataset.describe(path).title if path.exists() else "not there"
-    if title != CIFAR_TITLE:
-        raise SystemExit(f"{path.relative_to(shown.ROOT)} is {title}; expected {CIFAR_TITLE}. Type `make pipeline`.")
-    return *training.read_examples(path, validation_fraction), Examples(*dataset.read_split(path, "test"))
+@functools.lru_cache(maxsize=1)  # one network is trained many times before the next
+def images_for(name: str) -> Work:
+    """Read a network and the images that train and validate it."""
+    return Work.read(name, None, None, devices.cores())
 
 
 def report(as_declared: list[Trained], other_rates: list[Trained]) -> str:
@@ -168,7 +170,8 @@ def report(as_declared: list[Trained], other_rates: list[Trained]) -> str:
         [
             declarations_table(as_declared),
             f"Each figure is the mean over seeds {seeds_of(as_declared)}, with the least and the largest in brackets. "
-            "A difference of training loss is the mean of the absolute differences of all epochs.",
+            "A difference of training loss is the mean of the absolute differences of all epochs. The article has one "
+            "test accuracy for each network.",
             rates_table(other_rates),
             f"Seeds {seeds_of(other_rates)}. All trainings: the `numba` engine, {on['cores']} cores of "
             f"{on['processor']}.",
@@ -195,27 +198,25 @@ def declarations_table(as_declared: list[Trained]) -> str:
                     *difference_cells(trainings),
                 ]
             )
-        lines += article_lines(article_network.upper(), ARTICLE[article_network])
+        lines += article_lines(article_network)
     return markdown_table(header, lines)
 
 
-def article_lines(title: str, article: ArticleNetwork) -> list[list[str]]:
+def article_lines(article_network: str) -> list[list[str]]:
     """Return the article's own rows of the table of declarations."""
-    lines = []
-    for run in article.runs:
-        losses = [row.train_loss for row in run.epochs]
-        lines.append(
-            [
-                f"{title}, {run.label}",
-                f"unknown, {len(run.epochs)}",
-                f"{article.accuracy:.0%}",
-                percent(run.best.valid_accuracy),
-                str(run.best.epoch),
-                percent(run.epochs[-1].valid_accuracy),
-                *("" if other is run else f"{other.train_loss_difference(losses):.3f}" for other in article.runs),
-            ]
-        )
-    return lines
+    article = ARTICLE[article_network]
+    return [
+        [
+            f"{article_network.upper()}, {run.label}",
+            f"unknown, {len(run.epochs)}",
+            f"{article.accuracy:.0%}",
+            percent(run.best.valid_accuracy),
+            str(run.best.epoch),
+            percent(run.epochs[-1].valid_accuracy),
+            *run_difference_cells(run, len(run.epochs), article),
+        ]
+        for run in article.runs
+    ]
 
 
 def rates_table(other_rates: list[Trained]) -> str:
@@ -223,6 +224,7 @@ def rates_table(other_rates: list[Trained]) -> str:
     header = ["network", "epochs", "learning rate", "training loss differs from the GPU's by", "from the 32 cores' by"]
     lines = []
     for article_network, (epochs, rates) in OTHER_RATES.items():
+        article = ARTICLE[article_network]
         for rate in rates:
             trainings = [
                 trained
@@ -230,6 +232,15 @@ def rates_table(other_rates: list[Trained]) -> str:
                 if (trained.article_network, trained.learning_rate) == (article_network, rate)
             ]
             lines.append([article_network.upper(), str(epochs), f"{rate:g}", *difference_cells(trainings)])
+        lines += [
+            [
+                f"{article_network.upper()}, {run.label}",
+                str(epochs),
+                "unknown",
+                *run_difference_cells(run, epochs, article),
+            ]
+            for run in article.runs
+        ]
     return markdown_table(header, lines)
 
 
@@ -237,6 +248,12 @@ def difference_cells(trainings: list[Trained]) -> list[str]:
     """Write how far training losses are from each of the article's runs."""
     of_runs = zip(*(trained.differences for trained in trainings), strict=True)
     return [spread(differences, "{:.3f}".format) for differences in of_runs]
+
+
+def run_difference_cells(run: Run, epochs: int, article: ArticleNetwork) -> list[str]:
+    """Write how far the first epochs of a run of the article are from its other run."""
+    losses = [row.train_loss for row in run.epochs[:epochs]]
+    return ["" if other is run else f"{other.train_loss_difference(losses):.3f}" for other in article.runs]
 
 
 def spread(values: Iterable[float], written: Callable[[float], str]) -> str:
@@ -259,6 +276,8 @@ def seeds_of(trainings: list[Trained]) -> str:
 
 def draw(as_declared: list[Trained], for_docs: bool) -> None:
     """Draw each column of the tables, a row of panels a network: the seeds' range as a band, the article's as lines."""
+    from matplotlib.ticker import PercentFormatter
+
     figure = shown.new_figure(11, 6)
     panels = figure.subplots(len(DECLARATIONS), len(COLUMNS), sharex=True)
     for row, (article_network, names) in zip(panels, DECLARATIONS.items(), strict=True):
@@ -270,6 +289,7 @@ def draw(as_declared: list[Trained], for_docs: bool) -> None:
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(visible=True, alpha=0.15)
         row[0].legend(frameon=False)
+        row[-1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     for axes in panels[-1]:
         axes.set_xlabel("epoch")
     path = PLOT if for_docs else shown.CACHE / PLOT.name

@@ -29,7 +29,7 @@ HEADER = (
     "Engine",
     "Device",
     "Seconds an epoch (quartiles)",
-    "The whole training",
+    "The whole training (epochs)",
     "Times as long as the fastest",
     "Test accuracy (range)",
 )
@@ -49,6 +49,8 @@ class Row:
     ----------
     epoch_seconds : float
         Median over all epochs of all seeds; ``quartiles`` are the first and the third.
+    epochs : int
+        How many each training has.
     training_seconds : float
         Median over the seeds of the time that all epochs took together.
     accuracy : float
@@ -60,6 +62,7 @@ class Row:
     device: str
     epoch_seconds: float
     quartiles: tuple[float, float]
+    epochs: int
     training_seconds: float
     accuracy: float
     accuracies: list[float]
@@ -132,7 +135,7 @@ def cells(rows: Sequence[Row], title: str) -> list[list[str]]:
 
 
 def duration(seconds: float) -> str:
-    """Write a time as people do: ``53.2 s``, ``10.4 min``, ``2 h 27 min``."""
+    """Write a time as people do: ``53.2 s``, ``10.4 min``, ``2 h 27 min``, the last in minutes that have passed."""
     if seconds < 2 * MINUTE:
         return f"{seconds:.3g} s"
     if seconds < HOUR:
@@ -147,7 +150,7 @@ def _own_cells(row: Row, fastest: float) -> list[str]:
         row.engine,
         row.device,
         f"{row.epoch_seconds:.3f} ({low:.3f} to {high:.3f})",
-        duration(row.training_seconds),
+        f"{duration(row.training_seconds)} ({row.epochs})",
         f"{row.epoch_seconds / fastest:.1f}",
         f"{row.accuracy:.4f}" + _spread(row.accuracies),
     ]
@@ -163,9 +166,9 @@ def _article_cells(network: str, article: ArticleNetwork, run: Run, fastest: flo
         "the article's",
         run.hardware,
         f"{run.epoch_seconds:.1f}",
-        duration(run.seconds),
+        f"{duration(run.seconds)} ({len(run.epochs)})",
         f"{run.epoch_seconds / fastest:.1f}",
-        f"{article.accuracy:.2f}",
+        f"{article.accuracy:.2f} (its text)",  # the article does not say of which run
         *_speedups(run.epoch_seconds, article),
     ]
 
@@ -185,6 +188,7 @@ def _row(network: str, engine: str, device: str, trainings: list[NetworkResults]
         device,
         epoch_seconds=median,
         quartiles=(low, high),
+        epochs=len(trainings[0].epochs),
         training_seconds=statistics.median(trained.training_seconds for trained in trainings),
         accuracy=statistics.fmean(accuracies),
         accuracies=accuracies,

@@ -19,6 +19,11 @@ from pipeline.training import HISTORY_NAME, WEIGHTS_NAME
 from pipeline.weights import Weights
 
 
+def counted(count: int, noun: str) -> str:
+    """Write a number of things: ``1 epoch``, ``50 epochs``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 @dataclass(frozen=True)
 class NetworkResults:
     """A network that was trained and evaluated: its files in ``trained`` and ``evaluated``, and what they say."""
@@ -73,6 +78,11 @@ class NetworkResults:
         return rows
 
     @property
+    def best_epoch(self) -> dict[str, Any]:
+        """The row with the highest validation accuracy."""
+        return max(self.epochs, key=lambda row: float(row["valid_accuracy"]))
+
+    @property
     def epoch_seconds(self) -> float:
         """Median time of an epoch, training and validation together."""
         return float(statistics.median(self.record.measured["epoch_seconds"]))
@@ -86,7 +96,7 @@ class NetworkResults:
     def trained_with(self) -> str:
         """Engine and device, as ``numba on cpu (Intel Xeon), 2 threads``."""
         parameters, measured = self.record.parameters, self.record.measured
-        threads = f"{measured['threads']} thread{'' if measured['threads'] == 1 else 's'}"
+        threads = counted(measured["threads"], "thread")
         return f"{parameters['engine']} on {parameters['device']} ({measured['device_name']}), {threads}"
 
     @property

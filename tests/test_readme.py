@@ -17,7 +17,7 @@ pytestmark = pytest.mark.xdist_group("makefile")
 
 ELSEWHERE = {
     "make bench": "it measures for many minutes; bench/README.md says what",
-    "make compare SEEDS=1,2,3": "tests/test_comparison.py compares engines in a checkout",
+    "make compare SEEDS=1,2": "tests/test_comparison.py compares engines in a checkout",
     "make docs": ".ci/run",
     "make lint": ".ci/run",
     "make pipeline ENGINE=theano": "tests/test_engine_theano.py trains with the environment that is there",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.network_results import NetworkResults
+from pipeline.network_results import NetworkResults, counted
 from pipeline.report import figures
 from pipeline.report.markup import Markup, element, section
 from pipeline.report.plots import Plotter
@@ -13,7 +13,7 @@ from pipeline.report.plots import Plotter
 def curves(networks: Sequence[NetworkResults], plotter: Plotter) -> Markup:
     """Show how losses and accuracy went, beside the article's runs where the data is the article's."""
     plots = [_plot(network, plotter) for network in networks]
-    notes = [f"{_lowest_loss(network)} {_beside_the_article(network)}" for network in networks]
+    notes = [" ".join([_lowest_loss(network), *_beside_the_article(network)]) for network in networks]
     return section("Learning", *(element("p", note) for note in notes), element("div", *plots, class_="pair"))
 
 
@@ -38,23 +38,23 @@ def _lowest_loss(network: NetworkResults) -> str:
     )
 
 
-def _beside_the_article(network: NetworkResults) -> str:
+def _beside_the_article(network: NetworkResults) -> list[str]:
     article = network.article
     if article is None:
-        return ""
+        return []
     losses = [row["train_loss"] for row in network.epochs]
     gpu_difference, cpu_difference = (run.train_loss_difference(losses) for run in article.runs)
-    compared = min(len(losses), len(article.gpu.epochs))
-    best = max(network.epochs, key=lambda row: float(row["valid_accuracy"]))
+    compared = counted(min(len(losses), len(article.gpu.epochs)), "epoch")
+    best = network.best_epoch
     own = _accuracies(network.epochs[-1]["valid_accuracy"], best["valid_accuracy"], best["epoch"])
     gpu, cpu = (
         _accuracies(run.epochs[-1].valid_accuracy, run.best.valid_accuracy, run.best.epoch) for run in article.runs
     )
-    return (
-        f"Over {compared} epochs its training loss differs from the article’s by {gpu_difference:.3f} (GPU) and "
-        f"{cpu_difference:.3f} (32 cores) on average. Validation accuracy: {own}; the article on its GPU {gpu}, on 32 "
-        f"cores {cpu}."
-    )
+    return [
+        f"Over {compared} its training loss differs from the article’s by {gpu_difference:.3f} (GPU) and "
+        f"{cpu_difference:.3f} (32 cores) on average.",
+        f"Validation accuracy: {own}; the article on its GPU {gpu}, on 32 cores {cpu}.",
+    ]
 
 
 def _accuracies(final: float, best: float, best_epoch: int) -> str:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from pipeline import comparison
 from pipeline.article.runs import TITLE, YEAR
-from pipeline.comparison import duration
 from pipeline.dataset import Description
-from pipeline.network_results import NetworkResults
+from pipeline.network_results import NetworkResults, counted
 from pipeline.report.markup import Markup, element, number, percent, section, table
 
 
@@ -45,12 +44,11 @@ def _card(network: NetworkResults) -> Markup:
 
 
 def _speed(network: NetworkResults) -> str:
-    own = (
-        f"{len(network.epochs)} epochs in {duration(network.training_seconds)}, {network.epoch_seconds:.2f} s an epoch"
-    )
+    epochs = counted(len(network.epochs), "epoch")
+    own = f"{epochs} in {comparison.duration(network.training_seconds)}, {network.epoch_seconds:.2f} s an epoch"
     if not network.article:
         return f"{own}."
-    gpu, cpu = (f"{len(run.epochs)} in {duration(run.seconds)}" for run in network.article.runs)
+    gpu, cpu = (f"{len(run.epochs)} in {comparison.duration(run.seconds)}" for run in network.article.runs)
     return f"{own}. The article: {gpu} on its GPU, {cpu} on 32 CPU cores."
 
 
