@@ -179,6 +179,13 @@ class TestPage:
         assert "63.1% at the end, 64.6% at best (epoch 27), on 32 cores 59.5% at the end" in page.text
         assert page.text.count("article, GPU") == page.text.count("article, 32 cores") == 2 * len(NETWORKS)
 
+    def test_leaves_out_a_comparison_of_an_earlier_version(self, tmp_path, folders):
+        """Its rows have other figures; the outputs folder may still hold it."""
+        old = {"data": {"title": CIFAR_TITLE, "archive_sha256": "ab" * 32}, "rows": [{"network": "cnn", "speed": 6.4}]}
+        (tmp_path / "comparison.json").write_text(json.dumps(old))
+        page = written(tmp_path / "report", folders | {"comparison": tmp_path / "comparison.json"})
+        assert "Engines compared" not in page.text
+
     def test_compares_nothing_else_with_the_article(self, page):
         assert "small things, in grayscale" in page.text
         assert "article" not in page.text
