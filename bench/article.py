@@ -17,7 +17,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+from matplotlib.ticker import PercentFormatter
 
 from alternatives.work import Work, data_path, data_title
 from measuring import machine, shown
@@ -105,7 +108,7 @@ def main() -> None:
     shown.keep("article", {"machine": machine.description(), **result})
     text = report(as_declared, other_rates)
     print(f"\n{text}")
-    draw(as_declared, options.write_docs)
+    draw(as_declared, PLOT if options.write_docs else shown.CACHE / PLOT.name)
     if options.write_docs:
         alternative_text = "Losses and validation accuracy of each network, with those of the article's runs"
         shown.write_into(PAGE, "article", f"![{alternative_text}](images/{PLOT.name})\n\n{text}")
@@ -274,10 +277,8 @@ def seeds_of(trainings: list[Trained]) -> str:
     return ", ".join(map(str, dict.fromkeys(trained.seed for trained in trainings)))
 
 
-def draw(as_declared: list[Trained], for_docs: bool) -> None:
+def draw(as_declared: list[Trained], path: Path) -> None:
     """Draw each column of the tables, a row of panels a network: the seeds' range as a band, the article's as lines."""
-    from matplotlib.ticker import PercentFormatter
-
     figure = shown.new_figure(11, 6)
     panels = figure.subplots(len(DECLARATIONS), len(COLUMNS), sharex=True)
     for row, (article_network, names) in zip(panels, DECLARATIONS.items(), strict=True):
@@ -292,7 +293,6 @@ def draw(as_declared: list[Trained], for_docs: bool) -> None:
         row[-1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     for axes in panels[-1]:
         axes.set_xlabel("epoch")
-    path = PLOT if for_docs else shown.CACHE / PLOT.name
     shown.save(figure, path)
     print(f"The plot is {path.relative_to(shown.ROOT)}.")
 

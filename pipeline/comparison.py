@@ -14,10 +14,10 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from pipeline import drawing
 from pipeline.article.curves import draw_article
-from pipeline.article.runs import ARTICLE, ArticleNetwork, Run
+from pipeline.article.runs import ArticleNetwork, Run
 from pipeline.dataset import CIFAR_TITLE
 from pipeline.monitor import Monitor
-from pipeline.network_results import NetworkResults
+from pipeline.network_results import NetworkResults, article_network
 from pipeline.trial import Trial
 
 JSON_NAME = "comparison.json"
@@ -127,7 +127,7 @@ def cells(rows: Sequence[Row], title: str) -> list[list[str]]:
     for network in dict.fromkeys(row.network for row in rows):
         own = [row for row in rows if row.network == network]
         fastest = min(row.epoch_seconds for row in own)
-        article = ARTICLE.get(network) if title == CIFAR_TITLE else None
+        article = article_network(network, title)
         lines += [_own_cells(row, fastest) + _speedups(row.epoch_seconds, article) for row in own]
         if article:
             lines += [_article_cells(network, article, run, fastest) for run in article.runs]

@@ -24,6 +24,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def article_network(name: str, data_title: str) -> ArticleNetwork | None:
+    """Return the article's figures of a network; None where the article lacks it or was not trained on this data."""
+    return ARTICLE.get(name) if data_title == CIFAR_TITLE else None
+
+
 @dataclass(frozen=True)
 class NetworkResults:
     """A network that was trained and evaluated: its files in ``trained`` and ``evaluated``, and what they say."""
@@ -64,7 +69,7 @@ class NetworkResults:
     @property
     def article(self) -> ArticleNetwork | None:
         """The article's figures of this network, where it was trained on the article's data."""
-        return ARTICLE.get(self.name) if self.metrics["data"]["title"] == CIFAR_TITLE else None
+        return article_network(self.name, self.metrics["data"]["title"])
 
     @property
     def accuracy(self) -> float:

@@ -47,7 +47,7 @@ class TestTheTables:
 
     @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
     def test_the_ratio_of_training_to_validation_loss_falls_without_a_jump(self, run):
-        """A wrong digit in either loss moves the ratio, which the article prints too, away from its neighbours'."""
+        """A wrong leading digit in either loss moves the ratio away from its neighbours'."""
         ratios = np.array([row.train_loss / row.valid_loss for row in run.epochs])
         assert np.diff(ratios).min() > -0.05
         assert np.diff(ratios).max() < 0.03

@@ -23,9 +23,9 @@ def _plot(network: NetworkResults, plotter: Plotter) -> Markup:
     return plotter.plot(
         f"curves-{network.name}",
         network.title,
-        f"Losses and accuracy of the {network.title} over {len(network.epochs)} epochs. At the end the training "
-        f"loss is {last['train_loss']:.3f}, the validation loss {last['valid_loss']:.3f}, and the validation accuracy "
-        f"{last['valid_accuracy']:.1%}.{behind}",
+        f"Losses and accuracy of the {network.title} over {counted(len(network.epochs), 'epoch')}. At the end the "
+        f"training loss is {last['train_loss']:.3f}, the validation loss {last['valid_loss']:.3f}, and the validation "
+        f"accuracy {last['valid_accuracy']:.1%}.{behind}",
         lambda: figures.curves(network),
     )
 
