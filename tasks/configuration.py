@@ -20,7 +20,8 @@ from pipeline.urls import without_secrets
 FILES = ("client.cfg", "luigi.cfg")
 """What Luigi reads in the current folder. What it reads in /etc/luigi may be meant for other programs."""
 PATH_VARIABLE = "LUIGI_CONFIG_PATH"
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).resolve().parents[1]
+VENV = ".venv"
 
 MADE_BY_OTHERS = {"EngineTask", "Gate"}
 """Tasks that nobody names; what stands in their sections would not count."""
@@ -41,13 +42,20 @@ FREE_KEYS = {
 
 
 def require() -> None:
-    """Look whether a file says what the settings are.
+    """Look whether a file says what the settings are, and whether this code is the current folder's.
 
     Raises
     ------
     SettingError
-        There is none: this is not the folder that was meant, and others' settings would not count.
+        There is none: this is not the folder that was meant, and others' settings would not count. Or the folder is a
+        checkout with code of its own.
     """
+    here = Path.cwd()
+    if (here / "tasks" / "__init__.py").is_file() and not here.samefile(CHECKOUT):
+        raise SettingError(
+            f"this is the checkout {here}, but the code that would run is that of {CHECKOUT}: the environment is "
+            f"the other checkout's. Type `rm -rf {VENV} && make {VENV}/base` here, then `. {VENV}/bin/activate`."
+        )
     if PATH_VARIABLE not in os.environ and not any(map(os.path.exists, FILES)):
         raise SettingError(
             f"there is no luigi.cfg in {Path.cwd()}; expected the settings there. Type `cd {CHECKOUT}`, or set "

@@ -164,6 +164,10 @@ class TestWhatCounts:
             ("from . import x", "from .. import x"),
             ("from a import b", "import b"),
             ("import a\nf()\nimport b", "import b\nf()\nimport a"),
+            ("from a import x\nfrom b import x", "from b import x\nfrom a import x"),
+            ("import a as x\nfrom b import x", "from b import x\nimport a as x"),
+            ("import a.x\nfrom b import a", "from b import a\nimport a.x"),
+            ("from a import *\nfrom b import x", "from b import x\nfrom a import *"),
         ],
     )
     def test_difference(self, package, one, other):

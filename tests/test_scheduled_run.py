@@ -222,6 +222,27 @@ class TestOneAtATime:
         assert second.returncode == 0
         assert runs.state() == "ok"
 
+    def test_a_run_that_has_waited_runs_the_code_that_is_there_then(self, runs):
+        first = runs.start(*LONG)
+        runs.until(lambda: runs.state() == "running")
+        second = runs.start("--schedule-when-busy", "wait")
+        assert f"process {first.pid}" in second.stdout.readline()
+        in_order = "for name, shape in layer.weight_shapes.items()}"
+        runs.checkout.edit(
+            "pipeline/declaration.py",
+            f"for layer in self.layers {in_order}",
+            f"for layer in reversed(self.layers) {in_order}",
+        )
+        first.terminate()
+        first.communicate(timeout=60)
+        second.communicate(timeout=60)
+        assert second.returncode == 0
+        weights = {stage: runs.checkout.result(stage) / "weights.h5" for stage in ("TrainMLP", "TrainCNN")}
+        found = {stage: path.read_bytes() for stage, path in weights.items()}
+        forced = runs.run("--force", "TrainMLP,TrainCNN")
+        assert forced["stages"]["TrainMLP"] == forced["stages"]["TrainCNN"] == "computed"
+        assert {stage: path.read_bytes() for stage, path in weights.items()} == found
+
     def test_the_lock_dies_with_its_owner_and_the_work_with_it(self, runs):
         first = runs.start(*LONG)
         runs.until(lambda: runs.checkout.status(*LONG)["TrainCNN"]["state"] == "running")

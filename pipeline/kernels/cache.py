@@ -19,12 +19,14 @@ from pathlib import Path
 import numba
 from llvmlite import binding
 
+from pipeline import loaded_sources
+
 DIGESTS_NAME = "digests.json"
 LOCK_NAME = "lock"
 
 
 def folder() -> Path:
-    """Return the folder, one for each state of the kernels' sources, each processor, Python and Numba.
+    """Return the folder, one for each state of the kernels' sources as loaded, each processor, Python and Numba.
 
     It lies in ``NUMBA_CACHE_DIR`` where that is set, in ``.cache/numba`` beside the package otherwise. Numba
     itself compares only the file of an entry point with what it kept, not the files of the kernels in it.
@@ -35,8 +37,9 @@ def folder() -> Path:
     features = binding.get_host_cpu_features().flatten()
     made_for = (binding.get_host_cpu_name(), features, sys.version, numba.__version__)
     digest = hashlib.sha256(repr(made_for).encode())
-    for source in sorted(package.glob("*.py")):
-        digest.update(source.read_bytes())
+    for name, (_, source) in sorted(loaded_sources.SOURCES.items()):
+        if name.startswith(__package__):
+            digest.update(source)
     return root / f"kernels-{digest.hexdigest()[:16]}"
 
 

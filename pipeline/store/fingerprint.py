@@ -1,9 +1,9 @@
 """The code of a stage as a digest that changes only when the code's meaning can.
 
-What counts is the syntax tree, so that comments and formatting do not; docstrings and the order of
-imports are taken out of it. A module stands for itself and for every module of this package that it
-imports, at any depth; a package stands also for the style sheets and the tables in its folder. Nothing is
-imported to find this out: the sources are read.
+What counts is the syntax tree, so that comments and formatting do not; docstrings are taken out of it, and so is the
+order of neighbouring imports, unless two of them bind the same name. A module stands for itself and for every module of
+this package that it imports, at any depth; a package stands also for the style sheets and the tables in its folder.
+Nothing is imported to find this out: the sources are read.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import ast
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline import loaded_sources
+from pipeline.errors import StoreError
 from pipeline.store.json_cache import read_sealed, write_sealed
 
 PACKAGE = Path(__file__).parents[1]
@@ -70,8 +72,33 @@ def code_digests(modules: Iterable[str], cache: Path | None = None) -> dict[str,
 
 @functools.cache
 def code_at_start(modules: tuple[str, ...], cache: Path | None) -> dict[str, str]:
-    """Return what `code_digests` returned for these modules the first time in this process."""
-    return code_digests(modules, cache)
+    """Return what `code_digests` returned for these modules the first time in this process.
+
+    Raises
+    ------
+    StoreError
+        As `check_loaded` does.
+    """
+    digests = code_digests(modules, cache)
+    check_loaded(digests)
+    return digests
+
+
+def check_loaded(digests: Mapping[str, str]) -> None:
+    """Compare the code that this process has loaded with digests of what is on the disk.
+
+    Raises
+    ------
+    StoreError
+        A module was edited after it had been loaded.
+    """
+    for module, (path, source) in loaded_sources.SOURCES.items():
+        is_edited = module in digests and source != path.read_bytes()
+        if is_edited and _analyse(source, path)["code"] != digests[module]:
+            raise StoreError(
+                f"{source_name(module)} was edited after this process had loaded it, so that it would compute with the "
+                "old code. Run the same command again; in a notebook, restart the kernel."
+            )
 
 
 def source_name(module: str) -> str:
@@ -159,19 +186,38 @@ def _describe(node: Any) -> Any:
 
 def _normal_statements(nodes: list[Any]) -> Iterator[Any]:
     """Leave out docstrings; bring neighbouring imports into a fixed order, a name each."""
-    imports: list[ast.AST] = []
+    imports: list[ast.Import | ast.ImportFrom] = []
     for node in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
             imports += _one_import_a_name(node)
             continue
-        yield from sorted(imports, key=ast.dump)
+        yield from _in_fixed_order(imports)
         imports = []
         if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
             yield node
-    yield from sorted(imports, key=ast.dump)
+    yield from _in_fixed_order(imports)
 
 
-def _one_import_a_name(node: ast.Import | ast.ImportFrom) -> list[ast.AST]:
+def _one_import_a_name(node: ast.Import | ast.ImportFrom) -> list[ast.Import | ast.ImportFrom]:
     if isinstance(node, ast.Import):
         return [ast.Import(names=[alias]) for alias in node.names]
     return [ast.ImportFrom(module=node.module, names=[alias], level=node.level) for alias in node.names]
+
+
+def _in_fixed_order(imports: list[ast.Import | ast.ImportFrom]) -> list[ast.Import | ast.ImportFrom]:
+    """Sort imports where their order cannot matter; of several that bind one name, the last one counts."""
+    bound: dict[str, str] = {}
+    for node in imports:
+        name, value = _binding(node)
+        if name == "*" or bound.setdefault(name, value) != value:
+            return imports
+    return sorted(imports, key=ast.dump)
+
+
+def _binding(node: ast.Import | ast.ImportFrom) -> tuple[str, str]:
+    """Return the name that an import of one name binds, and what to: ``import a.b`` binds ``a`` to the package."""
+    alias = node.names[0]
+    if isinstance(node, ast.ImportFrom):
+        return alias.asname or alias.name, f"{'.' * node.level}{node.module or ''} {alias.name}"
+    top = alias.name.partition(".")[0]
+    return (alias.asname, alias.name) if alias.asname else (top, top)

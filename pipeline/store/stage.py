@@ -70,7 +70,13 @@ class Stage:
 
     @functools.cached_property
     def code(self) -> dict[str, str]:
-        """Digests of the modules that compute the result, by name."""
+        """Digests of the modules that compute the result, by name.
+
+        Raises
+        ------
+        StoreError
+            This process has loaded one of them before it was edited.
+        """
         modules = (self.function.partition(":")[0], *self.modules)
         return fingerprint.code_at_start(modules, self.code_cache) if self.code_matters else {}
 
@@ -117,7 +123,7 @@ class Stage:
         Raises
         ------
         StoreError
-            The code is no longer what the key was made from.
+            The code, on the disk or as this process has loaded it, is no longer what the key was made from.
         """
         module, _, name = self.function.partition(":")
         function: Callable[..., dict[str, Any] | None] = getattr(importlib.import_module(module), name)
@@ -125,6 +131,7 @@ class Stage:
             importlib.import_module(loaded)
         if self.code_matters and fingerprint.code_digests(self.code, self.code_cache) != self.code:
             raise StoreError(f"{self.name}: its code was edited after this run began. Run the same command again.")
+        fingerprint.check_loaded(self.code)
         return function
 
     def room(self, arguments: Mapping[str, Any]) -> int | None:

@@ -55,7 +55,7 @@ def main(flags: Sequence[str]) -> int:
         _work(starts, outputs / "logs" / LOG_NAME, flags, how.on_failure_webhook)
         return 0
     os.close(starts)
-    with _turn(Lock(outputs / LOCK_NAME), how) as is_mine:
+    with _turn(Lock(outputs / LOCK_NAME), how, flags) as is_mine:
         if is_mine:
             return _Watch(how, outputs).over(worker, start)
     return busy
@@ -75,22 +75,27 @@ def _work(starts: int, log: Path, flags: Sequence[str], secret: str) -> None:
 
 
 @contextlib.contextmanager
-def _turn(lock: Lock, how: schedule) -> Iterator[bool]:
-    """Hold the lock, or tell who does; it dies with this process."""
+def _turn(lock: Lock, how: schedule, flags: Sequence[str]) -> Iterator[bool]:
+    """Hold the lock, or tell who does; it dies with this process.
+
+    A run that has waited starts anew: code and settings may have been edited since it was loaded.
+    """
 
     def tell(what: str) -> None:
         with contextlib.suppress(FileNotFoundError):  # it may end at any moment
             since = datetime.fromtimestamp(lock.path.stat().st_mtime, UTC).isoformat(timespec="seconds")
             sys.stderr.write(f"{lock.holder() or 'another process'} has run the pipeline since {since}; {what}.\n")
 
-    if how.when_busy == "wait":
-        with lock.held(lambda _: tell("this run waits for it to end")):
-            yield True
-        return
     with lock.tried() as is_free:
-        if not is_free:
-            tell("this run does nothing. [schedule] when_busy = wait would have it wait")
-        yield is_free
+        if is_free or how.when_busy == "refuse":
+            if not is_free:
+                tell("this run does nothing. [schedule] when_busy = wait would have it wait")
+            yield is_free
+            return
+    with lock.held(lambda _: tell("this run waits for it to end")):
+        pass
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "tasks.scheduled", *flags])  # noqa: S606, no shell has a say in it
 
 
 class _Watch:

@@ -1,0 +1,85 @@
+"""The code that a process has loaded, and the code on the disk from which keys are made."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+NOTEBOOK = """
+import logging, luigi, sys
+from luigi.cmdline_parser import CmdlineParser
+import tasks
+from pipeline import {module}
+
+path = "pipeline/{module}.py"
+text = open(path).read()
+assert {old!r} in text
+open(path, "w").write(text.replace({old!r}, {new!r}))
+with CmdlineParser.global_instance(["Grayscale2D", *{flags!r}], allow_override=True):
+    luigi.build([tasks.Grayscale2D()], local_scheduler=True)
+"""
+
+
+def edited_in_a_notebook(checkout, module, old, new):
+    program = NOTEBOOK.format(module=module, old=old, new=new, flags=checkout.flags()[:2])
+    return checkout.call(sys.executable, "-c", program)
+
+
+def test_code_edited_after_it_was_loaded_is_refused(checkout):
+    done = edited_in_a_notebook(checkout, "grayscale", "gray /= _WHITE", "gray /= 2 * _WHITE")
+    assert done.returncode == 1
+    assert "pipeline/grayscale.py was edited after this process had loaded it" in done.stderr
+    assert "restart the kernel" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(checkout.results("Grayscale2D")) == 1
+    assert checkout.run(task="Grayscale2D")["Grayscale2D"] == "computed"
+
+
+def test_a_comment_edited_after_the_code_was_loaded_is_not(checkout):
+    done = edited_in_a_notebook(checkout, "grayscale", "gray /= _WHITE", "gray /= _WHITE  # 255")
+    assert done.returncode == 0, done.stderr
+    assert len(checkout.results("Grayscale2D")) == 1
+
+
+def test_two_edits_within_a_second(checkout):
+    """Python compiles a source anew only where its size or the second of its last change is another."""
+    module = checkout.folder / "pipeline" / "alignment.py"
+    environment = checkout.environment()
+    del environment["PYTHONDONTWRITEBYTECODE"]
+    printed = []
+    for number in (1, 2):
+        module.write_text(f"NUMBER = {number}\n")
+        os.utime(module, (1_000_000_000, 1_000_000_000))
+        program = "from pipeline import alignment; print(alignment.NUMBER)"
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=checkout.folder, env=environment, capture_output=True, check=True
+        )
+        printed.append(done.stdout)
+    assert printed == [b"1\n", b"2\n"]
+
+
+def test_compiled_code_is_used_again(checkout):
+    environment = checkout.environment()
+    del environment["PYTHONDONTWRITEBYTECODE"]
+    program = "import os; from pipeline import errors; print(os.stat(errors.__cached__).st_mtime_ns)"
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    first, second = (
+        subprocess.run(command, cwd=checkout.folder, env=environment, capture_output=True, check=True).stdout
+        for _ in range(2)
+    )
+    assert first == second
+
+
+def test_the_code_of_another_checkout_is_refused(checkout, tmp_path):
+    """So it is with a checkout that was copied with its environment, whose programs name the first one's Python."""
+    other = checkout.copy(tmp_path / "other")
+    command = checkout.command("EvaluateCNN", *checkout.flags())
+    done = checkout.call(
+        *[argument.replace("import sys;", "import sys; sys.path.remove('');") for argument in command], cwd=other.folder
+    )
+    assert done.returncode == 40
+    assert f"this is the checkout {other.folder}" in done.stderr
+    assert f"the code that would run is that of {checkout.folder}" in done.stderr
+    assert "Traceback" not in done.stderr
