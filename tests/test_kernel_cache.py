@@ -31,7 +31,7 @@ values = np.ones(3)
 with event.install_recorder("numba:compile") as recorder:
     before = is_compiled(double), is_compiled(triple)
     compile_for(double, values)
-    compile_for(triple, values)
+compile_for(triple, values)
 double(values)
 triple(values)
 print(values.tolist(), before, len(recorder.buffer) > 0, is_compiled(double))
