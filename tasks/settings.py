@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 import luigi
 from luigi.cmdline_parser import CmdlineParser
 
-from pipeline import devices
+from pipeline import devices, theano_flags
 from pipeline.errors import SettingError, did_you_mean
 from tasks import configuration
 
@@ -219,15 +219,17 @@ def _check_webhook(url: str) -> None:
 
 def engine_settings(engine: str) -> dict[str, Any]:
     """Return the settings of an engine itself, by its own names for them."""
+    check_engine_settings()
     if engine == "theano":
-        of_theano = theano()
-        _check_choice("theano.floatX", of_theano.floatX, devices.FLOAT_TYPES)
-        return {"float_x": of_theano.floatX, "fast_math": of_theano.fastmath}
-    if engine == "torch":
-        precision = torch().precision
-        _check_choice("torch.precision", precision, PRECISIONS)
-        return {"precision": precision}
-    return {}
+        of_theano, flags = theano(), theano_flags.decisive()
+        return {"float_x": of_theano.floatX, "fast_math": of_theano.fastmath} | ({"flags": flags} if flags else {})
+    return {"precision": torch().precision} if engine == "torch" else {}
+
+
+def check_engine_settings() -> None:
+    """Raise `SettingError` where the section of an engine has a value that nothing can take."""
+    _check_choice("theano.floatX", theano().floatX, devices.FLOAT_TYPES)
+    _check_choice("torch.precision", torch().precision, PRECISIONS)
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

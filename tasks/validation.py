@@ -6,12 +6,11 @@ import luigi
 from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration.cfg_parser import InterpolationMissingEnvvarError
 
-from pipeline.devices import ENGINES
 from pipeline.errors import SettingError
 from tasks.data import ConvertToHDF5, DownloadCIFAR
 from tasks.gate import gate
 from tasks.learning import Evaluate, EvaluateCNN, EvaluateMLP, Train, TrainCNN, TrainMLP
-from tasks.settings import engine_settings, schedule, settings
+from tasks.settings import check_engine_settings, schedule, settings
 from tasks.whole import Compare
 
 STAGES = (DownloadCIFAR, ConvertToHDF5, Train, TrainMLP, TrainCNN, Evaluate, EvaluateMLP, EvaluateCNN, Compare)
@@ -30,8 +29,7 @@ def check() -> None:
     """
     _check_scheduler()
     settings.active().check()
-    for engine in ENGINES:
-        engine_settings(engine)
+    check_engine_settings()
     _check_schedule()
     gate()
     for stage in STAGES:

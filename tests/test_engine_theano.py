@@ -285,7 +285,7 @@ class TestFlags:
             "[global]\ndevice = gpu\nfloatX = float32\nopenmp = False\n[gcc]\ncxxflags = -O2\n"
         )
         monkeypatch.setenv("THEANO_FLAGS", "optimizer=fast_compile,floatX=float64")
-        flags = ENGINE.flags()
+        flags = ENGINE.all_flags()
         assert flags["optimizer"] == "fast_compile"
         assert flags["openmp"] == "False"
         assert flags["gcc.cxxflags"] == "-O2"
@@ -294,7 +294,7 @@ class TestFlags:
 
     def test_fast_math_joins_the_users_compiler_flags(self, no_flags_of_the_users):
         no_flags_of_the_users.write_text("[gcc]\ncxxflags = -O2\n")
-        assert TheanoEngine(fast_math=True).flags()["gcc.cxxflags"] == "-O2 -ffast-math"
+        assert TheanoEngine(fast_math=True).all_flags()["gcc.cxxflags"] == "-O2 -ffast-math"
 
     def test_they_reach_theano(self, monkeypatch):
         """Theano itself complains of a value that it does not know, commas and quotes in it included."""

@@ -6,7 +6,6 @@ process does is in `pipeline.engines.theano_child`; the article's code is in its
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import os
 import shlex
@@ -15,14 +14,14 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import devices, theano_environment
+from pipeline import devices, theano_environment, theano_flags
 from pipeline.declaration import Hyperparameters, Network
 from pipeline.engines import Examples
 from pipeline.engines.theano_child.messages import Arrays, receive, send
@@ -55,10 +54,13 @@ class TheanoEngine:
     fast_math : bool (default=False)
         The article set ``nvcc.fastmath``, an option of a GPU backend that Theano 1.0 no longer has; on the
         CPU the same is asked of the compiler, as ``-ffast-math``.
+    flags : dict, optional
+        The user's own flags that can change a result; see `theano_flags.decisive`.
     """
 
     float_x: str = "float32"
     fast_math: bool = False
+    flags: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.float_x not in devices.FLOAT_TYPES:
@@ -120,19 +122,16 @@ class TheanoEngine:
         )
 
     def facts(self) -> dict[str, Any]:
-        return {"theano_flags": self.flags(), "versions": theano_environment.versions()}
+        return {"theano_flags": self.all_flags(), "versions": theano_environment.versions()}
 
     def device_name(self, device: str) -> str:
         _check_device(device)
         return devices.processor_name()
 
-    def flags(self) -> dict[str, str]:
-        """Return the flags that Theano is given: defaults, then the user's own, then those that are settings.
-
-        The user's come from ``.theanorc`` (or the files in ``THEANORC``) and from ``THEANO_FLAGS``.
-        """
+    def all_flags(self) -> dict[str, str]:
+        """Return the flags that Theano is given: defaults, then the user's own, then those that are settings."""
         # keeping memory between steps saves the CNN a third of its CPU time: 450,000 page faults in 41 minibatches
-        flags = {"openmp": "True", "allow_gc": "False", **_users_flags()}
+        flags = {"openmp": "True", "allow_gc": "False", **theano_flags.given(), **self.flags}
         if self.fast_math:
             flags["gcc.cxxflags"] = f"{flags.get('gcc.cxxflags', '')} -ffast-math".strip()
         return flags | {"device": "cpu", "floatX": self.float_x, "base_compiledir": str(theano_environment.CACHE)}
@@ -143,7 +142,7 @@ class TheanoEngine:
             raise EngineError(
                 "the environment of Theano is not built, or its requirements have changed. Build it with: make theano"
             )
-        return Child(self.flags(), threads)
+        return Child(self.all_flags(), threads)
 
 
 class TheanoTrainer:
@@ -321,27 +320,6 @@ def _environment(flags: dict[str, str], threads: int) -> dict[str, str]:
 def _quoted(flag: str) -> str:
     """Quote a flag for Theano, which splits them at commas, as a shell would at spaces."""
     return flag if "," not in flag and shlex.quote(flag) == flag else "'" + flag.replace("'", "'\"'\"'") + "'"
-
-
-def _users_flags() -> dict[str, str]:
-    """Read the user's own flags by Theano's rules: files from left to right, then ``THEANO_FLAGS``."""
-    parser = configparser.RawConfigParser()
-    parser.optionxform = str  # type: ignore[assignment,method-assign] # the case of floatX matters
-    files = os.environ.get("THEANORC", "~/.theanorc").split(os.pathsep)
-    parser.read([Path(file).expanduser() for file in files])
-    flags = {
-        option if section == "global" else f"{section}.{option}": value
-        for section in parser.sections()
-        for option, value in parser.items(section)
-        if "%(" not in value  # such a value stays in its file, where Theano fills it in
-    }
-    splitter = shlex.shlex(os.environ.get("THEANO_FLAGS", ""), posix=True)
-    splitter.whitespace, splitter.whitespace_split = ",", True
-    for flag in splitter:
-        name, given, value = flag.strip().partition("=")
-        if given:
-            flags[name] = value
-    return flags
 
 
 ENGINE = TheanoEngine()

@@ -1,0 +1,65 @@
+"""The user's own Theano flags: those that can change a result are part of what decides it."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline import theano_flags
+from pipeline.errors import SettingError
+
+ON_THEANO = ("--engine", "theano")
+
+
+@pytest.fixture(autouse=True)
+def theanorc(monkeypatch, tmp_path):
+    monkeypatch.delenv("THEANO_FLAGS", raising=False)
+    monkeypatch.setenv("THEANORC", str(tmp_path / "theanorc"))
+    return tmp_path / "theanorc"
+
+
+def key(checkout):
+    return checkout.status(*ON_THEANO)["TrainCNN"]["key"]
+
+
+def test_flags_that_change_a_result_are_part_of_its_key(finished, monkeypatch, theanorc):
+    keys = {key(finished)}
+    for flags in ("gcc.cxxflags=-ffast-math", "optimizer=fast_compile", "no_such_flag=1"):
+        monkeypatch.setenv("THEANO_FLAGS", flags)
+        keys.add(key(finished))
+    monkeypatch.delenv("THEANO_FLAGS")
+    for lines in ("[gcc]\ncxxflags = -O0\n", "[gcc]\ncxxflags = -I%(HOME)s\n"):
+        theanorc.write_text(lines)
+        keys.add(key(finished))
+    assert len(keys) == 6
+
+
+def test_others_are_not(finished, monkeypatch):
+    before = key(finished)
+    monkeypatch.setenv(
+        "THEANO_FLAGS", "exception_verbosity=high,profile=True,warn.round=False,floatX=float64,device=gpu"
+    )
+    assert key(finished) == before
+
+
+def test_status_names_a_flag_that_differs(finished, monkeypatch):
+    monkeypatch.setenv("THEANO_FLAGS", "optimizer=fast_compile")
+    assert "optimizer (none) -> fast_compile" in finished.status(*ON_THEANO)["TrainCNN"]["why"]
+
+
+def test_the_variable_goes_over_the_file(monkeypatch, theanorc):
+    theanorc.write_text("[global]\noptimizer = None\nopenmp = False\n")
+    monkeypatch.setenv("THEANO_FLAGS", "optimizer=fast_compile")
+    assert theano_flags.decisive() == {"openmp": "False", "optimizer": "fast_compile"}
+
+
+@pytest.mark.parametrize(("lines", "variable"), [("optimizer = None\n", ""), ("", "'optimizer=None")])
+def test_what_cannot_be_understood_is_an_error(monkeypatch, theanorc, lines, variable):
+    theanorc.write_text(lines)
+    monkeypatch.setenv("THEANO_FLAGS", variable)
+    with pytest.raises(SettingError, match=r"Theano.s flags cannot be understood: .*THEANO_FLAGS"):
+        theano_flags.decisive()
+
+
+def test_they_matter_to_no_other_engine(finished, theanorc):
+    theanorc.write_text("optimizer = None\n")
+    assert {row["state"] for row in finished.status().values()} == {"cached"}
