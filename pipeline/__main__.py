@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
     row = commands.add_parser("status", help="a row for each stage, and why it would run")
     row.add_argument("--json", action="store_true", help="for programs")
+    row.add_argument("--why", metavar="STAGE", help="everything that is known of why a stage would run")
     row.set_defaults(command=_status)
 
     check = commands.add_parser("verify", help="read every file of every result and find damaged ones")
@@ -124,8 +125,8 @@ def _days(text: str) -> float:
 
 def _status(options: argparse.Namespace, current: Current) -> int:
     rows = status.rows(current.stages(), current.outputs / "latest")
-    table = highlighted("\n".join(status.table(rows)))
-    _print(json.dumps([asdict(row) for row in rows], indent=1) if options.json else table)
+    lines = status.explained(rows, options.why) if options.why else status.table(rows)
+    _print(json.dumps([asdict(row) for row in rows], indent=1) if options.json else highlighted("\n".join(lines)))
     return 0
 
 

@@ -249,6 +249,37 @@ class TestStatus:
         assert rows["GrayscaleFlat"]["why"] == ["code of pipeline/grayscale.py changed"]
         assert rows["TrainMLP"]["why"] == ["input GrayscaleFlat changed"]
 
+    def test_compares_with_the_nearest_result_not_with_the_newest(self, checkout):
+        edit = ("pipeline/evaluation.py", "(predicted == labels)", "(labels == predicted)")
+        checkout.edit(*edit)
+        checkout.run()
+        checkout.edit(edit[0], edit[2], edit[1])
+        assert {row["state"] for row in checkout.status().values()} == {"cached"}
+        rows = checkout.status("--TrainCNN-learning-rate", "0.02")
+        assert rows["TrainCNN"]["why"] == ["learning_rate 0.005 -> 0.02"]
+        assert rows["EvaluateCNN"]["why"] == ["input TrainCNN changed"]
+
+    def test_does_not_call_a_cached_input_changed(self, checkout):
+        checkout.run("--TrainCNN-learning-rate", "0.02", task="TrainCNN")
+        rows = checkout.status("--TrainCNN-learning-rate", "0.02")
+        assert rows["TrainCNN"]["state"] == "cached"
+        assert rows["EvaluateCNN"]["why"] == [f"not yet run with TrainCNN {rows['TrainCNN']['key'][:8]}"]
+
+    def test_folds_long_lists_and_unfolds_them(self, checkout):
+        flags = (*checkout.flags(), "--engine", "numba")
+        why = checkout.status(*flags)["TrainCNN"]["why"]
+        modules = [reason for reason in why if reason.startswith("code of ")]
+        assert len(modules) > 10
+        [line] = [line for line in checkout.pipeline("status", *flags).splitlines() if line.startswith("TrainCNN")]
+        assert line.endswith(f"engine torch -> numba; precision float32 -> (none) (+{len(modules)} modules)")
+        key, *lines = checkout.pipeline("status", "--why", "TrainCNN", *flags).splitlines()
+        assert key.endswith(": to run")
+        assert [line.strip() for line in lines] == why
+
+    def test_refuses_to_explain_what_is_no_stage(self, checkout):
+        printed = checkout.pipeline("status", "--why", "TrainCNM", *checkout.flags(), status=1)
+        assert "Did you mean 'TrainCNN'?" in printed
+
     def test_explains_what_never_ran(self, checkout):
         shutil.rmtree(checkout.folder / "outputs")
         assert checkout.status()["TrainCNN"]["why"] == ["never run"]

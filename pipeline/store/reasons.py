@@ -1,8 +1,8 @@
-"""Why a stage would run: what is different from the result that it had last."""
+"""Why a stage would run: what is different from the nearest result that it has, the one with fewest differences."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,12 @@ from pipeline.store import results
 from pipeline.store.fingerprint import source_name
 from pipeline.store.record import DAMAGED_NAME, Record
 from pipeline.store.stage import Stage
+
+CODE = "code of "
+"""How a reason begins that is a module's code; there may be many of these."""
+ARROW = " -> "
+LONG = 60
+"""Characters from which on a changed value is not shown in a table."""
 
 
 def why(stage: Stage, latest: Path) -> list[str]:
@@ -23,8 +29,22 @@ def why(stage: Stage, latest: Path) -> list[str]:
         return damaged.altered(stage.path) or ["was withdrawn"]
     if stage.path.exists():
         return ["its record cannot be read"]
-    previous = _previous(stage, latest)
-    return list(_differences(previous, stage)) if previous else ["never run"]
+    return _differences_from_nearest(stage, latest) or ["never run"]
+
+
+def folded(reasons: Sequence[str]) -> str:
+    """Put reasons into one short line: of the code only the first module where there is no other reason."""
+    code = [reason for reason in reasons if reason.startswith(CODE)]
+    others = [_shortened(reason) for reason in reasons if reason not in code]
+    shown = others or code[:1]
+    more = len(reasons) - len(shown)
+    return "; ".join(shown) + (f" (+{more} {'module' if more == 1 else 'modules'})" if more else "")
+
+
+def _shortened(reason: str) -> str:
+    """Leave out values that take a line of their own, such as the layers of a network."""
+    name, arrow, _ = reason.partition(" ") if len(reason) > LONG and ARROW in reason else (reason, "", "")
+    return f"{name} changed" if arrow else reason
 
 
 def other_versions(stage: Stage, record: Record) -> list[str]:
@@ -47,25 +67,39 @@ def _inputs_made_again(stage: Stage, record: Record) -> list[str]:
     return reasons
 
 
-def _previous(stage: Stage, latest: Path) -> Record | None:
-    """Return the record of the result that was in use last, or else of the newest."""
-    if record := Record.read(latest / stage.name):
-        return record
+def _differences_from_nearest(stage: Stage, latest: Path) -> list[str]:
+    """Return the fewest differences from a result; of equally many, those from the one in use last, or the newest."""
     parent = stage.path.parent
-    records = [Record.read(folder) for folder in parent.iterdir()] if parent.is_dir() else []
-    return max(filter(None, records), key=lambda record: record.started, default=None)
+    in_use = (latest / stage.name).resolve()
+    found = []
+    for folder in parent.iterdir() if parent.is_dir() else ():
+        if record := Record.read(folder):
+            differences = list(_differences(record, stage))
+            found.append((-len(differences), folder == in_use, record.started, differences))
+    return max(found)[-1] if found else []
 
 
 def _differences(previous: Record, stage: Stage) -> Iterator[str]:
-    yield from _changed_values(_flat(previous.parameters), _flat(stage.parameters))
+    yield from changed_values(flat(previous.parameters), flat(stage.parameters))
+    for name, source in stage.inputs.items():
+        yield from _difference_of_input(previous.inputs.get(name, {}), source)
     for module in sorted(previous.code.keys() | stage.code.keys()):
         if previous.code.get(module) != stage.code.get(module):
-            yield f"code of {source_name(module)} {_what_happened(module, previous.code, stage.code)}"
-    for name, source in stage.inputs.items():
-        if previous.inputs.get(name, {}).get("key") != source.key:
-            yield f"input {source.name} changed"
+            yield f"{CODE}{source_name(module)} {_what_happened(module, previous.code, stage.code)}"
     if stage.versions_matter:
-        yield from _changed_values(previous.versions, stage.versions)
+        yield from changed_values(previous.versions, stage.versions)
+
+
+def _difference_of_input(previous: Mapping[str, str], source: Stage) -> Iterator[str]:
+    if previous.get("key") == source.key:
+        return
+    found = results.current(source)
+    if found is None:
+        yield f"input {source.name} changed"
+    elif found.content == previous.get("content"):
+        yield f"input {source.name} was made again with equal content"
+    else:
+        yield f"not yet run with {source.name} {source.key[:8]}"
 
 
 def _what_happened(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -74,19 +108,20 @@ def _what_happened(name: str, before: Mapping[str, str], now: Mapping[str, str])
     return "changed" if name in now else "is no longer used"
 
 
-def _changed_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def changed_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Name each value that differs, as ``learning_rate 0.005 -> 0.02``."""
     for name in [*before, *(name for name in now if name not in before)]:
         if before.get(name) != now.get(name):
-            yield f"{name} {_shown(before, name)} -> {_shown(now, name)}"
+            yield f"{name} {_shown(before, name)}{ARROW}{_shown(now, name)}"
+
+
+def flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring the entries of parameters that are themselves mappings up among the others."""
+    found: dict[str, Any] = {}
+    for name, value in parameters.items():
+        found.update(flat(value) if isinstance(value, dict) else {name: value})
+    return found
 
 
 def _shown(values: Mapping[str, Any], name: str) -> str:
     return str(values[name]) if name in values else "(none)"
-
-
-def _flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring the entries of a parameter that is itself a mapping up among the others."""
-    flat: dict[str, Any] = {}
-    for name, value in parameters.items():
-        flat.update(value if isinstance(value, dict) else {name: value})
-    return flat

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from pipeline.errors import SettingError, did_you_mean
 from pipeline.store import reasons, results
 from pipeline.store.locks import Lock
 from pipeline.store.record import Record
@@ -53,7 +54,7 @@ def table(found: list[Row]) -> list[str]:
             _local_time(row.made),
             "" if row.seconds is None else f"{row.seconds:.1f} s",
             "" if row.size is None else _megabytes(row.size),
-            "; ".join([*row.why, *(row.notes or [])]),
+            "; ".join(filter(None, [reasons.folded(row.why), *(row.notes or [])])),
         )
         for row in found
     ]
@@ -61,6 +62,25 @@ def table(found: list[Row]) -> list[str]:
     return [
         "  ".join([*(text.ljust(width) for text, width in zip(line, widths, strict=False)), line[-1]]).rstrip()
         for line in cells
+    ]
+
+
+def explained(found: list[Row], stage: str) -> list[str]:
+    """Say of a stage what state it is in, and everything that is known of why.
+
+    Raises
+    ------
+    SettingError
+        There is no such stage.
+    """
+    names = list(dict.fromkeys(row.stage for row in found))
+    if stage not in names:
+        raise SettingError(f"--why is {stage!r}; expected one of {', '.join(names)}.{did_you_mean(stage, names)}")
+    return [
+        line
+        for row in found
+        if row.stage == stage
+        for line in (f"{row.stage} {row.key[:8]}: {row.state}", *(f"  {why}" for why in [*row.why, *(row.notes or [])]))
     ]
 
 
