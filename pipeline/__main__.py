@@ -196,7 +196,6 @@ def _export(options: argparse.Namespace, current: Current) -> int:
 
 def _schedule(options: argparse.Namespace, current: Current) -> int:
     current.check()  # settings that make no sense are told now, not at night
-    current.stages()
     command = (sys.executable, "-m", "tasks.scheduled", *current.flags)
     schedule.install(Job(Path.cwd(), command, options.every), Steps(_print, options.dry_run))
     return 0

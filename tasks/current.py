@@ -14,8 +14,9 @@ from pipeline.store import results
 from pipeline.store.stage import Stage
 from tasks import configuration, validation
 from tasks.learning import evaluator
+from tasks.run import check_forced
 from tasks.settings import engine_settings, settings
-from tasks.whole import Report
+from tasks.whole import Pipeline
 
 
 class Current:
@@ -31,10 +32,10 @@ class Current:
         with CmdlineParser.global_instance(["Pipeline", *flags], allow_override=True):
             yield cls(flags)
 
-    @staticmethod
-    def check() -> None:
+    def check(self) -> None:
         """Raise an error that tells which setting has a value that nothing can take, whether it is used or not."""
         validation.check()
+        check_forced(self.stages(), "Pipeline")
 
     @property
     def outputs(self) -> Path:
@@ -64,9 +65,8 @@ class Current:
             There is no luigi.cfg, so that these would be none that anybody has set.
         """
         configuration.require()
-        return results.closure(Report().stage)
+        return Pipeline().stages
 
     def all_reachable(self) -> list[Stage]:
         """Return the stages of the whole pipeline and of every other network that is declared."""
-        others = [results.closure(evaluator(network).stage) for network in networks.NETWORKS]
-        return [*self.stages(), *(stage for stages in others for stage in stages)]
+        return results.closure(*self.stages(), *(evaluator(network).stage for network in networks.NETWORKS))

@@ -104,7 +104,6 @@ class DownloadCIFAR(DataTask):
     def options(self) -> dict[str, Any]:
         if self.archive:
             return {"source": Path(self.archive), "memory": self._memory}
-        self.check(self)
         which = {"source": self.sources.strip()} if self.follow_source else {"sources": self.sources.split()}
         name = json_digest(self.decides()) if self.follow_source else self.sha256.lower()
         return {
@@ -195,7 +194,6 @@ class ConvertToHDF5(DataTask):
             raise SettingError(f"ConvertToHDF5.title is {given.title!r}; expected a line of printable UTF-8.")
 
     def decides(self) -> dict[str, Any]:
-        self.check(self)
         return {"title": self.title}
 
     def options(self) -> dict[str, Any]:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import dataclasses
-import functools
 import os
 import shlex
 import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from luigi.cmdline_parser import CmdlineParser
-from luigi.task_register import Register
 
-from pipeline import networks
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.store import checkpoints, history, results, runs
 from pipeline.store.stage import Stage
@@ -28,9 +24,6 @@ from pipeline.terminal import highlighted
 from tasks import signals
 from tasks.console import foreseen
 from tasks.settings import settings
-
-NO_STAGES = {"CheckDevice", "DataTask", "EngineTask", "Evaluate", "Gate", "Pipeline", "StageTask", "Train"}
-"""Tasks that have no result under their own name."""
 
 REPORT_PAGE = "report.html"
 """The file of the report that the outputs folder has a copy of."""
@@ -43,21 +36,27 @@ class Run:
         self.id = uuid.uuid4().hex[:12]
         self.command = _command(sys.argv[1:])
         self._process = os.getpid()
-        self._root: Stage | None = None
+        self._stages: list[Stage] = []
         self._found: dict[Path, str] = {}
         self._registration = contextlib.ExitStack()
         self._conditions: list[Callable[[], bool]] = []
         self._clock = time.perf_counter()
 
-    def saw(self, stage: Stage) -> None:
-        """Take note that Luigi looks at a stage; the first one is what the run is about."""
-        if self._root is None and os.getpid() == self._process:
-            self._root = stage
+    def saw(self, *roots: Stage) -> None:
+        """Take note that Luigi looks at stages; the first ones are what the run is about.
+
+        Raises
+        ------
+        SettingError
+            ``--force`` names a stage that the run does not have.
+        """
+        if not self._stages and os.getpid() == self._process:
             parser = CmdlineParser.get_instance()
             self._asked_for = parser.known_args.root_task if parser else None
-            self._stages = results.closure(stage)
+            self._stages = results.closure(*roots)
+            check_forced(self._stages, self._asked_for or roots[0].name)
             self._found = results.seals(found for found in self._stages if found.name in settings.active().forced())
-            self._redo = self._checked_redo()
+            self._redo = self.redo()
             self._outputs = Path(settings.active().outputs_dir)
             self._history = self._outputs / history.NAME
             if parser:  # a notebook keeps its own ways
@@ -65,18 +64,12 @@ class Run:
             folders = dict.fromkeys([self._outputs, *(found.folder for found in self._stages)])
             self._registration.enter_context(runs.registered(folders, self.id, [found.path for found in self._stages]))
             self._clear_leftovers()
-            history.append(self._history, self._beginning(stage))
+            history.append(self._history, self._beginning(roots[0]))
             atexit.register(self._finish)
 
     def redo(self) -> results.Redo:
-        """Return the stages that ``--force`` names.
-
-        Raises
-        ------
-        SettingError
-            There is no such stage.
-        """
-        return dataclasses.replace(_redo(settings.active().forced(), self.id), found=self._found)
+        """Return the stages that ``--force`` names."""
+        return results.Redo(settings.active().forced(), self.id, self._found)
 
     def goes_on_here(self, arguments: Sequence[str]) -> None:
         """Let this process, forked from the one that imported this, be the run's, with Luigi's arguments."""
@@ -86,16 +79,6 @@ class Run:
     def must_end_with(self, condition: Callable[[], bool]) -> None:
         """Count the run as failed unless a condition holds at its end, although every result may be there."""
         self._conditions.append(condition)
-
-    def _checked_redo(self) -> results.Redo:
-        redo = self.redo()
-        needed = [stage.name for stage in self._stages]
-        for name in sorted(redo.names - set(needed)):
-            raise SettingError(
-                f"force names {name!r}, which {self._asked_for or 'this run'} does not run; "
-                f"expected any of {', '.join(dict.fromkeys(needed))}."
-            )
-        return redo
 
     def _clear_leftovers(self) -> None:
         """Remove what runs that were killed left half-made, of whatever settings."""
@@ -116,7 +99,7 @@ class Run:
 
     def _finish(self) -> None:
         """Leave the run's last line in the history, and a summary for whoever started it."""
-        if self._root is None or os.getpid() != self._process:
+        if not self._stages or os.getpid() != self._process:
             return
         summary = history.summarise(self._stages, self._redo, time.perf_counter() - self._clock)
         if not all(condition() for condition in self._conditions):
@@ -136,20 +119,14 @@ def _command(arguments: Sequence[str]) -> str:
     return readable(shlex.join(["luigi", *arguments]))
 
 
-@functools.cache
-def _redo(forced: frozenset[str], run: str) -> results.Redo:
-    known = {name for name in Register.task_names() if _is_ours(name)} - NO_STAGES
-    known |= {f"{kind}{network.upper()}" for kind in ("Train", "Evaluate") for network in networks.NETWORKS}
-    for name in sorted(forced - known):
+def check_forced(stages: Iterable[Stage], run: str) -> None:
+    """Raise `SettingError` where ``--force`` names a stage that a run does not have."""
+    names = list(dict.fromkeys(stage.name for stage in stages))
+    for name in sorted(settings.active().forced() - set(names)):
         raise SettingError(
-            f"force names {name!r}, which is no stage; expected any of {', '.join(sorted(known))}."
-            f"{did_you_mean(name, known)}"
+            f"force names {name!r}, which is no stage of {run}; expected any of {', '.join(names)}."
+            f"{did_you_mean(name, names)}"
         )
-    return results.Redo(forced, run)
-
-
-def _is_ours(name: str) -> bool:
-    return name[:1].isupper() and not Register.get_task_cls(name).__module__.startswith("luigi.")
 
 
 RUN = Run()

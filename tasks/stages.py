@@ -35,8 +35,8 @@ class StageTask(luigi.Task):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.check(self)
         self.task_id = f"{self.stage_name}_{self.stage.key}_{RUN.id}"
-        RUN.redo()  # a wrong name in --force ends the run before anything is computed
 
     @classmethod
     @functools.cache  # Luigi asks for each task that is made, and takes a while to answer

@@ -5,16 +5,12 @@ from __future__ import annotations
 import luigi
 from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration.cfg_parser import InterpolationMissingEnvvarError
+from luigi.task_register import Register
 
 from pipeline.errors import SettingError
-from tasks.data import ConvertToHDF5, DownloadCIFAR
 from tasks.gate import gate
-from tasks.learning import Evaluate, EvaluateCNN, EvaluateMLP, Train, TrainCNN, TrainMLP
 from tasks.settings import check_engine_settings, schedule, settings
-from tasks.whole import Compare
-
-STAGES = (DownloadCIFAR, ConvertToHDF5, Train, TrainMLP, TrainCNN, Evaluate, EvaluateMLP, EvaluateCNN, Compare)
-"""Those that have settings of their own."""
+from tasks.stages import StageTask
 
 
 def check() -> None:
@@ -32,8 +28,9 @@ def check() -> None:
     check_engine_settings()
     _check_schedule()
     gate()
-    for stage in STAGES:
-        stage.check(stage.configured())
+    for task in map(Register.get_task_cls, Register.task_names()):
+        if issubclass(task, StageTask):
+            task.check(task.configured())
 
 
 def _check_scheduler() -> None:

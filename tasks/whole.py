@@ -10,10 +10,12 @@ from typing import Any
 import luigi
 
 from pipeline import devices
-from pipeline.errors import SettingError
+from pipeline.errors import PipelineError, SettingError
+from pipeline.store import results
 from pipeline.store.digests import file_digest
+from pipeline.store.stage import Stage
 from pipeline.trial import Trial
-from tasks.console import TaskMonitor
+from tasks.console import TaskMonitor, end
 from tasks.data import Grayscale2D
 from tasks.gate import Gate
 from tasks.learning import evaluator, trainer
@@ -67,17 +69,33 @@ class Report(StageTask):
         return path.resolve() if path.is_file() else None
 
 
+PIPELINE: tuple[type[StageTask], ...] = (Report,)
+"""What the pipeline consists of: the stages whose results no other stage reads, and all that these require."""
+
+
 class Pipeline(luigi.WrapperTask):
     """Everything: both networks, trained and evaluated, and the report."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._report = Report()  # made here, so that wrong settings end the run before it begins
-        self.task_id = f"{self.task_family}_{self._report.task_id}"
+        self._last = [stage() for stage in PIPELINE]  # made here, so that wrong settings end the run before it begins
+        self.task_id = "_".join([self.task_family, *(task.task_id for task in self._last)])
 
-    def requires(self) -> Report:
-        """Name the last stage."""
-        return self._report
+    @property
+    def stages(self) -> list[Stage]:
+        """All stages, in the order in which data flows."""
+        return results.closure(*(task.stage for task in self._last))
+
+    def requires(self) -> list[StageTask]:
+        """Name the last stages."""
+        return self._last
+
+    def complete(self) -> bool:
+        try:
+            RUN.saw(*(task.stage for task in self._last))
+        except (PipelineError, OSError) as error:
+            end(error)
+        return bool(super().complete())
 
 
 class Compare(StageTask):

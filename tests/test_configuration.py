@@ -191,7 +191,7 @@ FLAGS = {
     "--workers two": "core.workers is 'two'; expected a whole number.",
     "--log-level LOUD": "core.log_level is 'LOUD'; expected CRITICAL or DEBUG or",
     "--versions-in-key maybe": "settings.versions_in_key is 'maybe'; expected true or false.",
-    "--force TrainCN": "force names 'TrainCN', which is no stage; expected any of Compare, ConvertToHDF5, Down",
+    "--force TrainCN": "force names 'TrainCN', which is no stage of Pipeline; expected any of Down",
     "--engine theano --theano-floatX float23": "theano.floatX is 'float23'; expected float32 or float64. Did you mean",
     "--DownloadCIFAR-stall-timeout nan": "DownloadCIFAR.stall_timeout is nan; expected a number from 0.1.",
     "--DownloadCIFAR-connect-timeout 0": "DownloadCIFAR.connect_timeout is 0.0; expected a number from 0.1.",
@@ -204,7 +204,7 @@ FLAGS = {
     "--sead=3": "there is no setting --sead; luigi.cfg has all. Did you mean '--seed'?",
     "--seed": "argument --seed: expected one argument",
     "--TrainMLP-epoch 2": "there is no setting --TrainMLP-epoch; luigi.cfg has all. Did you mean '--TrainMLP-epochs'?",
-    "--force TrainCNN,EvaluateMLP3": "force names 'EvaluateMLP3', which is no stage; expected any of ",
+    "--force TrainCNN,EvaluateMLP3": "force names 'EvaluateMLP3', which is no stage of ",
 }
 
 

@@ -37,8 +37,7 @@ def steps(sources: Iterable[Stage], run: str) -> list[Step]:
     StoreError
         One of them has no result.
     """
-    stages = {stage.path: stage for source in sources for stage in results.closure(source)}
-    return [_step(stage, run) for stage in stages.values()]
+    return [_step(stage, run) for stage in results.closure(*sources)]
 
 
 def _step(stage: Stage, run: str) -> Step:

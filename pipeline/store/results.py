@@ -56,8 +56,8 @@ class Outcome(StrEnum):
     reused = "reused"
 
 
-def closure(root: Stage) -> list[Stage]:
-    """List a stage and all that it needs, each once, in the order in which data flows."""
+def closure(*roots: Stage) -> list[Stage]:
+    """List stages and all that they need, each once, in the order in which data flows."""
     found: dict[Path, Stage] = {}
 
     def visit(stage: Stage) -> None:
@@ -65,7 +65,8 @@ def closure(root: Stage) -> list[Stage]:
             visit(source)
         found.setdefault(stage.path, stage)
 
-    visit(root)
+    for root in roots:
+        visit(root)
     return list(found.values())
 
 
