@@ -21,7 +21,7 @@ from pipeline.errors import PictureError
 from pipeline.progress import ConsoleMonitor
 from pipeline.schedule.job import Job
 from pipeline.schedule.steps import Steps
-from pipeline.store import garbage, history, runs, status, verification
+from pipeline.store import changes, garbage, history, runs, status, verification
 from pipeline.terminal import highlighted, outlast
 from tasks.console import foreseen
 from tasks.current import Current
@@ -160,7 +160,8 @@ def _gc(options: argparse.Namespace, current: Current) -> int:
 
 
 def _history(options: argparse.Namespace, current: Current) -> int:
-    past = history.read(current.outputs / history.NAME)[-options.last :]
+    runs = history.read(current.outputs / history.NAME)
+    past = changes.add(runs, current.folders())[-options.last :]
     table = highlighted("\n".join(history.table(past)))
     _print(json.dumps(past, indent=1) if options.json else table)
     return 0

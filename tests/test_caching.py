@@ -562,3 +562,38 @@ class TestHistory:
         assert second["exit"] == "ok"
         assert set(second["accuracy"]) == {"EvaluateMLP", "EvaluateCNN"}
         assert "3 computed" in checkout.pipeline("history")
+
+    def test_tells_which_settings_differed_and_what_that_did(self, checkout):
+        checkout.run("--TrainCNN-learning-rate", "0.02", "--seed", "7")
+        checkout.run("--TrainCNN-learning-rate", "0.02", "--seed", "7")
+        first, second, third = checkout.history()
+        rises = {
+            name: round(second["accuracy"][f"Evaluate{name}"] - first["accuracy"][f"Evaluate{name}"], 6)
+            for name in ("MLP", "CNN")
+        }
+        assert second["changes"] == [
+            {"differences": ["seed 42 -> 7"], "accuracy": {"MLP": rises["MLP"]}},
+            {"differences": ["seed 42 -> 7", "learning_rate 0.005 -> 0.02"], "accuracy": {"CNN": rises["CNN"]}},
+        ]
+        assert "changes" not in first | third
+        line = f"seed 42 -> 7; learning_rate 0.005 -> 0.02: CNN {rises['CNN']:+.4f}\n"
+        assert line in checkout.pipeline("history")
+        assert line in checkout.pipeline("history", "--last", "2")
+
+    def test_tells_that_code_and_data_differed(self, checkout):
+        checkout.edit("pipeline/evaluation.py", "(predicted == labels)", "(labels == predicted)")
+        checkout.run()
+        small_archive(checkout.archive, seed=1)
+        checkout.run()
+        _, second, third = checkout.history()
+        [change] = second["changes"]
+        assert change == {
+            "differences": ["code of pipeline/evaluation.py changed"],
+            "accuracy": {"MLP": 0.0, "CNN": 0.0},
+        }
+        assert [change["differences"][0].partition(" ")[0] for change in third["changes"]] == ["sha256"]
+
+    def test_compares_no_results_that_are_gone(self, checkout):
+        shutil.rmtree(checkout.result("EvaluateCNN"))
+        checkout.run("--TrainCNN-learning-rate", "0.02")
+        assert "changes" not in checkout.history()[-1]

@@ -13,6 +13,7 @@ END = {
     "seconds": 1.5,
     "stages": {"Report": "computed"},
     "accuracy": {"EvaluateMLP": 0.5},
+    "keys": {"EvaluateMLP": "0123456789abcdef"},
 }
 
 
@@ -31,6 +32,12 @@ def test_a_run_has_what_both_of_its_lines_tell(path):
     history.append(path, END)
 
     assert history.read(path) == [BEGINNING | END]
+
+
+def test_lines_of_earlier_versions_are_read(path):
+    end = {name: value for name, value in END.items() if name != "keys"}
+
+    assert read(path, BEGINNING, end) == [BEGINNING | end]
 
 
 def test_a_run_without_an_end_was_killed(path):
@@ -77,6 +84,8 @@ def test_a_line_that_is_damaged_is_passed_over(path, damaged):
         {"accuracy": {"EvaluateMLP": "high"}},
         {"accuracy": {"EvaluateMLP": 10**400}},
         {"accuracy": None},
+        {"keys": ["EvaluateMLP"]},
+        {"keys": {"EvaluateMLP": 5}},
     ],
     ids=lambda value: str(value)[:30],
 )

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.store import results, runs
+from pipeline.store import changes, results, runs
 from pipeline.store.record import Record
 from pipeline.store.stage import Stage
 
@@ -23,6 +23,8 @@ RUN = "[0-9a-f]{12}"
 BEGINNING = {"run": str, "root": str, "started": str, "process": int, "host": str}
 END = {"run": str, "exit": str, "seconds": int | float, "stages": dict, "accuracy": dict}
 """What the two lines of a run tell, and the types of that."""
+LATER = {"keys"}
+"""What lines of earlier versions lack: texts by name."""
 
 DAMAGE = (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
 """What reading a damaged line may raise; it is then passed over."""
@@ -42,7 +44,8 @@ def read(path: Path, start: int = 0) -> list[dict[str, Any]]:
     -------
     list of dict
         ``run``, ``root``, ``started``, ``process``, ``host``, ``exit`` ("ok", "failed", "running" or "killed");
-        for a run that ended also ``seconds``, ``stages`` (what became of each) and ``accuracy``.
+        for a run that ended also ``seconds``, ``stages`` (what became of each), ``accuracy`` and ``keys`` (of the
+        results that have an accuracy).
     """
     found: dict[str, dict[str, Any]] = {}
     for line in filter(None, path.read_bytes()[start:].splitlines() if path.exists() else []):
@@ -61,6 +64,7 @@ def summarise(stages: Iterable[Stage], redo: results.Redo, seconds: float) -> di
     several = {name for name, count in Counter(stage.name for stage in stages).items() if count > 1}
     outcomes: dict[str, str] = {}
     accuracy: dict[str, float] = {}
+    keys: dict[str, str] = {}
     seen: dict[Path, Record | None] = {}
     for stage in stages:
         name = f"{stage.name} {stage.key[:8]}" if stage.name in several else stage.name
@@ -70,13 +74,14 @@ def summarise(stages: Iterable[Stage], redo: results.Redo, seconds: float) -> di
             continue
         outcomes[name] = str(results.outcome(record, redo.run))
         if "accuracy" in record.measured:
-            accuracy[name] = record.measured["accuracy"]
+            accuracy[name], keys[name] = record.measured["accuracy"], stage.key
     failed = "not made" in outcomes.values()
     return {
         "exit": "failed" if failed else "ok",
         "seconds": round(seconds, 3),
         "stages": outcomes,
         "accuracy": accuracy,
+        "keys": keys,
     }
 
 
@@ -97,30 +102,42 @@ def told(summary: dict[str, Any]) -> list[str]:
 
 
 def table(past: list[dict[str, Any]]) -> list[str]:
-    """Put runs into lines for people to read."""
-    return [f"{'STARTED':17} {'WHAT':14} {'TOOK':>9}  {'EXIT':8} STAGES", *map(_line, past)]
+    """Put runs into lines for people to read, each with what had changed before it."""
+    return [
+        f"{'STARTED':17} {'WHAT':14} {'TOOK':>9}  {'EXIT':8} STAGES",
+        *(line for run in past for line in _lines(run)),
+    ]
 
 
-def _line(run: dict[str, Any]) -> str:
+def _lines(run: dict[str, Any]) -> list[str]:
     started = f"{datetime.fromisoformat(run['started']).astimezone():%Y-%m-%d %H:%M}"
     took = f"{run['seconds']:.1f} s" if "seconds" in run else ""
     outcomes = Counter(run.get("stages", {}).values())
     counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
     accuracy = "".join(f"; {name} {value:.4f}" for name, value in run.get("accuracy", {}).items())
-    return f"{started:17} {run['root']:14} {took:>9}  {run['exit']:8} {counts}{accuracy}"
+    return [
+        f"{started:17} {run['root']:14} {took:>9}  {run['exit']:8} {counts}{accuracy}",
+        *(f"{'':18}{changes.line(change)}" for change in run.get("changes", [])),
+    ]
 
 
 def _checked(entry: dict[str, Any]) -> dict[str, Any]:
     """Return what a line tells of a run, or raise one of `DAMAGE` where it is not what `append` was given."""
     kinds = BEGINNING if "root" in entry else END
-    told = {name: entry[name] for name in kinds}
+    told = {name: entry[name] for name in kinds} | {name: entry[name] for name in LATER & entry.keys()}
     if not all(isinstance(told[name], kind) for name, kind in kinds.items()) or not re.fullmatch(RUN, told["run"]):
         raise ValueError("it has values of other types")
+    if not all(_are_texts(told[name]) for name in LATER & told.keys()):
+        raise ValueError("it has values that are no texts")
     if kinds is BEGINNING:
         datetime.fromisoformat(told["started"]).astimezone()
     else:
         _check_end(told)
     return told
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, dict) and all(isinstance(value, str) for value in values.values())
 
 
 def _check_end(told: dict[str, Any]) -> None:

@@ -47,6 +47,13 @@ def _shortened(reason: str) -> str:
     return f"{name} changed" if arrow else reason
 
 
+def differences(before: Record | None, now: Record | None) -> list[str]:
+    """Name the parameters and the modules of code in which two results of a stage differ; None is one without any."""
+    old, new = (_flat(record.parameters) if record else {} for record in (before, now))
+    code = (record.code if record else {} for record in (before, now))
+    return [*_changed_values(old, new), *_changed_code(*code)]
+
+
 def other_versions(stage: Stage, record: Record) -> list[str]:
     """Name the libraries with which a result was made, where today's versions are others."""
     return [
@@ -80,14 +87,12 @@ def _differences_from_nearest(stage: Stage, latest: Path) -> list[str]:
 
 
 def _differences(previous: Record, stage: Stage) -> Iterator[str]:
-    yield from changed_values(flat(previous.parameters), flat(stage.parameters))
+    yield from _changed_values(_flat(previous.parameters), _flat(stage.parameters))
     for name, source in stage.inputs.items():
         yield from _difference_of_input(previous.inputs.get(name, {}), source)
-    for module in sorted(previous.code.keys() | stage.code.keys()):
-        if previous.code.get(module) != stage.code.get(module):
-            yield f"{CODE}{source_name(module)} {_what_happened(module, previous.code, stage.code)}"
+    yield from _changed_code(previous.code, stage.code)
     if stage.versions_matter:
-        yield from changed_values(previous.versions, stage.versions)
+        yield from _changed_values(previous.versions, stage.versions)
 
 
 def _difference_of_input(previous: Mapping[str, str], source: Stage) -> Iterator[str]:
@@ -102,24 +107,30 @@ def _difference_of_input(previous: Mapping[str, str], source: Stage) -> Iterator
         yield f"not yet run with {source.name} {source.key[:8]}"
 
 
+def _changed_code(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    for module in sorted(before.keys() | now.keys()):
+        if before.get(module) != now.get(module):
+            yield f"{CODE}{source_name(module)} {_what_happened(module, before, now)}"
+
+
 def _what_happened(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
     if name not in before:
         return "is used now"
     return "changed" if name in now else "is no longer used"
 
 
-def changed_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def _changed_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """Name each value that differs, as ``learning_rate 0.005 -> 0.02``."""
     for name in [*before, *(name for name in now if name not in before)]:
         if before.get(name) != now.get(name):
             yield f"{name} {_shown(before, name)}{ARROW}{_shown(now, name)}"
 
 
-def flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Bring the entries of parameters that are themselves mappings up among the others."""
     found: dict[str, Any] = {}
     for name, value in parameters.items():
-        found.update(flat(value) if isinstance(value, dict) else {name: value})
+        found.update(_flat(value) if isinstance(value, dict) else {name: value})
     return found
 
 
