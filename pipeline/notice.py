@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import urllib.request
 from collections.abc import Callable
@@ -29,7 +30,7 @@ class Notice:
     webhook : str
         An HTTP or HTTPS URL, which may be a secret; empty for none.
     seconds : float
-        How long each of them may take.
+        How long each of them may take; a command that takes longer is ended, with all that it has started.
     """
 
     command: str
@@ -61,15 +62,21 @@ class Notice:
     def _call(self, text: str, facts: dict[str, Any], log: IO[bytes]) -> str:
         environment = {f"PIPELINE_{name.upper()}": str(value) for name, value in facts.items()}
         command = shlex.split(self.command)
-        subprocess.run(  # noqa: S603, it is the user's own
+        with subprocess.Popen(  # noqa: S603, it is the user's own
             command,
-            input=text.encode(errors="backslashreplace"),
             env=os.environ | environment | {"PIPELINE_MESSAGE": text},
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            timeout=self.seconds,
-            check=True,
-        )
+            start_new_session=True,  # so that what it starts in turn can be ended with it
+        ) as process:
+            try:
+                process.communicate(text.encode(errors="backslashreplace"), self.seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
         return f"{command[0]} was told of the failure."
 
     def _post(self, text: str, facts: dict[str, Any], _: IO[bytes]) -> str:

@@ -18,6 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.checkout import STAGES, Checkout
+from tests.killing import at_work
 
 LONG = ("--TrainCNN-epochs", "1000")
 
@@ -371,3 +372,12 @@ class TestNotices:
         runs.run(*FAILING, *flags, status=40)
         assert "The notice of the failure failed: " in runs.log()
         assert fault in runs.log()
+
+    def test_a_command_that_takes_too_long_is_ended_with_what_it_started(self, runs, tmp_path):
+        command = f"sh -c '(touch {tmp_path}/begun; sleep 100; touch {tmp_path}/late) & sleep 100'"
+        flags = ("--schedule-on-failure-command", command, "--schedule-notice-seconds", "3")
+        runs.run(*FAILING, *flags, status=40)
+        assert "sh took longer than 3.0 seconds" in runs.log()
+        assert (tmp_path / "begun").exists()
+        runs.until(lambda: not at_work(runs.checkout.folder))
+        assert not (tmp_path / "late").exists()
