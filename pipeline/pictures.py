@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.dataset import ByteArray
 from pipeline.errors import PictureError
+from pipeline.file_kind import irregular
 
 FORMATS = ("PNG", "JPEG")
 SPARE = 8
@@ -31,7 +32,8 @@ def read(path: Path, height: int, width: int) -> ByteArray:
     Raises
     ------
     PictureError
-        The file is missing, damaged, larger than Pillow's ``MAX_IMAGE_PIXELS`` twice over, or neither PNG nor JPEG.
+        The path leads to no file, or to one that is damaged, larger than Pillow's ``MAX_IMAGE_PIXELS`` twice over,
+        or neither PNG nor JPEG.
     """
     picture = _in_color(_with_8_bits(_decoded(path, SPARE * max(height, width))))
     small = picture.resize((width, height), Image.Resampling.BICUBIC, box=_middle(*picture.size, height, width))
@@ -40,12 +42,16 @@ def read(path: Path, height: int, width: int) -> ByteArray:
 
 def _decoded(path: Path, enough: int) -> Image.Image:
     try:
+        if kind := irregular(path):
+            raise PictureError(f"{path} is {kind}; expected the name of a PNG or a JPEG file.")
         # Pillow warns of oddities that do not keep it from reading, and of sizes before those that it refuses.
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as picture:
             picture.draft(None, (enough, enough))
             picture.load()
             ImageOps.exif_transpose(picture, in_place=True)
             return picture
+    except PictureError:
+        raise
     except UnidentifiedImageError:
         raise PictureError(f"{path} {_description(path)}; expected a PNG or a JPEG. Save it as one of these.") from None
     except Image.DecompressionBombError as error:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -197,8 +199,26 @@ class TestTrouble:
             pictures.read(tmp_path / "nothing.png", 32, 32)
 
     def test_a_folder(self, tmp_path):
-        with pytest.raises(PictureError, match=r"\(Is a directory\)"):
+        with pytest.raises(PictureError, match=r" is a folder; expected the name of a PNG or a JPEG file\."):
             pictures.read(tmp_path, 32, 32)
+
+    def test_a_pipe_is_not_waited_for(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe.png")
+        (tmp_path / "link.png").symlink_to("pipe.png")
+
+        with pytest.raises(PictureError, match=r"link\.png is a pipe \(FIFO\); expected"):
+            pictures.read(tmp_path / "link.png", 32, 32)
+
+    @pytest.mark.parametrize("device", ["/dev/zero", "/dev/full", "/dev/tty"])
+    def test_a_device(self, device):
+        with pytest.raises(PictureError, match=f"{device} is a character device; expected"):
+            pictures.read(Path(device), 32, 32)
+
+    def test_a_link_to_a_file_is_followed(self, path, tmp_path):
+        plain(COLOR).save(path)
+        (tmp_path / "link.png").symlink_to(path)
+
+        assert np.array_equal(read(tmp_path / "link.png"), COLOR)
 
     def test_an_empty_file(self, path):
         path.touch()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import numpy as np
@@ -184,6 +185,18 @@ class TestCommand:
         ]
         assert len({line.index("class") for line in lines}) == 1
         assert [line.split()[0] for line in complaints.splitlines()[-2:]] == [broken, "nothing.png"]
+
+    def test_what_is_no_file_is_named_and_not_waited_for(self, here, files):
+        os.mkfifo(here / "pipe.png")
+        status, printed, complaints = command(here, "predict", files[0], "pipe.png", "/dev/zero", ".", files[1])
+
+        assert status == 1
+        assert [line.split()[0] for line in printed.splitlines()] == files[:2]
+        assert re.findall(r"^(\S+ is a [^;]+); expected the name of a PNG", complaints, re.MULTILINE) == [
+            "pipe.png is a pipe (FIFO)",
+            "/dev/zero is a character device",
+            ". is a folder",
+        ]
 
     def test_json(self, here, outputs, files):
         status, printed, _ = command(here, "predict", "--json", *files)
