@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
     hand_over = commands.add_parser("export", help="write the network that was trained last for other programs")
     hand_over.add_argument("--format", required=True, metavar="onnx|safetensors")
-    hand_over.add_argument("--output", type=Path, metavar="FILE", help="default: NETWORK.FORMAT in the outputs folder")
+    hand_over.add_argument("--output", type=_file, metavar="FILE", help="default: NETWORK.FORMAT in the outputs folder")
     hand_over.add_argument("--network", default="cnn", help=NETWORK_HELP)
     hand_over.set_defaults(command=_export)
 
@@ -121,6 +121,12 @@ def _days(text: str) -> float:
         if 0 <= (days := float(text)) < math.inf:
             return days
     raise argparse.ArgumentTypeError(f"{text!r}; expected a number from 0")
+
+
+def _file(text: str) -> Path:
+    if text:
+        return Path(text)
+    raise argparse.ArgumentTypeError(f"{text!r}; expected the name of a file")
 
 
 def _status(options: argparse.Namespace, current: Current) -> int:

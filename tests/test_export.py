@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -139,12 +142,55 @@ class TestFiles:
     def test_leaves_nothing_where_it_cannot_write(self, tmp_path, file_format):
         (tmp_path / "folder").mkdir()
 
-        with pytest.raises(ExportError, match=r"folder cannot be written \(Is a directory\)"):
+        with pytest.raises(ExportError, match=r"folder is a folder; expected the name of a file"):
             export.export(small("odd sizes"), file_format, tmp_path / "folder")
         with pytest.raises(ExportError, match=r"nowhere/network cannot be written \(No such file or directory\)"):
             export.export(small("odd sizes"), file_format, tmp_path / "nowhere" / "network")
 
         assert list(tmp_path.rglob("*")) == [tmp_path / "folder"]
+
+    @pytest.mark.parametrize("there", [True, False])
+    def test_follows_a_link(self, tmp_path, file_format, there):
+        export.export(small("odd sizes"), file_format, tmp_path / "expected")
+        (tmp_path / "folder").mkdir()
+        if there:
+            (tmp_path / "folder" / "network").write_text("another")
+        (tmp_path / "link").symlink_to("folder/network")
+
+        export.export(small("odd sizes"), file_format, tmp_path / "link")
+
+        assert (tmp_path / "link").readlink() == Path("folder/network")
+        assert (tmp_path / "folder" / "network").read_bytes() == (tmp_path / "expected").read_bytes()
+        assert len(list((tmp_path / "folder").iterdir())) == 1
+
+    @pytest.mark.parametrize(
+        ("kind", "told"),
+        [
+            (stat.S_IFIFO, r"a pipe \(FIFO\)"),
+            (stat.S_IFSOCK, "a socket"),
+            (stat.S_IFCHR, "a character device"),
+        ],
+    )
+    def test_leaves_alone_what_is_no_file(self, tmp_path, file_format, kind, told):
+        path = tmp_path / "special"
+        try:
+            os.mknod(path, kind | 0o600, os.makedev(1, 3))  # as /dev/null is
+        except PermissionError:
+            pytest.skip("a device of its own needs root")
+        before = path.stat()
+
+        with pytest.raises(ExportError, match=f"special is {told}; expected the name of a file"):
+            export.export(small("odd sizes"), file_format, path)
+
+        assert path.stat() == before
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_refuses_links_that_lead_to_each_other(self, tmp_path, file_format):
+        (tmp_path / "one").symlink_to("two")
+        (tmp_path / "two").symlink_to("one")
+
+        with pytest.raises(ExportError, match=r"one cannot be written \(Too many levels of symbolic links\)"):
+            export.export(small("odd sizes"), file_format, tmp_path / "one")
 
 
 def test_a_package_that_is_missing(tmp_path, monkeypatch):
@@ -184,6 +230,14 @@ class TestCommand:
         status, printed, complaints = command(tmp_path, "export", "--format", "onnx")
         assert (status, printed) == (1, "")
         assert complaints.startswith("there is no trained cnn in ")
+
+        status, printed, complaints = command(folder, "export", "--format", "onnx", "--output", "")
+        assert (status, printed) == (2, "")
+        assert "argument --output: ''; expected the name of a file" in complaints
+
+        status, printed, complaints = command(folder, "export", "--format", "onnx", "--output", "/dev/fd/1")
+        assert (status, printed) == (1, "")
+        assert complaints.startswith("/dev/fd/1 is a pipe (FIFO); expected the name of a file")
 
         status, printed, complaints = command(folder, "export", "--format", "onx")
         assert (status, printed) == (1, "")

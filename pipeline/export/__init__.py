@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import ExportError, did_you_mean
+from pipeline.file_kind import irregular
 from pipeline.trained_network import TrainedNetwork
 
 FORMATS = ("onnx", "safetensors")
@@ -20,13 +21,13 @@ FORMATS = ("onnx", "safetensors")
 
 
 def export(trained: TrainedNetwork, file_format: str, path: Path) -> None:
-    """Write a trained network to a file, whole or not at all.
+    """Write a trained network to a file, whole or not at all; a link is followed.
 
     Raises
     ------
     ExportError
         There is no such format, a package that it needs is not installed, the network cannot be written
-        in it, or the file cannot be written.
+        in it, or the path leads to what is no regular file or cannot be written.
     """
     if file_format not in FORMATS:
         raise ExportError(
@@ -43,16 +44,26 @@ def export(trained: TrainedNetwork, file_format: str, path: Path) -> None:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
+        target = _file_at(path)
+        partial = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        finally:
             partial.unlink(missing_ok=True)
+    except OSError as error:
         raise ExportError(
             f"{path} cannot be written ({error.strerror}). See that its folder is there and has room."
         ) from None
+
+
+def _file_at(path: Path) -> Path:
+    """Return the file that a path, or the link at it, leads to, be it there or not."""
+    with suppress(FileNotFoundError):
+        if kind := irregular(path):
+            raise ExportError(f"{path} is {kind}; expected the name of a file, which is written or replaced.")
+    return Path(os.path.realpath(path))
