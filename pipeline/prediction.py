@@ -148,9 +148,9 @@ def latest(network: str = "cnn", outputs: str | Path = "outputs", **how: Any) ->
     SettingError
         No network has this name.
     StoreError
-        The network has not been trained.
+        The network has not been trained, or what its training wrote is damaged.
     WeightsError
-        Its weights are damaged.
+        Its weights do not fit it.
     DeviceError
         The device that was asked for is not there.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline import networks, training, weights
@@ -47,9 +47,9 @@ def latest(name: str, outputs: Path = Path("outputs")) -> TrainedNetwork:
     SettingError
         No network has this name.
     StoreError
-        The network has not been trained, or its result is damaged.
+        The network has not been trained, or its weights or its history are not what its training wrote.
     WeightsError
-        Its weights cannot be read.
+        Its weights do not fit it.
     """
     folder = outputs / "latest" / f"Train{name.upper()}"
     training_command = f"`luigi --module tasks Evaluate --network {name}`"
@@ -62,6 +62,13 @@ def latest(name: str, outputs: Path = Path("outputs")) -> TrainedNetwork:
             f"there is no trained {name} in {folder}. Type `make pipeline`, which trains mlp and cnn, "
             f"or {training_command}; --outputs-dir names another folder of results."
         )
+    read = (training.HISTORY_NAME, training.WEIGHTS_NAME)
+    recorded = {file: about for file, about in record.files.items() if file in read}
+    if damage := replace(record, files=recorded).altered(folder):
+        raise StoreError(
+            f"{folder} is damaged: {', '.join(damage)}. Type `make verify`, which withdraws it, and then "
+            f"{training_command}, which makes it anew."
+        )
     try:
         data = json.loads((folder / training.HISTORY_NAME).read_bytes())["data"]
         class_names, title = list(data["class_names"]), str(data["title"])
@@ -69,7 +76,7 @@ def latest(name: str, outputs: Path = Path("outputs")) -> TrainedNetwork:
     except (OSError, ValueError, KeyError, TypeError):
         raise StoreError(
             f"{folder / training.HISTORY_NAME} does not say which classes {name} was trained on: "
-            f"it is damaged, or an earlier version wrote it. Type {training_command}."
+            f"an earlier version wrote it. Type {training_command}."
         ) from None
     network = Network.from_json(architecture)
     return TrainedNetwork(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -231,6 +232,19 @@ class TestCommand:
 
         assert (status, printed) == (1, "")
         assert complaints.startswith("there is no trained cnn in outputs/latest/TrainCNN. Type `make pipeline`")
+
+    @pytest.mark.parametrize("arguments", [("predict", "0.png"), ("export", "--format", "safetensors")])
+    def test_damaged_weights(self, outputs, folder, tmp_path, arguments):
+        shutil.copytree(outputs, tmp_path / "outputs", symlinks=True)
+        shutil.copy(folder / "0.png", tmp_path)
+        with (tmp_path / "outputs" / "latest" / "TrainCNN" / "weights.h5").open("r+b") as weights:
+            weights.seek(200_000)
+            weights.write(b"abcd" * 1000)
+
+        status, printed, complaints = command(tmp_path, *arguments)
+
+        assert (status, printed) == (1, "")
+        assert complaints.startswith("outputs/latest/TrainCNN is damaged: weights.h5 has other content than it had. ")
 
     @pytest.mark.parametrize("top", ["0", "many"])
     def test_no_such_number_of_guesses(self, here, files, top):

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pipeline import trained_network, weights
 from pipeline.declaration import Network
-from pipeline.errors import SettingError, StoreError, WeightsError
+from pipeline.errors import SettingError, StoreError
 from pipeline.networks import declared
+from pipeline.store.digests import file_digest
+from pipeline.store.record import Record
 from tests import trained_networks
 
 
@@ -61,12 +64,18 @@ def test_an_unknown_name(tmp_path):
         trained_network.latest("cn", tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"data": {"title": "digits"}}', None])
+def write_history(folder, text):
+    """Have a result hold another history, and its record say so."""
+    path = folder / "history.json"
+    path.write_text(text)
+    record = Record.read(folder)
+    written = {path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)}}
+    replace(record, files=record.files | written).sealed().write(folder)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"data": {"title": "digits"}}'])
 def test_a_history_that_names_no_classes(outputs, content):
-    path = outputs / "latest" / "TrainMLP" / "history.json"
-    path.unlink()
-    if content is not None:
-        path.write_text(content)
+    write_history(outputs / "latest" / "TrainMLP", content)
 
     with pytest.raises(
         StoreError, match=r"history\.json does not say which classes mlp was trained on: .* Type `luigi"
@@ -83,8 +92,37 @@ def test_a_record_without_the_network(outputs):
         trained_network.latest("mlp", outputs)
 
 
-def test_damaged_weights(outputs):
-    (outputs / "latest" / "TrainMLP" / "weights.h5").write_bytes(b"")
+def missing(path):
+    path.unlink()
 
-    with pytest.raises(WeightsError, match=r"weights\.h5 cannot be read"):
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def overwritten(path):
+    """The file is as long as before, and can be read as before."""
+    content = path.read_bytes().replace(b"class a", b"class z")
+    if path.suffix == ".h5":
+        content = content[:200_000] + b"abcd" * 1000 + content[204_000:]
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["weights.h5", "history.json"])
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [(missing, "is missing"), (cut_off, r"has \d+ bytes, not \d+"), (overwritten, "has other content than it had")],
+)
+def test_a_damaged_file(outputs, name, damage, told):
+    damage(outputs / "latest" / "TrainMLP" / name)
+
+    with pytest.raises(
+        StoreError, match=rf"TrainMLP is damaged: {name} {told}\. Type `make verify`, .* `luigi .* --network mlp`"
+    ):
         trained_network.latest("mlp", outputs)
+
+
+def test_a_damaged_file_that_it_does_without(outputs):
+    missing(outputs / "latest" / "TrainMLP" / "history.csv")
+
+    assert trained_network.latest("mlp", outputs).name == "mlp"
