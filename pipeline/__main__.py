@@ -22,7 +22,7 @@ from pipeline.progress import ConsoleMonitor
 from pipeline.schedule.job import Job
 from pipeline.schedule.steps import Steps
 from pipeline.store import changes, garbage, history, runs, status, verification
-from pipeline.terminal import highlighted, outlast
+from pipeline.terminal import deliver, highlighted, outlast
 from tasks.console import foreseen
 from tasks.current import Current
 
@@ -132,7 +132,7 @@ def _file(text: str) -> Path:
 def _status(options: argparse.Namespace, current: Current) -> int:
     rows = status.rows(current.stages(), current.outputs / "latest")
     lines = status.explained(rows, options.why) if options.why else status.table(rows)
-    _print(json.dumps([asdict(row) for row in rows], indent=1) if options.json else highlighted("\n".join(lines)))
+    deliver(json.dumps([asdict(row) for row in rows], indent=1) if options.json else highlighted("\n".join(lines)))
     return 0
 
 
@@ -140,25 +140,26 @@ def _verify(_: argparse.Namespace, current: Current) -> int:
     with ConsoleMonitor("verify") as monitor:
         problems = verification.verify(current.folders(), monitor)
     for problem in problems:
-        _print(problem)
+        deliver(problem)
     if problems:
-        _print(
+        deliver(
             f"{len(problems)} wrong. `make pipeline` makes what it needs of them again, and `make gc KEEP=0` removes "
             "what no setting reaches."
         )
         return 1
-    _print("Every result is as it was made.")
+    deliver("Every result is as it was made.")
     return 0
 
 
 def _gc(options: argparse.Namespace, current: Current) -> int:
+    tell = _teller(options)
     with runs.alone(current.folders()):
         unreached = garbage.unreached(current.folders(), current.all_reachable(), options.keep_days)
         for result in unreached:
-            _print(f"{result.size / 1e6:10.1f} MB  {result.days:6.1f} days  {result.path}")
+            tell(f"{result.size / 1e6:10.1f} MB  {result.days:6.1f} days  {result.path}")
         total = sum(result.size for result in unreached) / 1e6
         if options.dry_run:
-            _print(f"{len(unreached)} results, {total:.1f} MB, would be removed.")
+            tell(f"{len(unreached)} results, {total:.1f} MB, would be removed.")
             return 0
         garbage.collect(unreached, current.outputs)
     _print(f"{len(unreached)} results, {total:.1f} MB, removed.")
@@ -166,10 +167,9 @@ def _gc(options: argparse.Namespace, current: Current) -> int:
 
 
 def _history(options: argparse.Namespace, current: Current) -> int:
-    runs = history.read(current.outputs / history.NAME)
-    past = changes.add(runs, current.folders())[-options.last :]
+    past = changes.add(history.read(current.outputs / history.NAME), current.folders())[-options.last :]
     table = highlighted("\n".join(history.table(past)))
-    _print(json.dumps(past, indent=1) if options.json else table)
+    deliver(json.dumps(past, indent=1) if options.json else table)
     return 0
 
 
@@ -183,9 +183,9 @@ def _predict(options: argparse.Namespace, current: Current) -> int:
     errors: list[PictureError] = []
     found = list(classifier.predict_many(options.pictures, on_error=errors.append))
     if options.json:
-        _print(json.dumps([prediction.plain(guessed, options.top) for guessed in found], indent=1))
+        deliver(json.dumps([prediction.plain(guessed, options.top) for guessed in found], indent=1))
     elif found:
-        _print("\n".join(prediction.table(found, options.top or TOP)))
+        deliver("\n".join(prediction.table(found, options.top or TOP)))
     for error in errors:
         _complain(str(error))
     return 1 if errors else 0
@@ -204,14 +204,19 @@ def _export(options: argparse.Namespace, current: Current) -> int:
 def _schedule(options: argparse.Namespace, current: Current) -> int:
     current.check()  # settings that make no sense are told now, not at night
     command = (sys.executable, "-m", "tasks.scheduled", *current.flags)
-    schedule.install(Job(Path.cwd(), command, options.every), Steps(_print, options.dry_run))
+    schedule.install(Job(Path.cwd(), command, options.every), Steps(_teller(options), options.dry_run))
     return 0
 
 
 def _unschedule(options: argparse.Namespace, _: Current) -> int:
-    if not schedule.remove(Path.cwd(), Steps(_print, options.dry_run)):
-        _print(f"Nothing is scheduled for {Path.cwd()}.")
+    if not schedule.remove(Path.cwd(), Steps(_teller(options), options.dry_run)):
+        deliver(f"Nothing is scheduled for {Path.cwd()}.")
     return 0
+
+
+def _teller(options: argparse.Namespace) -> Callable[[str], None]:
+    """Return what prints the steps of a command: they are done even where nobody can be told."""
+    return deliver if options.dry_run else _print
 
 
 def _print(text: str) -> None:

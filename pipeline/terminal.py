@@ -51,6 +51,26 @@ def outlast() -> None:
     sys.stdout, sys.stderr = _lenient(sys.stdout), _lenient(sys.stderr)
 
 
+def deliver(text: str) -> None:
+    """Print what a command is there to tell; that nobody reads on, as after ``head``, is no error.
+
+    Raises
+    ------
+    OSError
+        Standard output cannot be written, such as where a disk is full.
+    """
+    sys.stdout.flush()
+    try:
+        with os.fdopen(
+            sys.stdout.fileno(), "w", encoding=sys.stdout.encoding, errors="backslashreplace", closefd=False
+        ) as strict:
+            strict.write(f"{text}\n")
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from None
+
+
 class _LenientFile(io.FileIO):
     """A file that takes whatever is written to it."""
 

@@ -55,12 +55,27 @@ class TestAConsoleThatGoesAway:
 
         assert shell(checkout, f"{failing} >/dev/full 2>/dev/full") == (30, "")
 
-    @pytest.mark.parametrize("command", ["status", "history", "status --json"])
+    ONLY_PRINTS = pytest.mark.parametrize(
+        "command",
+        ["status", "status --json", "history", "history --json", "verify", "gc --dry-run", "unschedule --dry-run"],
+    )
+
+    @ONLY_PRINTS
     def test_ends_what_only_prints_quietly(self, checkout, command):
         piped = f'"$PYTHON" -m pipeline {command} --DownloadCIFAR-archive "$ARCHIVE"'
 
-        assert shell(checkout, f"{piped} | true") == (0, "")
-        assert shell(checkout, f"{piped} >/dev/full") == (0, "")
+        assert shell(checkout, f'{piped} | true; exit "${{PIPESTATUS[0]}}"') == (0, "")
+
+    @pytest.mark.parametrize("unbuffered", ["", "1"])
+    @ONLY_PRINTS
+    def test_fails_what_only_prints_where_it_is_a_full_disk(self, checkout, command, unbuffered):
+        full = f'"$PYTHON" -m pipeline {command} --DownloadCIFAR-archive "$ARCHIVE" >/dev/full'
+
+        status, printed = shell(checkout, full, PYTHONUNBUFFERED=unbuffered)
+
+        assert status == 1
+        assert printed.startswith("standard output: No space left on device. Make room, ")
+        assert printed.count("\n") == 1
 
 
 class TestWhatIsNoText:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -232,6 +233,14 @@ class TestCommand:
 
         assert (status, printed) == (1, "")
         assert complaints.startswith("there is no trained cnn in outputs/latest/TrainCNN. Type `make pipeline`")
+
+    @pytest.mark.parametrize("flags", [[], ["--json"]])
+    def test_a_full_disk_that_takes_no_answers(self, here, files, flags):
+        with Path("/dev/full").open("w") as full:
+            status, _, complaints = command(here, "predict", *flags, files[0], stdout=full)
+
+        assert status == 1
+        assert "standard output: No space left on device" in complaints
 
     @pytest.mark.parametrize("arguments", [("predict", "0.png"), ("export", "--format", "safetensors")])
     def test_damaged_weights(self, outputs, folder, tmp_path, arguments):

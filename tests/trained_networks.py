@@ -60,13 +60,14 @@ def train(outputs, data, network="cnn", architecture=None, epochs=1):
     return stage.path
 
 
-def command(folder, *arguments):
+def command(folder, *arguments, stdout=subprocess.PIPE):
     """Type ``python -m pipeline`` in a folder; return its exit status, and what it prints to its two streams."""
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=120,
         check=False,

@@ -27,6 +27,6 @@ kept on the way. That folder is named by all that decides a result but how far t
 
 Read `stage` (what decides a result), `fingerprint` (its code), `record` (what is written beside it), `inputs` (what
 it is made from) and `results` (using, adopting, computing, publishing), in this order. The others look after results:
-`reasons`, `status`, `history`, `changes`, `verification`, `garbage`; or serve these: `checkpoints`, `failures`, `locks`,
-`runs`, `removal`, `digests`, `remembered`, `json_cache`.
+`reasons`, `status`, `history`, `changes`, `verification`, `garbage`; or serve these: `checkpoints`, `failures`,
+`locks`, `runs`, `removal`, `digests`, `remembered`, `json_cache`.
 """
