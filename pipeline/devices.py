@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ ENGINES = {
 """Every engine by the name that ``--engine`` takes; ``auto`` takes torch on CUDA and numba elsewhere."""
 
 
+NO_PYTORCH = "PyTorch is not installed; `make pipeline ENGINE=torch` installs it"
+
+
 @dataclass(frozen=True)
 class Choice:
     """What the settings ``engine`` and ``device`` come to; ``reason`` says why it is this device."""
@@ -59,11 +63,16 @@ def choose(engine: str, device: str) -> Choice:
     Raises
     ------
     SettingError
-        No engine or device has this name.
+        No engine or device has this name, or PyTorch was asked for and is not installed.
     DeviceError
         CUDA was asked for and cannot be used; the message says what is missing.
     """
     check(engine, device)
+    if engine == "torch" and _pytorch_version() is None:
+        raise SettingError(
+            f"engine is torch, but {NO_PYTORCH}, and so does `pip install -r requirements/torch.txt`. "
+            "Or take another engine, such as --engine numba."
+        )
     if device == "cpu":
         return Choice(_for_cpu(engine), "cpu", "it was asked for")
     on_gpu = "torch" if engine == "auto" else engine
@@ -156,7 +165,7 @@ def _driver_problem() -> str | None:
     try:
         library = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
-        return "there is no NVIDIA driver on this machine (libnvidia-ml.so.1 is not found)"
+        return "there is no NVIDIA driver (no libnvidia-ml.so.1)"
     if status := library.nvmlInit_v2():
         return f"the NVIDIA driver does not answer (NVML error {status})"
     count = ctypes.c_uint()
@@ -171,10 +180,15 @@ def _driver_problem() -> str | None:
 
 def _build_problem() -> str | None:
     """Say what keeps PyTorch, as it is installed, from using CUDA."""
+    version = _pytorch_version()
+    if version is None:
+        return NO_PYTORCH
+    return f"PyTorch {version} was built without CUDA" if version.endswith("+cpu") else None
+
+
+def _pytorch_version() -> str | None:
     from importlib import metadata
 
-    try:
-        version = metadata.version("torch")
-    except metadata.PackageNotFoundError:
-        return "PyTorch is not installed; `make pipeline ENGINE=torch` installs it"
-    return f"PyTorch {version} was built without CUDA" if version.endswith("+cpu") else None
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version("torch")
+    return None

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +24,7 @@ def shell(checkout, command, **environment):
     run = subprocess.run(
         ["bash", "-c", command],
         cwd=checkout.folder,
-        env=checkout.environment(PYTHON=sys.executable, ARCHIVE=str(checkout.archive), **environment),
+        env=checkout.environment(**{"PYTHON": sys.executable, "ARCHIVE": str(checkout.archive)} | environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=60,
@@ -115,6 +117,38 @@ class TestWhatIsNoText:
 
         assert status == 40
         assert printed == f"ERROR: ConvertToHDF5.title is '{shown}'; expected a line of printable UTF-8.\n"
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    """Return a folder with links to all installed packages but PyTorch."""
+    folder = tmp_path_factory.mktemp("packages")
+    for path in {path for name in ("purelib", "platlib") for path in Path(sysconfig.get_path(name)).iterdir()}:
+        if not path.name.startswith("torch"):
+            (folder / path.name).symlink_to(path)
+    return folder
+
+
+class TestWithoutPyTorch:
+    @pytest.mark.parametrize(
+        ("command", "expected"),
+        [
+            ("tasks EvaluateCNN --engine torch", 40),
+            ("tasks EvaluateCNN --engine torch --device cuda", 40),
+            ("tasks Pipeline --TrainCNN-on-engine torch", 40),
+            ("pipeline predict --engine torch picture.png", 1),
+        ],
+    )
+    def test_its_engine_is_refused_before_a_run_begins(self, checkout, packages, command, expected):
+        path = f"{checkout.folder}{os.pathsep}{packages}"
+        archive = '--DownloadCIFAR-archive "$ARCHIVE" --data-dir never'
+        status, printed = shell(checkout, f'"$PYTHON" -S -m {command} {archive}', PYTHONPATH=path)
+
+        assert status == expected, printed
+        assert "engine is torch, but PyTorch is not installed; `make pipeline ENGINE=torch` installs it" in printed
+        assert "`pip install -r requirements/torch.txt`" in printed
+        assert printed.count("\n") == 1
+        assert not (checkout.folder / "never").exists()
 
 
 def test_ctrl_c_while_modules_load_leaves_no_traceback(checkout, tmp_path):
