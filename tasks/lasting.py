@@ -5,6 +5,8 @@ One that was killed has forgotten what there is to do, and is told again.
 
 from __future__ import annotations
 
+from http.client import HTTPException
+from json import JSONDecodeError
 from typing import Any
 
 from luigi import interface
@@ -38,13 +40,26 @@ def _create_remote_scheduler(_: Any, url: str) -> RemoteScheduler:
     patience = scheduler._rpc_retry_attempts, scheduler._rpc_log_retries
     scheduler._rpc_retry_attempts, scheduler._rpc_log_retries = 1, False
     try:
-        scheduler.is_pause_enabled()  # type: ignore[attr-defined]
-    except (RPCError, ValueError, LookupError, TypeError):
+        is_luigid = _is_luigid(scheduler)
+    except (RPCError, ValueError):
         raise SettingError(
             f"no scheduler answers at {without_secrets(url)}. Start luigid there, or use none: --local-scheduler."
         ) from None
+    if not is_luigid:
+        raise SettingError(
+            f"what answers at {without_secrets(url)} is no luigid. Name the place of one, as with "
+            "--scheduler-host and --scheduler-port, or use none: --local-scheduler."
+        )
     scheduler._rpc_retry_attempts, scheduler._rpc_log_retries = patience
     return scheduler
+
+
+def _is_luigid(scheduler: RemoteScheduler) -> bool:
+    """Tell whether the answer to a question is one that luigid would give."""
+    try:
+        return bool(scheduler.is_pause_enabled().keys() == {"enabled"})  # type: ignore[attr-defined]
+    except (AttributeError, HTTPException, JSONDecodeError, LookupError, TypeError, UnicodeDecodeError):
+        return False
 
 
 def _create_worker(_: Any, scheduler: Any, worker_processes: int, assistant: bool = False) -> Worker:

@@ -41,7 +41,10 @@ class TestNoLuigid:
             f"ERROR: no scheduler answers at {shown}. Start luigid there, or use none: --local-scheduler.\n"
         )
 
-    @pytest.mark.parametrize("answer", [b"", b"<html>", b"{}", b"[]", b'"x"'])
+    @pytest.mark.parametrize(
+        "answer",
+        [b"", b"<html>", b"\xff", b"{}", b"[]", b'"x"', b'{"response": 5}', b'{"response": {"enabled": 1, "more": 2}}'],
+    )
     def test_where_something_else_answers(self, checkout, answer):
         class Other(BaseHTTPRequestHandler):
             def do_POST(self):
@@ -56,7 +59,8 @@ class TestNoLuigid:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             printed = refused(checkout, "--scheduler-host", "127.0.0.1", "--scheduler-port", str(server.server_port))
             server.shutdown()
-        assert "no scheduler answers at http://127.0.0.1:" in printed
+        assert printed.startswith("ERROR: what answers at http://127.0.0.1:")
+        assert "/ is no luigid. Name the place of one, as with --scheduler-host and --scheduler-port, or" in printed
         assert printed.count("\n") == 1
 
 
