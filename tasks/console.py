@@ -5,12 +5,15 @@ from __future__ import annotations
 import configparser
 import errno
 import logging
+import os
 import re
 import resource
 import signal
+import stat
 import sys
 import time
 import warnings
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -103,6 +106,8 @@ def _advice(error: OSError) -> str:
     if error.errno in NO_SPACE:
         return f"Make room, for example with `make gc`. {AGAIN}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if shut := _shut(Path(error.filename)):
+            return _advice_to_open(shut)
         return "Make it writable for yourself, or name other folders: --outputs-dir, --data-dir."
     if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
         return (
@@ -110,6 +115,28 @@ def _advice(error: OSError) -> str:
             "Name folders on another one: --outputs-dir, --data-dir."
         )
     return "Check the path, who owns it, and the disk."
+
+
+def _shut(path: Path) -> Path | None:
+    """Return what keeps this process from reading a file: the file itself, or a folder on the way to it."""
+    path = path.absolute()
+    for place in (*reversed(path.parents), path):
+        if not os.access(place, os.R_OK if place == path else os.X_OK):
+            return place if os.path.lexists(place) else None
+    return None
+
+
+def _advice_to_open(shut: Path) -> str:
+    status = shut.stat()
+    try:
+        owner = shut.owner()
+    except KeyError:  # nobody here has this number
+        owner = str(status.st_uid)
+    return (
+        f"You may not read {shut} ({stat.filemode(status.st_mode)}, of {owner}). Type "
+        f"`chmod +{'rx' if shut.is_dir() else 'r'} {shut}`, or name another archive, ARCHIVE=path, or other folders, "
+        "--outputs-dir, --data-dir."
+    )
 
 
 def _not_understood(section: str, name: str, cause: BaseException | None) -> str:

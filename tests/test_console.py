@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,6 +150,47 @@ class TestWithoutPyTorch:
         assert "`pip install -r requirements/torch.txt`" in printed
         assert printed.count("\n") == 1
         assert not (checkout.folder / "never").exists()
+
+
+class TestAnArchiveThatMayNotBeRead:
+    WITHOUT_PRIVILEGES = "setpriv --bounding-set=-dac_override,-dac_read_search" if os.geteuid() == 0 else ""
+
+    @pytest.fixture
+    def archive(self, checkout, tmp_path):
+        copy = tmp_path / "folder" / "cifar.tar.gz"
+        copy.parent.mkdir()
+        copy.write_bytes(checkout.archive.read_bytes())
+        return copy
+
+    def refused(self, checkout, archive):
+        if self.WITHOUT_PRIVILEGES and not shutil.which("setpriv"):
+            pytest.skip("root reads any file, where setpriv does not take that away")
+        command = f"{self.WITHOUT_PRIVILEGES} {RUN} --data-dir never"
+        status, printed = shell(checkout, command, ARCHIVE=str(archive))
+        assert status == 40, printed
+        assert printed.count("\n") == 1
+        assert "writable" not in printed
+        return printed
+
+    def test_is_named_and_so_is_who_may(self, checkout, archive):
+        archive.chmod(0o200)
+
+        printed = self.refused(checkout, archive)
+
+        assert printed.startswith(
+            f"ERROR: {archive}: Permission denied. You may not read {archive} (--w-------, of {archive.owner()}). "
+            f"Type `chmod +r {archive}`, or name another archive, ARCHIVE=path, or other folders, --outputs-dir"
+        )
+
+    def test_may_be_in_a_folder_that_is_shut(self, checkout, archive):
+        archive.parent.chmod(0)
+
+        try:
+            printed = self.refused(checkout, archive)
+        finally:
+            archive.parent.chmod(0o700)
+
+        assert f"You may not read {archive.parent} (d---------, of {archive.owner()}). Type `chmod +rx " in printed
 
 
 def test_ctrl_c_while_modules_load_leaves_no_traceback(checkout, tmp_path):
