@@ -206,6 +206,11 @@ class schedule(luigi.Config):  # noqa: N801, likewise
         for name in ("log_bytes", "log_files", "notice_seconds"):
             if not 0 < getattr(self, name) < math.inf:
                 raise SettingError(f"schedule.{name} is {getattr(self, name)}; expected a number above 0.")
+        if self.metrics_file and Path(self.metrics_file).is_dir():
+            raise SettingError(
+                f"schedule.metrics_file is {self.metrics_file!r}, which is a folder; expected a file, such as "
+                f"{Path(self.metrics_file) / 'pipeline.prom'}."
+            )
         if self.on_failure_webhook:
             _check_webhook(self.on_failure_webhook)
 

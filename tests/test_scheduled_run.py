@@ -142,8 +142,22 @@ class TestStatus:
     def test_that_cannot_be_written_fails_the_run(self, runs):
         (runs.outputs / "metrics.prom").unlink(missing_ok=True)
         (runs.outputs / "metrics.prom").mkdir()
-        runs.run(status=1)
-        assert "metrics.prom cannot be written" in runs.log()
+        before = json.loads((runs.outputs / "status.json").read_text())
+        status = runs.run(status=1)
+        told = "outputs/metrics.prom cannot be written (Is a directory). Check its folder and its disk."
+        assert told in runs.log()
+        assert f"failed with exit status 1.\n{told}\nThe log is " in runs.printed
+        assert (status["state"], status["exit_status"], status["message"]) == ("failed", 1, told)
+        assert status["last_success"] == before["last_success"]
+
+    def test_that_is_to_replace_a_folder_is_refused_at_once(self, runs, tmp_path):
+        process = runs.start("--schedule-metrics-file", str(tmp_path))
+        printed = process.communicate(timeout=60)[0]
+        assert process.returncode == 40
+        assert printed == (
+            f"schedule.metrics_file is '{tmp_path}', which is a folder; expected a file, such as "
+            f"{tmp_path / 'pipeline.prom'}.\n"
+        )
 
 
 class TestMetrics:

@@ -119,18 +119,10 @@ class _Watch:
             ended_as = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             summary = _summary(self._outputs / history.NAME, history_start)
-            status = self._ended(status, ended_as, summary, log_start)
-            exit_status = status.exit_status or 0
-            try:
-                status.write(self._outputs)
-                metrics_path = Path(self._how.metrics_file or self._outputs / run_status.METRICS_NAME)
-                run_status.replace(metrics_path, status.metrics(self._outputs))
-            except PipelineError as error:
-                self._say(str(error))
-                exit_status = exit_status or 1
-            if exit_status:
+            status = self._left(self._ended(status, ended_as, summary, log_start))
+            if status.exit_status:
                 self._tell_failure(status)
-            return exit_status
+            return status.exit_status or 0
 
     def _begin(self) -> RunStatus:
         now = _now()
@@ -162,6 +154,29 @@ class _Watch:
         )
         self._say(f"Run {status.run} ended with exit status {exit_status} after {ended.seconds} s.")
         return ended
+
+    def _left(self, status: RunStatus) -> RunStatus:
+        """Leave the figures and the status behind; a run of which one cannot be written has failed."""
+        metrics_path = Path(self._how.metrics_file or self._outputs / run_status.METRICS_NAME)
+        try:
+            run_status.replace(metrics_path, status.metrics(self._outputs))
+        except PipelineError as error:
+            status = self._failed(status, error)
+        try:
+            status.write(self._outputs)
+        except PipelineError as error:
+            status = self._failed(status, error)
+        return status
+
+    def _failed(self, status: RunStatus, error: PipelineError) -> RunStatus:
+        self._say(str(error))
+        return replace(
+            status,
+            state="failed",
+            last_success=run_status.last_success(self._outputs),
+            exit_status=status.exit_status or 1,
+            message="\n".join(filter(None, [status.message, str(error)])),
+        )
 
     def _message(self, ended_as: int, log_start: int) -> str:
         """Return what the log has of this run from its first error on, or else its end."""
