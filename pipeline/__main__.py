@@ -22,7 +22,7 @@ from pipeline.progress import ConsoleMonitor
 from pipeline.schedule.job import Job
 from pipeline.schedule.steps import Steps
 from pipeline.store import changes, garbage, history, runs, status, verification
-from pipeline.terminal import deliver, highlighted, outlast
+from pipeline.terminal import deliver, highlighted, highlighted_table, outlast
 from tasks.console import foreseen
 from tasks.current import Current
 
@@ -131,8 +131,12 @@ def _file(text: str) -> Path:
 
 def _status(options: argparse.Namespace, current: Current) -> int:
     rows = status.rows(current.stages(), current.outputs / "latest")
-    lines = status.explained(rows, options.why) if options.why else status.table(rows)
-    deliver(json.dumps([asdict(row) for row in rows], indent=1) if options.json else highlighted("\n".join(lines)))
+    if options.json:
+        deliver(json.dumps([asdict(row) for row in rows], indent=1))
+    elif options.why:
+        deliver(highlighted("\n".join(status.explained(rows, options.why))))
+    else:
+        deliver(highlighted_table(status.table(rows), "STATE"))
     return 0
 
 
@@ -168,7 +172,7 @@ def _gc(options: argparse.Namespace, current: Current) -> int:
 
 def _history(options: argparse.Namespace, current: Current) -> int:
     past = changes.add(history.read(current.outputs / history.NAME), current.folders())[-options.last :]
-    table = highlighted("\n".join(history.table(past)))
+    table = highlighted_table(history.table(past), "EXIT")
     deliver(json.dumps(past, indent=1) if options.json else table)
     return 0
 

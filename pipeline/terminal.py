@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -23,23 +24,42 @@ STATES = {
     "failed": RED,
     "killed": RED,
     "not made": RED,
+    "ok": GREEN,
     "reused": DIM,
     "running": CYAN,
     "to run": YELLOW,
 }
 """What becomes of a stage or a run, in the words that tables and messages have for it."""
 
-_STATE = re.compile(rf"\b({'|'.join(STATES)})\b")
+_ANY = "|".join(STATES)
+_IN_TABLE = re.compile(rf"(?:{_ANY})(?= |$)")
+_IN_MESSAGE = re.compile(rf"(?:(?<=: )|(?<=\d )|(?<=^  ))(?:{_ANY})(?=[,:]|$)", re.MULTILINE)
+"""A state where messages have one: after what it is the state of, after a number, or before a list of stages."""
 
 
 def highlighted(text: str) -> str:
-    """Return lines for the standard output, with each state in its colour where that is a terminal.
+    """Return messages for the standard output, with each state in its colour where that is a terminal.
 
     There is none where ``NO_COLOR`` is set (https://no-color.org).
     """
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return text
-    return _STATE.sub(lambda found: f"\x1b[{STATES[found[0]]}m{found[0]}\x1b[0m", text)
+    return _IN_MESSAGE.sub(_coloured, text) if _has_colour() else text
+
+
+def highlighted_table(lines: Sequence[str], column: str) -> str:
+    """Return a table for the standard output, likewise, with the states in the column of this header in colour."""
+    if not _has_colour():
+        return "\n".join(lines)
+    start = lines[0].index(column)
+    states = ((line, _IN_TABLE.match(line, start)) for line in lines)
+    return "\n".join(line[:start] + _coloured(state) + line[state.end() :] if state else line for line, state in states)
+
+
+def _has_colour() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _coloured(found: re.Match[str]) -> str:
+    return f"\x1b[{STATES[found[0]]}m{found[0]}\x1b[0m"
 
 
 def outlast() -> None:

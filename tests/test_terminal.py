@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import subprocess
@@ -9,17 +10,29 @@ import sys
 
 import pytest
 
+from pipeline.store.locks import Lock
+from tests.checkout import STAGES, Checkout
+
 PROGRAM = "from pipeline.terminal import highlighted; print(highlighted('TrainCNN: computed, EvaluateCNN: to run'))"
 
 
-def printed_on_a_terminal(**environment):
+def on_a_terminal(command, env, cwd=None):
+    """Run a command on a terminal, and return what it writes there."""
     ours, theirs = pty.openpty()
-    variables = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
-    subprocess.run([sys.executable, "-c", PROGRAM], stdout=theirs, env=variables | environment, check=True)
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=cwd, env=env)
     os.close(theirs)
-    text = os.read(ours, 1000).decode()
+    written = b""
+    with contextlib.suppress(OSError):  # Linux's word for the end of a terminal
+        while more := os.read(ours, 10_000):
+            written += more
     os.close(ours)
-    return text.strip()
+    assert process.wait() == 0, written.decode()
+    return written.decode().replace("\r\n", "\n")
+
+
+def printed_on_a_terminal(**environment):
+    variables = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
+    return on_a_terminal([sys.executable, "-c", PROGRAM], variables | environment).strip()
 
 
 def test_a_terminal_shows_each_state_in_its_colour():
@@ -40,6 +53,47 @@ def test_an_empty_no_color_does_not_count():
 def test_a_log_is_plain():
     run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     assert run.stdout == "TrainCNN: computed, EvaluateCNN: to run\n"
+
+
+class TestTables:
+    @pytest.fixture(scope="module")
+    def checkout(self, tmp_path_factory):
+        """A checkout whose images have been called by the name of a state."""
+        made = Checkout.new(tmp_path_factory.mktemp("terminal") / "checkout")
+        made.run("--ConvertToHDF5-title", "cached", task="ConvertToHDF5")
+        return made
+
+    def lines(self, checkout, *arguments, **environment):
+        command = [sys.executable, "-m", "pipeline", *arguments]
+        variables = checkout.environment(**{"TERM": "xterm", "NO_COLOR": ""} | environment)
+        return on_a_terminal(command, cwd=checkout.folder, env=variables).splitlines()
+
+    def test_of_status_colour_the_state_alone(self, checkout):
+        flags = (*checkout.flags(), "--ConvertToHDF5-title", "running")
+        training = checkout.folder / checkout.status(*flags)["TrainMLP"]["path"]
+        training.parent.mkdir(exist_ok=True)
+        with Lock(training.with_name(f".{training.name}.lock")).held(print):
+            lines = self.lines(checkout, "status", *flags)
+
+        rows = {line.split()[0]: line for line in lines}
+        assert rows["DownloadCIFAR"].startswith("DownloadCIFAR  \x1b[2mcached\x1b[0m   ")
+        assert rows["ConvertToHDF5"].startswith("ConvertToHDF5  \x1b[33mto run\x1b[0m   ")
+        assert rows["ConvertToHDF5"].endswith("title cached -> running")
+        assert rows["TrainMLP"].startswith("TrainMLP       \x1b[36mrunning\x1b[0m  ")
+        assert [line.count("\x1b[0m") for line in lines] == [0] + [1] * len(STAGES)
+
+    def test_of_the_history_colour_what_became_of_a_run(self, checkout):
+        _, run = self.lines(checkout, "history")
+
+        assert run.endswith("  \x1b[32mok\x1b[0m       2 computed")
+        assert run.count("\x1b[0m") == 1
+
+    @pytest.mark.parametrize("command", ["status", "history"])
+    def test_are_plain_where_no_colour_is_wanted(self, checkout, command):
+        plain = checkout.pipeline(command, *checkout.flags())
+
+        assert "\x1b" not in plain
+        assert self.lines(checkout, command, *checkout.flags(), NO_COLOR="1") == plain.splitlines()
 
 
 LENIENT = "from pipeline.terminal import outlast; outlast()\n"
