@@ -10,6 +10,10 @@ of these types (tensorboard/compat/proto/event.proto and summary.proto)::
     Event   { double wall_time = 1;  int64 step = 2;  string file_version = 3;  Summary summary = 5; }
     Summary { repeated Value value = 1; }
     Value   { string tag = 1;  float simple_value = 2; }
+
+An event's ``wall_time`` is left out: the same values give the same bytes. TensorBoard (2.21) reads a time that is left
+out as 0. It draws scalars over steps unless told otherwise; its axis Relative then has all points at 0, and its axis
+Wall has them at the beginning of 1970, since the format has no other sign for a time that is unknown.
 """
 
 from __future__ import annotations
@@ -27,20 +31,19 @@ CASTAGNOLI = 0x82F63B78
 CRC_MASK = 0xA282EAD8
 """Added to a rotated CRC, so that a CRC over data with CRCs in them stays sound: TFRecord's definition."""
 
-VARINT, EIGHT_BYTES, BYTES, FOUR_BYTES = 0, 1, 2, 5
+VARINT, BYTES, FOUR_BYTES = 0, 2, 5
 """Wire types of protocol buffers."""
 
 
 def write(path: Path, scalars: Iterable[tuple[int, Mapping[str, float]]]) -> None:
     """Write an event for each step, with its values by tag, such as ``loss/train``.
 
-    The wall time of an event is its step, so that the same values give the same bytes. TensorBoard
-    recognises the file by ``tfevents`` in its name.
+    TensorBoard recognises the file by ``tfevents`` in its name.
     """
-    events = [_wall_time(0) + _bytes_field(3, FILE_VERSION)]
+    events = [_bytes_field(3, FILE_VERSION)]
     for step, values in scalars:
         summary = b"".join(_bytes_field(1, _value(tag, value)) for tag, value in values.items())
-        events.append(_wall_time(step) + _key(2, VARINT) + _varint(step) + _bytes_field(5, summary))
+        events.append(_key(2, VARINT) + _varint(step) + _bytes_field(5, summary))
     path.write_bytes(b"".join(map(_framed, events)))
 
 
@@ -70,10 +73,6 @@ def _masked_crc(data: bytes) -> bytes:
     crc = crc32c(data)
     rotated = crc >> 15 | crc << 17
     return struct.pack("<I", (rotated + CRC_MASK) & 0xFFFFFFFF)
-
-
-def _wall_time(seconds: float) -> bytes:
-    return _key(1, EIGHT_BYTES) + struct.pack("<d", seconds)
 
 
 def _value(tag: str, value: float) -> bytes:

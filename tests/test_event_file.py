@@ -4,6 +4,7 @@ import struct
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from pipeline.event_file import crc32c, write
 
@@ -22,6 +23,14 @@ def test_tensorboard_reads_what_was_written(tmp_path):
         "loss/train": [(1, 2.5), (300, 1.125)],
         "accuracy/valid": [(1, 0.25), (300, 0.5)],
     }
+
+
+def test_no_event_has_a_time(tmp_path):
+    path = tmp_path / "events.out.tfevents.0"
+    write(path, [(1, {"loss/train": 2.5}), (300, {"loss/train": 1.125})])
+    events = list(EventFileLoader(str(path)).Load())
+    assert [event.step for event in events] == [0, 1, 300]
+    assert ["wall_time" in {field.name for field, _ in event.ListFields()} for event in events] == [False] * 3
 
 
 def test_the_same_values_give_the_same_bytes(tmp_path):
