@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from pipeline import drawing
-from pipeline.article.curves import draw_article
+from pipeline.article.curves import draw_article, name_epochs
 from pipeline.article.runs import ArticleNetwork, Run
 from pipeline.dataset import CIFAR_TITLE
 from pipeline.monitor import Monitor
@@ -229,5 +229,5 @@ def _draw_network(losses: Axes, accuracies: Axes, trainings: dict[tuple[str, str
             label = f"{engine} on {device}, {column.removesuffix('_loss')}"
             (line,) = axes.plot(epochs, values, style, linewidth=width, color=color, alpha=0.8, label=label)
             color = line.get_color()
-    accuracies.xaxis.set_major_locator(MaxNLocator(integer=True))
+    name_epochs(accuracies)
     accuracies.yaxis.set_major_formatter(PercentFormatter(1))

@@ -16,6 +16,7 @@ from pipeline.dataset import CIFAR_TITLE
 from pipeline.declaration import Network, architecture
 from pipeline.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, softmax
 from pipeline.monitor import SILENT
+from pipeline.network_results import NetworkResults
 from pipeline.report import examples, figures
 from pipeline.report.graph import Box, draw
 from pipeline.report.markup import VOID, Markup, element
@@ -245,6 +246,23 @@ class TestMarkup:
 
 
 class TestFigures:
+    @pytest.mark.parametrize(
+        ("epochs", "named"),
+        [
+            (1, [1]),
+            (2, [1, 2]),
+            (12, list(range(1, 13))),
+            (13, [1, 2, 4, 6, 8, 10, 12]),
+            (50, [1, 10, 20, 30, 40, 50]),
+            (99, [1, 20, 40, 60, 80]),
+            (1000, [1, 200, 400, 600, 800, 1000]),
+        ],
+    )
+    def test_epochs_are_named_from_the_first(self, folders, epochs, named):
+        trained = NetworkResults.read("mlp", *(folders[f"{kind}_mlp"] for kind in ("trained", "evaluated")))
+        trained.history["epochs"] = [trained.epochs[0] | {"epoch": epoch} for epoch in range(1, epochs + 1)]
+        assert list(figures.curves(trained).axes[-1].get_xticks()) == named
+
     def test_a_filter_is_shown_as_it_meets_the_image(self):
         network = Network.from_json(NETWORKS["cnn"])
         weights = small_networks.random_weights(network, seed=0)

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from matplotlib import colors
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
-from pipeline.article.curves import draw_article
+from pipeline.article.curves import FEW_EPOCHS, draw_article, name_epochs
 from pipeline.dataset import FloatArray
 from pipeline.declaration import Network
 from pipeline.drawing import BLUE, INK, VERMILION, new_figure
@@ -21,8 +21,6 @@ from pipeline.network_results import NetworkResults
 from pipeline.weights import Weights
 
 MOST_FILTERS = 100
-FEW_EPOCHS = 12
-"""Up to so many epochs each has a mark of its own on its line."""
 
 TILE = 32
 """Pixels along a filter's side, or a few less: filters are enlarged by a whole factor."""
@@ -47,7 +45,7 @@ def curves(trained: NetworkResults) -> Figure:
     losses.set(ylabel="loss (cross-entropy)")
     accuracies.set(xlabel="epoch", ylabel="accuracy")
     accuracies.yaxis.set_major_formatter(PercentFormatter(1))
-    accuracies.xaxis.set_major_locator(MaxNLocator(integer=True))
+    name_epochs(accuracies)
     figure.align_ylabels()
     for axes in (losses, accuracies):
         axes.grid(visible=True)
