@@ -23,7 +23,7 @@ import numpy as np
 
 from measuring import machine, shown
 from pipeline.cifar import BATCHES, CLASS_NAMES
-from pipeline.cifar_writer import write_archive
+from pipeline.cifar_writer import write_batches
 
 STAGES = 7
 """How many DVC and Snakemake have: as many as the pipeline has between the archive and the report."""
@@ -85,7 +85,7 @@ def pipeline(folder: Path) -> list[Rerun]:
     random = np.random.default_rng(0)
     labels = np.arange(40, dtype=np.uint8) % len(CLASS_NAMES)
     batches = [(random.integers(0, 256, (len(labels), 3, 32, 32), np.uint8), labels) for _ in BATCHES]
-    write_archive(folder / "archive.tar.gz", CLASS_NAMES, batches)
+    write_batches(folder / "archive.tar.gz", batches, CLASS_NAMES)
     quick = ["--threads", "1", "--TrainMLP-epochs", "1", "--TrainCNN-epochs", "1"]
     flags = ["--DownloadCIFAR-archive", "archive.tar.gz", *quick]
     again = [shown.LUIGI, "--module", "tasks", "Pipeline", *flags]

@@ -43,6 +43,8 @@ GIVE_ANOTHER = "Give another: `make pipeline ARCHIVE=PATH`, or type `make pipeli
 MAX_BATCH_BYTES = 64 << 20
 """Largest pickle of a batch, some 21,000 images; a published one has 10,000 in 31 million bytes."""
 MAX_META_BYTES = 1 << 20
+MAX_NAME_BYTES = 255
+"""Longest name of a class: what is longer is no short string in a pickle."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,12 @@ def read_archive(path: Path, visit: Callable[[Batch], None], given: Path | None 
             return _read(GzippedTar(file), visit)
     except ArchiveError as error:
         raise ArchiveError(f"{given or path}: {error} {GIVE_ANOTHER if given else FETCH_ANEW}") from None
+
+
+def is_class_name(text: str) -> bool:
+    """Tell whether a class may have this name: a line of text, in UTF-8 of up to 255 bytes."""
+    is_line = text.isprintable() and bool(text.strip()) and "\N{REPLACEMENT CHARACTER}" not in text
+    return is_line and len(text.encode()) <= MAX_NAME_BYTES
 
 
 def _title(class_names: list[str]) -> str:
@@ -248,7 +256,7 @@ def _meta(content: dict[bytes, Any]) -> _Meta:
 
 def _text(name: object) -> str:
     text = name.decode(errors="replace") if isinstance(name, bytes) else ""
-    if not text.isprintable() or not text.strip() or "\N{REPLACEMENT CHARACTER}" in text:
+    if not is_class_name(text):
         raise ArchiveError(f"a name in 'label_names' of {META!r} is {_kind(name)}; expected a line of text.")
     return text
 

@@ -38,7 +38,7 @@ def write_archive(path: Path) -> None:
     """
     images, labels = _load()
     batches = [slice(start, start + BATCH_SIZE) for start in range(0, len(BATCHES) * BATCH_SIZE, BATCH_SIZE)]
-    cifar_writer.write_archive(path, CLASS_NAMES, [(images[rows], labels[rows]) for rows in batches])
+    cifar_writer.write_batches(path, [(images[rows], labels[rows]) for rows in batches], CLASS_NAMES)
 
 
 def _load() -> tuple[ByteArray, ByteArray]:

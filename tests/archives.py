@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.cifar import ARCHIVE_NAME, BATCHES, META
-from pipeline.cifar_writer import dumps, write_archive
+from pipeline.cifar_writer import dumps, write_batches
 
 SIZE = 3
 """Images in each batch."""
@@ -28,7 +28,7 @@ def batches(size=SIZE, classes=3):
 
 def sound(folder: Path, class_names=CLASSES) -> Path:
     path = folder / ARCHIVE_NAME
-    write_archive(path, class_names, batches(classes=len(class_names)))
+    write_batches(path, batches(classes=len(class_names)), class_names)
     return path
 
 

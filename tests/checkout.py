@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.cifar import CLASS_NAMES
-from pipeline.cifar_writer import write_archive
+from pipeline.cifar_writer import write_batches
 
 ROOT = Path(__file__).parents[1]
 STAGES = [
@@ -35,9 +35,8 @@ def small_archive(path: Path, seed: int = 0, images: int = 40) -> Path:
     random = np.random.default_rng(seed)
     labels = np.arange(images, dtype=np.uint8) % 10
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_archive(
-        path, CLASS_NAMES, [(random.integers(0, 256, (images, 3, 32, 32), np.uint8), labels) for _ in range(6)]
-    )
+    batches = [(random.integers(0, 256, (images, 3, 32, 32), np.uint8), labels) for _ in range(6)]
+    write_batches(path, batches, CLASS_NAMES)
     return path
 
 

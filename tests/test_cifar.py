@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from pipeline import cifar, dataset
 from pipeline.cifar import ARCHIVE_NAME, BATCHES, META, TEST_BATCHES, TRAIN_BATCHES
-from pipeline.cifar_writer import dumps, write_archive, write_members
+from pipeline.cifar_writer import dumps, write_batches, write_members
 from pipeline.errors import ArchiveError
 from pipeline.monitor import SILENT, Monitor
 from tests import archives
@@ -125,7 +125,7 @@ class TestSoundArchives:
     def test_holds_one_batch_in_memory(self, tmp_path):
         images, labels = np.zeros((1000, 3, 32, 32), np.uint8), np.zeros(1000, np.uint8)
         path = tmp_path / ARCHIVE_NAME
-        write_archive(path, archives.CLASSES, [(images, labels)] * 6)
+        write_batches(path, [(images, labels)] * 6, archives.CLASSES)
         tracemalloc.start()
 
         cifar.read_archive(path, len)

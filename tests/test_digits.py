@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import hashlib
 import subprocess
 import sys
 
@@ -34,6 +36,12 @@ def test_holds_the_digits_enlarged(archive):
         for channel in range(3):
             assert np.abs(images[:, channel, row::4, column::4] / 255 - original.images[:1794] / 16).max() <= 0.5 / 255
     assert (images.min(), images.max()) == (0, 255)
+
+
+def test_stays_the_same(archive):
+    unpacked = gzip.decompress(archive.read_bytes())  # what compresses it may be another zlib elsewhere
+
+    assert hashlib.sha256(unpacked).hexdigest() == "45afe4be5a770ffe533fc79344ff8f2f73b5fb8a3f2685d2717678931780b485"
 
 
 def test_every_class_is_in_both_splits(archive, tmp_path):
