@@ -23,7 +23,6 @@ from measuring import machine, shown
 from measuring.alternative_process import AlternativeProcess, Measured, Task, python_for
 from measuring.shown import markdown_table
 from pipeline import devices
-from pipeline.declaration import Network
 from pipeline.networks import declared
 
 NETWORKS = ("mlp", "cnn")
@@ -107,8 +106,8 @@ def thread_counts(cores: int) -> list[int]:
 def fits(pair: Pair) -> bool:
     """Tell whether the images of all leave half of the free memory to others; say so where they do not."""
     task = pair[0]
-    image_size = math.prod(Network.from_json(declared(task.network)[0]).input_shape)
-    size = 4 * image_size * task.images * len(pair)
+    _, *image_shape = declared(task.network)[0]["input_shape"]
+    size = 4 * math.prod(image_shape) * task.images * len(pair)
     free = machine.free_memory()
     if size > free // 2:
         print(

@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from measuring import shown
 from pipeline import weights
+from pipeline.cifar import CLASS_NAMES
 from pipeline.declaration import Network
 from pipeline.kernels import convolution, convolution_backward, dense, schedule, updates
 from pipeline.kernels.compiler import compile_for, entry_point
@@ -127,7 +128,7 @@ def has_backward(layer: np.record) -> bool:
 def measure(name: str) -> list[dict[str, Any]]:
     """Time each kernel that a network uses, and print a line for each."""
     architecture, _ = declared(name)
-    network = Network.from_json(architecture)
+    network = Network.from_json(architecture, len(CLASS_NAMES))
     layout = Layout.of(network, IMAGES)
     parameters, buffers, scratch = layout.parameters(), layout.buffers(), schedule.scratch(layout.plan)
     put_weights(network, layout, weights.draw(network, 42), parameters)

@@ -6,7 +6,6 @@ A declaration is what one would pass to nolearn's ``NeuralNet``::
         layers=[("input", InputLayer), ("hidden", DenseLayer), ("output", DenseLayer)],
         input_shape=(None, 1024),
         hidden_num_units=100,
-        output_num_units=10,
         output_nonlinearity=softmax,
         update=nesterov_momentum,
         update_learning_rate=0.01,
@@ -14,7 +13,8 @@ A declaration is what one would pass to nolearn's ``NeuralNet``::
         max_epochs=50,
     )
 
-An option of a layer carries the layer's name in front: ``hidden_num_units``.
+An option of a layer carries the layer's name in front: ``hidden_num_units``. The last layer has a unit for each class;
+where its ``num_units`` are left out, as here, the data decides how many.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from enum import StrEnum
 from typing import Any
 
 from pipeline.errors import DeclarationError, did_you_mean
-from pipeline.layers import InputLayer, Layer, Nonlinearity, Shape, layer_class, softmax
+from pipeline.layers import DenseLayer, InputLayer, Layer, Nonlinearity, Shape, layer_class, softmax
 
 Declaration = Mapping[str, Any]
 
@@ -150,19 +150,31 @@ class Network:
         return sum(math.prod(shape) for shape in self.weight_shapes.values())
 
     @classmethod
-    def from_json(cls, architecture: Mapping[str, Any]) -> Network:
+    def from_json(cls, architecture: Mapping[str, Any], classes: int | None = None) -> Network:
         """Build the network from what `architecture` returned.
+
+        Parameters
+        ----------
+        classes : int, optional
+            How many classes the data has: the units of the last layer, where the declaration leaves them out.
 
         Raises
         ------
         DeclarationError
-            The architecture is not valid.
+            The architecture is not valid, or nothing says how many classes there are.
         """
         options = dict(architecture)
-        listed = options.pop("layers", None)
+        listed = _checked_names(options.pop("layers", None))
+        if left_open := _left_open(listed, options):
+            if classes is None:
+                raise DeclarationError(
+                    f"the declaration lacks {left_open!r}, which leaves the number of classes to the data. "
+                    "Give it too: Network.from_json(architecture, classes=10)."
+                )
+            options[left_open] = classes
         layers: list[NamedLayer] = []
         shape: Shape = ()
-        for name, class_name in _checked_names(listed):
+        for name, class_name in listed:
             layer = _build(name, layer_class(class_name), options)
             try:
                 layer.check()
@@ -208,7 +220,8 @@ TRAINING_KEYWORDS = {
 def architecture(declaration: Declaration) -> dict[str, Any]:
     """Return what a declaration says of the network itself, in JSON's types and normal form.
 
-    Layer classes become their names, tuples lists; options that have their default value are left out.
+    Layer classes become their names, tuples lists; options that have their default value are left out. The units of the
+    last layer are left out where the declaration leaves them out.
 
     Raises
     ------
@@ -220,7 +233,10 @@ def architecture(declaration: Declaration) -> dict[str, Any]:
         (name, kind.__name__ if isinstance(kind, type) else kind)
         for name, kind in _checked_names(stated.pop("layers", []))
     ]
-    return Network.from_json({"layers": pairs, **stated}).to_json()
+    plain = Network.from_json({"layers": pairs, **stated}, classes=1).to_json()  # any number of classes tells mistakes
+    if left_open := _left_open(pairs, stated):
+        del plain[left_open]
+    return plain
 
 
 def hyperparameters(declaration: Declaration) -> Hyperparameters:
@@ -262,6 +278,13 @@ def _checked_names(listed: Any) -> list[tuple[str, Any]]:
         if names.count(name) > 1:
             raise DeclarationError(f"two layers are called {name!r}; each needs a name of its own.")
     return [(name, kind) for name, kind in listed]
+
+
+def _left_open(listed: list[tuple[str, Any]], options: Mapping[str, Any]) -> str | None:
+    """Return the option that says how many units the last layer has, where the declaration leaves it to the data."""
+    name, class_name = listed[-1]
+    option = f"{name}_num_units"
+    return option if class_name == DenseLayer.__name__ and option not in options else None
 
 
 def _build(name: str, kind: type[Layer], options: dict[str, Any]) -> Layer:

@@ -258,7 +258,9 @@ def _fitted_to(declared: dict[str, Any], image_shape: Shape, classes: int) -> Ne
     """Build a declared network with the input shape and the number of classes that the data has."""
     (first, _), *_, (last, _) = declared["layers"]
     shape = _input_shape(image_shape, tuple(declared[f"{first}_shape"][1:]))
-    return Network.from_json(declared | {f"{first}_shape": [None, *shape], f"{last}_num_units": classes})
+    fitted = declared | {f"{first}_shape": [None, *shape]}
+    fitted.pop(f"{last}_num_units", None)
+    return Network.from_json(fitted, classes)
 
 
 def _input_shape(image_shape: Shape, declared: Shape) -> Shape:

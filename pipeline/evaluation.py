@@ -59,9 +59,9 @@ def evaluate(
     DeviceError, EngineError
         The device is not there, or the engine cannot evaluate this network.
     """
-    network = Network.from_json(architecture)
     path = images / dataset.GRAYSCALE_NAME
     data = dataset.describe(path)
+    network = Network.from_json(architecture, len(data.class_names))
     training.check_fit(path, data, network)
     test_images, labels = dataset.read_split(path, "test")
     probabilities = engines.load(engine, engine_settings).probabilities(
@@ -81,11 +81,11 @@ def evaluate(
     return {"accuracy": result["accuracy"]}
 
 
-def room(images: Path, architecture: dict[str, Any], **_others: object) -> int:
+def room(images: Path, **_others: object) -> int:
     """Return how many bytes the result takes at most: probabilities in float32, and a table of classes by classes."""
-    tests = dataset.describe(images / dataset.GRAYSCALE_NAME).counts["test"]
-    classes = Network.from_json(architecture).classes
-    return 4 * tests * classes + TABLE_ENTRY_BYTES * classes**2
+    data = dataset.describe(images / dataset.GRAYSCALE_NAME)
+    classes = len(data.class_names)
+    return 4 * data.counts["test"] * classes + TABLE_ENTRY_BYTES * classes**2
 
 
 def metrics(probabilities: FloatArray, labels: LabelArray, class_names: list[str]) -> dict[str, Any]:

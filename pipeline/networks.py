@@ -1,5 +1,7 @@
 """The networks, each declared once, as one would for nolearn's ``NeuralNet``.
 
+The last layer has as many units as the data has classes, where its ``num_units`` are left out.
+
 A network of your own is one more declaration and one more entry in `NETWORKS`; then
 ``luigi --module tasks Evaluate --network NAME`` trains and evaluates it.
 """
@@ -29,7 +31,6 @@ MLP: Declaration = dict(
     input_shape=(None, 1024),
     hidden_num_units=100,
     hidden_nonlinearity=rectify,
-    output_num_units=10,
     output_nonlinearity=softmax,
     update=nesterov_momentum,
     update_learning_rate=0.01,
@@ -51,7 +52,6 @@ MLP2: Declaration = dict(
     input_shape=(None, 1024),
     hidden1_num_units=100,
     hidden2_num_units=100,
-    output_num_units=10,
     output_nonlinearity=softmax,
     update=nesterov_momentum,
     update_learning_rate=0.01,
@@ -83,7 +83,6 @@ CNN: Declaration = dict(
     conv3_filter_size=(2, 2),
     pool3_pool_size=(2, 2),
     hidden4_num_units=200,
-    output_num_units=10,
     output_nonlinearity=softmax,
     update=nesterov_momentum,
     update_learning_rate=0.005,

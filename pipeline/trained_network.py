@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline import networks, training, weights
 from pipeline.declaration import Network
-from pipeline.errors import StoreError
+from pipeline.errors import DeclarationError, StoreError
 from pipeline.store.record import RECORD_NAME, Record
 from pipeline.weights import Weights
 
@@ -72,13 +72,12 @@ def latest(name: str, outputs: Path = Path("outputs")) -> TrainedNetwork:
     try:
         data = json.loads((folder / training.HISTORY_NAME).read_bytes())["data"]
         class_names, title = list(data["class_names"]), str(data["title"])
-        architecture = record.parameters["architecture"]
-    except (OSError, ValueError, KeyError, TypeError):
+        network = Network.from_json(record.parameters["architecture"], len(class_names))
+    except (OSError, ValueError, KeyError, TypeError, DeclarationError):
         raise StoreError(
             f"{folder / training.HISTORY_NAME} does not say which classes {name} was trained on: "
             f"an earlier version wrote it. Type {training_command}."
         ) from None
-    network = Network.from_json(architecture)
     return TrainedNetwork(
         name=str(record.parameters["network"]),
         key=record.key,

@@ -104,10 +104,10 @@ def train(
     EngineError
         The engine cannot train the network, or the loss is no longer a number.
     """
-    declared = Network.from_json(architecture)
     how = Hyperparameters(learning_rate, momentum, epochs, batch_size, validation_fraction)
     path = images / dataset.GRAYSCALE_NAME
     data = dataset.describe(path)
+    declared = Network.from_json(architecture, len(data.class_names))
     check_fit(path, data, declared)
     train_examples, valid_examples = read_examples(path, validation_fraction)
     reason = f" ({device_reason})" if device_reason else ""
@@ -146,14 +146,15 @@ def train(
     return {"epoch_seconds": trained.epoch_seconds, "threads": threads, **resumed, **facts}
 
 
-def room(architecture: dict[str, Any], epochs: int, **_others: object) -> int:
+def room(images: Path, architecture: dict[str, Any], epochs: int, **_others: object) -> int:
     """Return how many bytes the result and its checkpoints take at most.
 
     That is the weights, two checkpoints and a third in the making, each of weights and velocity in as much as
     float64, and a row for each epoch in each of the histories.
     """
     checkpointed = 3 * 2 * 8
-    return Network.from_json(architecture).parameter_count * (4 + checkpointed) + epochs * EPOCH_BYTES
+    classes = len(dataset.describe(images / dataset.GRAYSCALE_NAME).class_names)
+    return Network.from_json(architecture, classes).parameter_count * (4 + checkpointed) + epochs * EPOCH_BYTES
 
 
 def fit(
@@ -203,7 +204,7 @@ def check_fit(path: Path, data: dataset.Description, network: Network) -> None:
     if len(data.class_names) != network.classes:
         raise DatasetError(
             f"{path} holds {len(data.class_names)} classes, and the network's last layer has {network.classes} units. "
-            "Change num_units of that layer in pipeline/networks.py."
+            f"Leave {network.layers[-1].name}_num_units out of its declaration: then it has a unit for each class."
         )
 
 

@@ -42,7 +42,7 @@ def golden(request):
     """What Theano, Lasagne and nolearn computed for one of the article's networks; see golden/README.md."""
     arrays = dict(np.load(GOLDEN / f"{request.param}.npz"))
     architecture, hyperparameters = declared({"mlp": "mlp", "cnn": "cnn_printed"}[request.param])
-    network = Network.from_json(architecture)
+    network = Network.from_json(architecture, classes=10)
     images = golden_images().reshape(-1, *network.input_shape)
     return SimpleNamespace(
         name=request.param,

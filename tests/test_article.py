@@ -136,7 +136,7 @@ class TestTheNetworksFollow:
 
 def fit(network, seed, examples, valid, *, epochs):
     architecture, how = declared(network)
-    checked = Network.from_json(architecture)
+    checked = Network.from_json(architecture, classes=10)
     initial = weights.draw(checked, seed)
     options = dict(engine=engines.load("numba"), device="cpu", threads=devices.cores())
     return training.fit(checked, how.replaced(epochs=epochs), initial, examples, valid, **options).history

@@ -145,6 +145,52 @@ class TestNetwork:
         assert network.parameter_count == 72 + 4 + 180 + 5 + 35 + 7
 
 
+class TestClassesLeftToTheData:
+    OPEN = without("output_num_units")
+
+    def test_no_number_stands_in_the_architecture(self):
+        stated = architecture(DECLARATION)
+        del stated["output_num_units"]
+
+        assert architecture(self.OPEN) == stated
+
+    @pytest.mark.parametrize("classes", [1, 2, 7, 256])
+    def test_the_last_layer_takes_the_datas(self, classes):
+        network = Network.from_json(architecture(self.OPEN), classes)
+
+        assert network.classes == classes
+        assert network == Network.from_json(architecture(DECLARATION | {"output_num_units": classes}))
+        assert Network.from_json(network.to_json()) == network
+
+    def test_a_number_that_is_declared_stays(self):
+        assert Network.from_json(architecture(DECLARATION), classes=3).classes == 7
+
+    def test_somebody_must_say_how_many(self):
+        with pytest.raises(DeclarationError, match=r"^the declaration lacks 'output_num_units', .* classes=10\)\.$"):
+            Network.from_json(architecture(self.OPEN))
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (
+                {"output_num_unit": 5},
+                r"^the declaration has no 'output_num_unit': .* Did you mean 'output_num_units'\?$",
+            ),
+            ({"output_num_units": None}, r"^layer 'output': num_units is None; expected a whole number from 1\.$"),
+            ({"output_nonlinearity": sigmoid}, r"^layer 'output': the last layer, and no other, .* softmax\.$"),
+            ({"conv1_filter_size": (10, 2)}, r"^layer 'conv1': filter_size \(10, 2\) is larger than the 9x8 image"),
+            ({"layers": LAYERS[:3]}, r"^layer 'pool1': the last layer, and no other, must be a DenseLayer"),
+        ],
+    )
+    def test_mistakes_are_told_before_the_data_is_known(self, change, message):
+        with pytest.raises(DeclarationError, match=message):
+            architecture(self.OPEN | change)
+
+    def test_other_layers_state_their_units(self):
+        with pytest.raises(DeclarationError, match=r"^layer 'hidden' \(DenseLayer\) lacks 'hidden_num_units'\.$"):
+            architecture(without("hidden_num_units"))
+
+
 class TestWrongDeclarations:
     @pytest.mark.parametrize(
         ("change", "message"),

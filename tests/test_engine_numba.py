@@ -405,7 +405,7 @@ from pipeline.engines.numba import ENGINE
 from pipeline import weights
 from pipeline.networks import declared
 for name in ("mlp", "cnn"):
-    network = Network.from_json(declared(name)[0])
+    network = Network.from_json(declared(name)[0], classes=10)
     compiled_before = ENGINE.first_wait() is None
     with event.install_recorder("numba:compile") as recorder:
         images = np.zeros((2, *network.input_shape), np.float32)

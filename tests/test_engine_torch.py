@@ -438,7 +438,7 @@ from pipeline.engines import Examples
 from pipeline.networks import declared
 
 architecture, how = declared("cnn")
-network = Network.from_json(architecture)
+network = Network.from_json(architecture, classes=10)
 examples = Examples(np.random.default_rng(1).random((24 * 128, 1, 32, 32), np.float32), np.zeros(24 * 128, np.uint8))
 trainer = engines.load("torch").trainer(
     network, how, weights.draw(network, 1), examples, examples, device="cpu", threads=1

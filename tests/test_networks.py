@@ -8,10 +8,11 @@ from pipeline.networks import NETWORKS, declared
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_is_declared_rightly(name):
+@pytest.mark.parametrize("classes", [2, 10, 100, 256])
+def test_every_network_takes_as_many_classes_as_there_are(name, classes):
     architecture, _ = declared(name)
 
-    assert Network.from_json(architecture).classes == 10
+    assert Network.from_json(architecture, classes).classes == classes
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def test_every_network_is_declared_rightly(name):
 )
 def test_the_articles_numbers(name, input_shape, parameters, how):
     architecture, hyperparameters = declared(name)
-    network = Network.from_json(architecture)
+    network = Network.from_json(architecture, classes=10)
 
     assert network.input_shape == input_shape
     assert network.parameter_count == parameters
@@ -34,7 +35,7 @@ def test_the_articles_numbers(name, input_shape, parameters, how):
 
 
 def test_the_cnns_shapes():
-    network = Network.from_json(declared("cnn")[0])
+    network = Network.from_json(declared("cnn")[0], classes=10)
 
     assert [layer.output_shape for layer in network.layers] == [
         (1, 32, 32),

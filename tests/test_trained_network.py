@@ -36,7 +36,7 @@ def test_the_network_that_was_trained_last(outputs, results):
 
     found = trained_network.latest("mlp", outputs)
 
-    assert found.network == Network.from_json(declared("mlp")[0])
+    assert found.network == Network.from_json(declared("mlp")[0], classes=10)
     assert found.class_names == trained_networks.CLASSES
     assert found.title == "random images"
     assert found.name == "mlp"
@@ -51,7 +51,7 @@ def test_a_network_that_is_declared_otherwise_since_then(results, tmp_path):
     architecture = declared("mlp")[0] | {"hidden_num_units": 7}
     trained_networks.train(tmp_path, results / "data", "mlp", architecture)
 
-    assert trained_network.latest("mlp", tmp_path).network == Network.from_json(architecture)
+    assert trained_network.latest("mlp", tmp_path).network == Network.from_json(architecture, classes=10)
 
 
 def test_not_trained_yet(tmp_path):
@@ -73,7 +73,10 @@ def write_history(folder, text):
     replace(record, files=record.files | written).sealed().write(folder)
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"data": {"title": "digits"}}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{}", "[]", '{"data": {"title": "digits"}}', '{"data": {"title": "digits", "class_names": []}}'],
+)
 def test_a_history_that_names_no_classes(outputs, content):
     write_history(outputs / "latest" / "TrainMLP", content)
 

@@ -15,6 +15,7 @@ from pipeline.errors import DatasetError, EngineError, SettingError
 from pipeline.layers import DenseLayer, InputLayer, softmax
 from pipeline.monitor import SILENT, Monitor
 from tests import reference, small_networks
+from tests.available import require
 
 pytest.importorskip("torch")
 
@@ -313,8 +314,27 @@ class TestTrouble:
     def test_another_number_of_classes(self, output, tmp_path):
         small_networks.write_examples(tmp_path, small_networks.network((12,), classes=2))
 
-        with pytest.raises(DatasetError, match=r"holds 2 classes, and the network's last layer has 3 units\."):
+        with pytest.raises(
+            DatasetError, match=r"holds 2 classes, .* last layer has 3 units\. Leave output_num_units out"
+        ):
             train(output, tmp_path)
+
+    @pytest.mark.parametrize(
+        "engine", ["numba", "torch", pytest.param("theano", marks=pytest.mark.xdist_group("theano"))]
+    )
+    def test_a_network_that_leaves_the_classes_to_the_data(self, output, tmp_path, engine):
+        require(engine)
+        left_open = {option: value for option, value in ARCHITECTURE.items() if option != "output_num_units"}
+        small_networks.write_examples(tmp_path, small_networks.network((12,), classes=2))
+
+        train(output, tmp_path, architecture=left_open, engine=engine)
+
+        assert history(output)["data"]["class_names"] == ["cat", "dog"]
+        assert weights.read(output / "weights.h5", Network.from_json(left_open, classes=2))["output/W"].shape == (7, 2)
+        filled = left_open | {"output_num_units": 2}
+        assert training.room(images=tmp_path, architecture=left_open, epochs=1) == training.room(
+            images=tmp_path, architecture=filled, epochs=1
+        )
 
     def test_no_images(self, output, tmp_path):
         with pytest.raises(DatasetError, match=r"grayscale\.h5 is not there"):

@@ -12,6 +12,7 @@ import numpy as np
 
 from measuring import shown
 from pipeline import dataset, training
+from pipeline.cifar import CLASS_NAMES
 from pipeline.declaration import Hyperparameters, Network
 from pipeline.engines import Examples, LabelArray
 from pipeline.networks import declared
@@ -50,7 +51,7 @@ class Work:
     def read(cls, name: str, images: int | None, batch_size: int | None, threads: int) -> Work:
         """Take a network as it is declared, on the data set or on as many images as are asked for."""
         architecture, how = declared(name)
-        network = Network.from_json(architecture)
+        network = Network.from_json(architecture, len(CLASS_NAMES))
         train, valid = _examples(network, images)
         return cls(name, network, how.replaced(batch_size=batch_size), train, valid, threads)
 
@@ -63,7 +64,7 @@ def data_path(network: Network) -> Path:
 
 def data_title(name: str) -> str:
     """Return what the images are that a network is given here."""
-    path = data_path(Network.from_json(declared(name)[0]))
+    path = data_path(Network.from_json(declared(name)[0], len(CLASS_NAMES)))
     return dataset.describe(path).title if path.exists() else "random images"
 
 
