@@ -1,4 +1,4 @@
-"""The source of each module of this package as this process has loaded it.
+"""The source of each module of this package, and each table, as this process has loaded it.
 
 A process that runs for long, such as a notebook, may hold code that has been edited since. The store compares.
 
@@ -46,6 +46,13 @@ class _Finder(MetaPathFinder):
         if spec and spec.origin and type(spec.loader) is SourceFileLoader:
             spec.loader = _Loader(fullname, spec.origin)
         return spec
+
+
+def read_table(path: Path) -> str:
+    """Read a table of this package whose values stay in memory, and note it as a module of its own."""
+    content = path.read_bytes()
+    SOURCES[".".join([PACKAGE, *path.relative_to(Path(__file__).parent).parts])] = path, content
+    return content.decode()
 
 
 def _note_those_before() -> None:

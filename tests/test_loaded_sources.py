@@ -43,6 +43,21 @@ def test_a_comment_edited_after_the_code_was_loaded_is_not(checkout):
     assert len(checkout.results("Grayscale2D")) == 1
 
 
+def test_a_table_edited_after_it_was_loaded_is_refused(checkout):
+    program = """
+import tasks
+from pipeline.article import runs
+text = runs.RUNS_PATH.read_text()
+runs.RUNS_PATH.write_text(text.replace("2.2", "2.3"))
+from luigi.cmdline_parser import CmdlineParser
+with CmdlineParser.global_instance(["Report", *{flags!r}], allow_override=True):
+    tasks.Report()
+"""
+    done = checkout.call(sys.executable, "-c", program.format(flags=checkout.flags()))
+    assert done.returncode == 1
+    assert "pipeline/article/runs.csv was edited after this process had loaded it" in done.stderr
+
+
 def test_two_edits_within_a_second(checkout):
     """Python compiles a source anew only where its size or the second of its last change is another."""
     module = checkout.folder / "pipeline" / "alignment.py"

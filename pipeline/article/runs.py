@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import loaded_sources
+
 TITLE, YEAR = "Faster deep learning with GPUs and Theano", 2015
 
 RUNS_PATH = Path(__file__).with_name("runs.csv")
@@ -81,8 +83,7 @@ class ArticleNetwork:
 
 
 def _read_runs() -> dict[str, ArticleNetwork]:
-    with RUNS_PATH.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(loaded_sources.read_table(RUNS_PATH).splitlines()))
     return {
         network: ArticleNetwork(accuracy, _run(rows, network, "gpu", "GPU"), _run(rows, network, "cpu32", "32 cores"))
         for network, accuracy in TEST_ACCURACY.items()
