@@ -56,6 +56,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     row = commands.add_parser("status", help="a row for each stage, and why it would run")
+    keep = commands.add_parser(
+        "configure", help="keep the settings given here in local.cfg for every later command; alone, show what is kept"
+    )
+    keep.set_defaults(command=_configure)
+
     row.add_argument("--json", action="store_true", help="for programs")
     row.add_argument("--why", metavar="STAGE", help="everything that is known of why a stage would run")
     row.set_defaults(command=_status)
@@ -138,6 +143,15 @@ def _status(options: argparse.Namespace, current: Current) -> int:
     else:
         deliver(highlighted_table(status.table(rows), "STATE"))
     return 0
+def _configure(*_: Any) -> int:
+    from tasks import configure
+
+    if values := configure.given():
+        configure.keep(values)
+    _print("\n".join(configure.table()))
+    return 0
+
+
 
 
 def _verify(_: argparse.Namespace, current: Current) -> int:

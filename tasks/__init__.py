@@ -10,8 +10,10 @@ try:
     if "toml" in (os.environ.get("LUIGI_CONFIG_PARSER"), os.environ.get("LUIGI_CONFIG_PATH", "").rpartition(".")[2]):
         raise configparser.Error("the environment asks for TOML. Type `unset LUIGI_CONFIG_PARSER LUIGI_CONFIG_PATH`.")
     import luigi as luigi  # it reads luigi.cfg as it is imported
+
+    from tasks import configuration as configuration  # it lays local.cfg over that
 except (configparser.Error, UnicodeDecodeError) as error:
-    sys.stderr.write(f"luigi.cfg, or the file that LUIGI_CONFIG_PATH names, cannot be understood: {error}\n")
+    sys.stderr.write(f"luigi.cfg, local.cfg or the file that LUIGI_CONFIG_PATH names cannot be understood: {error}\n")
     sys.exit(40)  # as luigi.cfg says it for other settings that are wrong
 
 from tasks import command_line as command_line  # it makes Luigi's answer to a misspelt flag a short one

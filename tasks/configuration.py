@@ -12,6 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import luigi.retcodes  # noqa: F401, it declares the section [retcode]
+from luigi.configuration import LuigiConfigParser
 from luigi.task_register import Register
 
 from pipeline.errors import SettingError, did_you_mean
@@ -19,6 +20,8 @@ from pipeline.urls import without_secrets
 
 FILES = ("client.cfg", "luigi.cfg")
 """What Luigi reads in the current folder. What it reads in /etc/luigi may be meant for other programs."""
+LOCAL = "local.cfg"
+"""What is laid over these: a person's own settings, which git does not track."""
 PATH_VARIABLE = "LUIGI_CONFIG_PATH"
 CHECKOUT = Path(__file__).resolve().parents[1]
 VENV = ".venv"
@@ -75,9 +78,37 @@ def check() -> None:
     if named is not None and not Path(named).is_file():
         raise SettingError(f"{PATH_VARIABLE} is {named!r}, where there is no file; expected one like luigi.cfg.")
     known = _known()
-    for path in [*FILES, *([named] if named else [])]:
-        if Path(path).exists():
-            _check_file(path, known)
+    found = {path: read(path) for path in files()}
+    for path, file in found.items():
+        _check_file(path, file, known)
+    _check_hyphens(found)
+
+
+def files() -> list[str]:
+    """List the files that are there, each laid over those before it."""
+    return [path for path in (*FILES, LOCAL, os.environ.get(PATH_VARIABLE)) if path and Path(path).exists()]
+
+
+def is_ours(section: str) -> bool:
+    """Tell whether a section or a task is none of Luigi's own."""
+    return not Register.get_task_cls(section).__module__.startswith("luigi.")
+
+
+def read(path: str) -> configparser.RawConfigParser:
+    """Return what a file says, as it stands there.
+
+    Raises
+    ------
+    SettingError
+        It cannot be read.
+    """
+    file = configparser.RawConfigParser(default_section="")  # keys of [DEFAULT] are for all others to refer to
+    file.optionxform = str  # type: ignore[assignment, method-assign]
+    try:
+        file.read_string(Path(path).read_text(encoding="utf-8"), source=path)
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read ({error.strerror}); expected a file like luigi.cfg.") from None
+    return file
 
 
 def _known() -> dict[str, set[str]]:
@@ -93,13 +124,7 @@ def _known() -> dict[str, set[str]]:
     return dict(known)
 
 
-def _check_file(path: str, known: dict[str, set[str]]) -> None:
-    file = configparser.RawConfigParser(default_section="")  # keys of [DEFAULT] are for all others to refer to
-    file.optionxform = str  # type: ignore[assignment, method-assign]
-    try:
-        file.read_string(Path(path).read_text(encoding="utf-8"), source=path)
-    except OSError as error:
-        raise SettingError(f"{path} cannot be read ({error.strerror}); expected a file like luigi.cfg.") from None
+def _check_file(path: str, file: configparser.RawConfigParser, known: dict[str, set[str]]) -> None:
     for section in set(file.sections()) - FREE_SECTIONS - {configparser.DEFAULTSECT}:
         if section not in known:
             raise SettingError(
@@ -109,6 +134,19 @@ def _check_file(path: str, known: dict[str, set[str]]) -> None:
         for key, value in file.items(section):
             if key.replace("-", "_") not in known[section]:
                 raise _unknown_key(path, section, key, value, known)
+
+
+def _check_hyphens(files: dict[str, configparser.RawConfigParser]) -> None:
+    """Refuse a key with a hyphen where some file has it with an underscore, which is all that Luigi then looks at."""
+    for path, file in files.items():
+        for section in file.sections():
+            for key in file.options(section):
+                proper = key.replace("-", "_")
+                other = next((name for name, each in files.items() if each.has_option(section, proper)), None)
+                if proper != key and other:
+                    raise SettingError(
+                        f"{path}: [{section}] {key} does not count where {other} has {proper}; write {proper} too."
+                    )
 
 
 def _unknown_key(path: str, section: str, key: str, value: str, known: dict[str, set[str]]) -> SettingError:
@@ -124,8 +162,16 @@ def _unknown_key(path: str, section: str, key: str, value: str, known: dict[str,
 
 def _ours(known: dict[str, set[str]]) -> list[str]:
     """Name the sections that are not Luigi's and have keys."""
-    return [
-        name
-        for name in Register.task_names()
-        if known.get(name) and not Register.get_task_cls(name).__module__.startswith("luigi.")
-    ]
+    return [name for name in Register.task_names() if known.get(name) and is_ours(name)]
+
+
+def _lay_local_over() -> None:
+    """Have Luigi, which has read its files, read local.cfg after luigi.cfg and before the one that is named."""
+    paths = LuigiConfigParser._config_paths
+    if LOCAL not in paths:
+        paths.insert(paths.index(FILES[-1]) + 1, LOCAL)
+        if Path(LOCAL).exists():
+            LuigiConfigParser.reload()
+
+
+_lay_local_over()

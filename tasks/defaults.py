@@ -11,7 +11,7 @@ import contextlib
 from luigi.configuration import get_config
 
 DEFAULTS = {
-    "core": {"local_scheduler": "true", "no_lock": "true", "log_level": "WARNING"},
+    "core": {"local_scheduler": "true", "no_lock": "true", "log_level": "WARNING", "autoload_range": "false"},
     "worker": {"check_complete_on_run": "true", "task_process_context": "tasks.signals.WorkerProcess"},
     "retcode": {
         "already_running": "10",
@@ -31,7 +31,7 @@ def status_of_wrong_settings() -> int:
     return int(DEFAULTS["retcode"]["unhandled_exception"])
 
 
-def _install() -> None:
+def install() -> None:
     """Put each of them where Luigi looks settings up, unless a file or the user's own code has done so."""
     config = get_config()
     for section, values in DEFAULTS.items():
@@ -40,4 +40,4 @@ def _install() -> None:
                 config.set(section, name, value)
 
 
-_install()
+install()

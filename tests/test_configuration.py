@@ -128,6 +128,23 @@ class TestMisspelt:
         with pytest.raises(SettingError, match=r"^other.cfg: \[core\] has the key workres.*Did you mean 'workers'"):
             configuration.check()
 
+    def test_in_local_cfg(self, folder):
+        (folder / "local.cfg").write_text("[settings]\nsead = 7\n")
+
+        with pytest.raises(SettingError, match=r"^local.cfg: \[settings\] has the key sead = 7.*Did you mean 'seed'"):
+            configuration.check()
+
+    @pytest.mark.parametrize("name", ["luigi.cfg", "local.cfg", "other.cfg"])
+    def test_a_hyphen_where_luigi_looks_for_the_underscore(self, folder, monkeypatch, name):
+        (folder / "luigi.cfg").write_text("[TrainCNN]\nlearning_rate =\n")
+        with (folder / name).open("a") as file:
+            file.write("learning-rate = 0.02\n" if name == "luigi.cfg" else "[TrainCNN]\nlearning-rate = 0.02\n")
+        if name == "other.cfg":
+            monkeypatch.setenv(configuration.PATH_VARIABLE, name)
+
+        with pytest.raises(SettingError, match=rf"^{name}: \[TrainCNN\] learning-rate does not count where luigi.cfg"):
+            configuration.check()
+
     def test_shows_no_secret(self, folder):
         message = refused(folder, "[smtp]\npasword = s3cret")
         assert "Did you mean 'password'?" in message
@@ -165,7 +182,7 @@ class TestUnreadable:
 
         printed = told(checkout, program=program)
 
-        assert "luigi.cfg, or the file that LUIGI_CONFIG_PATH names, cannot be understood: " in printed
+        assert "luigi.cfg, local.cfg or the file that LUIGI_CONFIG_PATH names cannot be understood: " in printed
         assert message in printed
 
 
@@ -388,6 +405,67 @@ class TestWithoutTheShippedFile:
         assert f"Type `cd {checkout.folder}`, or set LUIGI_CONFIG_PATH=" in done.stderr
         assert done.stderr.count("\n") == 1
         assert list(tmp_path.iterdir()) == []
+class TestLocalFile:
+    """local.cfg: over luigi.cfg, under the file that the environment names, and under flags."""
+
+    SEED = "import sys, tasks; from tasks.settings import settings; sys.stdout.write(str(settings.active().seed))"
+
+    @pytest.fixture
+    def local(self, checkout):
+        path = checkout.folder / "local.cfg"
+        path.write_text("[settings]\nseed = 7\n")
+        yield path
+        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+
+    def seed(self, checkout, **environment):
+        return told(checkout, self.SEED, program=("-c",), status=0, **environment)
+
+    def test_counts_wherever_tasks_are_imported(self, checkout, local):
+        assert self.seed(checkout) == "7"
+        local.unlink()
+        assert self.seed(checkout) == "42"
+
+    def test_the_file_that_the_environment_names_wins(self, checkout, local, tmp_path):
+        (tmp_path / "other.cfg").write_text("[settings]\nseed = 8\n")
+        assert self.seed(checkout, LUIGI_CONFIG_PATH=str(tmp_path / "other.cfg")) == "8"
+
+    def test_counts_in_every_program(self, checkout, local):
+        local.write_text("[DownloadCIFAR]\narchive = nowhere\n")
+        luigi = ("-c", "from luigi.cmdline import luigi_run; luigi_run()", "--module", "tasks")
+
+        assert "there is no archive at nowhere" in told(checkout, "Pipeline", program=luigi)
+        assert "there is no archive at nowhere" in told(checkout, "Pipeline")
+        assert "there is no archive at nowhere" in told(checkout, program=("-m", "pipeline", "status"), status=1)
+        assert "there is no archive at elsewhere" in told(checkout, "Pipeline", "--DownloadCIFAR-archive", "elsewhere")
+
+    def test_counts_in_scheduled_runs(self, checkout, local):
+        local.write_text("[settings]\nengine = troch\n")
+        assert "engine is 'troch'" in told(checkout, program=("-m", "tasks.scheduled"), status=40)
+        shutil.rmtree(checkout.folder / "outputs", ignore_errors=True)
+
+    def test_a_misspelt_setting_ends_a_run(self, checkout, local):
+        local.write_text("[settings]\nsead = 7\n")
+        assert "local.cfg: [settings] has the key sead = 7, which nothing reads" in told(checkout, "Pipeline")
+
+    @pytest.mark.parametrize("content", [b"epochs = 3\n", b"[settings]\nseed = 1\nseed = 2\n", b"\xff"])
+    def test_what_makes_no_sense(self, checkout, local, content):
+        local.write_bytes(content)
+        luigi = ("-c", "from luigi.cmdline import luigi_run; luigi_run()", "--module", "tasks")
+        for program in (("-m", "tasks"), luigi):
+            assert "LUIGI_CONFIG_PATH names cannot be understood: " in told(checkout, "Pipeline", program=program)
+
+    def test_a_folder(self, checkout, local):
+        local.unlink()
+        local.mkdir()
+        assert "local.cfg cannot be read (Is a directory)" in told(checkout, "Pipeline")
+
+    def test_alone_it_is_not_enough(self, checkout, tmp_path):
+        (tmp_path / "local.cfg").write_text("[settings]\nseed = 7\n")
+        done = checkout.call(sys.executable, "-m", "tasks", "Pipeline", cwd=tmp_path)
+        assert done.returncode == 40
+        assert f"there is no luigi.cfg in {tmp_path}" in done.stderr
+
+
 
     @pytest.mark.parametrize("command", [["status"], ["gc", "--dry-run"], ["schedule", "--every", "daily"]])
     def test_what_looks_at_stages_elsewhere_is_refused(self, checkout, tmp_path, command):

@@ -1,0 +1,149 @@
+"""Settings that are kept: written into local.cfg, and shown with the file that each comes from."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from luigi.cmdline_parser import CmdlineParser
+from luigi.configuration import LuigiConfigParser, get_config
+from luigi.task_register import Register
+
+from pipeline import run_status
+from pipeline.errors import SettingError
+from pipeline.urls import without_secrets
+from tasks import configuration, defaults
+from tasks.configuration import LOCAL
+from tasks.current import Current
+
+HEAD = "# Settings of your own, laid over luigi.cfg. `make configure SEED=7` keeps one, `make configure` shows all.\n"
+SECRETS = {"schedule.on_failure_command", "schedule.on_failure_webhook"}
+OPEN_SECTIONS = {"core", "execution_summary", "retcode", "scheduler", "worker"}
+"""Sections of Luigi's in which no passwords stand."""
+
+Settings = dict[tuple[str, str], str]
+"""Values by section and key."""
+
+
+def given() -> Settings:
+    """Return the settings that the command line gives, an archive's path as an absolute one."""
+    parser = CmdlineParser.get_instance()
+    assert parser is not None
+    flags = vars(parser.known_args)
+    found = {(section, name): flags.get(f"{section}_{name}") for section, _, name, _ in Register.get_all_params()}
+    values = {place: str(value) for place, value in found.items() if value not in (None, False)}
+    if archive := values.get(("DownloadCIFAR", "archive")):
+        values["DownloadCIFAR", "archive"] = str(Path(archive).absolute())
+    return values
+
+
+def keep(values: Settings) -> None:
+    """Write settings into local.cfg, whole or not at all; an empty one is taken out, and all others stay.
+
+    Raises
+    ------
+    SettingError
+        With one of them no run could begin, or the file cannot hold it.
+    StoreError
+        The file cannot be written.
+    """
+    path = Path(LOCAL).resolve()
+    mode = path.stat().st_mode if path.exists() else None
+    text = path.read_text(encoding="utf-8") if path.exists() else HEAD
+    for (section, key), value in values.items():
+        text = _with(text, section, key, value)
+    with _in_force(text), Current.read([]) as current:
+        current.check()
+        current.stages()
+    run_status.replace(path, text)
+    if mode is not None:
+        path.chmod(mode)
+
+
+def table() -> list[str]:
+    """Return a line for each setting in the files that differs from its default."""
+    configuration.require()
+    configuration.check()
+    files = {path: configuration.read(path) for path in configuration.files()}
+    rows = [("SETTING", "VALUE", "FROM")]
+    for section, key in dict.fromkeys((name, key) for file in files.values() for name in file for key in file[name]):
+        path = next(path for path in reversed(files) if files[path].has_option(section, key))
+        value = files[path].get(section, key)
+        if not _is_default(section, key.replace("-", "_"), value):
+            rows.append((f"{section}.{key}", _shown(section, key, value), path))
+    if len(rows) == 1:
+        return ["Every setting has its default."]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def _is_default(section: str, key: str, value: str) -> bool:
+    if key in defaults.DEFAULTS.get(section, {}):
+        return value == defaults.DEFAULTS[section][key]
+    for name, _, own_key, parameter in Register.get_all_params():
+        if (name, own_key) == (section, key):
+            default = parameter._default
+            if isinstance(default, str):
+                return value.split() == default.split()
+            with contextlib.suppress(ValueError):
+                return bool(parameter.normalize(parameter.parse(value)) == default)
+    return False
+
+
+def _shown(section: str, key: str, value: str) -> str:
+    is_open = section in OPEN_SECTIONS or (section in Register.task_names() and configuration.is_ours(section))
+    if not is_open or f"{section}.{key}" in SECRETS:
+        return "..."
+    return without_secrets(" ".join(value.split()).replace("%%", "%"))
+
+
+def _with(text: str, section: str, key: str, value: str) -> str:
+    """Return the text of a file with a key set, or without it where the value is empty."""
+    if not value.isprintable() or value != value.strip() or "${" in value:
+        raise SettingError(
+            f"{section}.{key} is {value!r}; expected a line of printable UTF-8 without blanks at its ends and without "
+            f"${{, which {LOCAL} would take for a variable. Give it with each command instead."
+        )
+    lines = text.splitlines()
+    set_to = [f"{key} = {value.replace('%', '%%')}"] if value else []
+    headers = [number for number, line in enumerate(lines) if line.startswith("[")]
+    begin = next((number for number in headers if lines[number].startswith(f"[{section}]")), None)
+    if begin is None:
+        lines += ["", f"[{section}]", *set_to] if set_to else []
+    else:
+        end = next((number for number in headers if number > begin), len(lines))
+        first, after = _lines_of(key, lines, begin, end)
+        lines[first:after] = set_to
+    without_empty_sections = re.sub(r"^\[.*\]\n+(?=\[|\Z)", "", "\n".join([*lines, ""]), flags=re.M)
+    return without_empty_sections.rstrip("\n") + "\n"
+
+
+def _lines_of(key: str, lines: list[str], begin: int, end: int) -> tuple[int, int]:
+    """Return where a key of a section begins and ends, or twice where it is to be added."""
+    name = re.compile(rf"{key.replace('_', '[-_]')}\s*[=:]")
+    first = next((number for number in range(begin + 1, end) if name.match(lines[number])), None)
+    if first is None:
+        last = max(number for number in range(begin, end) if lines[number].strip())
+        return last + 1, last + 1
+    after = first + 1
+    while after < end and re.match(r"\s+\S", lines[after]):  # a value goes on in lines that are indented
+        after += 1
+    return first, after
+
+
+@contextlib.contextmanager
+def _in_force(text: str) -> Iterator[None]:
+    """Have a text count as local.cfg; the file that the environment names, which would hide some of it, does not."""
+    before = get_config()
+    paths = LuigiConfigParser._config_paths
+    tried = LuigiConfigParser()
+    tried.read(paths[: paths.index(LOCAL)])
+    tried.read_string(text, source=LOCAL)
+    LuigiConfigParser._instance = tried  # type: ignore[assignment]
+    try:
+        defaults.install()
+        yield
+    finally:
+        LuigiConfigParser._instance = before
