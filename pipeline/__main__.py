@@ -23,6 +23,7 @@ from pipeline.schedule.job import Job
 from pipeline.schedule.steps import Steps
 from pipeline.store import changes, garbage, history, runs, status, verification
 from pipeline.terminal import deliver, highlighted, highlighted_table, outlast
+from tasks import demo
 from tasks.console import foreseen
 from tasks.current import Current
 
@@ -35,10 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
     parser = _parser()
     known, others = parser.parse_known_args(arguments)
-    settings = [*getattr(known, "settings", []), *others]
+    settings = [*known.settings, *others]
     command: Callable[[Any, Current], int] = known.command
     try:
-        with Current.read(settings) as current:
+        with Current.read(demo.spelled_out(settings)) as current:
             return command(known, current)
     except Exception as error:
         if (message := foreseen(error)) is None:
@@ -84,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     guess.add_argument("--top", type=_count, metavar="N", help=f"guesses for each (default: {TOP}; with --json all)")
     guess.add_argument("--network", default="cnn", help=NETWORK_HELP)
     # Settings are known here by name, or the value of one would be taken for a picture.
-    for name in ("engine", "device", "threads", "outputs-dir"):
+    for name in ("engine", "device", "threads", "data", "outputs-dir"):
         guess.add_argument(f"--{name}", action=_Setting, help="as in luigi.cfg")
     guess.set_defaults(command=_predict)
 
@@ -102,6 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     stop = commands.add_parser("unschedule", help="have it run by itself no more")
     stop.add_argument("--dry-run", action="store_true", help="only say what would be done")
     stop.set_defaults(command=_unschedule)
+    for each in commands.choices.values():
+        each.add_argument(
+            demo.FLAG, action="append_const", dest="settings", const=demo.FLAG, default=[], help="as the demo has it"
+        )
     return parser
 
 
@@ -111,7 +116,7 @@ class _Setting(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, flag: str | None = None
     ) -> None:
-        namespace.settings = [*getattr(namespace, "settings", []), flag, value]
+        namespace.settings = [*namespace.settings, flag, value]
 
 
 def _count(text: str) -> int:

@@ -1,4 +1,7 @@
-"""``python -m tasks TASK``: ``luigi --module tasks TASK``, but a luigi.cfg that makes no sense is told in a line."""
+"""``python -m tasks TASK``: ``luigi --module tasks TASK``, but a luigi.cfg that makes no sense is told in a line.
+
+It knows ``--demo`` too.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,17 @@ import sys
 
 from luigi.cmdline import luigi_run
 
+from pipeline.errors import SettingError
 from pipeline.terminal import outlast
+from tasks import demo
+from tasks.console import end
 from tasks.run import RUN
 
 if __name__ == "__main__":
     outlast()
-    arguments = ["--module", "tasks", *sys.argv[1:]]
+    try:
+        arguments = ["--module", "tasks", *demo.spelled_out(sys.argv[1:])]
+    except SettingError as error:
+        end(error)
     RUN.goes_on_here(arguments)
     luigi_run(arguments)

@@ -40,7 +40,7 @@ class Current:
     @property
     def outputs(self) -> Path:
         """Folder of networks, results and the report."""
-        return Path(settings.active().outputs_dir)
+        return settings.active().outputs
 
     def computing(self) -> dict[str, Any]:
         """Return what computes, and where, as `pipeline.prediction.Classifier` takes it."""
@@ -54,7 +54,7 @@ class Current:
 
     def folders(self) -> list[Path]:
         """Both folders that hold results."""
-        return list(dict.fromkeys([Path(settings.active().data_dir), self.outputs]))
+        return list(dict.fromkeys([settings.active().data_sets, self.outputs]))
 
     def stages(self) -> list[Stage]:
         """Return the stages of the whole pipeline, in the order in which data flows.

@@ -22,7 +22,7 @@ class DataTask(StageTask):
 
     @property
     def folder(self) -> Path:
-        return Path(settings.active().data_dir)
+        return settings.active().data_sets
 
 
 LEAST_VALUES = {"connect_timeout": 0.1, "stall_timeout": 0.1, "time_limit": 1, "minimum_rate": 0, "attempts": 1}

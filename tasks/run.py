@@ -57,7 +57,7 @@ class Run:
             check_forced(self._stages, self._asked_for or roots[0].name)
             self._found = results.seals(found for found in self._stages if found.name in settings.active().forced())
             self._redo = self.redo()
-            self._outputs = Path(settings.active().outputs_dir)
+            self._outputs = settings.active().outputs
             self._history = self._outputs / history.NAME
             if parser:  # a notebook keeps its own ways
                 signals.end_well()

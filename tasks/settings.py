@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from pathlib import Path
 from typing import Any, Self, cast
 
 import luigi
 from luigi.cmdline_parser import CmdlineParser
+from luigi.task_register import Register
 
-from pipeline import devices, theano_flags
+from pipeline import devices, networks, theano_flags
 from pipeline.errors import SettingError, did_you_mean
 from tasks import configuration
 
@@ -19,6 +21,10 @@ MOST_THREADS = 1024
 
 PRECISIONS = ("float32", "tf32", "bf16")
 """What the torch engine can compute in."""
+
+DATA_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+NO_DATA_NAMES = {"checkpoints", "latest", "logs"}
+"""Folders in the outputs folder beside those of stages."""
 
 
 class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from it
@@ -69,7 +75,11 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
         always_in_help=True,
         description="Folder of what is kept between runs only to save time; it may be removed at any time.",
     )
-
+    data = luigi.Parameter(
+        default="",
+        always_in_help=True,
+        description="Name of a folder inside data_dir and outputs_dir, for results on other data. Empty: none.",
+    )
     results_url = luigi.Parameter(
         default="",
         always_in_help=True,
@@ -86,6 +96,8 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
         for name in ("data_dir", "outputs_dir", "cache_dir"):
             if not getattr(self, name).strip():
                 raise SettingError(f"{name} is empty; expected the name of a folder, such as {name.partition('_')[0]}.")
+        if self.data:
+            _check_data_name(self.data)
 
     def check(self) -> None:
         """Raise `SettingError` where one of them has a value that nothing can take."""
@@ -95,13 +107,23 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
 
     def url(self, name: str) -> str:
         """Return where a browser finds something in the outputs folder."""
-        outputs = Path(self.outputs_dir).resolve()
-        return f"{(self.results_url or outputs.as_uri()).rstrip('/')}/{name}"
+        base = self.results_url or Path(self.outputs_dir).resolve().as_uri()
+        return "/".join([base.rstrip("/"), *filter(None, [self.data]), name])
+
+    @property
+    def data_sets(self) -> Path:
+        """The folder of the archive and the data sets made from it."""
+        return Path(self.data_dir) / self.data
+
+    @property
+    def outputs(self) -> Path:
+        """The folder of trained networks, results and the report."""
+        return Path(self.outputs_dir) / self.data
 
     @property
     def latest(self) -> Path:
         """The folder of the links that lead to the results in use."""
-        return Path(self.outputs_dir) / "latest"
+        return self.outputs / "latest"
 
     def thread_count(self) -> int:
         """Return the number of CPU threads for one stage.
@@ -220,6 +242,18 @@ def _check_webhook(url: str) -> None:
 
     if not is_webhook(url):
         raise SettingError("schedule.on_failure_webhook is no URL that one can post to; expected https://HOST/PATH.")
+
+
+def _check_data_name(name: str) -> None:
+    """Refuse what is no name, or that of a folder which holds something else, on disks that ignore case too."""
+    tasks = [task for task in Register.task_names() if task[:1].isupper() and configuration.is_ours(task)]
+    stages = [*tasks, *(f"{kind}{network}" for kind in ("Train", "Evaluate") for network in networks.NETWORKS)]
+    taken = {stage.lower() for stage in stages} | NO_DATA_NAMES
+    if not re.fullmatch(DATA_NAME, name) or name.lower() in taken:
+        raise SettingError(
+            f"data is {name!r}; expected up to 64 letters, digits, _ and -, such as flowers, but no stage's name "
+            f"and none of {', '.join(sorted(NO_DATA_NAMES))}."
+        )
 
 
 def engine_settings(engine: str) -> dict[str, Any]:

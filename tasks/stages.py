@@ -62,7 +62,7 @@ class StageTask(luigi.Task):
     @property
     def folder(self) -> Path:
         """Where the stage's results are kept."""
-        return Path(settings.active().outputs_dir)
+        return settings.active().outputs
 
     def requires(self) -> dict[str, StageTask]:
         """Name the tasks whose results the stage reads."""

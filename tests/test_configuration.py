@@ -221,6 +221,17 @@ FLAGS = {
     "--sead=3": "there is no setting --sead; luigi.cfg has all. Did you mean '--seed'?",
     "--seed": "argument --seed: expected one argument",
     "--TrainMLP-epoch 2": "there is no setting --TrainMLP-epoch; luigi.cfg has all. Did you mean '--TrainMLP-epochs'?",
+    "--data latest": "data is 'latest'; expected up to 64 letters, digits, _ and -, such as flowers, but no stage's",
+    "--data Logs": "data is 'Logs'; expected",
+    "--data checkpoints": "data is 'checkpoints'; expected",
+    "--data traincnn": "data is 'traincnn'; expected",
+    "--data EvaluateMLP2": "data is 'EvaluateMLP2'; expected",
+    "--data ConvertToHDF5": "data is 'ConvertToHDF5'; expected",
+    "--data=-flowers": "data is '-flowers'; expected",
+    "--data ../flowers": "data is '../flowers'; expected",
+    "--data .runs": "data is '.runs'; expected",
+    "--data blümchen": "data is 'blümchen'; expected",
+    f"--data {'x' * 65}": f"data is '{'x' * 65}'; expected up to 64",
     "--force TrainCNN,EvaluateMLP3": "force names 'EvaluateMLP3', which is no stage of ",
 }
 
@@ -394,17 +405,6 @@ class TestCommandLine:
         assert "nonexisting environment variable NOT_SET_ANYWHERE" in told(checkout, "Pipeline")
 
 
-class TestWithoutTheShippedFile:
-    LUIGI = ("-c", "from luigi.cmdline import luigi_run; luigi_run()", "--module", "tasks")
-
-    @pytest.mark.parametrize("program", [LUIGI, ("-m", "tasks")])
-    def test_a_run_elsewhere_is_refused(self, checkout, tmp_path, program):
-        done = checkout.call(sys.executable, *program, "Pipeline", cwd=tmp_path)
-        assert done.returncode == 40
-        assert f"there is no luigi.cfg in {tmp_path}; expected the settings there. " in done.stderr
-        assert f"Type `cd {checkout.folder}`, or set LUIGI_CONFIG_PATH=" in done.stderr
-        assert done.stderr.count("\n") == 1
-        assert list(tmp_path.iterdir()) == []
 class TestLocalFile:
     """local.cfg: over luigi.cfg, under the file that the environment names, and under flags."""
 
@@ -466,6 +466,17 @@ class TestLocalFile:
         assert f"there is no luigi.cfg in {tmp_path}" in done.stderr
 
 
+class TestWithoutTheShippedFile:
+    LUIGI = ("-c", "from luigi.cmdline import luigi_run; luigi_run()", "--module", "tasks")
+
+    @pytest.mark.parametrize("program", [LUIGI, ("-m", "tasks")])
+    def test_a_run_elsewhere_is_refused(self, checkout, tmp_path, program):
+        done = checkout.call(sys.executable, *program, "Pipeline", cwd=tmp_path)
+        assert done.returncode == 40
+        assert f"there is no luigi.cfg in {tmp_path}; expected the settings there. " in done.stderr
+        assert f"Type `cd {checkout.folder}`, or set LUIGI_CONFIG_PATH=" in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("command", [["status"], ["gc", "--dry-run"], ["schedule", "--every", "daily"]])
     def test_what_looks_at_stages_elsewhere_is_refused(self, checkout, tmp_path, command):

@@ -82,6 +82,11 @@ class TestKeeping:
         configure(checkout, "--seed=7")
         assert local.stat().st_mode & 0o777 == 0o600
 
+    def test_the_demo(self, checkout):
+        (checkout.folder / ".cache").mkdir(exist_ok=True)
+        (checkout.folder / ".cache" / "digits.tar.gz").write_bytes(checkout.archive.read_bytes())
+        assert configure(checkout, "--demo")[0] == ["settings.data", "demo", "local.cfg"]
+
 
 class TestRefusing:
     @pytest.mark.parametrize(
@@ -92,6 +97,7 @@ class TestRefusing:
             ("--engine=troch", "engine is 'troch'; expected"),
             ("--DownloadCIFAR-archive=nowhere", "there is no archive at /"),
             ("--TrainCNN-learning-rate=nan", "TrainCNN.learning_rate is nan; expected"),
+            ("--data=latest", "data is 'latest'; expected"),
             ("--sead=3", "there is no setting --sead; luigi.cfg has all. Did you mean '--seed'?"),
             ("--ConvertToHDF5-title=${HOME}", "ConvertToHDF5.title is '${HOME}'; expected a line"),
             ("--ConvertToHDF5-title=a\nb", r"ConvertToHDF5.title is 'a\nb'; expected a line"),

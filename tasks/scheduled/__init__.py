@@ -45,7 +45,7 @@ PR_SET_PDEATHSIG = 1
 def main(flags: Sequence[str]) -> int:
     """Run the pipeline with flags as ``luigi --module tasks Pipeline`` takes them, and return the exit status."""
     with CmdlineParser.global_instance(["Pipeline", *flags], allow_override=True):
-        how, outputs, busy = schedule(), Path(settings.active().outputs_dir), int(retcode().already_running)
+        how, outputs, busy = schedule(), settings.active().outputs, int(retcode().already_running)
     outputs.mkdir(parents=True, exist_ok=True)
     starts, start = os.pipe()
     gc.freeze()  # or else collecting garbage has each process copy what both have

@@ -1,0 +1,33 @@
+"""The demo's settings, which ``--demo`` stands for: scikit-learn's digits, and folders of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.errors import SettingError
+from tasks import make_variables
+
+FLAG = "--demo"
+SETTINGS = {
+    "settings.data": "demo",
+    "DownloadCIFAR.archive": ".cache/digits.tar.gz",
+    "ConvertToHDF5.title": "scikit-learn's digits",
+}
+
+
+def spelled_out(flags: Sequence[str]) -> list[str]:
+    """Return flags as Luigi knows them, with the demo's settings in front where ``--demo`` is among them.
+
+    Raises
+    ------
+    SettingError
+        Other data is asked for beside the demo's.
+    """
+    if FLAG not in flags:
+        return list(flags)
+    others = [flag for flag in flags if flag != FLAG]
+    for setting in ("settings.data", "DownloadCIFAR.archive"):
+        own = make_variables.flag(setting)
+        if own in (flag.partition("=")[0] for flag in others):
+            raise SettingError(f"{own} came beside the demo, which has data of its own; leave out one of the two.")
+    return [*(f"{make_variables.flag(setting)}={value}" for setting, value in SETTINGS.items()), *others]

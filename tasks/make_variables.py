@@ -1,0 +1,38 @@
+"""Settings as people type them after make, such as ``SEED=7``, and the flags of Luigi that they stand for."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+TABLE = Path(__file__).with_suffix(".txt")
+WITHOUT_PREFIX = {"core", "settings"}
+"""Sections whose settings are flags by their names alone."""
+
+
+@functools.cache
+def flags() -> dict[str, tuple[str, ...]]:
+    """Return the flags that each of make's variables stands for."""
+    lines = [line.split() for line in TABLE.read_text(encoding="utf-8").splitlines() if line[:1].isupper()]
+    return {variable.partition("=")[0]: tuple(names.split(",")) for variable, names, *_ in lines}
+
+
+def flag(setting: str) -> str:
+    """Return the flag of a setting: ``--seed`` for ``settings.seed``, ``--TrainCNN-epochs`` for ``TrainCNN.epochs``."""
+    section, _, name = setting.partition(".")
+    prefix = "" if section in WITHOUT_PREFIX else f"{section}-"
+    return f"--{prefix}{name}".replace("_", "-")
+
+
+def typed(settings: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return settings as words for a shell: as make's variables, and as flags where there is none."""
+    left = {flag(setting): value for setting, value in settings.items()}
+    variables = []
+    for variable, names in flags().items():
+        values = {left.get(name) for name in names}
+        if len(values) == 1 and (value := values.pop()) is not None:
+            variables.append(f"{variable}={shlex.quote(value)}")
+            left = {name: other for name, other in left.items() if name not in names}
+    return variables, [shlex.quote(f"{name}={value}") for name, value in left.items()]
