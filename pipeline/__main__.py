@@ -56,12 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    row = commands.add_parser("status", help="a row for each stage, and why it would run")
     keep = commands.add_parser(
         "configure", help="keep the settings given here in local.cfg for every later command; alone, show what is kept"
     )
     keep.set_defaults(command=_configure)
 
+    row = commands.add_parser("status", help="a row for each stage, and why it would run")
     row.add_argument("--json", action="store_true", help="for programs")
     row.add_argument("--why", metavar="STAGE", help="everything that is known of why a stage would run")
     row.set_defaults(command=_status)
@@ -139,15 +139,6 @@ def _file(text: str) -> Path:
     raise argparse.ArgumentTypeError(f"{text!r}; expected the name of a file")
 
 
-def _status(options: argparse.Namespace, current: Current) -> int:
-    rows = status.rows(current.stages(), current.outputs / "latest")
-    if options.json:
-        deliver(json.dumps([asdict(row) for row in rows], indent=1))
-    elif options.why:
-        deliver(highlighted("\n".join(status.explained(rows, options.why))))
-    else:
-        deliver(highlighted_table(status.table(rows), "STATE"))
-    return 0
 def _configure(*_: Any) -> int:
     from tasks import configure
 
@@ -157,6 +148,17 @@ def _configure(*_: Any) -> int:
     return 0
 
 
+def _status(options: argparse.Namespace, current: Current) -> int:
+    if not options.json:
+        current.tell_of_last_run()
+    rows = status.rows(current.stages(), current.outputs / "latest")
+    if options.json:
+        deliver(json.dumps([asdict(row) for row in rows], indent=1))
+    elif options.why:
+        deliver(highlighted("\n".join(status.explained(rows, options.why))))
+    else:
+        deliver(highlighted_table(status.table(rows), "STATE"))
+    return 0
 
 
 def _verify(_: argparse.Namespace, current: Current) -> int:
@@ -175,6 +177,7 @@ def _verify(_: argparse.Namespace, current: Current) -> int:
 
 
 def _gc(options: argparse.Namespace, current: Current) -> int:
+    current.tell_of_last_run()
     tell = _teller(options)
     with runs.alone(current.folders()):
         unreached = garbage.unreached(current.folders(), current.all_reachable(), options.keep_days)
@@ -226,6 +229,7 @@ def _export(options: argparse.Namespace, current: Current) -> int:
 
 def _schedule(options: argparse.Namespace, current: Current) -> int:
     current.check()  # settings that make no sense are told now, not at night
+    current.tell_of_last_run()
     command = (sys.executable, "-m", "tasks.scheduled", *current.flags)
     schedule.install(Job(Path.cwd(), command, options.every), Steps(_teller(options), options.dry_run))
     return 0

@@ -12,7 +12,8 @@ from luigi.cmdline_parser import CmdlineParser
 from pipeline import networks
 from pipeline.store import results
 from pipeline.store.stage import Stage
-from tasks import configuration, validation
+from tasks import configuration, last_run, validation
+from tasks.changed_settings import changed
 from tasks.learning import evaluator
 from tasks.run import check_forced
 from tasks.settings import engine_settings, settings
@@ -41,6 +42,10 @@ class Current:
     def outputs(self) -> Path:
         """Folder of networks, results and the report."""
         return settings.active().outputs
+
+    def tell_of_last_run(self) -> None:
+        """Say on standard error which settings the last run had that are not these."""
+        last_run.tell(self.outputs, changed())
 
     def computing(self) -> dict[str, Any]:
         """Return what computes, and where, as `pipeline.prediction.Classifier` takes it."""

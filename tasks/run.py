@@ -21,7 +21,8 @@ from pipeline.store import checkpoints, history, results, runs
 from pipeline.store.stage import Stage
 from pipeline.system_text import readable
 from pipeline.terminal import highlighted
-from tasks import signals
+from tasks import last_run, signals
+from tasks.changed_settings import changed
 from tasks.console import foreseen
 from tasks.settings import settings
 
@@ -35,6 +36,7 @@ class Run:
     def __init__(self) -> None:
         self.id = uuid.uuid4().hex[:12]
         self.command = _command(sys.argv[1:])
+        self.tells_of_the_last = True
         self._process = os.getpid()
         self._stages: list[Stage] = []
         self._found: dict[Path, str] = {}
@@ -64,7 +66,10 @@ class Run:
             folders = dict.fromkeys([self._outputs, *(found.folder for found in self._stages)])
             self._registration.enter_context(runs.registered(folders, self.id, [found.path for found in self._stages]))
             self._clear_leftovers()
-            history.append(self._history, self._beginning(roots[0]))
+            changes = changed()
+            if self.tells_of_the_last:
+                last_run.tell(self._outputs, changes)
+            history.append(self._history, {**self._beginning(roots[0]), "settings": changes})
             atexit.register(self._finish)
 
     def redo(self) -> results.Redo:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import luigi
+from luigi.task_register import Register
 
 from pipeline.errors import PipelineError, StoreError
 from pipeline.store import results
@@ -140,6 +141,12 @@ class StageTask(luigi.Task):
     def _show(self) -> None:
         for name in self.shown:
             results.copy_out(self.stage, name, settings.active().latest.parent, RUN.id)
+
+
+def kinds() -> list[type[StageTask]]:
+    """Return every kind of stage that is declared; what they have in common, such as `StageTask`, is among them."""
+    tasks = map(Register.get_task_cls, Register.task_names())
+    return [task for task in tasks if issubclass(task, StageTask)]
 
 
 def _share_out_cores(threads: int) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import luigi
 from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration.cfg_parser import InterpolationMissingEnvvarError
-from luigi.task_register import Register
 
 from pipeline.errors import SettingError
+from tasks import stages
 from tasks.gate import gate
 from tasks.settings import check_engine_settings, schedule, settings
-from tasks.stages import StageTask
 
 
 def check() -> None:
@@ -28,9 +27,8 @@ def check() -> None:
     check_engine_settings()
     _check_schedule()
     gate()
-    for task in map(Register.get_task_cls, Register.task_names()):
-        if issubclass(task, StageTask):
-            task.check(task.configured())
+    for task in stages.kinds():
+        task.check(task.configured())
 
 
 def _check_scheduler() -> None:

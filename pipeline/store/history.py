@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -23,8 +24,10 @@ RUN = "[0-9a-f]{12}"
 BEGINNING = {"run": str, "root": str, "started": str, "process": int, "host": str}
 END = {"run": str, "exit": str, "seconds": int | float, "stages": dict, "accuracy": dict}
 """What the two lines of a run tell, and the types of that."""
-LATER = {"keys"}
+OPTIONAL = {"keys", "settings"}
 """What lines of earlier versions lack: texts by name."""
+LAST_BYTES = 65536
+"""Where the last run's first line is looked for, however long the history is."""
 
 DAMAGE = (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
 """What reading a damaged line may raise; it is then passed over."""
@@ -44,6 +47,7 @@ def read(path: Path, start: int = 0) -> list[dict[str, Any]]:
     -------
     list of dict
         ``run``, ``root``, ``started``, ``process``, ``host``, ``exit`` ("ok", "failed", "running" or "killed");
+        ``settings``, those that are not the defaults, by name, where it was not an earlier version that ran;
         for a run that ended also ``seconds``, ``stages`` (what became of each), ``accuracy`` and ``keys`` (of the
         results that have an accuracy).
     """
@@ -53,6 +57,19 @@ def read(path: Path, start: int = 0) -> list[dict[str, Any]]:
             entry = _checked(json.loads(line))
             found.setdefault(entry["run"], {}).update(entry)
     return [{"exit": _unfinished(path.parent, run), **run} for run in found.values() if "root" in run]
+
+
+def last_settings(path: Path) -> dict[str, str]:
+    """Return the settings of the run that began last, as far as that can be read."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
+        for line in reversed(file.read().splitlines()):
+            with contextlib.suppress(*DAMAGE):
+                entry = _checked(json.loads(line))
+                if "root" in entry:
+                    settings: dict[str, str] = entry.get("settings", {})
+                    return settings
+    return {}
 
 
 def summarise(stages: Iterable[Stage], redo: results.Redo, seconds: float) -> dict[str, Any]:
@@ -124,10 +141,10 @@ def _lines(run: dict[str, Any]) -> list[str]:
 def _checked(entry: dict[str, Any]) -> dict[str, Any]:
     """Return what a line tells of a run, or raise one of `DAMAGE` where it is not what `append` was given."""
     kinds = BEGINNING if "root" in entry else END
-    told = {name: entry[name] for name in kinds} | {name: entry[name] for name in LATER & entry.keys()}
+    told = {name: entry[name] for name in kinds} | {name: entry[name] for name in OPTIONAL & entry.keys()}
     if not all(isinstance(told[name], kind) for name, kind in kinds.items()) or not re.fullmatch(RUN, told["run"]):
         raise ValueError("it has values of other types")
-    if not all(_are_texts(told[name]) for name in LATER & told.keys()):
+    if not all(_are_texts(told[name]) for name in OPTIONAL & told.keys()):
         raise ValueError("it has values that are no texts")
     if kinds is BEGINNING:
         datetime.fromisoformat(told["started"]).astimezone()

@@ -70,6 +70,7 @@ def _work(starts: int, log: Path, flags: Sequence[str], secret: str) -> None:
     for standard in (1, 2):
         os.dup2(descriptor, standard)
     arguments = ["--module", "tasks", "Pipeline", *flags]
+    RUN.tells_of_the_last = False  # its settings are those that it was scheduled with
     RUN.goes_on_here([argument.replace(secret or "\0", "...") for argument in arguments])
     luigi_run([*arguments, "--local-scheduler"])
 

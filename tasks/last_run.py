@@ -1,0 +1,57 @@
+"""What the last run had, said where a command is without it: results on other settings would be made anew."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from luigi.cmdline_parser import CmdlineParser
+
+from pipeline.store import history
+from tasks import demo, make_variables
+from tasks.changed_settings import names
+
+PATHS = {"DownloadCIFAR.archive", "settings.data_dir"}
+SAME_FOLDER = {"settings.data", "settings.outputs_dir"}
+"""Settings that lead to the outputs folder, which both have in common."""
+
+
+def tell(outputs: Path, settings: Mapping[str, str]) -> None:
+    """Say on standard error which settings the last run had in an outputs folder and a command with these has not."""
+    last = history.last_settings(outputs / history.NAME)
+    concerned = names() - _of_no_concern()  # an earlier version may have had other settings
+    missing = {
+        name: value
+        for name, value in last.items()
+        if value and name in concerned and _meant(name, value) != _meant(name, settings.get(name))
+    }
+    if missing:
+        had, kept = _words(missing, last)
+        it = "it" if len(had) == 1 else "them"
+        sys.stderr.write(
+            f"The last run had {' '.join(had)}; repeat {it}, or keep {it} with make configure {' '.join(kept)}.\n"
+        )
+
+
+def _of_no_concern() -> set[str]:
+    parser = CmdlineParser.get_instance()
+    return SAME_FOLDER if parser and parser.known_args.root_task == "Compare" else SAME_FOLDER | {"Compare.seeds"}
+
+
+def _meant(name: str, value: str | None) -> str | None:
+    return str(Path(value).absolute()) if value and name in PATHS else value
+
+
+def _words(missing: Mapping[str, str], last: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return what is missing as people type it, and what to type after ``make configure``."""
+    folder = {name: value for name, value in last.items() if name == "settings.data"}
+    demos: list[str] = []
+    if demo.SETTINGS.items() <= last.items() and demo.SETTINGS.keys() & missing.keys():
+        missing = {name: value for name, value in missing.items() if name not in demo.SETTINGS}
+        demos, folder = ["DEMO=1"], {}
+    variables, flags = make_variables.typed(missing)
+    to_keep, _ = make_variables.typed({**folder, **missing})
+    arguments = [f"ARGS={shlex.quote(' '.join(flags))}"] if flags else []
+    return [*demos, *variables, *flags], [*demos, *to_keep, *arguments]
