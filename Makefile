@@ -1,5 +1,10 @@
 # What a person types. `make` alone prints the help.
 
+# What was typed after make, as it was typed: make would take `$` for the beginning of a variable, and run $(shell ...).
+OF_MAKE := SHELL MAKE% GNUMAKEFLAGS .%
+TYPED := $(filter-out $(OF_MAKE),$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
+$(foreach name,$(TYPED),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
+
 # The newest of these that is on the machine and serves: Python 3.11 to 3.13.
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $(name))))
@@ -13,18 +18,28 @@ AUDIT := .venv-audit
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LUIGI := $(BIN)/python -m tasks
+DIGITS := .cache/digits.tar.gz
 
-# Settings as people write them, and the flags that they stand for.
-FLAGS := $(if $(ARCHIVE),--DownloadCIFAR-archive '$(ARCHIVE)') \
-	$(if $(DEVICE),--device '$(DEVICE)') \
-	$(if $(ENGINE),--engine '$(ENGINE)') \
-	$(if $(WORKERS),--workers '$(WORKERS)') \
-	$(if $(SEED),--seed '$(SEED)') \
-	$(if $(FORCE),--force '$(FORCE)') \
-	$(ARGS)
+# Settings as NAME=--flag, or NAME=--flag,--flag where one name stands for several.
+SETTINGS := $(shell sed -n 's/^\([A-Z]*\)=[^ ]* *\(--[^ ]*\) .*/\1=\2/p' tasks/make_variables.txt)
+comma := ,
+name_of = $(firstword $(subst =, ,$(setting)))
+flags_of = $(foreach flag,$(subst $(comma), ,$(lastword $(subst =, ,$(setting)))),"$(flag)=$$$(name_of)")
+
+# The shell takes values from its environment, so that it obeys none of them.
+FLAGS := $(foreach setting,$(SETTINGS),$${$(name_of):+$(flags_of)}) $${DEMO:+--demo} $(value ARGS)
+TO_KEEP := $(foreach setting,$(SETTINGS),$(if $(filter $(name_of),$(TYPED)),$(flags_of))) $${DEMO:+--demo} $(value ARGS)
+
+KNOWN := $(foreach setting,$(SETTINGS),$(name_of)) ARGS COUNT DEMO DRY EVERY KEEP KILLS SEEDS YES PYTHON THEANO_PYTHON VENV
+UNKNOWN := $(firstword $(filter-out $(KNOWN),$(TYPED)))
+CLOSEST = $(if $(PYTHON),$(shell $(PYTHON) -c 'import difflib, sys; \
+	print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1, 0))' '$(subst ','\'',$(UNKNOWN))' $(KNOWN)))
+ifneq ($(UNKNOWN),)
+$(error $(UNKNOWN)=$(value $(UNKNOWN)) is no setting.$(if $(CLOSEST), Did you mean $(CLOSEST)?) `make help` lists all)
+endif
 
 # PyTorch is large: it is installed where it is asked for, or where there is a GPU for it.
-ENGINE_SETUP := $(VENV)/base
+ENGINE_SETUP := $(VENV)/base $(if $(DEMO),$(DIGITS))
 ifneq ($(filter torch,$(ENGINE))$(filter cuda,$(DEVICE)),)
 ENGINE_SETUP += $(VENV)/torch
 else ifneq ($(filter theano,$(ENGINE)),)
@@ -33,31 +48,29 @@ else ifeq ($(filter-out auto,$(ENGINE))$(filter cpu,$(DEVICE)),)
 ENGINE_SETUP += $(if $(shell command -v nvidia-smi),$(VENV)/torch)
 endif
 
-DEMO := .cache/digits.tar.gz
-
-.PHONY: help pipeline demo theano compare check-device status verify gc history schedule unschedule test lint docs bench fuzz audit faults requirements clean distclean
+.PHONY: help pipeline demo theano compare check-device configure status verify gc history schedule unschedule test lint docs bench fuzz audit faults requirements clean distclean
 
 help: ## print this
 	@echo 'Usage: make TARGET [SETTING=value ...]'
 	@echo
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
 	@echo
-	@echo 'Settings: ARCHIVE=path DEVICE=cpu|cuda|auto ENGINE=numba|torch|theano WORKERS=n SEED=n FORCE=TrainCNN'
-	@echo "          ARGS='--TrainCNN-learning-rate 0.02'; luigi.cfg has all of them"
+	@echo 'Settings:'
+	@awk '/^[A-Z]/ { name = $$1; $$1 = $$2 = ""; sub(/^ */, ""); printf "  %-25s  %s\n", name, $$0 }' tasks/make_variables.txt
+	@echo '  DEMO=1                     those of the demo'
+	@echo "  ARGS='--flag value ...'    any others, as words of the shell; luigi.cfg has all of them"
 
 pipeline: $(ENGINE_SETUP) ## download CIFAR-10, train and evaluate both networks, write the report
 	@$(LUIGI) Pipeline $(FLAGS)
 
-demo: $(ENGINE_SETUP) $(DEMO) ## the same in half a minute, without network, on scikit-learn's digits
-	@$(if $(ARCHIVE),$(error make demo has an archive of its own; type `make pipeline ARCHIVE=$(ARCHIVE)`))
-	@$(LUIGI) Pipeline --DownloadCIFAR-archive $(DEMO) --ConvertToHDF5-title "scikit-learn's digits" \
-		--data-dir data/demo --outputs-dir outputs/demo $(FLAGS)
+demo: $(ENGINE_SETUP) $(DIGITS) ## the same in half a minute, without network, on scikit-learn's digits
+	@$(LUIGI) Pipeline --demo $(FLAGS)
 
 theano: $(VENV)/base ## build the environment of the article's own libraries, with THEANO_PYTHON=python3.11
 	@$(BIN)/python -m pipeline.theano_setup
 
 compare: $(VENV)/torch theano ## train both networks on every engine, SEEDS=1,2,3: the article's table; 15 minutes a seed
-	@$(LUIGI) Compare $(if $(SEEDS),--seeds '$(SEEDS)') $(FLAGS)
+	@$(LUIGI) Compare $${SEEDS:+"--seeds=$$SEEDS"} $(FLAGS)
 	@$(LUIGI) Pipeline $(FLAGS)
 
 check-device: $(ENGINE_SETUP) ## the article's check: where is exp() computed, and how fast
@@ -79,16 +92,19 @@ bench: $(VENV)/dev ## measure; each command in bench/ says what
 	@for command in bench/*.py; do echo "$$command"; $(BIN)/python "$$command" || exit; done
 
 fuzz: $(VENV)/fuzz ## read COUNT corrupted pickles, tars, gzips and batches each, as many as a hundred thousand if not told
-	@for target in pickle tar gzip batch; do $(BIN)/python fuzz/archive.py $$target --inputs $(or $(COUNT),100000) || exit; done
+	@for target in pickle tar gzip batch; do $(BIN)/python fuzz/archive.py $$target --inputs="$${COUNT:-100000}" || exit; done
 
 faults: $(VENV)/dev ## run the slow tests: break what can break, and kill the pipeline KILLS times, a hundred if not told
-	@KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest -m slow $(ARGS)
+	@KILLS="$${KILLS:-100}" $(BIN)/python -m pytest -m slow $(ARGS)
 
 audit: $(AUDIT)/done ## look up the known vulnerabilities of all that is installed, on PyPI
 	@failed=; for name in dev fuzz audit theano; do echo "requirements/$$name.txt"; \
 		$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/$$name.txt || failed=1; done; \
 	echo requirements/torch.txt; \
 	$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements/torch.txt || failed=1; test -z "$$failed"
+
+configure: $(ENGINE_SETUP) ## keep the settings given here for every later command; alone, show those that are kept
+	@$(BIN)/python -m pipeline configure $(TO_KEEP)
 
 status: $(VENV)/base ## a row for each stage: is its result there, and why would it run?
 	@$(BIN)/python -m pipeline status $(FLAGS)
@@ -97,16 +113,16 @@ verify: $(VENV)/base ## read every file of every result and find damaged ones
 	@$(BIN)/python -m pipeline verify $(FLAGS)
 
 gc: $(VENV)/base ## remove results that no setting reaches, older than KEEP days; DRY=1 only lists them
-	@$(BIN)/python -m pipeline gc $(if $(KEEP),--keep-days $(KEEP)) $(if $(DRY),--dry-run) $(FLAGS)
+	@$(BIN)/python -m pipeline gc $${KEEP:+"--keep-days=$$KEEP"} $${DRY:+--dry-run} $(FLAGS)
 
 history: $(VENV)/base ## the runs: when, what ran, what was reused, accuracy
 	@$(BIN)/python -m pipeline history $(FLAGS)
 
 schedule: $(ENGINE_SETUP) ## have `make pipeline` run by itself, EVERY=daily or 'Mon..Fri 02:30'; DRY=1 only tells how
-	@$(BIN)/python -m pipeline schedule --every="$$EVERY" $(if $(DRY),--dry-run) $(FLAGS)
+	@$(BIN)/python -m pipeline schedule --every="$$EVERY" $${DRY:+--dry-run} $(FLAGS)
 
 unschedule: $(VENV)/base ## have it run by itself no more; DRY=1 only tells how
-	@$(BIN)/python -m pipeline unschedule $(if $(DRY),--dry-run)
+	@$(BIN)/python -m pipeline unschedule $${DRY:+--dry-run}
 
 requirements: $(VENV)/base ## pin the newest versions of what the set-up installs
 	@$(PIP) install uv
@@ -154,6 +170,6 @@ $(AUDIT)/done: requirements/audit.txt
 	@$(AUDIT)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements/audit.txt
 	@touch $@
 
-$(DEMO): $(VENV)/demo pipeline/digits.py
+$(DIGITS): $(VENV)/demo pipeline/digits.py
 	@mkdir -p $(@D)
 	@$(BIN)/python -m pipeline.digits $@

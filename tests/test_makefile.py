@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 
 import pytest
 
+from tasks import make_variables
 from tests.checkout import ROOT, STAGES
 
+README = (ROOT / "README.md").read_text()
 QUICK = "--TrainMLP-epochs 1 --TrainCNN-epochs 1"
 
 pytestmark = pytest.mark.xdist_group("makefile")  # they share what one fixture sets up
@@ -18,8 +21,71 @@ def test_plain_make_prints_the_help(clone):
     printed = clone.shell("make")
     assert "Usage: make TARGET" in printed
     assert printed == clone.shell("make help")
-    for target in re.findall(r"^    make ([a-z-]+)", (ROOT / "README.md").read_text(), re.M):
+    for target in re.findall(r"^    make ([a-z-]+)", README, re.M):
         assert f"  {target} " in printed
+
+
+MISSPELT = {"pipeline ARCHVE=mine.tar.gz": "ARCHIVE", "test SEDE=7": "SEED", "seed=7": "SEED", "help EPOCH=1": "EPOCHS"}
+
+
+@pytest.mark.parametrize("typed", MISSPELT)
+def test_a_misspelt_variable_is_an_error_before_anything_runs(clone, typed):
+    printed = clone.shell(f"make {typed}", status=2)
+    assert f"{typed.split()[-1]} is no setting. Did you mean {MISSPELT[typed]}? `make help` lists all." in printed
+    assert printed.count("\n") == 1
+
+
+def test_variables_that_a_target_has_no_use_for_and_those_of_the_environment(clone):
+    known = "SEED=7 KEEP=1 YES=1 PYTHON=python3 THEANO_PYTHON=python3 VENV=.venv SHELL=/bin/sh MAKEFLAGS="
+    assert clone.shell(f"SEDE=7 make help {known}") == clone.shell("make help")
+
+
+def test_the_help_and_the_readme_have_every_variable(clone):
+    printed = clone.shell("make help")
+    rows = {line.split("=")[0]: line for line in README.splitlines() if line.startswith("| `")}
+    for name, flags in make_variables.flags().items():
+        assert f"\n  {name}=" in printed
+        assert all(f"`{flag} " in rows[f"| `{name}"] for flag in flags)
+
+
+def test_no_shell_and_no_make_reads_a_value(clone):
+    """What make would have a shell run has none of the values in it."""
+    values = [f"{name}='x; touch pwned'" for name in ("COUNT", "KILLS", "SEEDS", "KEEP", "EVERY", "FORCE", "DRY")]
+    targets = "fuzz faults compare gc schedule pipeline demo status"
+    assert "pwned" not in clone.shell(f"make -n {targets} {' '.join(values)} ARCHIVE='$(shell touch pwned)'")
+    assert not (clone.folder / "pwned").exists()
+
+
+ODD_VALUES = [
+    "a$b",
+    "a$$b",
+    "$(touch pwned)",
+    "$(shell touch pwned)",
+    "x'; touch pwned; '",
+    '"; touch pwned; "',
+    "-x",
+    "a\nb",
+]
+
+
+@pytest.mark.parametrize("value", ODD_VALUES)
+def test_a_value_arrives_as_it_was_typed(clone, value):
+    printed = clone.shell(f"make status ARCHIVE={shlex.quote(value)}", status=2)
+    assert f"there is no archive at {value}; expected" in printed
+    assert not (clone.folder / "pwned").exists()
+
+
+def test_an_archive_with_an_odd_name(clone):
+    for name in ("it's mine $x.tar.gz", 'a "b" $$(c).tar.gz', "-n.tar.gz"):
+        (clone.folder / name).write_bytes((clone.folder / "mine.tar.gz").read_bytes())
+        clone.shell(f"make status ARCHIVE={shlex.quote(name)}")
+
+
+def test_options_of_a_target_arrive_as_they_were_typed(clone):
+    assert "argument --keep-days: '1; touch pwned'" in clone.shell("make gc KEEP='1; touch pwned'", status=2)
+    assert "settings.seed is '7 --x'" in clone.shell("make status SEED='7 --x'", status=2)
+    assert "force names '$x'" in clone.shell("make status FORCE='$x' ARCHIVE=mine.tar.gz", status=2)
+    assert not (clone.folder / "pwned").exists()
 
 
 def test_clean_has_nothing_to_do_in_a_fresh_clone(clone):
@@ -37,6 +103,47 @@ def test_demo_runs_on_digits_and_says_so(clone):
         "<h1>scikit-learn&#x27;s digits, in grayscale</h1>" in (clone.folder / "outputs/demo/report.html").read_text()
     )
     assert not (clone.folder / "outputs/latest").exists()
+
+
+def test_the_demo_s_results_by_its_name(clone):
+    clone.shell("make demo")
+    assert " to run " not in clone.shell("make status DEMO=1")
+    assert "9 reused" in clone.shell("make pipeline DEMO=1")
+    assert "Pipeline" in clone.shell("make history DEMO=1")
+    assert "The last run had DEMO=1;" in clone.shell("make status DATA=demo ARCHIVE=mine.tar.gz")
+    python = ". .venv/bin/activate && python"
+    for flags in ("--demo", "--data demo", "--outputs-dir outputs/demo"):
+        exported = clone.shell(f"{python} -m pipeline export --format safetensors {flags}")
+        assert exported.startswith("outputs/demo/cnn.safetensors: ")
+    written = "from PIL import Image; Image.new('L', (32, 32)).save('black.png')"
+    for flags in ("--demo black.png", "--data demo black.png", "black.png --demo"):
+        assert "black.png" in clone.shell(f'{python} -c "{written}" && python -m pipeline predict {flags}')
+    assert "--DownloadCIFAR-archive came beside the demo" in clone.shell("make demo ARCHIVE=mine.tar.gz", status=2)
+
+
+def test_other_data_in_folders_of_its_own(clone):
+    clone.shell(f"make pipeline DATA=flowers ARCHIVE=mine.tar.gz ARGS='{QUICK}'")
+    assert (clone.folder / "outputs/flowers/report.html").exists()
+    assert {path.name for path in (clone.folder / "data/flowers").iterdir()} >= {"DownloadCIFAR", "Grayscale2D"}
+    assert not (clone.folder / "outputs/latest").exists()
+    assert "Pipeline" in clone.shell("make history DATA=flowers")
+
+
+def test_a_learning_rate_and_epochs_for_both_networks(clone):
+    clone.shell("make pipeline DATA=rates ARCHIVE=mine.tar.gz LR=0.02 EPOCHS=1")
+    for network in ("MLP", "CNN"):
+        record = json.loads((clone.folder / f"outputs/rates/latest/Train{network}/stage.json").read_text())
+        assert (record["parameters"]["learning_rate"], record["parameters"]["epochs"]) == (0.02, 1)
+
+
+def test_settings_that_are_kept(clone):
+    assert "mine.tar.gz  local.cfg" in clone.shell("make configure ARCHIVE=mine.tar.gz LR=0.02 DATA=kept")
+    clone.shell(". .venv/bin/activate && luigi --module tasks GrayscaleFlat && make status")
+    assert (clone.folder / "data/kept/GrayscaleFlat").exists()
+    assert re.search(r"^Train.learning_rate +0.02 +local.cfg$", clone.shell("make configure"), re.M)
+    assert "seed is -1" in clone.shell("make configure SEED=-1", status=2)
+    assert clone.shell("make configure ARCHIVE= LR= DATA=") == "Every setting has its default.\n"
+    (clone.folder / "local.cfg").unlink()
 
 
 def test_pipeline_takes_an_archive_from_disk(clone):
@@ -75,7 +182,9 @@ def test_schedule_hands_its_calendar_to_no_shell(clone):
     printed = clone.shell("""make schedule EVERY="daily'; touch pwned #" DRY=1 ARCHIVE=mine.tar.gz""", status=2)
     assert """EVERY is "daily'; touch pwned #"; expected daily""" in printed
     assert not (clone.folder / "pwned").exists()
-    assert "EVERY is ''" in clone.shell("make schedule DRY=1 ARCHIVE=mine.tar.gz", status=2)
+    printed = clone.shell("make schedule DRY=1 ARCHIVE=mine.tar.gz", status=2)
+    assert "EVERY is empty; expected daily" in printed
+    assert "Type `make schedule EVERY=daily`." in printed
     assert "Nothing is scheduled" in clone.shell("make unschedule DRY=1")
 
 

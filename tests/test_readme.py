@@ -27,6 +27,7 @@ ELSEWHERE = {
 """Commands that are not typed here, and what sees to them."""
 
 AS_TYPED = {
+    "make configure ARCHIVE=path": "make configure ARCHIVE=mine.tar.gz",
     "make pipeline ARCHIVE=path": "make pipeline ARCHIVE=mine.tar.gz",
     "make schedule EVERY=daily": "make schedule EVERY=daily DRY=1",
     "make unschedule": "make unschedule DRY=1",

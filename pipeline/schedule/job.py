@@ -65,7 +65,9 @@ def name_of(checkout: Path) -> str:
 def check_calendar(every: str) -> None:
     """Raise `SettingError` unless systemd can read an expression, or might where it cannot be asked."""
     expected = "expected daily, hourly, Mon..Fri 02:30 or another calendar expression, as in `man systemd.time`."
-    if not re.fullmatch(CALENDAR_CHARACTERS, every) or not every.strip():
+    if not every.strip():
+        raise SettingError(f"EVERY is empty; {expected} Type `make schedule EVERY=daily`.")
+    if not re.fullmatch(CALENDAR_CHARACTERS, every):
         raise SettingError(f"EVERY is {every!r}; {expected}")
     if shutil.which("systemd-analyze"):
         asked = subprocess.run(  # noqa: S603, it is handed to no shell
