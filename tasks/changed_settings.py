@@ -39,7 +39,8 @@ def _that_matter() -> Iterator[tuple[str, str, luigi.Parameter[Any]]]:
     from tasks import stages  # these know of runs, which know of this
     from tasks.settings import settings, theano, torch
 
-    for task in (settings, theano, torch, *stages.kinds()):
+    tasks: list[type[luigi.Task]] = [settings, theano, torch, *stages.kinds()]
+    for task in tasks:
         section = str(task.task_family)
         without = {*NO_RESULT.get(section, ()), *getattr(task, "identifying", ())}
         yield from ((section, name, parameter) for name, parameter in task.get_params() if name not in without)
