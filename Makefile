@@ -131,8 +131,8 @@ requirements: $(VENV)/base ## pin the newest versions of what the set-up install
 		requirements/$$name.in --output-file requirements/$$name.txt; done
 
 clean: ## remove results and data sets; the archive stays
-	@rm -rf outputs/* outputs/.[!.]*
-	@[ ! -d data ] || find data -mindepth 1 -maxdepth 1 -not -name DownloadCIFAR -exec rm -rf {} +
+	@for folder in outputs data; do [ ! -d $$folder ] \
+		|| find -H $$folder -mindepth 1 -maxdepth 1 -not -name DownloadCIFAR -exec rm -rf {} + || exit; done
 
 distclean: ## remove all that git does not track, the environment and the archive too
 	@git clean -ffdxq
