@@ -170,9 +170,14 @@ def copy_out(stage: Stage, name: str, folder: Path, run: str) -> None:
 def listed(folder: Path) -> Iterator[Path]:
     """List the folders of all results of all stages in a folder, damaged ones too, and nothing else there."""
     for path in sorted(folder.glob("*/*/")):
-        has_record = (path / RECORD_NAME).is_file() or (path / DAMAGED_NAME).is_file()
-        if has_record and re.fullmatch("[0-9a-f]{16}", path.name) and not path.parent.is_symlink():
+        is_one = re.fullmatch("[A-Z][^/]*/[0-9a-f]{16}", f"{path.parent.name}/{path.name}")
+        if is_one and not path.parent.is_symlink():
             yield path
+
+
+def has_record(path: Path) -> bool:
+    """Tell whether a record lies in the folder of a result, be it damaged; without one it is of no use."""
+    return (path / RECORD_NAME).is_file() or (path / DAMAGED_NAME).is_file()
 
 
 def _make(stage: Stage, monitor: Monitor, redo: Redo) -> tuple[Outcome, Record]:

@@ -46,4 +46,4 @@ def _problems(path: Path, record: Record | None) -> list[str]:
         return record.altered(path)
     if damaged := Record.read(path, DAMAGED_NAME):
         return [f"{problem} (withdrawn earlier)" for problem in damaged.altered(path)] or ["was withdrawn earlier"]
-    return [f"{RECORD_NAME} has other content than it had"]
+    return [f"{RECORD_NAME} has other content than it had" if results.has_record(path) else "has no record"]
