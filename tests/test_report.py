@@ -283,6 +283,15 @@ class TestFigures:
         network = small_networks.network((7,))
         assert figures.filters(network, small_networks.random_weights(network, seed=0)) is None
 
+    @pytest.mark.parametrize(("classes", "texts"), [(2, 4), (25, 625), (100, 0)])
+    def test_a_confusion_matrix_of_many_classes_has_no_counts(self, classes, texts):
+        labels = np.arange(3 * classes, dtype=np.uint8) % classes
+        probabilities = np.eye(classes, dtype=np.float32)[labels[::-1]]
+        metrics = evaluation.metrics(probabilities, labels, [f"class {label}" for label in range(classes)])
+        with drawing.styled("test"):
+            axes = figures.confusion(metrics).axes[0]
+        assert len(axes.texts) == texts
+
     def test_inside_a_page_colours_are_the_pages(self, tmp_path):
         with drawing.styled("test"):
             figure = drawing.new_figure(2, 2)

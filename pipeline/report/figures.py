@@ -21,6 +21,8 @@ from pipeline.network_results import NetworkResults
 from pipeline.weights import Weights
 
 MOST_FILTERS = 100
+MOST_NAMED = 25
+"""Up to so many classes have names and counts in the confusion matrix."""
 
 TILE = 32
 """Pixels along a filter's side, or a few less: filters are enlarged by a whole factor."""
@@ -54,7 +56,10 @@ def curves(trained: NetworkResults) -> Figure:
 
 
 def confusion(metrics: dict[str, Any]) -> Figure:
-    """Draw the confusion matrix: the counts, on a ground that is the deeper the larger the part of the row."""
+    """Draw the confusion matrix: the counts, on a ground that is the deeper the larger the part of the row.
+
+    Of many classes there are only the grounds, by the classes' numbers: counts and names would lie over each other.
+    """
     counts = np.array(metrics["confusion_matrix"])
     names = [entry["name"] for entry in metrics["classes"]]
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -64,12 +69,13 @@ def confusion(metrics: dict[str, Any]) -> Figure:
     grounds[:] = colors.to_rgba(BLUE)
     grounds[..., 3] = 0.75 * shares  # text in the ink stays readable on it
     axes.imshow(grounds, interpolation="none")
-    for (row, column), count in np.ndenumerate(counts):
-        text = axes.text(column, row, str(count), ha="center", va="center", fontsize=8, alpha=1 if count else 0.4)
-        text.set_in_layout(False)  # measuring all of them would take most of the time
-    places = range(len(names))
-    axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(places, names)
+    if len(names) <= MOST_NAMED:
+        for (row, column), count in np.ndenumerate(counts):
+            text = axes.text(column, row, str(count), ha="center", va="center", fontsize=8, alpha=1 if count else 0.4)
+            text.set_in_layout(False)  # measuring all of them would take most of the time
+        places = range(len(names))
+        axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(places, names)
     axes.set(xlabel="what the network said", ylabel="what it is")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
