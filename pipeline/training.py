@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -262,7 +263,7 @@ def _run_epochs(
     seconds = [measured[-1] for measured in start.epochs]
     if history:
         monitor.say(f"going on from epoch {len(history)} of {how.epochs}")
-    for line in (*_HEADER, *map(_row, history, seconds)):
+    for line in (*_HEADER, *(_row(history[: index + 1], seconds[index]) for index in range(len(history)))):
         monitor.say(line)
     sizes = np.diff([*range(0, images, how.batch_size), images])
     for number in range(len(history) + 1, how.epochs + 1):
@@ -281,7 +282,9 @@ def _run_epochs(
         if checkpoints:
             measured = [[*astuple(epoch)[1:], duration] for epoch, duration in zip(history, seconds, strict=True)]
             checkpoint.write(checkpoints, Checkpoint(trainer.weights(), trainer.velocity(), measured))
-        monitor.say(_row(history[-1], seconds[-1]))
+        monitor.say(_row(history, seconds[-1]))
+    best = _best(history)
+    monitor.say(f"best validation accuracy {best.valid_accuracy:.4f} in epoch {best.epoch} of {how.epochs}")
     return history, seconds
 
 
@@ -292,12 +295,19 @@ _HEADER = (
 """The table that nolearn prints."""
 
 
-def _row(epoch: Epoch, seconds: float) -> str:
+def _row(history: Sequence[Epoch], seconds: float) -> str:
+    """Put the last epoch into a line, with a mark where none before it was as accurate on the validation images."""
+    epoch = history[-1]
     ratio = epoch.train_loss / epoch.valid_loss if epoch.valid_loss else math.nan
     return (
         f"{epoch.epoch:7d}  {epoch.train_loss:12.5f}  {epoch.valid_loss:12.5f}  {ratio:11.5f}"
         f"  {epoch.valid_accuracy:11.5f}  {seconds:6.2f}s"
+        f"{' *' if _best(history) is epoch else ''}"
     )
+
+
+def _best(history: Sequence[Epoch]) -> Epoch:
+    return max(history, key=lambda epoch: epoch.valid_accuracy)
 
 
 def _check_finite(losses: npt.NDArray[np.float64], epoch: int, learning_rate: float) -> None:

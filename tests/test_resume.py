@@ -131,7 +131,7 @@ def trainings(tmp_path):
 
 def rows(lines):
     """Return the epochs whose rows are among these lines, and without how long they took."""
-    found = (re.fullmatch(r"(?:\w+ \| )?( +\d+(?: +\d+\.\d+){4}) +\d+\.\d\ds", line.rstrip()) for line in lines)
+    found = (re.fullmatch(r"(?:\w+ \| )?( +\d+(?: +\d+\.\d+){4}) +\d+\.\d\ds(?: \*)?", line.rstrip()) for line in lines)
     return [match[1] for match in found if match]
 
 

@@ -244,7 +244,7 @@ class TestWhatIsHeard:
 
         train(output, images, monitor=listener)
 
-        first, *header, one, two, three = listener.lines
+        first, *header, one, two, three, last = listener.lines
         validates = training.split(dataset.read_labels(images / dataset.GRAYSCALE_NAME, "train"), 0.25).sum()
         assert first == (
             f"tiny on small things: {60 - validates} images train, {validates} validate; 115 parameters; torch on cpu"
@@ -253,15 +253,20 @@ class TestWhatIsHeard:
             "  epoch    train loss    valid loss    train/val    valid acc      dur",
             "-------  ------------  ------------  -----------  -----------  -------",
         ]
-        for line, row in zip((one, two, three), history(output)["epochs"], strict=True):
+        epochs = history(output)["epochs"]
+        accuracies = [row["valid_accuracy"] for row in epochs]
+        best = accuracies.index(max(accuracies))
+        assert last == f"best validation accuracy {accuracies[best]:.4f} in epoch {best + 1} of 3"
+        for index, (line, row) in enumerate(zip((one, two, three), epochs, strict=True)):
             ratio = row["train_loss"] / row["valid_loss"]
             beginning = (
                 f"{row['epoch']:7}  {row['train_loss']:12.5f}  {row['valid_loss']:12.5f}"
                 f"  {ratio:11.5f}  {row['valid_accuracy']:11.5f}"
             )
             assert line.startswith(beginning)
-            assert re.fullmatch(r"  +\d+\.\d\ds", line.removeprefix(beginning))
-            assert len(line) == len(header[0])
+            duration, mark = line[: len(header[0])].removeprefix(beginning), line[len(header[0]) :]
+            assert re.fullmatch(r"  +\d+\.\d\ds", duration)
+            assert mark == (" *" if row["valid_accuracy"] > max(accuracies[:index], default=-1) else "")
 
     def test_progress_over_all_epochs(self, output, images):
         listener = Listener()
