@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import shutil
@@ -9,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -76,6 +79,11 @@ class Browser:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.call("Emulation.setEmulatedMedia", media=medium, features=features)
+
+    def picture(self) -> Image.Image:
+        """Return what is in the window, a pixel for each of the page's."""
+        shown = self.call("Page.captureScreenshot", format="png")["data"]
+        return Image.open(io.BytesIO(base64.b64decode(shown))).convert("RGB")
 
     def close(self) -> None:
         os.close(self._commands)

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import scipy.signal
+from matplotlib.colors import to_rgb
 
 from pipeline import drawing, evaluation, report, training
 from pipeline.article.runs import ARTICLE
@@ -101,9 +102,14 @@ def record(measured, declared):
     ).sealed()
 
 
-def written(output, folders):
+def accuracy(folders, name):
+    return json.loads((folders[f"evaluated_{name}"] / "metrics.json").read_text())["accuracy"]
+
+
+def written(output, folders, **options):
     output.mkdir()
-    report.write(output, monitor=SILENT, sources={}, run="1", command="luigi Pipeline", **folders)
+    how = dict(sources={}, run="1", command="luigi Pipeline") | options
+    report.write(output, monitor=SILENT, **how, **folders)
     return Page((output / report.REPORT_NAME).read_text())
 
 
@@ -165,8 +171,8 @@ class TestPage:
     def test_compares_with_the_article(self, tmp_path, results):
         folders = results(CIFAR_TITLE)
         page = written(tmp_path / "report", folders)
-        assert "The article: 41%." in page.text
-        assert "The article: 61%." in page.text
+        assert page.text.count("The article: 41%") == page.text.count("The article: 61%") == 1
+        assert len([mark for mark in page.all("i") if mark.get("class") == "bar-mark"]) == 2, "no legend of the mark"
         assert "The article: 50 in 10.4 min on its GPU, 50 in 2 h 27 min on 32 CPU cores." in page.text
         for name in NETWORKS:
             epochs = json.loads((folders[f"trained_{name}"] / "history.json").read_text())["epochs"]
@@ -179,6 +185,11 @@ class TestPage:
             assert f"Validation accuracy: {epochs[-1]['valid_accuracy']:.1%} at the end" in page.text
         assert "63.1% at the end, 64.6% at best (epoch 27), on 32 cores 59.5% at the end" in page.text
         assert page.text.count("article, GPU") == page.text.count("article, 32 cores") == 2 * len(NETWORKS)
+
+    def test_has_each_accuracy_once(self, page, folders):
+        accuracies = [accuracy(folders, name) for name in NETWORKS]
+        for value in accuracies:
+            assert page.text.count(f"{value:.2%}") == accuracies.count(value)
 
     def test_leaves_out_a_comparison_of_an_earlier_version(self, tmp_path, folders):
         """Its rows have other figures; the outputs folder may still hold it."""
@@ -198,6 +209,22 @@ class TestPage:
         assert all(image["alt"] for image in page.all("img"))
         assert all(svg["aria-label"] for svg in page.all("svg"))
         assert len(page.all("caption")) == len(page.all("table"))
+
+    def test_has_links_to_its_sections(self, page):
+        sections = [section["id"] for section in page.all("section")]
+        links = [link["href"].removeprefix("#") for link in page.all("a")]
+        assert sections == [
+            "results",
+            "learning",
+            "classes",
+            "test-images",
+            "first-layers",
+            "layers",
+            "pipeline",
+            "recipe",
+        ]
+        assert links[: len(sections)] == sections, "no list of links at the top"
+        assert links[len(sections) :] == sections, "a heading has no link to itself"
 
     def test_refers_to_nothing_outside(self, page):
         for name in ("src", "href", "xlink:href"):
@@ -262,6 +289,14 @@ class TestFigures:
         trained = NetworkResults.read("mlp", *(folders[f"{kind}_mlp"] for kind in ("trained", "evaluated")))
         trained.history["epochs"] = [trained.epochs[0] | {"epoch": epoch} for epoch in range(1, epochs + 1)]
         assert list(figures.curves(trained).axes[-1].get_xticks()) == named
+
+    def test_what_is_right_and_errors_differ_in_hue(self):
+        counts = [[8, 2], [5, 5]]
+        classes = [{"name": "cat"}, {"name": "dog"}]
+        [image] = figures.confusion({"confusion_matrix": counts, "classes": classes}).axes[0].images
+        red, _, blue, opacity = np.moveaxis(np.asarray(image.get_array()), -1, 0)
+        assert ((blue > red) == np.eye(2, dtype=bool)).all()
+        assert opacity[0, 0] > opacity[1, 1] == opacity[1, 0] > opacity[0, 1]
 
     def test_a_filter_is_shown_as_it_meets_the_image(self):
         network = Network.from_json(NETWORKS["cnn"])
@@ -333,6 +368,13 @@ class TestGraph:
         assert len([path for path in page.all("path") if path.get("class") == "arrow"]) == 2
         assert [float(box["y"]) for box in page.all("rect")] == sorted({float(box["y"]) for box in page.all("rect")})
 
+    def test_names_fit_into_their_boxes(self):
+        names = ["Report", "EvaluateA_NETWORK_WITH_A_LONG_NAME"]
+        page = Page(draw([Box(name, "reused", "", ()) for name in names], "two"))
+        first, second = ((float(box["x"]), float(box["width"])) for box in page.all("rect"))
+        assert first[1] == second[1] >= 9 * len(names[1])
+        assert first[0] + first[1] < second[0]
+
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
@@ -374,7 +416,7 @@ class TestInABrowser:
         result = json.loads((checkout.result(f"Evaluate{name.upper()}") / "metrics.json").read_text())
         row = 1 + ["mlp", "cnn"].index(name)
         assert values(opened, f"#accuracy-{name}") == [result["accuracy"]]
-        assert values(opened, f"#results tbody tr:nth-child({row}) data")[:2] == [result["accuracy"], result["loss"]]
+        assert values(opened, f"#training tbody tr:nth-child({row}) data")[0] == result["loss"]
         cells = opened.evaluate(
             "[...document.querySelectorAll('#by-class tbody tr')].map(row =>"
             "  [...row.cells].map(cell => cell.querySelector('data')?.value ?? null))"
@@ -400,6 +442,25 @@ class TestInABrowser:
         opened.look(width=390)
         assert opened.evaluate("document.documentElement.scrollWidth") <= 390
 
+    def test_a_table_that_is_too_wide_has_a_shadow_where_more_is_hidden(self, opened):
+        opened.look(width=390)
+        for where, shaded in (("0", [False, True]), ("(table.scrollWidth - table.clientWidth) / 2", [True, True])):
+            assert shadows(opened, where) == shaded
+        assert shadows(opened, "table.scrollWidth") == [True, False]
+        opened.look()
+        assert shadows(opened, "0") == [False, False]
+
+    def test_columns_of_numbers_are_aligned_at_the_right(self, opened):
+        aligned = opened.evaluate(
+            "[...document.querySelectorAll('table')].flatMap(table => [...table.rows].flatMap(row =>"
+            "  [...row.cells].map(cell => [table.tHead.rows[0].cells[cell.cellIndex].textContent, cell.textContent,"
+            "                              getComputedStyle(cell).textAlign])))"
+        )
+        columns = {name for name, text, _ in aligned if re.fullmatch(r"[\d.,]+( s|%)?", text)} - {"Key"}
+        assert {"Test loss", "Epochs", "Test images", "CNN precision", "Parameters", "Took"} <= columns
+        assert {align for name, _, align in aligned if name in columns} == {"right"}
+        assert {align for name, _, align in aligned if name in ("Stage", "Made", "Key", "Kind")} == {"left"}
+
     @pytest.mark.parametrize(
         ("scheme", "medium"), [("light", "screen"), ("dark", "screen"), ("light", "print"), ("dark", "print")]
     )
@@ -413,13 +474,38 @@ class TestInABrowser:
         for color in ("blue", "vermilion"):
             line = luminance(opened, "stroke", f"#curves-mlp path[style*='var(--{color})']")
             assert contrast(line, ground) >= 3, color
+        for hue in (drawing.BLUE, drawing.VERMILION):
+            behind = color_of(opened, "backgroundColor", "body")
+            deepest = figures.DEEPEST * np.array(to_rgb(hue)) + (1 - figures.DEEPEST) * behind
+            assert contrast(luminance(opened, "color", "body"), luminance_of(deepest)) >= 4.5, hue
+
+
+def shadows(opened, where):
+    """Scroll the table of classes to a place; tell whether its left and its right edge are darker than the page."""
+    box = opened.evaluate(
+        "(() => { const table = document.querySelector('.scroll:has(#by-class)');"
+        f"  table.scrollIntoView({{block: 'center'}}); table.scrollLeft = {where};"
+        "  const box = table.getBoundingClientRect(); return [box.left, box.right, box.top]; })()"
+    )
+    left, right, top = (round(value) for value in box)
+    picture = opened.picture()
+    ground = picture.getpixel((2, top + 2))
+    return [picture.getpixel((x, top + 2)) != ground for x in (left + 1, right - 2)]
+
+
+def color_of(opened, prop, selector):
+    """Return a colour as it is shown: red, green and blue from 0 to 1."""
+    color = opened.evaluate(f'getComputedStyle(document.querySelector("{selector}")).{prop}')
+    return np.array([int(channel) / 255 for channel in re.findall(r"\d+", color)[:3]])
 
 
 def luminance(opened, prop, selector):
-    """Return the relative luminance of a colour as it is shown: WCAG 2.2's definition."""
-    color = opened.evaluate(f'getComputedStyle(document.querySelector("{selector}")).{prop}')
-    channels = [int(channel) / 255 for channel in re.findall(r"\d+", color)[:3]]
-    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return luminance_of(color_of(opened, prop, selector))
+
+
+def luminance_of(color):
+    """Return the relative luminance of a colour: WCAG 2.2's definition."""
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in color]
     return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
 

@@ -57,25 +57,24 @@ def write(
         A file is missing or damaged.
     """
     names = [key.removeprefix("trained_") for key in folders if key.startswith("trained_")]
-    networks = [NetworkResults.read(name, folders[f"trained_{name}"], folders[f"evaluated_{name}"]) for name in names]
+    shown = [NetworkResults.read(name, folders[f"trained_{name}"], folders[f"evaluated_{name}"]) for name in names]
     path = images / dataset.GRAYSCALE_NAME
     data = dataset.describe(path)
     test_images, labels = dataset.read_split(path, "test")
     plotter = Plotter(output)
     taken = origin.steps(sources.values(), run)
-    document = page(
-        f"{data.title}, in grayscale",
-        summary.heading(networks, data),
-        summary.results(networks),
-        learning.curves(networks, plotter),
+    sections = [
+        summary.results(shown),
+        learning.curves(shown, plotter),
         summary.engines(comparison, data.archive_sha256),
-        classes.mistakes(networks, plotter),
-        classes.test_images(networks, test_images, labels, data.class_names),
-        layers.first_layers(networks, plotter),
-        layers.layers(networks),
+        classes.mistakes(shown, plotter),
+        classes.test_images(shown, test_images, labels, data.class_names),
+        layers.first_layers(shown, plotter),
+        layers.layers(shown),
         origin.pipeline(taken, sources.values(), datetime.now(UTC)),
         origin.recipe(taken, data, command),
-    )
+    ]
+    document = page(f"{data.title}, in grayscale", summary.heading(shown, data), sections)
     (output / REPORT_NAME).write_text(document, encoding="utf-8")
     monitor.say(f"{REPORT_NAME}: {len(document) / 1e3:.0f} kB")
 

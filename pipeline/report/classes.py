@@ -9,11 +9,12 @@ from pipeline.dataset import ByteArray, FloatArray
 from pipeline.network_results import NetworkResults
 from pipeline.report import examples, figures
 from pipeline.report.examples import Example
-from pipeline.report.markup import Markup, element, percent, section, table
+from pipeline.report.markup import Markup, element, legend, percent, table
+from pipeline.report.page import Section, section
 from pipeline.report.plots import Plotter
 
 
-def mistakes(networks: Sequence[NetworkResults], plotter: Plotter) -> Markup:
+def mistakes(networks: Sequence[NetworkResults], plotter: Plotter) -> Section:
     """Show which class is taken for which, and how well each is recognised."""
     notes = " ".join(_most_confused(network) for network in networks)
     plots = [_plot(network, plotter) for network in networks]
@@ -21,9 +22,15 @@ def mistakes(networks: Sequence[NetworkResults], plotter: Plotter) -> Markup:
         "Accuracy: the share of a class’s images that are recognised. Precision: the share of the images taken for a "
         "class that belong to it."
     )
+    colours = (
+        "A row of a matrix has the test images of one class. The deeper the colour, the larger the part of the row."
+    )
     return section(
+        "classes",
         "Classes",
         element("p", notes),
+        element("p", colours),
+        legend(("right", "recognised"), ("wrong", "taken for another class")),
         element("div", *plots, class_="pair"),
         element("h3", "Class by class"),
         element("p", meaning),
@@ -65,18 +72,18 @@ def _by_class(networks: Sequence[NetworkResults]) -> Markup:
         of_class = [network.metrics["classes"][index] for network in networks]
         shares = [_share(found[figure]) for found in of_class for figure in ("recall", "precision")]
         rows.append([entry["name"], f"{entry['images']:,}", *shares])
-    return table("Test images by class", header, rows, id="by-class")
+    return table("Test images by class", header, rows, numbers=header[1:], id="by-class")
 
 
 def _share(value: float | None) -> Markup:
     if value is None:
-        return element("td", "–")
+        return element("td", "–", class_="number")
     return element("td", percent(value, digits=1), class_="share", style=f"--share: {value:.2%}")
 
 
 def test_images(
     networks: Sequence[NetworkResults], images: FloatArray, labels: ByteArray, class_names: list[str]
-) -> Markup:
+) -> Section:
     """Show what each network recognises, and where it is most sure and wrong.
 
     Parameters
@@ -94,7 +101,7 @@ def test_images(
             element("h3", f"{network.title}: its most confident mistakes"),
             _gallery(wrong, images, class_names),
         ]
-    return section("Test images, as the networks see them", *blocks)
+    return section("test-images", "Test images", *blocks)
 
 
 def _gallery(chosen: Sequence[Example], images: FloatArray, class_names: list[str]) -> Markup:

@@ -24,6 +24,9 @@ MOST_FILTERS = 100
 MOST_NAMED = 25
 """Up to so many classes have names and counts in the confusion matrix."""
 
+DEEPEST = 0.7
+"""Opacity of the ground of a whole row in one place: text in the ink has a contrast of 4.5 to 1 or more on it."""
+
 TILE = 32
 """Pixels along a filter's side, or a few less: filters are enlarged by a whole factor."""
 
@@ -58,7 +61,8 @@ def curves(trained: NetworkResults) -> Figure:
 def confusion(metrics: dict[str, Any]) -> Figure:
     """Draw the confusion matrix: the counts, on a ground that is the deeper the larger the part of the row.
 
-    Of many classes there are only the grounds, by the classes' numbers: counts and names would lie over each other.
+    The diagonal, what is right, is blue; errors are vermilion. Of many classes there are only the grounds, by the
+    classes' numbers: counts and names would lie over each other.
     """
     counts = np.array(metrics["confusion_matrix"])
     names = [entry["name"] for entry in metrics["classes"]]
@@ -66,8 +70,9 @@ def confusion(metrics: dict[str, Any]) -> Figure:
     figure = new_figure(4.6, 4.4)
     axes = figure.subplots()
     grounds = np.empty((*counts.shape, 4))
-    grounds[:] = colors.to_rgba(BLUE)
-    grounds[..., 3] = 0.75 * shares  # text in the ink stays readable on it
+    grounds[:] = colors.to_rgba(VERMILION)
+    grounds[np.diag_indices(len(counts))] = colors.to_rgba(BLUE)
+    grounds[..., 3] = DEEPEST * np.sqrt(shares)  # the root, so that errors, which are small parts, have a colour
     axes.imshow(grounds, interpolation="none")
     if len(names) <= MOST_NAMED:
         for (row, column), count in np.ndenumerate(counts):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.report.markup import Markup, element
 
-WIDTH, HEIGHT = 164, 50
+LEAST_WIDTH, HEIGHT = 164, 50
 ACROSS, DOWN = 20, 34
 """Sizes of a box and of the gaps between boxes; the page shows them as pixels."""
+
+CHARACTER = 9.5
+"""What a character of a name takes in a box: more than the mean of the page's fonts."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,12 @@ def draw(boxes: Sequence[Box], title: str) -> Markup:
     An arrow that longer ways imply is left out.
     """
     inputs = {box.name: box.inputs for box in boxes}
-    places = _places(boxes, _depths(inputs))
-    width = max(x for x, _ in places.values()) + WIDTH
+    box_width = max(LEAST_WIDTH, *(math.ceil(CHARACTER * len(box.name)) for box in boxes))
+    places = _places(boxes, _depths(inputs), box_width)
+    width = max(x for x, _ in places.values()) + box_width
     height = max(y for _, y in places.values()) + HEIGHT
     arrows = [
-        _arrow(places[source], places[name])
+        _arrow(places[source], places[name], box_width)
         for name in inputs
         for source in inputs[name]
         if not any(source in _ancestors(inputs, other) for other in inputs[name])
@@ -41,12 +46,13 @@ def draw(boxes: Sequence[Box], title: str) -> Markup:
         "svg",
         _ARROW_HEAD,
         *arrows,
-        *(_drawn(box, *places[box.name]) for box in boxes),
+        *(_drawn(box, *places[box.name], box_width) for box in boxes),
         viewBox=f"-2 -2 {width + 4} {height + 4}",
         role="img",
         aria_label=title,
         class_="graph",
-        style=f"max-width: {width + 4}px",
+        width=width + 4,
+        height=height + 4,
     )
 
 
@@ -64,14 +70,14 @@ def _depths(inputs: Mapping[str, Iterable[str]]) -> dict[str, int]:
     return depths
 
 
-def _places(boxes: Iterable[Box], depths: Mapping[str, int]) -> dict[str, tuple[float, float]]:
+def _places(boxes: Iterable[Box], depths: Mapping[str, int], box_width: int) -> dict[str, tuple[float, float]]:
     """Put each row's boxes side by side in their order, the row in the middle."""
     rows: dict[int, list[str]] = {}
     for box in boxes:
         rows.setdefault(depths[box.name], []).append(box.name)
     widest = max(map(len, rows.values()))
     return {
-        name: ((column + (widest - len(names)) / 2) * (WIDTH + ACROSS), row * (HEIGHT + DOWN))
+        name: ((column + (widest - len(names)) / 2) * (box_width + ACROSS), row * (HEIGHT + DOWN))
         for row, names in rows.items()
         for column, name in enumerate(names)
     }
@@ -97,9 +103,9 @@ _ARROW_HEAD = element(
 )
 
 
-def _arrow(source: tuple[float, float], target: tuple[float, float]) -> Markup:
-    from_x, from_y = source[0] + WIDTH / 2, source[1] + HEIGHT
-    to_x, to_y = target[0] + WIDTH / 2, target[1] - 2
+def _arrow(source: tuple[float, float], target: tuple[float, float], box_width: int) -> Markup:
+    from_x, from_y = source[0] + box_width / 2, source[1] + HEIGHT
+    to_x, to_y = target[0] + box_width / 2, target[1] - 2
     middle = (from_y + to_y) / 2
     return element(
         "path",
@@ -109,11 +115,11 @@ def _arrow(source: tuple[float, float], target: tuple[float, float]) -> Markup:
     )
 
 
-def _drawn(box: Box, x: float, y: float) -> Markup:
-    middle = x + WIDTH / 2
+def _drawn(box: Box, x: float, y: float, width: int) -> Markup:
+    middle = x + width / 2
     return element(
         "g",
-        element("rect", x=f"{x:g}", y=f"{y:g}", width=WIDTH, height=HEIGHT, rx=8),
+        element("rect", x=f"{x:g}", y=f"{y:g}", width=width, height=HEIGHT, rx=8),
         element("text", box.name, x=f"{middle:g}", y=f"{y + 21:g}", class_="name"),
         element("text", box.detail, x=f"{middle:g}", y=f"{y + 38:g}"),
         class_=f"box {box.kind}",

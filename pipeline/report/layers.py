@@ -9,21 +9,22 @@ from dataclasses import fields
 from pipeline.declaration import NamedLayer
 from pipeline.network_results import NetworkResults
 from pipeline.report import figures
-from pipeline.report.markup import Markup, element, number, section, table
+from pipeline.report.markup import Markup, element, number, table
+from pipeline.report.page import Section, section
 from pipeline.report.plots import Plotter
 
 
-def first_layers(networks: Sequence[NetworkResults], plotter: Plotter) -> Markup:
-    """Show what the first layers look for."""
+def first_layers(networks: Sequence[NetworkResults], plotter: Plotter) -> Section | None:
+    """Show what the first layers look for; None where no one's weights make a picture."""
     plots = [_plot(network, plotter) for network in networks]
     note = (
         "A square is what one unit of the first layer multiplies the image with: white where a bright pixel raises its "
         "output, black where it lowers it, scaled by the unit’s own largest weight. A convolution turns its filters "
         "round before they meet the image; they are shown as they meet it."
     )
-    return (
-        section("First layers", element("p", note), element("div", *plots, class_="pair")) if any(plots) else Markup()
-    )
+    if not any(plots):
+        return None
+    return section("first-layers", "First layers", element("p", note), element("div", *plots, class_="pair"))
 
 
 def _plot(network: NetworkResults, plotter: Plotter) -> Markup:
@@ -37,18 +38,19 @@ def _plot(network: NetworkResults, plotter: Plotter) -> Markup:
     )
 
 
-def layers(networks: Sequence[NetworkResults]) -> Markup:
+def layers(networks: Sequence[NetworkResults]) -> Section:
     """List the layers with their shapes and how many numbers each learns."""
     tables = [
         table(
             f"{network.title}: {network.network.parameter_count:,} parameters",
             ["Layer", "Kind", "Options", "Output", "Parameters"],
             [_layer(layer) for layer in network.network.layers],
+            numbers=["Output", "Parameters"],
             id=f"layers-{network.name}",
         )
         for network in networks
     ]
-    return section("Layers", *tables)
+    return section("layers", "Layers", *tables)
 
 
 def _layer(layer: NamedLayer) -> list[object]:

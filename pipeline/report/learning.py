@@ -6,15 +6,17 @@ from collections.abc import Sequence
 
 from pipeline.network_results import NetworkResults, counted
 from pipeline.report import figures
-from pipeline.report.markup import Markup, element, section
+from pipeline.report.markup import Markup, element
+from pipeline.report.page import Section, section
 from pipeline.report.plots import Plotter
 
 
-def curves(networks: Sequence[NetworkResults], plotter: Plotter) -> Markup:
+def curves(networks: Sequence[NetworkResults], plotter: Plotter) -> Section:
     """Show how losses and accuracy went, beside the article's runs where the data is the article's."""
     plots = [_plot(network, plotter) for network in networks]
     notes = [" ".join([_lowest_loss(network), *_beside_the_article(network)]) for network in networks]
-    return section("Learning", *(element("p", note) for note in notes), element("div", *plots, class_="pair"))
+    shown = element("div", *plots, class_="pair")
+    return section("learning", "Learning", *(element("p", note) for note in notes), shown)
 
 
 def _plot(network: NetworkResults, plotter: Plotter) -> Markup:

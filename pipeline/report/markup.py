@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
 
 VOID = {"br", "img", "link", "meta"}
@@ -31,20 +31,36 @@ def joined(parts: Iterable[object]) -> Markup:
     return Markup("".join(part if isinstance(part, Markup) else escape(str(part)) for part in parts))
 
 
-def table(caption: str, header: Sequence[object], rows: Iterable[Sequence[object]], **attributes: object) -> Markup:
-    """Write a table whose rows each begin with what they are about; a wide one can be scrolled sideways.
+def table(
+    caption: str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    numbers: Collection[str] = (),
+    **attributes: object,
+) -> Markup:
+    """Write a table whose rows each begin with what they are about.
 
-    A cell that is an element `td` already is taken as it is.
+    The columns whose names are in ``numbers`` are aligned at the right. A cell that is an element `td` already is
+    taken as it is.
     """
-    head = element("tr", *(element("th", name, scope="col") for name in header))
-    body = [element("tr", element("th", row[0], scope="row"), *map(_cell, row[1:])) for row in rows]
-    whole = element("table", element("caption", caption), element("thead", head), element("tbody", *body), **attributes)
-    return element("div", whole, class_="scroll", role="region", aria_label=caption, tabindex=0)
+    classes = ["number" if name in numbers else None for name in header]
+    names = [element("th", name, scope="col", class_=kind) for name, kind in zip(header, classes, strict=True)]
+    body = [element("tr", element("th", row[0], scope="row"), *map(_cell, row[1:], classes[1:])) for row in rows]
+    head = element("thead", element("tr", *names))
+    whole = element("table", element("caption", caption), head, element("tbody", *body), **attributes)
+    return scrolled(caption, whole)
 
 
-def section(title: str, *content: Markup) -> Markup:
-    """Put content under a heading."""
-    return element("section", element("h2", title), *content)
+def scrolled(title: str, content: Markup) -> Markup:
+    """Let content that is too wide be scrolled sideways; the style shows at which edge there is more."""
+    return element("div", content, class_="scroll", role="region", aria_label=title, tabindex=0)
+
+
+def legend(*entries: tuple[str, str]) -> Markup:
+    """Say what colours and marks mean: pairs of a mark's class in the style sheet and its meaning."""
+    items = [element("li", element("i", class_=mark), meaning) for mark, meaning in entries]
+    return element("ul", *items, class_="legend")
 
 
 def percent(share: float, digits: int = 2, id_: str | None = None) -> Markup:
@@ -57,10 +73,10 @@ def number(value: float, form: str) -> Markup:
     return element("data", format(value, form), value=repr(value))
 
 
-def _cell(content: object) -> Markup:
+def _cell(content: object, kind: str | None) -> Markup:
     if isinstance(content, Markup) and content.startswith("<td"):
         return content
-    return element("td", content)
+    return element("td", content, class_=kind)
 
 
 def _attribute(name: str, value: object) -> str:

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pipeline.dataset import Description
 from pipeline.errors import StoreError
 from pipeline.report.graph import Box, draw
-from pipeline.report.markup import Markup, element, section, table
+from pipeline.report.markup import Markup, element, scrolled, table
+from pipeline.report.page import Section, section
 from pipeline.store import results
 from pipeline.store.digests import json_digest
 from pipeline.store.record import Record
@@ -47,7 +48,7 @@ def _step(stage: Stage, run: str) -> Step:
     return Step(stage, record, results.outcome(record, run))
 
 
-def pipeline(taken: Sequence[Step], direct: Iterable[Stage], now: datetime) -> Markup:
+def pipeline(taken: Sequence[Step], direct: Iterable[Stage], now: datetime) -> Section:
     """Draw the stages with what became of each, and list them."""
     boxes = [
         Box(
@@ -76,33 +77,34 @@ def pipeline(taken: Sequence[Step], direct: Iterable[Stage], now: datetime) -> M
         ", which made this page. What was reused took its time in an earlier run. "
         "A run with nothing to do leaves the page as it is.",
     )
+    drawn = draw(
+        boxes, "The stages, from the archive to this page: " + ", ".join(f"{box.name} {box.detail}" for box in boxes)
+    )
     return section(
+        "pipeline",
         "The pipeline",
         note,
         element(
             "div",
-            draw(
-                boxes,
-                "The stages, from the archive to this page: " + ", ".join(f"{box.name} {box.detail}" for box in boxes),
-            ),
-            table("Stages", ["Stage", "In this run", "Took", "Made", "Key"], rows, id="stages"),
+            scrolled("The stages as a drawing", drawn),
+            table("Stages", ["Stage", "In this run", "Took", "Made", "Key"], rows, numbers=["Took"], id="stages"),
             class_="beside",
         ),
     )
 
 
-def recipe(taken: Sequence[Step], data: Description, command: str) -> Markup:
+def recipe(taken: Sequence[Step], data: Description, command: str) -> Section:
     """Tell what it takes to make the results again."""
     versions = _merged(step.record.versions for step in taken)
     versions |= _merged(step.record.measured.get("versions", {}) for step in taken)
     facts: list[tuple[str, object]] = [
+        ("Command", element("code", command) if command else ""),
         ("Data", f"{data.title}: {data.counts['train']:,} training and {data.counts['test']:,} test images"),
         ("Archive, SHA-256", element("code", data.archive_sha256)),
         ("Libraries", ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))),
     ]
-    if command:
-        facts.insert(0, ("Command", element("code", command)))
     return section(
+        "recipe",
         "To make it again",
         _list(facts),
         element("h3", "Every stage’s settings, code and content"),
@@ -121,12 +123,13 @@ def _details(step: Step) -> Markup:
         ("code", f"{len(record.code)} modules, {json_digest(record.code)[:SHORT]}" if record.code else ""),
         ("libraries", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
     ]
-    shown = [(name, value) for name, value in facts if value not in ("", None)]
-    return element("details", element("summary", step.stage.name), _list(shown))
+    return element("details", element("summary", step.stage.name), _list(facts))
 
 
 def _list(facts: Iterable[tuple[str, object]]) -> Markup:
-    return element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in facts))
+    """List facts by name, but for those that are empty."""
+    shown = [(name, value) for name, value in facts if value not in ("", None)]
+    return element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in shown))
 
 
 def _written(value: object) -> object:

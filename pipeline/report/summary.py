@@ -9,12 +9,14 @@ from pipeline import comparison
 from pipeline.article.runs import TITLE, YEAR
 from pipeline.dataset import Description
 from pipeline.network_results import NetworkResults, counted
-from pipeline.report.markup import Markup, element, number, percent, section, table
+from pipeline.report.markup import Markup, element, legend, number, percent, table
+from pipeline.report.page import Section, section
 
 
 def heading(networks: Sequence[NetworkResults], data: Description) -> Markup:
-    """Say what this is, and give the accuracies."""
-    names = " and ".join(network.title for network in networks)
+    """Say what this is."""
+    *others, last = [network.title for network in networks]
+    names = f"{', '.join(others)} and {last}" if others else last
     what = (
         f"{names}, trained on {data.counts['train']:,} images in {len(data.class_names)} classes and tested on "
         f"{data.counts['test']:,} others"
@@ -24,72 +26,76 @@ def heading(networks: Sequence[NetworkResults], data: Description) -> Markup:
         "header",
         element("h1", f"{data.title}, in grayscale"),
         element("p", f"{what}{beside}.", class_="lede"),
+    )
+
+
+def results(networks: Sequence[NetworkResults]) -> Section:
+    """Show the figures, beside the article's where the data is the article's."""
+    has_article = any(network.article for network in networks)
+    of_article = ["The article’s on its GPU", "On 32 CPU cores"] if has_article else []
+    header = ["Network", "Test loss", "Epochs", "Median seconds an epoch", *of_article, "Trained with"]
+    rows = [_row(network, len(of_article)) for network in networks]
+    return section(
+        "results",
+        "Results",
         element("div", *map(_card, networks), class_="cards"),
+        table("How they were trained", header, rows, numbers=header[1:-1], id="training"),
     )
 
 
 def _card(network: NetworkResults) -> Markup:
     article = network.article
-    beside = f"The article: {article.accuracy:.0%}" if article else f"{network.metrics['images']:,} test images"
     mark = element("i", style=f"left: {article.accuracy:.0%}") if article else ""
     return element(
         "div",
-        element("h2", network.title),
+        element("h3", network.title),
         element("p", percent(network.accuracy, id_=f"accuracy-{network.name}"), class_="big"),
-        element("p", f"of the test images recognised. {beside}."),
+        element("p", f"of the {network.metrics['images']:,} test images recognised."),
         element("div", element("b", style=f"width: {network.accuracy:.2%}"), mark, class_="bar", aria_hidden="true"),
+        legend(("bar-mark", f"The article: {article.accuracy:.0%}")) if article else "",
         element("p", _speed(network), class_="quiet"),
         class_="card",
     )
 
 
 def _speed(network: NetworkResults) -> str:
-    epochs = counted(len(network.epochs), "epoch")
-    own = f"{epochs} in {comparison.duration(network.training_seconds)}, {network.epoch_seconds:.2f} s an epoch"
+    own = f"{counted(len(network.epochs), 'epoch')} in {comparison.duration(network.training_seconds)}."
     if not network.article:
-        return f"{own}."
+        return own
     gpu, cpu = (f"{len(run.epochs)} in {comparison.duration(run.seconds)}" for run in network.article.runs)
-    return f"{own}. The article: {gpu} on its GPU, {cpu} on 32 CPU cores."
+    return f"{own} The article: {gpu} on its GPU, {cpu} on 32 CPU cores."
 
 
-def results(networks: Sequence[NetworkResults]) -> Markup:
-    """List the figures, beside the article's where the data is the article's."""
-    header = ["Network", "Test accuracy", "Test loss", "Epochs", "Median seconds an epoch", "Trained with"]
-    if any(network.article for network in networks):
-        header += ["The article’s accuracy", "Its seconds an epoch on a GPU", "On 32 CPU cores"]
-    return section("Results", table("Both networks", header, map(_row, networks), id="results"))
-
-
-def _row(network: NetworkResults) -> list[object]:
-    own = [
+def _row(network: NetworkResults, article_columns: int) -> list[object]:
+    article = network.article
+    return [
         network.title,
-        percent(network.accuracy),
         number(network.metrics["loss"], ".4f"),
         len(network.epochs),
         number(network.epoch_seconds, ".2f"),
+        *([f"{run.epoch_seconds:.1f}" for run in article.runs] if article else ["–"] * article_columns),
         network.trained_with,
     ]
-    article = network.article
-    if article is None:
-        return own
-    return [*own, f"{article.accuracy:.0%}", *(f"{run.epoch_seconds:.1f}" for run in article.runs)]
 
 
-def engines(path: Path | None, archive_sha256: str) -> Markup:
+def engines(path: Path | None, archive_sha256: str) -> Section | None:
     """Show the table that compares engines, if there is one and it is of these images."""
     if path is None:
-        return Markup()
+        return None
     found = comparison.read(path)
     if found is None or found[0]["archive_sha256"] != archive_sha256:
-        return Markup()
+        return None
     data, rows = found
+    header = comparison.header(data["title"])
     return section(
+        "engines",
         "Engines compared",
         element("p", "The same declarations, images and initial weights on each engine and device."),
         table(
             "Engines and devices",
-            comparison.header(data["title"]),
+            header,
             comparison.cells(rows, data["title"]),
+            numbers=header[3:],
             id="comparison",
         ),
     )
