@@ -3,7 +3,8 @@
 The last layer has as many units as the data has classes, where its ``num_units`` are left out.
 
 A network of your own is one more declaration and one more entry in `NETWORKS`; then
-``luigi --module tasks Evaluate --network NAME`` trains and evaluates it.
+``luigi --module tasks Evaluate --network NAME`` trains and evaluates it, and ``[Report] networks`` in luigi.cfg has the
+report show it.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class Gate(luigi.Task):
 
     @property
     def _minimum(self) -> float | None:
-        minimum: float | None = getattr(self._limits, f"minimum_accuracy_{self.network}")
+        minimum: float | None = getattr(self._limits, f"minimum_accuracy_{self.network}", None)  # few have one
         return minimum
 
     def _fault(self, record: Record) -> str | None:

@@ -10,7 +10,8 @@ from typing import Any
 import luigi
 
 from pipeline import devices
-from pipeline.errors import PipelineError, SettingError
+from pipeline.errors import PipelineError, SettingError, did_you_mean
+from pipeline.networks import NETWORKS
 from pipeline.store import results
 from pipeline.store.digests import file_digest
 from pipeline.store.stage import Stage
@@ -30,17 +31,27 @@ class Report(StageTask):
     function = "pipeline.report:write"
     libraries = ("numpy", "h5py", "matplotlib", "pillow")
     shown = (REPORT_PAGE,)
-    networks = ("mlp", "cnn")
+
+    networks = luigi.Parameter(
+        default="mlp,cnn",
+        always_in_help=True,
+        description="Networks that the report shows, in this order: names with commas between them, each one of "
+        f"{', '.join(NETWORKS)}.",
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._gates = [gate for gate in map(Gate, self.networks) if not gate.is_open]
+        self._gates = [gate for gate in map(Gate, self._names) if not gate.is_open]
         RUN.must_end_with(self.may_be_published)
+
+    @classmethod
+    def check(cls, given: Any) -> None:
+        cls._checked_networks(given.networks)
 
     def requires(self) -> dict[str, StageTask]:
         return {
-            **{f"trained_{name}": trainer(name) for name in self.networks},
-            **{f"evaluated_{name}": evaluator(name) for name in self.networks},
+            **{f"trained_{name}": trainer(name) for name in self._names},
+            **{f"evaluated_{name}": evaluator(name) for name in self._names},
             "images": Grayscale2D(),
         }
 
@@ -56,11 +67,32 @@ class Report(StageTask):
         return all(gate.complete() for gate in self._gates)
 
     def decides(self) -> dict[str, Any]:
-        return {"comparison_sha256": file_digest(self._comparison)} if self._comparison else {}
+        compared = {"comparison_sha256": file_digest(self._comparison)} if self._comparison else {}
+        return {"networks": self._names, **compared}
 
     def options(self) -> dict[str, Any]:
         sources = {name: task.stage for name, task in self.requires().items()}
         return {"sources": sources, "run": RUN.id, "command": RUN.command, "comparison": self._comparison}
+
+    @functools.cached_property
+    def _names(self) -> list[str]:
+        return self._checked_networks(self.networks)
+
+    @staticmethod
+    def _checked_networks(given: str) -> list[str]:
+        names = [name.strip() for name in given.split(",")]
+        expected = f"expected names with commas between them, each once, of {', '.join(NETWORKS)}"
+        if not given.strip():
+            raise SettingError(f"Report.networks is empty; {expected}.")
+        for name in names:
+            if name not in NETWORKS:
+                raise SettingError(
+                    f"Report.networks names {name!r}, which pipeline/networks.py does not declare; {expected}."
+                    f"{did_you_mean(name, NETWORKS)}"
+                )
+            if names.count(name) > 1:
+                raise SettingError(f"Report.networks names {name!r} more than once; {expected}.")
+        return names
 
     @functools.cached_property
     def _comparison(self) -> Path | None:
@@ -74,7 +106,7 @@ PIPELINE: tuple[type[StageTask], ...] = (Report,)
 
 
 class Pipeline(luigi.WrapperTask):
-    """Everything: both networks, trained and evaluated, and the report."""
+    """Everything: the networks of the report, trained and evaluated, and the report."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -108,7 +108,10 @@ class TestMisspelt:
             ("[TrainCNN]\nEpochs = 3", "Did you mean 'epochs'?"),
             ("[settings]\nseeds = 1", "Did you mean 'seed'?"),
             ("[setings]\n", "expected one of Compare, ConvertToHDF5, DownloadCIFAR, Evaluate, EvaluateCNN, EvaluateM"),
-            ("[setings]\n", "EvaluateMLP, Train, TrainCNN, TrainMLP, gate, schedule, settings, theano, torch, or"),
+            (
+                "[setings]\n",
+                "EvaluateMLP, Report, Train, TrainCNN, TrainMLP, gate, schedule, settings, theano, torch",
+            ),
             ("[EngineTask]\non_engine = numba", "has a section [EngineTask], which nothing reads"),
             ("[Gate]\nnetwork = mlp", "has a section [Gate], which nothing reads"),
             ("[settings]\nsha256 = 3", "It belongs into [DownloadCIFAR]."),

@@ -13,12 +13,13 @@ def accuracy(checkout, network="CNN"):
     return json.loads((checkout.result(f"Evaluate{network}") / "metrics.json").read_text())["accuracy"]
 
 
-def worse_than_reported(checkout):
+def worse_than_reported(checkout, network="CNN", task="EvaluateCNN", also=()):
     """Publish the better report of two seeds, and return the flags that lead to the other and the drop to it."""
     known = {}
     for seed in range(1, 20):
-        checkout.run("--seed", str(seed), task="EvaluateCNN")
-        known[accuracy(checkout)] = ("--seed", str(seed))
+        flags = ("--seed", str(seed), *also)
+        checkout.run(*flags, task=task)
+        known[accuracy(checkout, network)] = flags
         if len(known) == 2:
             worse, better = sorted(known)
             checkout.run(*known[better])
@@ -74,6 +75,15 @@ class TestLargestDrop:
             assert checkout.result("Report") == report
         checkout.run(*flags, "--gate-largest-drop", str(drop * 1.01))
         assert checkout.result("Report") != report
+
+    def test_counts_for_every_network_of_the_report(self, checkout):
+        also = ("--Report-networks", "mlp,mlp2", "--Train-epochs", "1", "--Evaluate-network", "mlp2")
+        flags, drop = worse_than_reported(checkout, "MLP2", "Evaluate", also)
+        checkout.run(*flags, "--gate-largest-drop", str(drop / 2), status=30)
+        assert (
+            f"EvaluateMLP2: test accuracy {accuracy(checkout, 'MLP2'):.4f}, which is {drop:.4f} below"
+            in checkout.output
+        )
 
     def test_has_nothing_to_say_of_a_first_run(self, tmp_path):
         checkout = Checkout.new(tmp_path / "checkout")

@@ -106,10 +106,10 @@ def accuracy(folders, name):
     return json.loads((folders[f"evaluated_{name}"] / "metrics.json").read_text())["accuracy"]
 
 
-def written(output, folders, **options):
+def written(output, folders, networks=tuple(NETWORKS), **options):
     output.mkdir()
     how = dict(sources={}, run="1", command="luigi Pipeline") | options
-    report.write(output, monitor=SILENT, **how, **folders)
+    report.write(output, networks=networks, monitor=SILENT, **how, **folders)
     return Page((output / report.REPORT_NAME).read_text())
 
 
@@ -247,6 +247,25 @@ class TestPage:
     def test_says_where_it_comes_from(self, page):
         assert "ab" * 32 in page.text
         assert "luigi Pipeline" in page.text
+
+    @pytest.mark.parametrize(
+        ("networks", "told"),
+        [(["mlp"], "MLP"), (["cnn", "mlp"], "CNN and MLP"), (["cnn", "mlp_fitted", "mlp"], "CNN, MLP_FITTED and MLP")],
+    )
+    def test_has_the_networks_that_are_asked_for(self, tmp_path, folders, networks, told):
+        fitted = {"trained_mlp_fitted": folders["trained_mlp"], "evaluated_mlp_fitted": folders["evaluated_mlp"]}
+        page = written(tmp_path / "report", folders | fitted, networks)
+        shown = [values["id"] for values in page.all("data") if values.get("id", "").startswith("accuracy-")]
+        assert shown == [f"accuracy-{name}" for name in networks]
+        assert f'class="lede">{told}, trained on' in page.source
+
+    def test_on_the_articles_data_beside_a_network_that_the_article_lacks(self, tmp_path, results):
+        folders = results(CIFAR_TITLE)
+        fitted = {"trained_mlp_fitted": folders["trained_mlp"], "evaluated_mlp_fitted": folders["evaluated_mlp"]}
+        page = written(tmp_path / "report", folders | fitted, ["cnn", "mlp_fitted"])
+        assert page.text.count("The article: ") == 2, "of the CNN its accuracy and its times"
+        rows = page.source.partition('id="training"')[2].partition("</table>")[0].split("<tr>")
+        assert [row.count("<td") for row in rows[2:]] == [6, 6]
 
     def test_the_same_results_give_the_same_figures(self, tmp_path, folders, output):
         written(tmp_path / "again", folders)
@@ -536,3 +555,59 @@ class TestInTheOutputsFolder:
     def test_another_outputs_folder_has_its_own(self, checkout):
         checkout.run("--outputs-dir", "elsewhere")
         assert (checkout.folder / "elsewhere" / "report.html").exists()
+
+
+class TestNetworks:
+    ONE_EPOCH = ("--Train-epochs", "1")
+
+    def test_any_that_is_declared_can_be_in_the_report(self, finished, tmp_path):
+        checkout = finished.copy(tmp_path / "checkout")
+        flags = ("--Report-networks", "mlp2, cnn,cnn_printed", *self.ONE_EPOCH)
+        outcomes = checkout.run(*flags)
+        others = ["TrainMLP2", "EvaluateMLP2", "TrainCNN_PRINTED", "EvaluateCNN_PRINTED", "Report"]
+        reused = ["DownloadCIFAR", "ConvertToHDF5", "GrayscaleFlat", "Grayscale2D", "TrainCNN", "EvaluateCNN"]
+        assert outcomes == dict.fromkeys(others, "computed") | dict.fromkeys(reused, "reused")
+        assert {row["state"] for row in checkout.status(*flags).values()} == {"cached"}
+        assert set(checkout.status(*flags)) == {*others, *reused}
+        page = Page((checkout.folder / "outputs" / "report.html").read_text())
+        shown = [values["id"] for values in page.all("data") if values.get("id", "").startswith("accuracy-")]
+        assert shown == ["accuracy-mlp2", "accuracy-cnn", "accuracy-cnn_printed"]
+
+    def test_their_order_counts(self, finished):
+        keys = {order: finished.status("--Report-networks", order) for order in ("mlp,cnn", "cnn,mlp")}
+        assert (
+            finished.status()["Report"]["key"] == keys["mlp,cnn"]["Report"]["key"] != keys["cnn,mlp"]["Report"]["key"]
+        )
+        assert keys["cnn,mlp"]["TrainCNN"]["key"] == keys["mlp,cnn"]["TrainCNN"]["key"]
+
+    @pytest.mark.parametrize(
+        ("given", "told"),
+        [
+            ("cmn", "Report.networks names 'cmn', which pipeline/networks.py does not declare; expected names with "),
+            ("cmn", "each once, of mlp, mlp_fitted, mlp2, cnn, cnn_printed. Did you mean 'cnn'?"),
+            ("mlp,,cnn", "Report.networks names '', which"),
+            ("mlp,cnn,mlp", "Report.networks names 'mlp' more than once; expected"),
+            (" ", "Report.networks is empty; expected names with commas between them"),
+        ],
+    )
+    @pytest.mark.parametrize("task", ["Pipeline", "Grayscale2D"])
+    def test_others_are_refused(self, finished, given, told, task):
+        process = finished.start("--Report-networks", given, task=task)
+        printed, _ = process.communicate()
+        assert process.returncode == 40
+        assert told in printed
+        assert "Traceback" not in printed
+
+    def test_are_refused_as_a_setting_of_the_task_itself(self, finished):
+        process = finished.start("--networks", "cmn", task="Report")
+        printed, _ = process.communicate()
+        assert process.returncode == 40
+        assert "Report.networks names 'cmn'" in printed
+
+    def test_none_is_refused_in_luigi_cfg(self, finished, tmp_path):
+        config = tmp_path / "other.cfg"
+        config.write_text("[Report]\nnetworks =\n")
+        process = finished.start(LUIGI_CONFIG_PATH=str(config))
+        printed, _ = process.communicate()
+        assert process.returncode == 40
+        assert "Report.networks is empty" in printed

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,6 +27,7 @@ NETWORK_BYTES = 1 << 20
 def write(
     output: Path,
     *,
+    networks: Sequence[str],
     images: Path,
     sources: Mapping[str, Stage],
     run: str,
@@ -40,6 +41,8 @@ def write(
 
     Parameters
     ----------
+    networks : sequence of str
+        The names of the networks, in the order in which the page has them.
     images : Path
         The folder of the test images, in grayscale, with rows and columns.
     sources : mapping of str to Stage
@@ -56,8 +59,7 @@ def write(
     DatasetError, StoreError, WeightsError
         A file is missing or damaged.
     """
-    names = [key.removeprefix("trained_") for key in folders if key.startswith("trained_")]
-    shown = [NetworkResults.read(name, folders[f"trained_{name}"], folders[f"evaluated_{name}"]) for name in names]
+    shown = [NetworkResults.read(name, folders[f"trained_{name}"], folders[f"evaluated_{name}"]) for name in networks]
     path = images / dataset.GRAYSCALE_NAME
     data = dataset.describe(path)
     test_images, labels = dataset.read_split(path, "test")
