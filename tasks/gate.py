@@ -69,6 +69,13 @@ class Gate(luigi.Task):
                 f"{fault} The report stays as it was. The limits are in the section [gate] of luigi.cfg."
             )
 
+    def reported(self) -> float | None:
+        """Return the network's accuracy behind the latest report; None where there is none any more."""
+        report = Record.read(settings.active().latest / "Report")
+        source = report.inputs.get(f"evaluated_{self.network}", {}) if report else {}
+        record = Record.read(self._evaluation.path.with_name(source["key"])) if "key" in source else None
+        return record.measured.get("accuracy") if record else None
+
     @property
     def _minimum(self) -> float | None:
         minimum: float | None = getattr(self._limits, f"minimum_accuracy_{self.network}", None)  # few have one
@@ -78,17 +85,10 @@ class Gate(luigi.Task):
         accuracy, name = record.measured["accuracy"], self._evaluation.name
         if self._minimum is not None and accuracy < self._minimum:
             return f"{name}: test accuracy {accuracy:.4f}; expected at least {self._minimum:g}."
-        drop, before = self._limits.largest_drop, self._reported()
+        drop, before = self._limits.largest_drop, self.reported()
         if drop is not None and before is not None and accuracy < before - drop:
             return (
                 f"{name}: test accuracy {accuracy:.4f}, which is {before - accuracy:.4f} below the {before:.4f} "
                 f"of the latest report; expected a drop of {drop:g} at most."
             )
         return None
-
-    def _reported(self) -> float | None:
-        """Return the accuracy behind the latest report; None where there is none any more."""
-        report = Record.read(settings.active().latest / "Report")
-        source = report.inputs.get(f"evaluated_{self.network}", {}) if report else {}
-        record = Record.read(self._evaluation.path.with_name(source["key"])) if "key" in source else None
-        return record.measured.get("accuracy") if record else None

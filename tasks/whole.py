@@ -71,8 +71,14 @@ class Report(StageTask):
         return {"networks": self._names, **compared}
 
     def options(self) -> dict[str, Any]:
-        sources = {name: task.stage for name, task in self.requires().items()}
-        return {"sources": sources, "run": RUN.id, "command": RUN.command, "comparison": self._comparison}
+        reported = {name: Gate(name).reported() for name in self._names}
+        return {
+            "sources": {name: task.stage for name, task in self.requires().items()},
+            "run": RUN.id,
+            "command": RUN.command,
+            "previous": {name: accuracy for name, accuracy in reported.items() if accuracy is not None},
+            "comparison": self._comparison,
+        }
 
     @functools.cached_property
     def _names(self) -> list[str]:

@@ -24,6 +24,8 @@ from pipeline.report.markup import VOID, Markup, element
 from pipeline.store.record import Record
 from tests import browser, small_networks
 from tests.checkout import Checkout
+from tests.test_gate import accuracy as accuracy_of
+from tests.test_gate import worse_than_reported
 
 pytest.importorskip("torch")
 
@@ -190,6 +192,20 @@ class TestPage:
         accuracies = [accuracy(folders, name) for name in NETWORKS]
         for value in accuracies:
             assert page.text.count(f"{value:.2%}") == accuracies.count(value)
+
+    @pytest.mark.parametrize(
+        ("change", "told"), [(0, []), (0.0123, ["+1.23 points"]), (-0.1, ["-10.00 points"])], ids=["same", "up", "down"]
+    )
+    def test_compares_with_the_previous_report(self, tmp_path, folders, change, told):
+        before = accuracy(folders, "cnn") - change
+        page = written(tmp_path / "report", folders, previous={"cnn": before})
+        found = re.findall(r"Previous report: ([\d.]+%), (.*? points)\.", page.text)
+        assert found == [(f"{before:.2%}", text) for text in told]
+
+    def test_says_what_is_the_same_as_in_the_previous_report(self, tmp_path, folders):
+        before = accuracy(folders, "cnn")
+        page = written(tmp_path / "report", folders, previous={"cnn": before, "mlp": 0.99})
+        assert f"Previous report: {before:.2%}, the same." in page.text
 
     def test_leaves_out_a_comparison_of_an_earlier_version(self, tmp_path, folders):
         """Its rows have other figures; the outputs folder may still hold it."""
@@ -555,6 +571,14 @@ class TestInTheOutputsFolder:
     def test_another_outputs_folder_has_its_own(self, checkout):
         checkout.run("--outputs-dir", "elsewhere")
         assert (checkout.folder / "elsewhere" / "report.html").exists()
+
+
+def test_names_the_previous_reports_accuracies(finished, tmp_path):
+    checkout = finished.copy(tmp_path / "checkout")
+    flags, drop = worse_than_reported(checkout)
+    checkout.run(*flags)
+    page = Page((checkout.result("Report") / "report.html").read_text())
+    assert f"Previous report: {accuracy_of(checkout) + drop:.2%}, -{100 * drop:.2f} points." in page.text
 
 
 class TestNetworks:

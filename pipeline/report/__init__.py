@@ -32,6 +32,7 @@ def write(
     sources: Mapping[str, Stage],
     run: str,
     command: str = "",
+    previous: Mapping[str, float] | None = None,
     comparison: Path | None = None,
     comparison_sha256: str | None = None,  # noqa: ARG001, it stands in the key for what is in the file
     monitor: Monitor,
@@ -49,6 +50,8 @@ def write(
         The stages whose results these are, for the drawing of the pipeline.
     run : str
         The run that is under way; ``command`` is what started it.
+    previous : mapping of str to float, optional
+        The test accuracies of the previous report, by network.
     comparison : Path, optional
         The ``comparison.json`` of engines that there is.
     folders : Path
@@ -66,7 +69,7 @@ def write(
     plotter = Plotter(output)
     taken = origin.steps(sources.values(), run)
     sections = [
-        summary.results(shown),
+        summary.results(shown, previous or {}),
         learning.curves(shown, plotter),
         summary.engines(comparison, data.archive_sha256),
         classes.mistakes(shown, plotter),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline import comparison
@@ -29,8 +29,16 @@ def heading(networks: Sequence[NetworkResults], data: Description) -> Markup:
     )
 
 
-def results(networks: Sequence[NetworkResults]) -> Section:
-    """Show the figures, beside the article's where the data is the article's."""
+def results(networks: Sequence[NetworkResults], previous: Mapping[str, float]) -> Section:
+    """Show the figures, beside the article's where the data is the article's, and beside the previous report's.
+
+    Parameters
+    ----------
+    previous : mapping of str to float
+        The test accuracies of the previous report, by network. Nothing is said of them where all are those of this one.
+    """
+    is_other = any(previous.get(network.name, network.accuracy) != network.accuracy for network in networks)
+    cards = [_card(network, previous.get(network.name) if is_other else None) for network in networks]
     has_article = any(network.article for network in networks)
     of_article = ["The article’s on its GPU", "On 32 CPU cores"] if has_article else []
     header = ["Network", "Test loss", "Epochs", "Median seconds an epoch", *of_article, "Trained with"]
@@ -38,12 +46,12 @@ def results(networks: Sequence[NetworkResults]) -> Section:
     return section(
         "results",
         "Results",
-        element("div", *map(_card, networks), class_="cards"),
+        element("div", *cards, class_="cards"),
         table("How they were trained", header, rows, numbers=header[1:-1], id="training"),
     )
 
 
-def _card(network: NetworkResults) -> Markup:
+def _card(network: NetworkResults, previous: float | None) -> Markup:
     article = network.article
     mark = element("i", style=f"left: {article.accuracy:.0%}") if article else ""
     return element(
@@ -51,11 +59,20 @@ def _card(network: NetworkResults) -> Markup:
         element("h3", network.title),
         element("p", percent(network.accuracy, id_=f"accuracy-{network.name}"), class_="big"),
         element("p", f"of the {network.metrics['images']:,} test images recognised."),
+        _beside(network, previous),
         element("div", element("b", style=f"width: {network.accuracy:.2%}"), mark, class_="bar", aria_hidden="true"),
         legend(("bar-mark", f"The article: {article.accuracy:.0%}")) if article else "",
         element("p", _speed(network), class_="quiet"),
         class_="card",
     )
+
+
+def _beside(network: NetworkResults, previous: float | None) -> Markup:
+    if previous is None:
+        return Markup()
+    points = round(100 * network.accuracy, 2) - round(100 * previous, 2)
+    change = f"{points:+.2f} points" if points else "the same"
+    return element("p", f"Previous report: {previous:.2%}, {change}.")
 
 
 def _speed(network: NetworkResults) -> str:
