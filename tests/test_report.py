@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import subprocess
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
@@ -18,7 +19,7 @@ from pipeline.declaration import Network, architecture
 from pipeline.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, softmax
 from pipeline.monitor import SILENT
 from pipeline.network_results import NetworkResults
-from pipeline.report import examples, figures
+from pipeline.report import examples, figures, revision
 from pipeline.report.graph import Box, draw
 from pipeline.report.markup import VOID, Markup, element
 from pipeline.store.record import Record
@@ -264,6 +265,18 @@ class TestPage:
         assert "ab" * 32 in page.text
         assert "luigi Pipeline" in page.text
 
+    def test_says_which_settings_were_changed(self, tmp_path, folders):
+        settings = {
+            "TrainCNN.learning_rate": "0.02",
+            "DownloadCIFAR.archive": "/a.b/c.tar.gz",
+            "DownloadCIFAR.sources": "\nhttps://me:s3cret@host/a\nhttps://other/a?signature=s3cret",
+        }
+        page = written(tmp_path / "report", folders, settings=settings)
+        assert "[TrainCNN] learning_rate = 0.02" in page.text
+        assert "[DownloadCIFAR] archive = /a.b/c.tar.gz" in page.text
+        assert "[DownloadCIFAR] sources = https://host/a https://other/a?..." in page.text
+        assert "s3cret" not in page.text
+
     @pytest.mark.parametrize(
         ("networks", "told"),
         [(["mlp"], "MLP"), (["cnn", "mlp"], "CNN and MLP"), (["cnn", "mlp_fitted", "mlp"], "CNN, MLP_FITTED and MLP")],
@@ -293,6 +306,61 @@ class TestPage:
         for name in FIGURES:
             content = (output / name).read_bytes()
             assert content.startswith(b"\x89PNG") or ET.fromstring(content).tag == "{http://www.w3.org/2000/svg}svg"
+
+
+class TestCommit:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        """A checkout with one commit."""
+        (tmp_path / "code.py").write_text("one")
+        for command in (
+            ["init", "--quiet"],
+            ["add", "."],
+            ["-c", "user.name=me", "-c", "user.email=me@example.org", "commit", "--quiet", "-m", "Begin"],
+        ):
+            subprocess.run(["git", *command], cwd=tmp_path, check=True)
+        return tmp_path
+
+    def head(self, folder):
+        return subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    def test_of_a_clean_checkout(self, folder):
+        assert revision.commit(folder) == self.head(folder)
+
+    @pytest.mark.parametrize("name", ["code.py", "new.py"])
+    def test_with_changes(self, folder, name):
+        (folder / name).write_text("two")
+        assert revision.commit(folder) == f"{self.head(folder)} and uncommitted changes"
+
+    def test_is_that_of_the_folder_in_a_hook_of_another_repository(self, folder, monkeypatch):
+        monkeypatch.setenv("GIT_DIR", str(folder / "elsewhere"))
+        found = revision.commit(folder)
+        monkeypatch.delenv("GIT_DIR")
+        assert found == self.head(folder)
+
+    def test_is_unknown_without_a_checkout(self, folder):
+        (folder / "inside").mkdir()
+        assert revision.commit(folder / "inside") is None
+
+    def test_is_unknown_before_the_first_commit(self, tmp_path):
+        subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+        assert revision.commit(tmp_path) is None
+
+    def test_is_unknown_without_git(self, folder, monkeypatch):
+        monkeypatch.setenv("PATH", str(folder))
+        assert revision.commit(folder) is None
+
+    @pytest.mark.parametrize("program", ["exit 128", "exec sleep 60"])
+    def test_is_unknown_where_git_does_not_answer(self, folder, tmp_path, monkeypatch, program):
+        git = folder / "bin" / "git"
+        git.parent.mkdir()
+        git.write_text(f"#!/bin/sh\n{program}\n")
+        git.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{git.parent}:/usr/bin:/bin")
+        monkeypatch.setattr(revision, "TIMEOUT", 0.5)
+        assert revision.commit(folder) is None
 
 
 class TestMarkup:

@@ -2,7 +2,7 @@
 
 `write` is the stage's function. A module is a part of the page (`summary`, `learning`, `classes`, `layers`,
 `origin`) or serves them: `figures` and `graph` draw, `plots` brings figures into files and into the page,
-`examples` chooses test images, `markup` and `page` write HTML.
+`examples` chooses test images, `revision` asks git for the commit, `markup` and `page` write HTML.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline import dataset, training
 from pipeline.monitor import Monitor
 from pipeline.network_results import NetworkResults
-from pipeline.report import classes, layers, learning, origin, summary
+from pipeline.report import classes, layers, learning, origin, revision, summary
 from pipeline.report.page import page
 from pipeline.report.plots import Plotter
 from pipeline.store.stage import Stage
@@ -32,6 +32,7 @@ def write(
     sources: Mapping[str, Stage],
     run: str,
     command: str = "",
+    settings: Mapping[str, str] | None = None,
     previous: Mapping[str, float] | None = None,
     comparison: Path | None = None,
     comparison_sha256: str | None = None,  # noqa: ARG001, it stands in the key for what is in the file
@@ -50,6 +51,8 @@ def write(
         The stages whose results these are, for the drawing of the pipeline.
     run : str
         The run that is under way; ``command`` is what started it.
+    settings : mapping of str to str, optional
+        The settings that differ from the luigi.cfg of the code, by ``SECTION.NAME``.
     previous : mapping of str to float, optional
         The test accuracies of the previous report, by network.
     comparison : Path, optional
@@ -77,7 +80,7 @@ def write(
         layers.first_layers(shown, plotter),
         layers.layers(shown),
         origin.pipeline(taken, sources.values(), datetime.now(UTC)),
-        origin.recipe(taken, data, command),
+        origin.recipe(taken, data, command, settings or {}, revision.commit()),
     ]
     document = page(f"{data.title}, in grayscale", summary.heading(shown, data), sections)
     (output / REPORT_NAME).write_text(document, encoding="utf-8")

@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from pipeline.dataset import Description
 from pipeline.errors import StoreError
 from pipeline.report.graph import Box, draw
-from pipeline.report.markup import Markup, element, scrolled, table
+from pipeline.report.markup import Markup, element, joined, scrolled, table
 from pipeline.report.page import Section, section
 from pipeline.store import results
 from pipeline.store.digests import json_digest
 from pipeline.store.record import Record
 from pipeline.store.stage import Stage
+from pipeline.urls import without_secrets
 
 SHORT = 12
 """Digits of a digest that are enough to tell it from others."""
@@ -93,12 +94,25 @@ def pipeline(taken: Sequence[Step], direct: Iterable[Stage], now: datetime) -> S
     )
 
 
-def recipe(taken: Sequence[Step], data: Description, command: str) -> Section:
-    """Tell what it takes to make the results again."""
+def recipe(
+    taken: Sequence[Step], data: Description, command: str, settings: Mapping[str, str], commit: str | None
+) -> Section:
+    """Tell what it takes to make the results again.
+
+    Parameters
+    ----------
+    settings : mapping of str to str
+        Those that differ from the luigi.cfg of the code, by ``SECTION.NAME``.
+    commit : str or None
+        What the code is of, as `revision.commit` returns it.
+    """
     versions = _merged(step.record.versions for step in taken)
     versions |= _merged(step.record.measured.get("versions", {}) for step in taken)
+    changed = joined(_setting(name, value) for name, value in settings.items())
     facts: list[tuple[str, object]] = [
         ("Command", element("code", command) if command else ""),
+        ("Settings that differ from the repository’s luigi.cfg", changed),
+        ("Git commit", commit or ""),
         ("Data", f"{data.title}: {data.counts['train']:,} training and {data.counts['test']:,} test images"),
         ("Archive, SHA-256", element("code", data.archive_sha256)),
         ("Libraries", ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))),
@@ -124,6 +138,12 @@ def _details(step: Step) -> Markup:
         ("libraries", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
     ]
     return element("details", element("summary", step.stage.name), _list(facts))
+
+
+def _setting(name: str, value: str) -> Markup:
+    section_name, _, key = name.partition(".")
+    shown = without_secrets(" ".join(value.split()))
+    return element("div", element("code", f"[{section_name}] {key} = {shown}"))
 
 
 def _list(facts: Iterable[tuple[str, object]]) -> Markup:

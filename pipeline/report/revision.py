@@ -1,0 +1,40 @@
+"""Which commit the code is of."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+"""The folder that this code lies in."""
+
+TIMEOUT = 5
+"""Seconds that git may take."""
+
+
+def commit(folder: Path = CHECKOUT) -> str | None:
+    """Return the commit of a git checkout, with what is to be said of changes that are not committed.
+
+    Returns
+    -------
+    str or None
+        Such as ``1f0c... and uncommitted changes``; None where the folder is no checkout, has no commit, or git does
+        not answer.
+    """
+    if not (folder / ".git").exists():  # git would look in the folders above, whose commit is none of this code
+        return None
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch"]
+    others = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # as in git's hooks
+    try:
+        done = subprocess.run(  # noqa: S603, of no input
+            command, cwd=folder, env=others, capture_output=True, timeout=TIMEOUT, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    lines = done.stdout.decode(errors="replace").splitlines()
+    commits = [line.rpartition(" ")[2] for line in lines if line.startswith("# branch.oid ")]
+    if commits in ([], ["(initial)"]):
+        return None
+    has_changes = any(not line.startswith("# ") for line in lines)
+    return f"{commits[0]} and uncommitted changes" if has_changes else commits[0]
