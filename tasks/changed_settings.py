@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,16 @@ NO_RESULT = {
 
 def changed() -> dict[str, str]:
     """Return them with their values, as in ``{"TrainCNN.learning_rate": "0.02"}``; of URLs, what may be shown."""
+    return _changed(CmdlineParser.get_instance())
+
+
+def names() -> set[str]:
+    """Return the names of all settings that can change a result."""
+    return {f"{section}.{name}" for section, name, _ in _that_matter()}
+
+
+@functools.lru_cache(maxsize=1)
+def _changed(_: CmdlineParser | None) -> dict[str, str]:
     found = {}
     for section, name, parameter in _that_matter():
         with contextlib.suppress(ValueError, configparser.Error):  # of a section that a notebook makes no use of
@@ -28,11 +39,6 @@ def changed() -> dict[str, str]:
             if (text := _text(parameter, value)) != _text(parameter, parameter.normalize(parameter._default)):
                 found[f"{section}.{name}"] = without_secrets(text)
     return found
-
-
-def names() -> set[str]:
-    """Return the names of all settings that can change a result."""
-    return {f"{section}.{name}" for section, name, _ in _that_matter()}
 
 
 def _that_matter() -> Iterator[tuple[str, str, luigi.Parameter[Any]]]:

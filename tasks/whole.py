@@ -16,6 +16,7 @@ from pipeline.store import results
 from pipeline.store.digests import file_digest
 from pipeline.store.stage import Stage
 from pipeline.trial import Trial
+from tasks.changed_settings import changed
 from tasks.console import TaskMonitor, end
 from tasks.data import Grayscale2D
 from tasks.gate import Gate
@@ -76,15 +77,10 @@ class Report(StageTask):
             "sources": {name: task.stage for name, task in self.requires().items()},
             "run": RUN.id,
             "command": RUN.command,
-            "settings": self._changed_settings(),
+            "settings": changed(),
             "previous": {name: accuracy for name, accuracy in reported.items() if accuracy is not None},
             "comparison": self._comparison,
         }
-
-    @staticmethod
-    def _changed_settings() -> dict[str, str]:
-        """Return the settings that differ from the repository's luigi.cfg, by ``SECTION.NAME``."""
-        return {}
 
     @functools.cached_property
     def _names(self) -> list[str]:

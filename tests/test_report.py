@@ -627,6 +627,9 @@ class TestInTheOutputsFolder:
         page = Page((checkout.folder / "outputs" / "report.html").read_text())
         assert "luigi --module tasks Pipeline --DownloadCIFAR-archive" in page.text
         assert "learning_rate0.02" in page.text
+        assert "[TrainCNN] learning_rate = 0.02" in page.text
+        assert "[settings] device = cpu" in page.text
+        assert "threads = " not in page.text
 
     def test_is_put_back_by_a_run_with_nothing_to_do(self, checkout):
         shown = checkout.folder / "outputs" / "report.html"
