@@ -112,8 +112,8 @@ status: $(VENV)/base ## a row for each stage: is its result there, and why would
 verify: $(VENV)/base ## read every file of every result and find damaged ones
 	@$(BIN)/python -m pipeline verify $(FLAGS)
 
-gc: $(VENV)/base ## remove results that no setting reaches, older than KEEP days; DRY=1 only lists them
-	@$(BIN)/python -m pipeline gc $${KEEP:+"--keep-days=$$KEEP"} $${DRY:+--dry-run} $(FLAGS)
+gc: $(VENV)/base ## remove unused results older than KEEP days, if you say yes; YES=1 does not ask, DRY=1 only lists them
+	@$(BIN)/python -m pipeline gc $${KEEP:+"--keep-days=$$KEEP"} $${DRY:+--dry-run} $${YES:+--yes} $(FLAGS)
 
 history: $(VENV)/base ## the runs: when, what ran, what was reused, accuracy
 	@$(BIN)/python -m pipeline history $(FLAGS)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import schedule
-from pipeline.errors import PictureError
+from pipeline.errors import PictureError, StoreError
 from pipeline.progress import ConsoleMonitor
 from pipeline.schedule.job import Job
 from pipeline.schedule.steps import Steps
@@ -69,9 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("verify", help="read every file of every result and find damaged ones")
     check.set_defaults(command=_verify)
 
-    collect = commands.add_parser("gc", help="remove results that no current setting reaches")
+    collect = commands.add_parser("gc", help="remove results that neither the settings nor latest needs")
     collect.add_argument("--keep-days", type=_days, default=30, help="how old they must be (default: %(default)g)")
     collect.add_argument("--dry-run", action="store_true", help="only list them")
+    collect.add_argument("--yes", action="store_true", help="do not ask whether to remove what is listed")
     collect.set_defaults(command=_gc)
 
     past = commands.add_parser("history", help="the runs: when, what ran, what was reused, accuracy")
@@ -169,7 +170,7 @@ def _verify(_: argparse.Namespace, current: Current) -> int:
     if problems:
         deliver(
             f"{len(problems)} wrong. `make pipeline` makes what it needs of them again, and `make gc KEEP=0` removes "
-            "what no setting reaches."
+            "those that neither the settings nor latest needs."
         )
         return 1
     deliver("Every result is as it was made.")
@@ -178,18 +179,35 @@ def _verify(_: argparse.Namespace, current: Current) -> int:
 
 def _gc(options: argparse.Namespace, current: Current) -> int:
     current.tell_of_last_run()
+    folders, reached = current.folders(), current.all_reachable()
+    unreached = garbage.unreached(folders, reached, options.keep_days)
     tell = _teller(options)
-    with runs.alone(current.folders()):
-        unreached = garbage.unreached(current.folders(), current.all_reachable(), options.keep_days)
-        for result in unreached:
-            tell(f"{result.size / 1e6:10.1f} MB  {result.days:6.1f} days  {result.path}")
-        total = sum(result.size for result in unreached) / 1e6
-        if options.dry_run:
-            tell(f"{len(unreached)} results, {total:.1f} MB, would be removed.")
-            return 0
-        garbage.collect(unreached, current.outputs)
-    _print(f"{len(unreached)} results, {total:.1f} MB, removed.")
+    for line in garbage.table(unreached):
+        tell(line)
+    if options.dry_run:
+        tell(f"{garbage.amount(unreached)}, would be removed.")
+        return 0
+    if unreached and not (options.yes or _is_wanted(f"Remove {garbage.amount(unreached)}? [y/N] ")):
+        _print("Nothing is removed.")
+        return 0
+    with runs.alone(folders):
+        still = garbage.unreached(folders, reached, options.keep_days)  # runs may have begun, and ended, meanwhile
+        removed = [result for result in unreached if result in still]
+        garbage.collect(removed, current.outputs)
+    _print(f"{garbage.amount(removed)}, removed.")
     return 0
+
+
+def _is_wanted(question: str) -> bool:
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
+        raise StoreError(
+            "nothing is removed, since there is no terminal to ask at. Type `python -m pipeline gc --yes`, or "
+            "`make gc YES=1`, to remove what is listed without being asked."
+        )
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def _history(options: argparse.Namespace, current: Current) -> int:

@@ -336,26 +336,28 @@ class TestGarbage:
         old = checkout.result("TrainCNN")
         checkout.run("--TrainCNN-learning-rate", "0.02")
         new = checkout.result("TrainCNN")
+        checkout.run()
         flags = ["gc", "--keep-days", "0", *checkout.flags()]
         assert str(new.name) in checkout.pipeline(*flags, "--dry-run")
         assert new.exists()
-        checkout.pipeline(*flags)
+        checkout.pipeline(*flags, "--yes")
         assert not new.exists()
         assert old.exists()
-        assert not (checkout.folder / "outputs" / "latest" / "TrainCNN").is_symlink()
         assert set(checkout.run().values()) == {"reused"}
 
     def test_keeps_what_is_young(self, checkout):
         checkout.run("--seed", "7")
+        checkout.run()
         assert checkout.pipeline("gc", "--keep-days", "1", *checkout.flags()).startswith("0 results")
 
     def test_keeps_what_a_run_under_way_needs(self, checkout):
-        flags = ("--ConvertToHDF5-title", "other", "--TrainCNN-epochs", "1000")
+        flags = ("--ConvertToHDF5-title", "other", "--TrainCNN-epochs", "100000")
         process = checkout.start(*flags, task="EvaluateCNN")
         try:
             deadline = time.monotonic() + 60
             while checkout.status(*flags)["TrainCNN"]["state"] != "running":
                 assert time.monotonic() < deadline
+            checkout.run()  # which `latest` leads to from now on
             needed = checkout.status(*flags)["Grayscale2D"]["path"]
             assert needed not in checkout.pipeline("gc", "--keep-days", "0", "--dry-run", *checkout.flags())
         finally:

@@ -157,7 +157,7 @@ class TestFullDisk:
             assert "Traceback" not in told
             set_room(place, 0)
             assert "outputs/.runs/" in failed(checkout, *LONG, task="TrainMLP", status=1)
-            assert "removed" in checkout.pipeline("gc", "--keep-days", "0", *checkout.flags())
+            assert "removed" in checkout.pipeline("gc", "--keep-days", "0", "--yes", *checkout.flags())
             remount(place, "size=64m")
             checkout.run(*LONG, task="TrainMLP")
             assert checkout.leftovers() == []
@@ -283,7 +283,7 @@ def test_a_clock_that_was_set_back_changes_nothing(checkout):
     assert set(checkout.run().values()) == {"reused"}
     assert checkout.history()[0]["started"].startswith("2100")
     checkout.run("--seed", "7")
-    removed = checkout.pipeline("gc", "--keep-days", "0", "--seed", "7", *checkout.flags())
+    removed = checkout.pipeline("gc", "--keep-days", "0", "--yes", "--seed", "7", *checkout.flags())
     assert "7 results, " in removed  # two trainings, their checkpoints and evaluations, and a report
 
 

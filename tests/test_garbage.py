@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+
 import pytest
 
 from pipeline.monitor import SILENT
 from pipeline.store import garbage, results, verification
-from tests.small_stages import chain
+from pipeline.store.stage import Stage
+from tests.small_stages import TEXT, chain
 
 
 @pytest.fixture
@@ -22,6 +30,42 @@ def stages(folder):
     return stages
 
 
+def names(found):
+    return [each.stage for each in found]
+
+
+def use(stage):
+    results.point_latest(stage, stage.folder / "latest", "0" * 12)
+
+
+class TestWhatIsNeeded:
+    def test_nothing_that_no_setting_reaches(self, stages, folder):
+        assert names(garbage.unreached([folder], [], 0)) == ["First", "Second", "Third"]
+        assert names(garbage.unreached([folder], stages[:2], 0)) == ["Third"]
+
+    def test_what_latest_leads_to_with_all_that_it_was_made_from(self, stages, folder):
+        use(stages[1])
+
+        assert names(garbage.unreached([folder], [], 0)) == ["Third"]
+
+    def test_what_it_was_made_from_in_another_folder(self, folder, tmp_path):
+        data = tmp_path / "data"
+        (image,) = chain(data, "Image")
+        network = Stage("Network", folder, image.function, {"text": "network"}, {"image": image}, code_matters=False)
+        results.make(network, SILENT)
+        use(network)
+
+        assert names(garbage.unreached([data], [], 0)) == ["Image"]
+        assert garbage.unreached([data, folder], [], 0) == []
+
+    def test_what_a_withdrawn_result_was_made_from(self, stages, folder):
+        use(stages[1])
+        (stages[1].path / TEXT).write_text("SECOND")
+        assert len(verification.verify([folder], SILENT)) == 1
+
+        assert names(garbage.unreached([folder], [], 0)) == ["Third"]
+
+
 class TestARecordThatIsLost:
     @pytest.fixture
     def lost(self, stages):
@@ -31,8 +75,12 @@ class TestARecordThatIsLost:
     def test_is_wrong(self, lost, folder):
         assert verification.verify([folder], SILENT) == [f"{lost}: has no record"]
 
-    def test_leaves_what_may_go(self, lost, folder):
-        assert lost in [found.path for found in garbage.unreached([folder], [], 0)]
+    def test_leaves_what_may_go_though_it_is_reached(self, lost, stages, folder):
+        use(stages[2])
+
+        (found,) = garbage.unreached([folder], stages, 0)
+        assert (found.path, found.about) == (lost, f"has no record; it holds {TEXT}")
+        assert garbage.unreached([folder], stages, 1) == []
 
     def test_leaves_what_is_made_again(self, lost, stages, folder):
         results.make(stages[2], SILENT)
@@ -47,3 +95,127 @@ class TestARecordThatIsLost:
 
         assert verification.verify([folder], SILENT) == []
         assert garbage.unreached([folder], stages, 0) == []
+
+    def test_is_told_by_the_commands(self, checkout):
+        path = checkout.result("EvaluateMLP")
+        (path / "stage.json").unlink()
+
+        told = checkout.pipeline("verify", status=1)
+        assert f"outputs/EvaluateMLP/{path.name}: has no record\n1 wrong. " in told
+        told = checkout.pipeline("gc", "--dry-run", "--keep-days", "0", *checkout.flags())
+        assert re.search(
+            rf"outputs/EvaluateMLP/{path.name}\n +has no record; it holds metrics.json, predictions.h5\n1 results", told
+        )
+        checkout.run("--seed", "7")
+        assert "as it was made" in checkout.pipeline("verify")
+
+
+GC = ("gc", "--keep-days", "0")
+
+
+def on_a_terminal(checkout, answer, *flags, meanwhile=lambda: None):
+    """Answer the question of gc as a person does; return its exit status, and all that the terminal shows."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *GC, *checkout.flags(), *flags],
+        cwd=checkout.folder,
+        env=checkout.environment(),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = b""
+    while not shown.endswith(b"? [y/N] "):
+        shown += os.read(ours, 1000)
+    meanwhile()
+    os.write(ours, answer)
+    while chunk := read_on(ours):
+        shown += chunk
+    os.close(ours)
+    return process.wait(timeout=60), shown.decode()
+
+
+def read_on(terminal):
+    try:
+        return os.read(terminal, 1000)
+    except OSError:  # Linux says so that nobody else has it open any more
+        return b""
+
+
+@pytest.fixture(scope="module")
+def tried(finished, tmp_path_factory):
+    """A checkout in which another seed was tried after the settings, and is what `latest` leads to."""
+    copy = finished.copy(tmp_path_factory.mktemp("garbage") / "checkout")
+    copy.run("--seed", "7")
+    return copy
+
+
+@pytest.fixture
+def checkout(tried, tmp_path):
+    copy = tried.copy(tmp_path / "checkout")
+    yield copy
+    shutil.rmtree(copy.folder)
+
+
+class TestCommand:
+    def test_keeps_what_was_made_with_flags_and_is_in_use(self, checkout):
+        checkout.pipeline(*GC, "--yes")
+
+        assert len(checkout.results("TrainMLP")) == 1
+        assert set(checkout.run("--seed", "7").values()) == {"reused"}
+
+    def test_tells_what_made_each(self, checkout):
+        checkout.run()
+
+        listed = checkout.pipeline(*GC, "--dry-run", *checkout.flags())
+
+        made = r"TrainMLP +\d{4}-\d\d-\d\d \d\d:\d\d +0\.\d MB +0\.0 days  outputs/TrainMLP/[0-9a-f]{16}"
+        how = "network mlp, engine torch, device cpu, seed 7, epochs 1, learning_rate 0.01, .*, archive [0-9a-f]{8}"
+        assert re.search(f"^{made}\n    {how}$", listed, re.MULTILINE)
+        assert re.search(
+            "^Report .*\n    network mlp/cnn, .*, seed 7, .*, learning_rate 0.01/0.005, ", listed, re.MULTILINE
+        )
+
+    @pytest.mark.parametrize(
+        ("answer", "removed"), [(b"yes\n", True), (b"n\n", False), (b"\n", False), (b"\x04", False)]
+    )
+    def test_asks_first(self, checkout, answer, removed):
+        checkout.run()
+        there = checkout.results("TrainMLP")
+
+        status, shown = on_a_terminal(checkout, answer)
+
+        assert status == 0
+        assert re.search(r"Remove \d+ results, \d\.\d MB\? \[y/N\] ", shown)
+        assert ("MB, removed." if removed else "Nothing is removed.") in shown
+        assert len(checkout.results("TrainMLP")) == len(there) - removed
+
+    def test_holds_nobody_up_meanwhile_and_keeps_what_came_into_use(self, checkout):
+        checkout.run()
+
+        status, shown = on_a_terminal(checkout, b"y\n", meanwhile=lambda: checkout.run("--seed", "7"))
+
+        assert status == 0
+        assert "0 results, 0.0 MB, removed." in shown
+        assert set(checkout.run("--seed", "7").values()) == {"reused"}
+
+    def test_asks_nobody_where_there_is_no_terminal(self, checkout):
+        checkout.run()
+        there = checkout.files()
+
+        told = checkout.pipeline(*GC, *checkout.flags(), status=1)
+
+        assert "nothing is removed, since there is no terminal to ask at. Type `python -m pipeline gc --yes`" in told
+        assert checkout.files() == there
+        assert len(checkout.results("TrainMLP")) == 2
+
+    def test_asks_nothing_where_that_is_said(self, checkout):
+        checkout.run()
+
+        told = checkout.pipeline(*GC, "--yes", *checkout.flags())
+
+        assert re.search(r"\n\d+ results, \d\.\d MB, removed\.\n", told)
+        assert len(checkout.results("TrainMLP")) == 1
+        assert set(checkout.run().values()) == {"reused"}

@@ -371,10 +371,13 @@ class TestRun:
         assert "going on" not in checkout.output
         assert trained(checkout) == disturbed
 
-        removed = checkout.pipeline("gc", "--keep-days", "0", "--dry-run", "--seed", "7", *checkout.flags())
-        assert "checkpoints/TrainMLP-" in removed
-        removed = checkout.pipeline("gc", "--keep-days", "0", "--dry-run", *checkout.flags())
-        assert "checkpoints/TrainMLP-" not in removed
+        def removed(*flags):
+            return checkout.pipeline("gc", "--keep-days", "0", "--dry-run", *flags, *checkout.flags())
+
+        assert "checkpoints/TrainMLP-" not in removed()
+        assert "checkpoints/TrainMLP-" not in removed("--seed", "7")  # `latest` leads to what came of them
+        checkout.run("--seed", "7", task="TrainMLP")
+        assert re.search(r"checkpoints/TrainMLP-\w+\n +checkpoints: epoch-59.h5, epoch-60.h5", removed("--seed", "7"))
 
 
 class TestSignals:

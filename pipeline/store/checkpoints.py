@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline.monitor import Monitor
 from pipeline.store.locks import Lock
 from pipeline.store.record import Record
 from pipeline.store.removal import remove
-from pipeline.store.stage import CHECKPOINTS, Stage
+from pipeline.store.stage import CHECKPOINTS, Stage, checkpoints_name
 
 
 @contextlib.contextmanager
@@ -40,15 +41,31 @@ def listed(folder: Path) -> Iterator[Path]:
     return (path for path in sorted((folder / CHECKPOINTS).glob("*-*/")) if path.is_dir())
 
 
-def needed(folders: Iterable[Path], stages: Iterable[Stage]) -> set[Path]:
-    """Return those that the given stages can go on from, and those in use."""
+def needed(folders: Iterable[Path], stages: Iterable[Stage], results: Mapping[Path, Record | None]) -> set[Path]:
+    """Return those that the given stages can go on from, those that the given results came of, and those in use."""
+    stages = list(stages)
+    lengths = {stage.name: stage.length_parameter for stage in stages}
     paths = {path for folder in folders for path in listed(folder) if _lock(path).holder()}
     for stage in stages:
         records = {name: Record.read(source.path) for name, source in stage.inputs.items()}
         contents = {name: record.content for name, record in records.items() if record}
         if stage.length_parameter and contents.keys() == records.keys():
             paths.add(stage.checkpoints(contents))
+    for path, result in results.items():
+        if result and (length := lengths.get(result.stage)):
+            paths.add(path.parents[1] / CHECKPOINTS / checkpoints_name(_identity(result), length))
     return {path.resolve() for path in paths}
+
+
+def _identity(result: Record) -> dict[str, Any]:
+    """Return what decided a result, as its stage had it."""
+    return {
+        "name": result.stage,
+        "parameters": result.parameters,
+        "code": result.code,
+        "inputs": {name: source["content"] for name, source in result.inputs.items()},
+        "versions": result.versions,
+    }
 
 
 def _lock(folder: Path) -> Lock:

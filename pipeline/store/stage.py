@@ -90,17 +90,16 @@ class Stage:
     @functools.cached_property
     def key(self) -> str:
         """Name of the result: 16 hexadecimal digits."""
-        return self._hash(self._identity({name: stage.key for name, stage in self.inputs.items()}))
+        return _hash(self._identity({name: stage.key for name, stage in self.inputs.items()}))
 
     def content_key(self, contents: Mapping[str, str]) -> str:
         """Name the result by its inputs' content where `key` has their keys."""
-        return self._hash(self._identity(contents))
+        return _hash(self._identity(contents))
 
     def checkpoints(self, contents: Mapping[str, str]) -> Path:
-        """Return the folder for what the function can go on from: its name has everything in it that decides that."""
-        parameters = {name: value for name, value in self.parameters.items() if name != self.length_parameter}
-        decisive = self._identity(contents) | {"parameters": parameters, "versions": self.versions}
-        return self.folder / CHECKPOINTS / f"{self.name}-{self._hash(decisive)}"
+        """Return the folder for what the function can go on from."""
+        decisive = self._identity(contents) | {"versions": self.versions}
+        return self.folder / CHECKPOINTS / checkpoints_name(decisive, self.length_parameter)
 
     @functools.cached_property
     def path(self) -> Path:
@@ -148,6 +147,12 @@ class Stage:
             "versions": self.versions if self.versions_matter else {},
         }
 
-    @staticmethod
-    def _hash(identity: dict[str, Any]) -> str:
-        return json_digest(identity)[:16]
+
+def checkpoints_name(identity: Mapping[str, Any], length_parameter: str | None) -> str:
+    """Name a folder of checkpoints by all that decides a result but how far its stage goes."""
+    parameters = {name: value for name, value in identity["parameters"].items() if name != length_parameter}
+    return f"{identity['name']}-{_hash({**identity, 'parameters': parameters})}"
+
+
+def _hash(identity: dict[str, Any]) -> str:
+    return json_digest(identity)[:16]
