@@ -49,12 +49,13 @@ def _plot(network: NetworkResults, plotter: Plotter) -> Markup:
 
 def _most_confused(network: NetworkResults) -> str:
     classes = network.metrics["classes"]
-    count, row, column = max(
+    mistaken = (
         (count, row, column)
         for row, counts in enumerate(network.metrics["confusion_matrix"])
         for column, count in enumerate(counts)
         if row != column
     )
+    count, row, column = max(mistaken, default=(0, 0, 0))
     if not count:
         return f"The {network.title} takes no image for another class."
     taken, said = classes[row], classes[column]
