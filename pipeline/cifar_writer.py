@@ -23,8 +23,7 @@ from pipeline.dataset import MAX_CLASSES, ByteArray
 from pipeline.errors import ArchiveError
 from pipeline.pickles import Global
 
-Examples = tuple[ByteArray, ByteArray]
-"""Images (N, 3, 32, 32) and their labels (N,)."""
+_Examples = tuple[ByteArray, ByteArray]
 
 MAX_BATCH_IMAGES = MAX_BATCH_BYTES // (VALUES + 300)
 """Beside its values, an image takes less than 300 bytes of a batch: its label, and the name of its file."""
@@ -147,7 +146,7 @@ def _checked_names(class_names: Iterable[str]) -> list[str]:
     return names
 
 
-def _checked_batch(number: int, images: npt.ArrayLike, labels: npt.ArrayLike, classes: int) -> Examples:
+def _checked_batch(number: int, images: npt.ArrayLike, labels: npt.ArrayLike, classes: int) -> _Examples:
     try:
         checked = _checked_examples(images, labels, classes)
     except ArchiveError as error:
@@ -157,7 +156,7 @@ def _checked_batch(number: int, images: npt.ArrayLike, labels: npt.ArrayLike, cl
     return checked
 
 
-def _checked_examples(images: npt.ArrayLike, labels: npt.ArrayLike, classes: int) -> Examples:
+def _checked_examples(images: npt.ArrayLike, labels: npt.ArrayLike, classes: int) -> _Examples:
     colors, numbers = _as_array("images", images), _as_array("labels", labels)
     if colors.shape[1:] != IMAGE_SHAPE or not len(colors):
         raise ArchiveError(
