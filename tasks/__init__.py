@@ -20,7 +20,7 @@ from tasks import command_line as command_line  # it makes Luigi's answer to a m
 from tasks import defaults as defaults  # it has a failed stage fail the run, whatever luigi.cfg lacks
 from tasks import lasting as lasting  # it has runs outlive luigid
 from tasks.data import ConvertToHDF5, DownloadCIFAR, Grayscale2D, GrayscaleFlat
-from tasks.gate import Gate, gate
+from tasks.gate import gate
 from tasks.learning import Evaluate, EvaluateCNN, EvaluateMLP, Train, TrainCNN, TrainMLP
 from tasks.settings import schedule, settings, theano, torch
 from tasks.whole import CheckDevice, Compare, Pipeline, Report
@@ -33,7 +33,6 @@ __all__ = [
     "Evaluate",
     "EvaluateCNN",
     "EvaluateMLP",
-    "Gate",
     "Grayscale2D",
     "GrayscaleFlat",
     "Pipeline",

@@ -84,6 +84,11 @@ def foreseen(error: BaseException | None) -> str | None:
 def end(error: BaseException) -> NoReturn:
     """End the program with what there is to say of an error that is foreseen."""
     sys.stderr.write(f"{foreseen(error) or error}\n")
+def task_list() -> str:
+    """List the tasks that can be named, each with what it does."""
+    return "\n".join(["The tasks are:", *(f"  {name:14} {summary}" for name, summary in _tasks().items())])
+
+
     sys.exit(status_of_wrong_settings() if isinstance(error, OF_SETTINGS) else 1)
 
 
@@ -94,7 +99,7 @@ def _foreseen_of_luigi(error: BaseException) -> str | None:
         section, name = wrong.groups()
         return f"{section}.{name} is not given. {_parameter(section, name).description}"
     if isinstance(error, TaskClassNotFoundException) and (wrong := re.match(r"No task (.+?)\. ", str(error))):
-        return f"there is no task {wrong[1]!r}; `luigi --module tasks --help` has all.{_similar_task(wrong[1])}"
+        return f"there is no task {wrong[1]!r}.{did_you_mean(wrong[1], _tasks())}\n{task_list()}"
     if isinstance(error, RPCError):
         return f"{error}. {AGAIN}"
     if isinstance(error, RuntimeError) and (gone := re.match(r"Unfulfilled .* time: (\w+?)_.* \((.*)\)$", str(error))):
@@ -105,6 +110,14 @@ def _foreseen_of_luigi(error: BaseException) -> str | None:
 def _advice(error: OSError) -> str:
     if error.errno in NO_SPACE:
         return f"Make room, for example with `make gc`. {AGAIN}"
+def _tasks() -> dict[str, str]:
+    """Return the first line of each task's docstring by its name."""
+    import tasks  # which imports this
+
+    found = {name: getattr(tasks, name) for name in tasks.__all__ if name[0].isupper()}
+    return {name: task.__doc__.partition("\n")[0] for name, task in found.items()}
+
+
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         if shut := _shut(Path(error.filename)):
             return _advice_to_open(shut)
@@ -153,10 +166,6 @@ def _not_understood(section: str, name: str, cause: BaseException | None) -> str
 def _parameter(section: str, name: str) -> luigi.Parameter[Any]:
     parameters: dict[str, luigi.Parameter[Any]] = dict(Register.get_task_cls(section).get_params())
     return parameters[name]
-
-
-def _similar_task(name: str) -> str:
-    return did_you_mean(name, [task for task in Register.task_names() if task[:1].isupper()])
 
 
 @luigi.Task.event_handler(luigi.Event.PROCESS_FAILURE)  # type: ignore[untyped-decorator]

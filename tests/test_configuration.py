@@ -11,9 +11,10 @@ import pytest
 import tasks  # noqa: F401, the sections are those of its tasks
 from pipeline.errors import SettingError
 from tasks import configuration
-from tests.checkout import ROOT, Checkout
+from tests.checkout import ROOT, STAGES, Checkout
 
 SHIPPED = (ROOT / "luigi.cfg").read_text()
+LUIGI = ("-c", "from luigi.cmdline import luigi_run; luigi_run()", "--module", "tasks")
 
 
 @pytest.fixture
@@ -222,6 +223,9 @@ FLAGS = {
     "--DownloadCIFAR-archive nowhere": "there is no archive at nowhere",
     "--TrainCNN-epohcs 3": "there is no setting --TrainCNN-epohcs; luigi.cfg has all. Did you mean '--TrainCNN-epo",
     "--sead=3": "there is no setting --sead; luigi.cfg has all. Did you mean '--seed'?",
+    "--TrainCNN-lr 0.1": "no setting --TrainCNN-lr; luigi.cfg has all. Did you mean '--TrainCNN-learning-rate'?",
+    "--TrainMLP-batch 9": "no setting --TrainMLP-batch; luigi.cfg has all. Did you mean '--TrainMLP-batch-size'?",
+    "--lr 0.1": "Did you mean '--Train-learning-rate' or '--TrainMLP-learning-rate' or '--TrainCNN-learning-rate'?",
     "--seed": "argument --seed: expected one argument",
     "--TrainMLP-epoch 2": "there is no setting --TrainMLP-epoch; luigi.cfg has all. Did you mean '--TrainMLP-epochs'?",
     "--data latest": "data is 'latest'; expected up to 64 letters, digits, _ and -, such as flowers, but no stage's",
@@ -341,7 +345,10 @@ class TestCommandLine:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ("Pipelin", "there is no task 'Pipelin'; `luigi --module tasks --help` has all. Did you mean 'Pipeline'?"),
+            (
+                "Pipelin",
+                "there is no task 'Pipelin'. Did you mean 'Pipeline'?\nThe tasks are:\n  CheckDevice    Do the ",
+            ),
             ("Evaluate", "Evaluate.network is not given. One of mlp, mlp_fitted, mlp2, cnn, cnn_printed."),
             (
                 "Evaluate --network cn",
@@ -354,13 +361,22 @@ class TestCommandLine:
     def test_a_wrong_task(self, checkout, arguments, message):
         assert message in told(checkout, *arguments.split())
 
+    @pytest.mark.parametrize("program", [("-m", "tasks"), LUIGI])
+    @pytest.mark.parametrize("arguments", [[], ["--workers", "2"], ["Pipelin"]])
+    def test_no_task_that_there_is_gets_a_list_of_all(self, checkout, arguments, program):
+        printed = told(checkout, *arguments, program=program)
+
+        _, listed = printed.split("The tasks are:\n")
+        names = [line.split()[0] for line in listed.splitlines()]
+        assert names == sorted(names)
+        assert {"Pipeline", "Compare", "CheckDevice", "Train", "Evaluate", *STAGES} == set(names)
+        assert "  TrainCNN       Train the article's convolutional network.\n" in listed
+
     def test_luigi_itself_tells_a_misspelt_key_too(self, checkout, shipped):
         shipped.write_text(SHIPPED.replace("\nseed = ", "\nsead = "))
-        program = ("-c", "from luigi.cmdline import luigi_run; luigi_run()", "--module", "tasks")
-
         for printed in (
-            told(checkout, "Pipeline", program=program),
-            told(checkout, "CheckDevice", program=program),
+            told(checkout, "Pipeline", program=LUIGI),
+            told(checkout, "CheckDevice", program=LUIGI),
             told(checkout, "status", program=("-m", "pipeline"), status=1),
         ):
             assert "luigi.cfg: [settings] has the key sead = 42, which nothing reads" in printed
@@ -470,8 +486,6 @@ class TestLocalFile:
 
 
 class TestWithoutTheShippedFile:
-    LUIGI = ("-c", "from luigi.cmdline import luigi_run; luigi_run()", "--module", "tasks")
-
     @pytest.mark.parametrize("program", [LUIGI, ("-m", "tasks")])
     def test_a_run_elsewhere_is_refused(self, checkout, tmp_path, program):
         done = checkout.call(sys.executable, *program, "Pipeline", cwd=tmp_path)
@@ -493,7 +507,7 @@ class TestWithoutTheShippedFile:
         """Luigi by itself looks for a luigid, logs everything, and ends with status 0."""
         shipped.write_text(content)
         failing = ("DownloadCIFAR", "--DownloadCIFAR-sources", "file:///nowhere")
-        done = checkout.call(sys.executable, *self.LUIGI, *failing)
+        done = checkout.call(sys.executable, *LUIGI, *failing)
         shutil.rmtree(checkout.folder / "data")
         assert done.returncode == (31 if "31" in content else 30)
         assert done.stderr.startswith("ERROR: The archive cannot be fetched.\n")
