@@ -26,13 +26,16 @@ class ConsoleMonitor(Monitor):
         What the work is called, in front of its progress.
     alone : bool
         False where others write to the same console at the same time: then each line says whose it is,
+    place : str
+        Which it is of how many, behind its name.
         and there is no bar.
     """
 
-    def __init__(self, name: str, *, alone: bool = True) -> None:
+    def __init__(self, name: str, place: str = "", *, alone: bool = True) -> None:
         self._name = name
         self._alone = alone
         self._bar: tqdm[Any] | None = None
+        self.title = f"{name} ({place})" if place else name
         self._started = time.monotonic()
         self._begun_at: float | None = None
         self._next_line = self._started + SECONDS_BETWEEN_LOG_LINES
@@ -49,7 +52,7 @@ class ConsoleMonitor(Monitor):
     def say(self, line: str) -> None:
         from tqdm import tqdm
 
-        tqdm.write(highlighted(line if self._alone else f"{self._name} | {line}"))
+        tqdm.write(highlighted(line if self._alone or line.startswith(self.title) else f"{self._name} | {line}"))
         sys.stdout.flush()
 
     def progress(self, done: float, total: float, unit: str) -> None:
@@ -69,7 +72,7 @@ class ConsoleMonitor(Monitor):
         elapsed = time.monotonic() - self._started
         known = total if math.isfinite(total) else None
         meter: str = tqdm.format_meter(
-            done, known, elapsed, ncols=0, prefix=self._name, unit=unit, unit_scale=True, initial=self._begun_at
+            done, known, elapsed, ncols=0, prefix=self.title, unit=unit, unit_scale=True, initial=self._begun_at
         )
         return meter
 
@@ -82,7 +85,7 @@ class ConsoleMonitor(Monitor):
                 initial=done,
                 unit=unit,
                 unit_scale=True,
-                desc=self._name,
+                desc=self.title,
                 leave=False,
                 file=sys.stderr,
             )

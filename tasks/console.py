@@ -53,8 +53,8 @@ EXPECTED = {
 class TaskMonitor(ConsoleMonitor):
     """Shows the progress of one task."""
 
-    def __init__(self, task: luigi.Task, name: str) -> None:
-        super().__init__(name, alone=luigi.interface.core().workers == 1)
+    def __init__(self, task: luigi.Task, name: str, place: str = "") -> None:
+        super().__init__(name, place, alone=luigi.interface.core().workers == 1)
         self._task = task
         self._next_update = time.monotonic()
 

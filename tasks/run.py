@@ -76,6 +76,16 @@ class Run:
         """Return the stages that ``--force`` names."""
         return results.Redo(settings.active().forced(), self.id, self._found)
 
+    def place(self, stage: Stage) -> str:
+        """Say which stage of the run this is, in the order in which data flows; nothing of one that is not in it."""
+        followers = self.followers(stage)
+        return f"stage {len(self._stages) - followers + 1} of {len(self._stages)}" if followers else ""
+
+    def followers(self, stage: Stage) -> int:
+        """Count the stages of the run from this one on."""
+        paths = [found.path for found in self._stages]
+        return len(paths) - paths.index(stage.path) if stage.path in paths else 0
+
     def goes_on_here(self, arguments: Sequence[str]) -> None:
         """Let this process, forked from the one that imported this, be the run's, with Luigi's arguments."""
         self._process = os.getpid()

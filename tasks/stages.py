@@ -61,6 +61,11 @@ class StageTask(luigi.Task):
         return str(self.task_family)
 
     @property
+    def priority(self) -> int:  # type: ignore[override]
+        """For Luigi: of what is ready, it takes the first in the order of the run's stages."""
+        return RUN.followers(self.stage)
+
+    @property
     def folder(self) -> Path:
         """Where the stage's results are kept."""
         return settings.active().outputs
@@ -127,9 +132,9 @@ class StageTask(luigi.Task):
     def run(self) -> None:
         """Bring the result about."""
         _share_out_cores(settings.active().thread_count())
-        with TaskMonitor(self, self.stage_name) as monitor:
+        with TaskMonitor(self, self.stage_name, RUN.place(self.stage)) as monitor:
             outcome, record = results.make(self.stage, monitor, RUN.redo())
-            monitor.say(f"{self.stage_name}: {outcome}, {record.seconds:.1f} s")
+            monitor.say(f"{monitor.title}: {outcome}, {record.seconds:.1f} s")
         if gone := results.missing(self.stage):
             raise StoreError(
                 f"{self.stage_name}: the result of {gone.name}, {gone.path}, was removed or damaged while "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import QUICK, Checkout
+from tests.checkout import QUICK, STAGES, Checkout
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +192,21 @@ class TestAnArchiveThatMayNotBeRead:
             archive.parent.chmod(0o700)
 
         assert f"You may not read {archive.parent} (d---------, of {archive.owner()}). Type `chmod +rx " in printed
+
+
+class TestWhatARunSays:
+    def printed(self, checkout, *flags):
+        folders = "--outputs-dir outputs-said --data-dir data-said"
+        command = f'"$PYTHON" -m tasks Pipeline --DownloadCIFAR-archive "$ARCHIVE" {" ".join(QUICK)} {folders}'
+        status, printed = shell(checkout, " ".join([command, *flags]))
+        assert status == 0, printed
+        return printed
+
+    def test_of_its_stages_is_which_of_how_many_they_are(self, checkout):
+        printed = self.printed(checkout, "--seed 1")
+
+        told = re.findall(r"^(\w+) \(stage (\d) of 9\): computed, \d+\.\d s$", printed, re.MULTILINE)
+        assert told == [(stage, str(number)) for number, stage in enumerate(STAGES, start=1)]
 
 
 def test_ctrl_c_while_modules_load_leaves_no_traceback(checkout, tmp_path):
