@@ -56,7 +56,6 @@ def train(
     engine: str,
     engine_settings: dict[str, Any] | None = None,
     device: str,
-    device_reason: str = "",
     seed: int,
     epochs: int,
     learning_rate: float,
@@ -80,8 +79,7 @@ def train(
     architecture : dict
         The network, as `declaration.architecture` returns it.
     engine, device : str
-        See `engines.load` and `engines.Engine`; ``engine_settings`` are the engine's own, and ``device_reason``
-        says why it is this device.
+        See `engines.load` and `engines.Engine`; ``engine_settings`` are the engine's own.
     seed : int
         Of the generator that draws the initial weights; see `weights.draw`.
     epochs, learning_rate, momentum, batch_size, validation_fraction
@@ -111,10 +109,9 @@ def train(
     declared = Network.from_json(architecture, len(data.class_names))
     check_fit(path, data, declared)
     train_examples, valid_examples = read_examples(path, validation_fraction)
-    reason = f" ({device_reason})" if device_reason else ""
     monitor.say(
         f"{network} on {data.title}: {len(train_examples)} images train, {len(valid_examples)} validate; "
-        f"{declared.parameter_count} parameters; {engine} on {device}{reason}"
+        f"{declared.parameter_count} parameters; {engine} on {device}"
     )
     loaded = engines.load(engine, engine_settings)
     if wait := loaded.first_wait():

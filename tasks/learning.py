@@ -11,6 +11,7 @@ from pipeline.declaration import Hyperparameters
 from pipeline.devices import ENGINES, Choice
 from pipeline.errors import DeclarationError, SettingError
 from tasks.data import Grayscale2D, GrayscaleFlat
+from tasks.run import RUN
 from tasks.settings import engine_settings, settings
 from tasks.stages import StageTask
 
@@ -64,6 +65,14 @@ class EngineTask(StageTask):
         return GrayscaleFlat() if is_flat else Grayscale2D()
 
 
+@EngineTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)  # type: ignore[untyped-decorator]
+def _tell_of_device(task: EngineTask, _: luigi.Task) -> None:
+    """Say why a device was taken, before the first stage computes on it: Luigi asks what those need that are to run."""
+    if (task.on_device or settings.active().device) == "auto":
+        choice = task.choice()
+        RUN.say_once(f"{choice.engine} on {choice.device}; {choice.reason}")
+
+
 class Train(EngineTask):
     """Train a network from pipeline/networks.py."""
 
@@ -103,9 +112,6 @@ class Train(EngineTask):
 
     def requires(self) -> dict[str, StageTask]:
         return {"images": self.images()}
-
-    def options(self) -> dict[str, Any]:
-        return {**super().options(), "device_reason": self.choice().reason}
 
     def decides(self) -> dict[str, Any]:
         how = self._hyperparameters(self, networks.declared(self.network)[1])

@@ -41,6 +41,7 @@ class Run:
         self._stages: list[Stage] = []
         self._found: dict[Path, str] = {}
         self._registration = contextlib.ExitStack()
+        self._said: set[str] = set()
         self._conditions: list[Callable[[], bool]] = []
         self._clock = time.perf_counter()
 
@@ -90,6 +91,12 @@ class Run:
         """Let this process, forked from the one that imported this, be the run's, with Luigi's arguments."""
         self._process = os.getpid()
         self.command = _command(arguments)
+
+    def say_once(self, line: str) -> None:
+        """Print a line, unless it has been printed before."""
+        if line not in self._said:
+            self._said.add(line)
+            print(line, flush=True)  # noqa: T201
 
     def must_end_with(self, condition: Callable[[], bool]) -> None:
         """Count the run as failed unless a condition holds at its end, although every result may be there."""

@@ -208,6 +208,19 @@ class TestWhatARunSays:
         told = re.findall(r"^(\w+) \(stage (\d) of 9\): computed, \d+\.\d s$", printed, re.MULTILINE)
         assert told == [(stage, str(number)) for number, stage in enumerate(STAGES, start=1)]
 
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_of_its_device_is_told_once_and_before_anything_is_computed(self, checkout, workers):
+        flags = ("--device auto", f"--workers {workers}", f"--seed 1{workers}")
+        first, *others = self.printed(checkout, *flags).splitlines()
+
+        chosen = re.fullmatch(r"(torch on (?:cpu|cuda)); (no CUDA: \S.*|PyTorch and a GPU are there)", first)
+        assert [line for line in others if chosen[2] in line] == []
+        assert sum(line.endswith(f" parameters; {chosen[1]}") for line in others) == 2
+        assert chosen[2] not in self.printed(checkout, *flags)
+
+    def test_of_its_device_is_nothing_where_that_was_asked_for(self, checkout):
+        assert not re.search("CUDA|asked for", self.printed(checkout, "--device cpu", "--force TrainMLP"))
+
 
 def test_ctrl_c_while_modules_load_leaves_no_traceback(checkout, tmp_path):
     (tmp_path / "luigi.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
