@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import errno
 import logging
 import os
@@ -24,6 +25,7 @@ from luigi.task_register import Register, TaskClassNotFoundException
 
 from pipeline.errors import NO_SPACE, DeclarationError, DeviceError, PipelineError, SettingError, did_you_mean
 from pipeline.progress import ConsoleMonitor
+from pipeline.shared_notes import SharedNotes
 from tasks import signals
 from tasks.defaults import status_of_wrong_settings
 
@@ -81,14 +83,19 @@ def foreseen(error: BaseException | None) -> str | None:
     return None if error is None else _foreseen_of_luigi(error)
 
 
-def end(error: BaseException) -> NoReturn:
-    """End the program with what there is to say of an error that is foreseen."""
-    sys.stderr.write(f"{foreseen(error) or error}\n")
+def removed(stage: str, path: Path | str) -> str:
+    """Say that a result that was there is there no more."""
+    return f"the result of {stage}, {path}, was removed or damaged while the run was under way. {AGAIN}"
+
+
 def task_list() -> str:
     """List the tasks that can be named, each with what it does."""
     return "\n".join(["The tasks are:", *(f"  {name:14} {summary}" for name, summary in _tasks().items())])
 
 
+def end(error: BaseException) -> NoReturn:
+    """End the program with what there is to say of an error that is foreseen."""
+    sys.stderr.write(f"{foreseen(error) or error}\n")
     sys.exit(status_of_wrong_settings() if isinstance(error, OF_SETTINGS) else 1)
 
 
@@ -103,13 +110,10 @@ def _foreseen_of_luigi(error: BaseException) -> str | None:
     if isinstance(error, RPCError):
         return f"{error}. {AGAIN}"
     if isinstance(error, RuntimeError) and (gone := re.match(r"Unfulfilled .* time: (\w+?)_.* \((.*)\)$", str(error))):
-        return f"the result of {gone[1]}, {gone[2]}, was removed while the run was under way. {AGAIN}"
+        return removed(gone[1], gone[2])
     return None
 
 
-def _advice(error: OSError) -> str:
-    if error.errno in NO_SPACE:
-        return f"Make room, for example with `make gc`. {AGAIN}"
 def _tasks() -> dict[str, str]:
     """Return the first line of each task's docstring by its name."""
     import tasks  # which imports this
@@ -118,6 +122,9 @@ def _tasks() -> dict[str, str]:
     return {name: task.__doc__.partition("\n")[0] for name, task in found.items()}
 
 
+def _advice(error: OSError) -> str:
+    if error.errno in NO_SPACE:
+        return f"Make room, for example with `make gc`. {AGAIN}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         if shut := _shut(Path(error.filename)):
             return _advice_to_open(shut)
@@ -187,7 +194,9 @@ def _tell_of_death(task: luigi.Task, message: str) -> None:
 
 
 class _ForeseenWithoutTraceback(logging.Filter):
-    """Reduces an error that is foreseen to its message: where it was raised helps nobody."""
+    """Reduces an error that is foreseen to its message, once in a run: where it was raised helps nobody."""
+
+    told: SharedNotes | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
@@ -196,7 +205,25 @@ class _ForeseenWithoutTraceback(logging.Filter):
         elif (message := foreseen(error)) is not None:
             record.exc_info = None
             record.msg, record.args = message, ()
+            return self._is_new(message)
         return True
+
+    def _is_new(self, message: str) -> bool:
+        if self.told is None:
+            return True
+        with self.told.held() as told:
+            is_new = message not in told
+            told[message] = ""
+        return is_new
+
+
+_FORESEEN = _ForeseenWithoutTraceback()
+
+
+def begin() -> None:
+    """Prepare the console for a run, before its stages are given to processes of their own."""
+    with contextlib.suppress(OSError):  # no disk to keep a lock on
+        _FORESEEN.told = SharedNotes()
 
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -206,5 +233,5 @@ def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType 
 
 
 warnings.simplefilter("ignore", UnconsumedParameterWarning)  # `configuration.check` says it, as an error
-logging.getLogger("luigi-interface").addFilter(_ForeseenWithoutTraceback())
+logging.getLogger("luigi-interface").addFilter(_FORESEEN)
 sys.excepthook = _tell

@@ -16,6 +16,7 @@ from luigi.worker import Worker
 
 from pipeline.errors import SettingError
 from pipeline.urls import without_secrets
+from tasks import console
 
 
 class LastingWorker(Worker):
@@ -63,6 +64,7 @@ def _is_luigid(scheduler: RemoteScheduler) -> bool:
 
 
 def _create_worker(_: Any, scheduler: Any, worker_processes: int, assistant: bool = False) -> Worker:
+    console.begin()
     return LastingWorker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
 
 

@@ -14,7 +14,7 @@ from luigi.task_register import Register
 from pipeline.errors import PipelineError, StoreError
 from pipeline.store import results
 from pipeline.store.stage import Stage
-from tasks.console import AGAIN, TaskMonitor, end
+from tasks.console import TaskMonitor, end, removed
 from tasks.run import RUN
 from tasks.settings import settings
 
@@ -136,10 +136,7 @@ class StageTask(luigi.Task):
             outcome, record = results.make(self.stage, monitor, RUN.redo())
             monitor.say(f"{monitor.title}: {outcome}, {record.seconds:.1f} s")
         if gone := results.missing(self.stage):
-            raise StoreError(
-                f"{self.stage_name}: the result of {gone.name}, {gone.path}, was removed or damaged while "
-                f"this ran. {AGAIN}"
-            )
+            raise StoreError(removed(gone.name, gone.path))
         results.point_latest(self.stage, settings.active().latest, RUN.id)
         self._show()
 

@@ -257,7 +257,7 @@ class TestFolders:
         [
             ("outputs", "TrainMLP: the folder outputs/TrainMLP/.* was removed while the stage was at work"),
             ("outputs/TrainMLP", "TrainMLP: the folder outputs/TrainMLP/.* was removed while the stage was at work"),
-            ("data/ConvertToHDF5", "TrainMLP: the result of ConvertToHDF5, data/ConvertToHDF5/.*, was removed"),
+            ("data/ConvertToHDF5", "the result of ConvertToHDF5, data/ConvertToHDF5/.*, was removed"),
         ],
     )
     def test_that_are_removed_under_a_stage_are_named(self, checkout, finished, removed, told):
@@ -269,6 +269,18 @@ class TestFolders:
         assert re.search(told, printed)
         assert AGAIN in printed.lower()
         assert "Traceback" not in printed
+        assert_put_right(checkout, finished)
+
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_that_several_stages_need_are_named_once(self, checkout, finished, workers):
+        forced = "GrayscaleFlat,Grayscale2D,TrainMLP,TrainCNN"
+        process = checkout.start(*LONG, "--workers", workers, "--force", forced)
+        wait_for_row(process, 20)
+        (checkout.folder / "data" / "ConvertToHDF5").rename(checkout.folder / "gone")
+        printed = process.communicate(timeout=60)[0]
+        assert process.returncode == 30
+        assert printed.count("ERROR: the result of ConvertToHDF5, data/ConvertToHDF5/") == 1
+        assert printed.count("ERROR: ") == 1
         assert_put_right(checkout, finished)
 
 
