@@ -8,6 +8,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from pipeline.live_lines import LiveLines
 from pipeline.monitor import Monitor
 from pipeline.terminal import highlighted
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 SECONDS_BETWEEN_LOG_LINES = 10.0
+SECONDS_BETWEEN_DRAWINGS = 0.1
 
 
 class ConsoleMonitor(Monitor):
@@ -24,21 +26,22 @@ class ConsoleMonitor(Monitor):
     ----------
     name : str
         What the work is called, in front of its progress.
-    alone : bool
-        False where others write to the same console at the same time: then each line says whose it is,
     place : str
         Which it is of how many, behind its name.
-        and there is no bar.
+    alone : bool
+        False where others write to the same console at the same time: then each line says whose it is, and on a
+        terminal each has a bar among `LiveLines`.
     """
 
     def __init__(self, name: str, place: str = "", *, alone: bool = True) -> None:
         self._name = name
+        self.title = f"{name} ({place})" if place else name
         self._alone = alone
         self._bar: tqdm[Any] | None = None
-        self.title = f"{name} ({place})" if place else name
         self._started = time.monotonic()
         self._begun_at: float | None = None
         self._next_line = self._started + SECONDS_BETWEEN_LOG_LINES
+        self._next_drawing = self._started
 
     def __enter__(self) -> Self:
         return self
@@ -48,11 +51,17 @@ class ConsoleMonitor(Monitor):
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+        if not self._alone and LiveLines.active:
+            LiveLines.active.show(None)
 
     def say(self, line: str) -> None:
         from tqdm import tqdm
 
-        tqdm.write(highlighted(line if self._alone or line.startswith(self.title) else f"{self._name} | {line}"))
+        if self._alone:
+            tqdm.write(highlighted(line))
+        else:
+            whose = "" if line.startswith(self.title) else f"{self._name} | "
+            sys.stdout.write(f"{highlighted(whose + line)}\n")
         sys.stdout.flush()
 
     def progress(self, done: float, total: float, unit: str) -> None:
@@ -62,17 +71,21 @@ class ConsoleMonitor(Monitor):
             self._next_line = self._started + SECONDS_BETWEEN_LOG_LINES
         if self._alone and sys.stderr.isatty():
             self._draw(done, total, unit)
+        elif not self._alone and LiveLines.active:
+            if time.monotonic() >= self._next_drawing:
+                self._next_drawing = time.monotonic() + SECONDS_BETWEEN_DRAWINGS
+                LiveLines.active.show(self._meter(done, total, unit, LiveLines.active.size().columns - 1))
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + SECONDS_BETWEEN_LOG_LINES
             self.say(self._meter(done, total, unit))
 
-    def _meter(self, done: float, total: float, unit: str) -> str:
+    def _meter(self, done: float, total: float, unit: str, columns: int = 0) -> str:
         from tqdm import tqdm
 
         elapsed = time.monotonic() - self._started
         known = total if math.isfinite(total) else None
         meter: str = tqdm.format_meter(
-            done, known, elapsed, ncols=0, prefix=self.title, unit=unit, unit_scale=True, initial=self._begun_at
+            done, known, elapsed, ncols=columns, prefix=self.title, unit=unit, unit_scale=True, initial=self._begun_at
         )
         return meter
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from pipeline.live_lines import LiveLines
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -62,6 +64,13 @@ def _coloured(found: re.Match[str]) -> str:
     return f"\x1b[{STATES[found[0]]}m{found[0]}\x1b[0m"
 
 
+def share() -> None:
+    """Have processes that are forked from now on share the console: a terminal shows a line for each of them."""
+    is_able = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and sys.stderr.encoding.lower() == "utf-8"
+    with contextlib.suppress(OSError):  # no disk to keep a lock on
+        LiveLines.active = LiveLines(sys.stderr.fileno()) if is_able else None
+
+
 def outlast() -> None:
     """Have work outlast its console: what the standard streams cannot take from now on is dropped.
 
@@ -95,7 +104,8 @@ class _LenientFile(io.FileIO):
     """A file that takes whatever is written to it."""
 
     def write(self, content: ReadableBuffer) -> int:
-        with contextlib.suppress(OSError):
+        lines = LiveLines.active
+        with contextlib.suppress(OSError), lines.hidden() if lines and self.isatty() else contextlib.nullcontext():
             if written := super().write(content):
                 return written
         return memoryview(content).nbytes

@@ -23,6 +23,7 @@ from luigi.parameter import MissingParameterException, UnconsumedParameterWarnin
 from luigi.rpc import RPCError
 from luigi.task_register import Register, TaskClassNotFoundException
 
+from pipeline import terminal
 from pipeline.errors import NO_SPACE, DeclarationError, DeviceError, PipelineError, SettingError, did_you_mean
 from pipeline.progress import ConsoleMonitor
 from pipeline.shared_notes import SharedNotes
@@ -220,10 +221,12 @@ class _ForeseenWithoutTraceback(logging.Filter):
 _FORESEEN = _ForeseenWithoutTraceback()
 
 
-def begin() -> None:
-    """Prepare the console for a run, before its stages are given to processes of their own."""
+def begin(workers: int) -> None:
+    """Prepare the console for a run, before its stages are given to so many processes."""
     with contextlib.suppress(OSError):  # no disk to keep a lock on
         _FORESEEN.told = SharedNotes()
+    if workers > 1:
+        terminal.share()
 
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

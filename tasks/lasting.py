@@ -64,7 +64,7 @@ def _is_luigid(scheduler: RemoteScheduler) -> bool:
 
 
 def _create_worker(_: Any, scheduler: Any, worker_processes: int, assistant: bool = False) -> Worker:
-    console.begin()
+    console.begin(worker_processes)
     return LastingWorker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
 
 

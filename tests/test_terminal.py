@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -55,14 +56,15 @@ def test_a_log_is_plain():
     assert run.stdout == "TrainCNN: computed, EvaluateCNN: to run\n"
 
 
-class TestTables:
-    @pytest.fixture(scope="module")
-    def checkout(self, tmp_path_factory):
-        """A checkout whose images have been called by the name of a state."""
-        made = Checkout.new(tmp_path_factory.mktemp("terminal") / "checkout")
-        made.run("--ConvertToHDF5-title", "cached", task="ConvertToHDF5")
-        return made
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A checkout whose images have been called by the name of a state."""
+    made = Checkout.new(tmp_path_factory.mktemp("terminal") / "checkout")
+    made.run("--ConvertToHDF5-title", "cached", task="ConvertToHDF5")
+    return made
 
+
+class TestTables:
     def lines(self, checkout, *arguments, **environment):
         command = [sys.executable, "-m", "pipeline", *arguments]
         variables = checkout.environment(**{"TERM": "xterm", "NO_COLOR": ""} | environment)
@@ -83,7 +85,7 @@ class TestTables:
         assert [line.count("\x1b[0m") for line in lines] == [0] + [1] * len(STAGES)
 
     def test_of_the_history_colour_what_became_of_a_run(self, checkout):
-        _, run = self.lines(checkout, "history")
+        _, run, *_ = self.lines(checkout, "history")
 
         assert run.endswith("  \x1b[32mok\x1b[0m       2 computed")
         assert run.count("\x1b[0m") == 1
@@ -94,6 +96,102 @@ class TestTables:
 
         assert "\x1b" not in plain
         assert self.lines(checkout, command, *checkout.flags(), NO_COLOR="1") == plain.splitlines()
+
+
+SHARED = """
+import multiprocessing, os, signal, sys, time
+from pipeline.progress import ConsoleMonitor
+from pipeline.terminal import outlast, share
+
+def work(name, is_killed):
+    with ConsoleMonitor(name, "stage 1 of 2", alone=False) as monitor:
+        barrier.wait()
+        for number in range(100):
+            monitor.progress(number, 100, "steps")
+            monitor.say(f"line {number}")
+            print(f"{name} warns of {number}", file=sys.stderr)
+            barrier.wait()
+        if is_killed:
+            os.kill(os.getpid(), signal.SIGKILL)
+    print(f"{name} ends")
+
+outlast()
+share()
+fork = multiprocessing.get_context("fork")
+barrier = fork.Barrier(3)
+workers = [fork.Process(target=work, args=(name, name == "c")) for name in "abc"]
+for worker in workers:
+    worker.start()
+for worker in workers:
+    worker.join()
+print("the end")
+"""
+
+
+class Screen:
+    """What a terminal that is high and wide enough shows of a text with the movements of a cursor in it."""
+
+    COLUMNS = 80
+
+    def __init__(self):
+        self.rows = [""]
+        self.row = self.column = 0
+        self.most_bars = 0
+
+    def feed(self, text):
+        for piece in re.findall(r"\x1b\[[0-9;]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", text):
+            if piece == "\r":
+                self.column = 0
+            elif piece == "\n":
+                self.row, self.column = self.row + 1, 0
+                self.rows += [""] * (self.row == len(self.rows))
+            elif piece == "\x1b[A":
+                self.row -= 1
+            elif piece == "\x1b[J":
+                self.rows[self.row :] = [self.rows[self.row][: self.column]]
+            elif not piece.endswith("m"):
+                before, after = (
+                    self.rows[self.row].ljust(self.column)[: self.column],
+                    self.rows[self.row][self.column :],
+                )
+                self.rows[self.row] = before + piece + after[len(piece) :]
+                self.column += len(piece)
+                assert self.column < self.COLUMNS or "%|" not in self.rows[self.row]  # or it would go on below
+            self.most_bars = max(self.most_bars, sum("%|" in row for row in self.rows))
+        return self
+
+
+class TestSeveralProcesses:
+    def test_have_a_bar_each_below_lines_that_stay_whole(self):
+        screen = Screen().feed(on_a_terminal([sys.executable, "-c", SHARED], os.environ | {"TERM": "xterm"}))
+
+        said = [f"{name} | line {number}" for name in "abc" for number in range(100)]
+        warned = [f"{name} warns of {number}" for name in "abc" for number in range(100)]
+        assert screen.most_bars == 3
+        assert sorted(screen.rows) == sorted([*said, *warned, "a ends", "b ends", "the end", ""])
+
+    def test_print_plain_lines_into_a_log(self):
+        run = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, text=True, check=True)
+
+        assert "\x1b" not in run.stdout + run.stderr
+        assert run.stdout.count(" | line ") == 300
+
+    def test_are_the_stages_of_a_run(self, checkout):
+        epochs = {"TrainMLP": 300, "TrainCNN": 20}
+        flags = ["--TrainMLP-learning-rate", "0.001", "--workers", "2"]
+        flags += [text for stage, count in epochs.items() for text in (f"--{stage}-epochs", str(count))]
+        command = checkout.command("Pipeline", *checkout.flags(), *flags)
+        variables = checkout.environment(TERM="xterm", NO_COLOR="1")
+
+        screen = Screen().feed(on_a_terminal(command, cwd=checkout.folder, env=variables))
+
+        assert screen.most_bars == 2
+        assert not any("%|" in row for row in screen.rows)
+        for stage, count in epochs.items():
+            row = re.compile(rf"{stage} \|  +\d+(  +\d+\.\d{{5}}){{4}}  +\d+\.\d\ds( \*)?")
+            assert sum(bool(row.fullmatch(shown)) for shown in screen.rows) == count
+        for number, stage in enumerate(STAGES[3:], start=4):
+            assert sum(row.startswith(f"{stage} (stage {number} of 9): computed, ") for row in screen.rows) == 1
 
 
 LENIENT = "from pipeline.terminal import outlast; outlast()\n"
