@@ -20,23 +20,11 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.M | re.S)
 
 
-def typed(command):
-    """Return what is typed for a command of the page."""
-    command = re.sub(r"--data (\w+)", r"--outputs-dir outputs/\1", command)
-    name = re.search(r"DATA=(\w+) ", command)
-    arguments = re.search(r" ARGS=(['\"])(.*)\1$", command)
-    if name is None:
-        return command
-    folders = f"--data-dir data/{name[1]} --outputs-dir outputs/{name[1]}"
-    command = command.removesuffix(arguments[0] if arguments else "").replace(name[0], "")
-    return f'{command} ARGS="{arguments[2] if arguments else ""} {folders}"'
-
-
 @pytest.fixture(scope="module")
 def shell(clone):
     """Return what types a command of the page in a clone with an environment that ``make demo`` has set up."""
     clone.shell("make demo")
-    return lambda command: clone.shell(f". .venv/bin/activate && {typed(command)}")
+    return lambda command: clone.shell(f". .venv/bin/activate && {command}")
 
 
 @pytest.mark.xdist_group("makefile")
@@ -73,9 +61,7 @@ class TestPage:
         (clone.folder / "photographs.py").write_text(program)
 
         shell("python photographs.py")
-        shell(
-            "make pipeline DATA=photographs ARCHIVE=photographs.tar.gz ARGS='--TrainMLP-epochs 1 --TrainCNN-epochs 1'"
-        )
+        shell("make pipeline DATA=photographs ARCHIVE=photographs.tar.gz EPOCHS=1")
 
         metrics = json.loads((clone.folder / "outputs/photographs/latest/EvaluateCNN/metrics.json").read_text())
         assert [(entry["name"], entry["images"]) for entry in metrics["classes"]] == [
