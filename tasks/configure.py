@@ -23,12 +23,9 @@ SECRETS = {"schedule.on_failure_command", "schedule.on_failure_webhook"}
 OPEN_SECTIONS = {"core", "execution_summary", "retcode", "scheduler", "worker"}
 """Sections of Luigi's in which no passwords stand."""
 
-Settings = dict[tuple[str, str], str]
-"""Values by section and key."""
 
-
-def given() -> Settings:
-    """Return the settings that the command line gives, an archive's path as an absolute one."""
+def given() -> dict[tuple[str, str], str]:
+    """Return the settings that the command line gives, by section and key; an archive's path is made absolute."""
     parser = CmdlineParser.get_instance()
     assert parser is not None
     flags = vars(parser.known_args)
@@ -39,7 +36,7 @@ def given() -> Settings:
     return values
 
 
-def keep(values: Settings) -> None:
+def keep(values: dict[tuple[str, str], str]) -> None:
     """Write settings into local.cfg, whole or not at all; an empty one is taken out, and all others stay.
 
     Raises
