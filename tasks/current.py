@@ -36,7 +36,7 @@ class Current:
     def check(self) -> None:
         """Raise an error that tells which setting has a value that nothing can take, whether it is used or not."""
         validation.check()
-        check_forced(self.stages(), "Pipeline")
+        self.stages()
 
     @property
     def outputs(self) -> Path:
@@ -67,10 +67,12 @@ class Current:
         Raises
         ------
         SettingError
-            There is no luigi.cfg, so that these would be none that anybody has set.
+            There is no luigi.cfg, so that these would be none that anybody has set; or ``force`` names no stage.
         """
         configuration.require()
-        return Pipeline().stages
+        stages = Pipeline().stages
+        check_forced(stages, "Pipeline")
+        return stages
 
     def all_reachable(self) -> list[Stage]:
         """Return the stages of the whole pipeline and of every other network that is declared."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from luigi.cmdline_parser import CmdlineParser
 
 from pipeline.store import history
+from pipeline.urls import HIDDEN
 from tasks import demo, make_variables
 from tasks.changed_settings import names
 
@@ -25,7 +26,10 @@ def tell(outputs: Path, settings: Mapping[str, str]) -> None:
     missing = {
         name: value
         for name, value in last.items()
-        if value and name in concerned and _meant(name, value) != _meant(name, settings.get(name))
+        if value
+        and HIDDEN not in value
+        and name in concerned
+        and _meant(name, value) != _meant(name, settings.get(name))
     }
     if missing:
         had, kept = _words(missing, last)

@@ -97,14 +97,14 @@ def test_luigi_cfg_has_the_declared_defaults(tmp_path, checkout):
     program = """
 import configparser, sys
 import luigi, tasks
-from tasks import validation
+from tasks import stages
 from tasks.gate import gate
 from tasks.settings import schedule, settings, theano, torch
 
 file = configparser.RawConfigParser()
 file.optionxform = str
 file.read(sys.argv[1])
-for task in (settings, theano, torch, gate, schedule, *validation.STAGES):
+for task in (settings, theano, torch, gate, schedule, *stages.kinds()):
     for name, parameter in task.get_params():
         if file.has_option(task.task_family, name):
             value = file.get(task.task_family, name)

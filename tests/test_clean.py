@@ -20,7 +20,9 @@ MADE = {
 
 @pytest.fixture
 def folder(tmp_path):
-    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "tasks").mkdir()
+    for name in ("Makefile", "tasks/make_variables.txt"):  # which the Makefile reads
+        shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
 
@@ -69,4 +71,4 @@ def test_cleans_what_links_lead_to_and_keeps_the_links(folder, tmp_path_factory)
 def test_has_nothing_to_do_where_there_is_nothing(folder):
     clean(folder)
 
-    assert files(folder) == ["Makefile"]
+    assert files(folder) == ["Makefile", "tasks/make_variables.txt"]

@@ -510,5 +510,5 @@ class TestWithoutTheShippedFile:
         done = checkout.call(sys.executable, *LUIGI, *failing)
         shutil.rmtree(checkout.folder / "data")
         assert done.returncode == (31 if "31" in content else 30)
-        assert done.stderr.startswith("ERROR: The archive cannot be fetched.\n")
+        assert done.stderr.partition("ERROR: ")[2].startswith("The archive cannot be fetched.\n")
         assert "Traceback" not in done.stderr

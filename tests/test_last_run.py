@@ -56,6 +56,10 @@ class TestWhatIsSaid:
         with_settings(past, rates)
         assert said(ran, "status") == ["The last run had LR=0.02; repeat it, or keep it with make configure LR=0.02."]
 
+    def test_nothing_of_a_url_whose_query_is_not_shown(self, ran, past):
+        with_settings(past, {"DownloadCIFAR.sources": "https://host/a.tar.gz?..."})
+        assert said(ran, "status") == []
+
     def test_flags_where_there_are_none(self, ran, past):
         with_settings(past, {"settings.seed": "7", "TrainCNN.learning_rate": "0.02", "TrainCNN.momentum": "0.8"})
         assert said(ran, "status") == [
