@@ -28,7 +28,8 @@ flags_of = $(foreach flag,$(subst $(comma), ,$(lastword $(subst =, ,$(setting)))
 
 # The shell takes values from its environment, so that it obeys none of them.
 FLAGS := $(foreach setting,$(SETTINGS),$${$(name_of):+$(flags_of)}) $${DEMO:+--demo} $(value ARGS)
-TO_KEEP := $(foreach setting,$(SETTINGS),$(if $(filter $(name_of),$(TYPED)),$(flags_of))) $${DEMO:+--demo} $(value ARGS)
+TO_KEEP := $(foreach setting,$(SETTINGS),$(if $(filter $(name_of),$(TYPED)),$(flags_of))) \
+	$(if $(filter DEMO,$(TYPED)),$(if $(DEMO),--demo,--data= --DownloadCIFAR-archive= --ConvertToHDF5-title=)) $(value ARGS)
 
 KNOWN := $(foreach setting,$(SETTINGS),$(name_of)) ARGS COUNT DEMO DRY EVERY KEEP KILLS SEEDS YES PYTHON THEANO_PYTHON VENV
 UNKNOWN := $(firstword $(filter-out $(KNOWN),$(TYPED)))
@@ -36,6 +37,16 @@ CLOSEST = $(if $(PYTHON),$(shell $(PYTHON) -c 'import difflib, sys; \
 	print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1, 0))' '$(subst ','\'',$(UNKNOWN))' $(KNOWN)))
 ifneq ($(UNKNOWN),)
 $(error $(UNKNOWN)=$(value $(UNKNOWN)) is no setting.$(if $(CLOSEST), Did you mean $(CLOSEST)?) `make help` lists all)
+endif
+
+NO_YES := $(firstword $(foreach name,YES DRY DEMO,$(if $(filter-out 1,$(value $(name))),$(name))))
+ifneq ($(NO_YES),)
+$(error $(NO_YES)=$(value $(NO_YES)) makes no sense; expected $(NO_YES)=1, or nothing)
+endif
+
+NOT_KEPT := $(firstword $(filter COUNT DRY EVERY FORCE KEEP KILLS SEEDS YES,$(TYPED)))
+ifneq ($(and $(NOT_KEPT),$(filter configure,$(MAKECMDGOALS))),)
+$(error $(NOT_KEPT)=$(value $(NOT_KEPT)) is no setting that can be kept; give it with each command)
 endif
 
 # PyTorch is large: it is installed where it is asked for, or where there is a GPU for it.
@@ -60,7 +71,7 @@ help: ## print this
 	@echo '  DEMO=1                     those of the demo'
 	@echo "  ARGS='--flag value ...'    any others, as words of the shell; luigi.cfg has all of them"
 
-pipeline: $(ENGINE_SETUP) ## download CIFAR-10, train and evaluate both networks, write the report
+pipeline: $(ENGINE_SETUP) ## download CIFAR-10, train and evaluate the networks, write the report
 	@$(LUIGI) Pipeline $(FLAGS)
 
 demo: $(ENGINE_SETUP) $(DIGITS) ## the same in half a minute, without network, on scikit-learn's digits
@@ -130,11 +141,12 @@ requirements: $(VENV)/base ## pin the newest versions of what the set-up install
 		--generate-hashes --no-header --no-annotate $$(test $$name = dev || echo -c requirements/dev.txt) \
 		requirements/$$name.in --output-file requirements/$$name.txt; done
 
-clean: ## remove results and data sets; the archive stays
-	@for folder in outputs data; do [ ! -d $$folder ] \
-		|| find -H $$folder -mindepth 1 -maxdepth 1 -not -name DownloadCIFAR -exec rm -rf {} + || exit; done
+clean: ## remove results and data sets; archives that were downloaded stay
+	@for folder in outputs data; do [ ! -d $$folder ] || { \
+		find -H $$folder -mindepth 1 -name DownloadCIFAR -prune -o -not -type d -exec rm -f {} + && \
+		find -H $$folder -mindepth 1 -type d -empty -delete; } || exit; done
 
-distclean: ## remove all that git does not track, the environment and the archive too
+distclean: ## remove all that git does not track: the environment, archives, local.cfg, files of your own
 	@git clean -ffdxq
 
 # The environment, in steps that run again only when what they install has changed.

@@ -105,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     stop.add_argument("--dry-run", action="store_true", help="only say what would be done")
     stop.set_defaults(command=_unschedule)
     for each in commands.choices.values():
+        each.allow_abbrev = False  # or some misspelt flags would be taken for the beginning of others
         each.add_argument(
             demo.FLAG, action="append_const", dest="settings", const=demo.FLAG, default=[], help="as the demo has it"
         )
@@ -143,9 +144,11 @@ def _file(text: str) -> Path:
 def _configure(*_: Any) -> int:
     from tasks import configure
 
-    if values := configure.given():
+    values = configure.given()
+    if values:
         configure.keep(values)
-    _print("\n".join(configure.table()))
+    tell = _print if values else deliver
+    tell("\n".join(configure.table()))
     return 0
 
 
@@ -173,7 +176,7 @@ def _verify(_: argparse.Namespace, current: Current) -> int:
             "those that neither the settings nor latest needs."
         )
         return 1
-    deliver("Every result is as it was made.")
+    deliver(f"Every result in {' and '.join(map(str, current.folders()))} is as it was made.")
     return 0
 
 

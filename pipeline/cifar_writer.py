@@ -5,13 +5,15 @@ For images of your own, and for tests: `pipeline.cifar` reads what is written he
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
+import os
 import pickle
 import reprlib
 import struct
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import numpy.typing as npt
 from pipeline.cifar import BATCHES, IMAGE_SHAPE, MAX_BATCH_BYTES, MAX_NAME_BYTES, META, VALUES, is_class_name
 from pipeline.dataset import MAX_CLASSES, ByteArray
 from pipeline.errors import ArchiveError
+from pipeline.file_kind import kind_unless_regular
 from pipeline.pickles import Global
 
 _Examples = tuple[ByteArray, ByteArray]
@@ -115,21 +118,33 @@ def write_members(path: str | Path, members: Mapping[str, bytes]) -> None:
     ArchiveError
         The file cannot be written; nothing is left of it.
     """
-    path, partial = Path(path), Path(f"{path}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped:
-            _write_tar(zipped, members)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise ArchiveError(
-            f"{path} cannot be written ({error.strerror}). Make room there or name another path."
-        ) from None
+        target = _file_at(Path(path))
+        partial = target.with_name(f"{target.name}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped:
+                _write_tar(zipped, members)
+            partial.replace(target)
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:  # the latter is of a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise ArchiveError(f"{path} cannot be written ({reason}). Make room there or name another path.") from None
+
+
+def _file_at(path: Path) -> Path:
+    """Return the file that a path, or the link at it, leads to, be it there or not."""
+    with contextlib.suppress(FileNotFoundError):
+        if kind := kind_unless_regular(path):
+            raise ArchiveError(f"{path} is {kind}; expected the name of a file, which is written or replaced.")
+    return Path(os.path.realpath(path))
 
 
 def _checked_names(class_names: Iterable[str]) -> list[str]:
-    names = list(class_names) if isinstance(class_names, Iterable) and not isinstance(class_names, str) else []
+    has_order = isinstance(class_names, Iterable) and not isinstance(class_names, str | Set | Mapping)
+    names = list(class_names) if has_order else []
     if not 1 <= len(names) <= MAX_CLASSES:
         raise ArchiveError(
             f"class_names is {reprlib.repr(class_names)}; expected a list of 1 to {MAX_CLASSES} names, such as "

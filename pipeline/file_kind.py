@@ -1,4 +1,4 @@
-"""What a path leads to, where a file is wanted: opening some of it would wait, or do something to a device."""
+"""Tell regular files from other things at a path: opening a pipe would wait, and opening a device may change it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ KINDS = {
 }
 
 
-def irregular(path: Path) -> str | None:
-    """Say what a path, or the link at it, leads to, without opening that; None for a regular file.
+def kind_unless_regular(path: Path) -> str | None:
+    """Return what a path, or the link at it, leads to, such as ``a folder``, without opening it; None for a file.
 
     Raises
     ------

@@ -16,7 +16,7 @@ ERASE = "\r\x1b[J"
 class LiveLines:
     """Lines that this process and those forked from it keep up to date.
 
-    The cursor rests at the beginning of the first of them, so that whoever writes can erase all without knowing them.
+    The cursor rests at the beginning of the first line, so that any process can erase them all.
     """
 
     active: ClassVar[LiveLines | None] = None
@@ -35,7 +35,7 @@ class LiveLines:
 
     @contextlib.contextmanager
     def hidden(self) -> Iterator[None]:
-        """Have no lines there for as long as whole lines of something else are written to the terminal."""
+        """Erase the lines while something else is written to the terminal, and draw them again below it."""
         with self._erased():
             yield
 

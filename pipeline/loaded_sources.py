@@ -18,8 +18,9 @@ from types import ModuleType
 from typing import Any
 
 PACKAGE = __name__.partition(".")[0]
-SOURCES: dict[str, tuple[Path, bytes]] = {}
-"""The file and its content by the module's full name."""
+SOURCES: dict[str, tuple[Path, list[bytes]]] = {}
+"""By the module's full name its file, and the content that was loaded; several where the module was loaded again, since
+others may still hold what they have imported from it before."""
 
 
 class _Loader(SourceFileLoader):
@@ -27,11 +28,16 @@ class _Loader(SourceFileLoader):
 
     def path_stats(self, path: Any) -> Mapping[str, Any]:
         source = super().get_data(path)
-        SOURCES[self.name] = Path(path), source
+        _note(self.name, Path(path), source)
         return {"mtime": int.from_bytes(hashlib.sha256(source).digest()[:4]), "size": len(source)}
 
     def get_data(self, path: Any) -> bytes:
-        return SOURCES[self.name][1] if path == self.path and self.name in SOURCES else super().get_data(path)
+        if path == self.path and self.name in SOURCES:
+            return SOURCES[self.name][1][-1]
+        content = super().get_data(path)
+        if path != self.path and content[4:8] != bytes(4):
+            raise OSError(f"{path} was compiled to be used whatever became of its source")
+        return content
 
 
 class _Finder(MetaPathFinder):
@@ -51,14 +57,20 @@ class _Finder(MetaPathFinder):
 def read_table(path: Path) -> str:
     """Read a table of this package whose values stay in memory, and note it as a module of its own."""
     content = path.read_bytes()
-    SOURCES[".".join([PACKAGE, *path.relative_to(Path(__file__).parent).parts])] = path, content
+    _note(".".join([PACKAGE, *path.relative_to(Path(__file__).parent).parts]), path, content)
     return content.decode()
+
+
+def _note(name: str, path: Path, content: bytes) -> None:
+    loaded = SOURCES.setdefault(name, (path, []))[1]
+    if content not in loaded[-1:]:
+        loaded.append(content)
 
 
 def _note_those_before() -> None:
     """Note the two modules that are loaded before there is a finder."""
     for name, path in ((PACKAGE, Path(__file__).with_name("__init__.py")), (__name__, Path(__file__))):
-        SOURCES[name] = path, path.read_bytes()
+        _note(name, path, path.read_bytes())
 
 
 _note_those_before()

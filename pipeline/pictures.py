@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.dataset import ByteArray
 from pipeline.errors import PictureError
-from pipeline.file_kind import irregular
+from pipeline.file_kind import kind_unless_regular
 
 FORMATS = ("PNG", "JPEG")
 SPARE = 8
@@ -42,7 +42,7 @@ def read(path: Path, height: int, width: int) -> ByteArray:
 
 def _decoded(path: Path, enough: int) -> Image.Image:
     try:
-        if kind := irregular(path):
+        if kind := kind_unless_regular(path):
             raise PictureError(f"{path} is {kind}; expected the name of a PNG or a JPEG file.")
         # Pillow warns of oddities that do not keep it from reading, and of sizes before those that it refuses.
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as picture:

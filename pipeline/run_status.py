@@ -6,7 +6,6 @@ https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -14,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import StoreError
+from pipeline import whole_file
 from pipeline.store.json_cache import read_json
 from pipeline.system_text import readable
 
@@ -66,7 +65,7 @@ class RunStatus:
 
     def write(self, outputs: Path) -> None:
         """Replace the status file."""
-        replace(outputs / STATUS_NAME, json.dumps(asdict(self) | {"counts": self.counts}, indent=1) + "\n")
+        whole_file.replace(outputs / STATUS_NAME, json.dumps(asdict(self) | {"counts": self.counts}, indent=1) + "\n")
 
     def metrics(self, outputs: Path) -> str:
         """Return the figures of a run that has ended; each carries the outputs folder, so that several may be told."""
@@ -92,26 +91,6 @@ def last_success(outputs: Path) -> str | None:
     """Say when a scheduled run last ended well, as its status file has it."""
     moment = read_json(outputs / STATUS_NAME).get("last_success")
     return moment if isinstance(moment, str) else None
-
-
-def replace(path: Path, text: str) -> None:
-    """Replace a file as a whole, so that no reader finds half of it.
-
-    Raises
-    ------
-    StoreError
-        It cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written ({error.strerror}). Check its folder and its disk.") from None
 
 
 def _gauge(name: str, text: str, samples: list[tuple[dict[str, str], Any]]) -> Iterator[str]:

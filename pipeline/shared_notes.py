@@ -13,7 +13,7 @@ BYTES = 1 << 16
 
 
 class SharedNotes:
-    """A small dict of strings in memory that every process forked from this one has too.
+    """A small dict of strings in memory that this process shares with those forked from it.
 
     The lock is the system's, which ends with the process that holds it, however that ends.
     """
@@ -24,7 +24,7 @@ class SharedNotes:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[dict[str, str]]:
-        """Return the notes, to read and to change, while no other process does."""
+        """Hold the notes, to read and to change, while no other process does."""
         fcntl.lockf(self._lock, fcntl.LOCK_EX)
         try:
             notes = self._read()

@@ -27,7 +27,8 @@ HARMLESS = (
     "traceback.",
     "warn",
 )
-"""How the names of flags begin that say where Theano keeps files, what it prints and when it frees memory."""
+"""How names of flags begin that change no result: they say where Theano keeps files, what it prints and when it frees
+memory."""
 
 
 def given() -> dict[str, str]:

@@ -59,8 +59,8 @@ def latest(name: str, outputs: Path = Path("outputs")) -> TrainedNetwork:
         if (folder / RECORD_NAME).exists():
             raise StoreError(f"{folder / RECORD_NAME} is damaged. Type {training_command}, which makes it anew.")
         raise StoreError(
-            f"there is no trained {name} in {folder}. Type `make pipeline`, which trains mlp and cnn, "
-            f"or {training_command}; --outputs-dir names another folder of results."
+            f"there is no trained {name} in {folder}. Type {training_command}, which "
+            f"trains it; --data and --outputs-dir name other folders of results."
         )
     read = (training.HISTORY_NAME, training.WEIGHTS_NAME)
     recorded = {file: about for file, about in record.files.items() if file in read}

@@ -17,7 +17,7 @@ NO_RESULT = {
     "settings": {"threads", "force", "cache_dir", "results_url"},
     "DownloadCIFAR": {"minimum_rate", "connect_timeout", "stall_timeout", "time_limit", "attempts"},
 }
-"""Settings, by section, that change no result, in sections of which others do."""
+"""Settings that change no result, by section; the other settings of these sections do."""
 
 
 def changed() -> dict[str, str]:
@@ -25,7 +25,7 @@ def changed() -> dict[str, str]:
     return _changed(CmdlineParser.get_instance())
 
 
-def names() -> set[str]:
+def decisive_names() -> set[str]:
     """Return the names of all settings that can change a result."""
     return {f"{section}.{name}" for section, name, _ in _that_matter()}
 

@@ -28,6 +28,8 @@ VENV = ".venv"
 
 MADE_BY_OTHERS = {"EngineTask", "Gate"}
 """Tasks that nobody names; what stands in their sections would not count."""
+SECRETS = {"schedule.on_failure_command", "schedule.on_failure_webhook"}
+"""Settings whose values are shown nowhere."""
 FREE_SECTIONS = {"logging", "resources", "task_history"}
 """Luigi's sections whose keys nothing declares."""
 FREE_KEYS = {
@@ -54,7 +56,8 @@ def require() -> None:
         checkout with code of its own.
     """
     here = Path.cwd()
-    if (here / "tasks" / "__init__.py").is_file() and not here.samefile(CHECKOUT):
+    ours = ("tasks/__init__.py", "pipeline/store/__init__.py")
+    if all((here / name).is_file() for name in ours) and not here.samefile(CHECKOUT):
         raise SettingError(
             f"this is the checkout {here}, but the code that would run is that of {CHECKOUT}: the environment is "
             f"the other checkout's. Type `rm -rf {VENV} && make {VENV}/base` here, then `. {VENV}/bin/activate`."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import re
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration import LuigiConfigParser, get_config
 from luigi.task_register import Register
 
-from pipeline import run_status
+from pipeline import whole_file
 from pipeline.errors import SettingError
 from pipeline.urls import without_secrets
 from tasks import configuration, defaults
@@ -19,7 +20,6 @@ from tasks.configuration import LOCAL
 from tasks.current import Current
 
 HEAD = "# Settings of your own, laid over luigi.cfg. `make configure SEED=7` keeps one, `make configure` shows all.\n"
-SECRETS = {"schedule.on_failure_command", "schedule.on_failure_webhook"}
 OPEN_SECTIONS = {"core", "execution_summary", "retcode", "scheduler", "worker"}
 """Sections of Luigi's in which no passwords stand."""
 
@@ -46,17 +46,19 @@ def keep(values: dict[tuple[str, str], str]) -> None:
     StoreError
         The file cannot be written.
     """
+    if force := values.get(("settings", "force")):
+        raise SettingError(
+            f"force is {force!r}, with which every later run would compute again; expected settings to keep. Give it "
+            f"with one command: FORCE={force}."
+        )
     path = Path(LOCAL).resolve()
-    mode = path.stat().st_mode if path.exists() else None
     text = path.read_text(encoding="utf-8") if path.exists() else HEAD
     for (section, key), value in values.items():
         text = _with(text, section, key, value)
+    _check_kept(text, values)
     with _in_force(text), Current.read([]) as current:
         current.check()
-        current.stages()
-    run_status.replace(path, text)
-    if mode is not None:
-        path.chmod(mode)
+    whole_file.replace(path, text)
 
 
 def table() -> list[str]:
@@ -91,7 +93,7 @@ def _is_default(section: str, key: str, value: str) -> bool:
 
 def _shown(section: str, key: str, value: str) -> str:
     is_open = section in OPEN_SECTIONS or (section in Register.task_names() and configuration.is_ours(section))
-    if not is_open or f"{section}.{key}" in SECRETS:
+    if not is_open or f"{section}.{key}" in configuration.SECRETS:
         return "..."
     return without_secrets(" ".join(value.split()).replace("%%", "%"))
 
@@ -103,7 +105,7 @@ def _with(text: str, section: str, key: str, value: str) -> str:
             f"{section}.{key} is {value!r}; expected a line of printable UTF-8 without blanks at its ends and without "
             f"${{, which {LOCAL} would take for a variable. Give it with each command instead."
         )
-    lines = text.splitlines()
+    lines = text.split("\n")
     set_to = [f"{key} = {value.replace('%', '%%')}"] if value else []
     headers = [number for number, line in enumerate(lines) if line.startswith("[")]
     begin = next((number for number in headers if lines[number].startswith(f"[{section}]")), None)
@@ -115,6 +117,24 @@ def _with(text: str, section: str, key: str, value: str) -> str:
         lines[first:after] = set_to
     without_empty_sections = re.sub(r"^\[.*\]\n+(?=\[|\Z)", "", "\n".join([*lines, ""]), flags=re.M)
     return without_empty_sections.rstrip("\n") + "\n"
+
+
+def _check_kept(text: str, values: dict[tuple[str, str], str]) -> None:
+    """Raise `SettingError` where a file says otherwise than it should, as with keys that do not begin their lines."""
+    file = configparser.RawConfigParser()
+    file.optionxform = lambda key: key.replace("-", "_")  # type: ignore[assignment, method-assign]
+    is_there_twice = False
+    try:
+        file.read_string(text, source=LOCAL)
+    except configparser.DuplicateOptionError:
+        is_there_twice = True
+    for (section, key), value in values.items():
+        kept = file.get(section, key, fallback="")
+        if is_there_twice or kept != value.replace("%", "%%"):
+            raise SettingError(
+                f"{LOCAL} would have {kept!r} for {section}.{key}; expected {value!r}. Write `{key} = ...` at the "
+                "beginning of its line, or remove it there, and type the same command again."
+            )
 
 
 def _lines_of(key: str, lines: list[str], begin: int, end: int) -> tuple[int, int]:

@@ -27,7 +27,7 @@ from pipeline import terminal
 from pipeline.errors import NO_SPACE, DeclarationError, DeviceError, PipelineError, SettingError, did_you_mean
 from pipeline.progress import ConsoleMonitor
 from pipeline.shared_notes import SharedNotes
-from tasks import signals
+from tasks import configuration, signals
 from tasks.defaults import status_of_wrong_settings
 
 SECONDS_BETWEEN_UPDATES = 1.0
@@ -116,10 +116,10 @@ def _foreseen_of_luigi(error: BaseException) -> str | None:
 
 
 def _tasks() -> dict[str, str]:
-    """Return the first line of each task's docstring by its name."""
-    import tasks  # which imports this
-
-    found = {name: getattr(tasks, name) for name in tasks.__all__ if name[0].isupper()}
+    """Return the first line of each task's docstring by its name; what tasks have in common is called ``...Task``."""
+    names = [name for name in sorted(Register.task_names()) if name[0].isupper() and configuration.is_ours(name)]
+    others = [name for name in names if name.endswith("Task") or name in configuration.MADE_BY_OTHERS]
+    found = {name: Register.get_task_cls(name) for name in names if name not in others}
     return {name: task.__doc__.partition("\n")[0] for name, task in found.items()}
 
 

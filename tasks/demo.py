@@ -29,5 +29,8 @@ def spelled_out(flags: Sequence[str]) -> list[str]:
     for setting in ("settings.data", "DownloadCIFAR.archive"):
         own = make_variables.flag(setting)
         if own in (flag.partition("=")[0] for flag in others):
-            raise SettingError(f"{own} came beside the demo, which has data of its own; leave out one of the two.")
+            raise SettingError(
+                f"{own} and {FLAG} came together; expected one of them, since the demo has data of its own. "
+                f"Leave out {FLAG} (DEMO=1 with make), or {own}."
+            )
     return [*(f"{make_variables.flag(setting)}={value}" for setting, value in SETTINGS.items()), *others]

@@ -1,4 +1,4 @@
-"""What the last run had, said where a command is without it: results on other settings would be made anew."""
+"""Name the settings that the last run had and a command lacks: without them, results would be made anew."""
 
 from __future__ import annotations
 
@@ -12,39 +12,50 @@ from luigi.cmdline_parser import CmdlineParser
 from pipeline.store import history
 from pipeline.urls import HIDDEN
 from tasks import demo, make_variables
-from tasks.changed_settings import names
+from tasks.changed_settings import decisive_names
 
 PATHS = {"DownloadCIFAR.archive", "settings.data_dir"}
 SAME_FOLDER = {"settings.data", "settings.outputs_dir"}
-"""Settings that lead to the outputs folder, which both have in common."""
+"""Settings that choose the outputs folder: the last run in a folder had the same."""
 
 
 def tell(outputs: Path, settings: Mapping[str, str]) -> None:
     """Say on standard error which settings the last run had in an outputs folder and a command with these has not."""
     last = history.last_settings(outputs / history.NAME)
-    concerned = names() - _of_no_concern()  # an earlier version may have had other settings
+    concerned = decisive_names() - _not_compared()  # an earlier version may have had other settings
     missing = {
         name: value
         for name, value in last.items()
         if value
         and HIDDEN not in value
         and name in concerned
-        and _meant(name, value) != _meant(name, settings.get(name))
+        and not _is_given(name)
+        and _with_absolute_path(name, value) != _with_absolute_path(name, settings.get(name))
     }
     if missing:
         had, kept = _words(missing, last)
         it = "it" if len(had) == 1 else "them"
         sys.stderr.write(
-            f"The last run had {' '.join(had)}; repeat {it}, or keep {it} with make configure {' '.join(kept)}.\n"
+            f"The last run had {' '.join(had)}; repeat {it}, or keep {it} with `make configure {' '.join(kept)}`.\n"
         )
 
 
-def _of_no_concern() -> set[str]:
+def _not_compared() -> set[str]:
     parser = CmdlineParser.get_instance()
     return SAME_FOLDER if parser and parser.known_args.root_task == "Compare" else SAME_FOLDER | {"Compare.seeds"}
 
 
-def _meant(name: str, value: str | None) -> str | None:
+def _is_given(name: str) -> bool:
+    """Tell whether the command line says itself what a setting is."""
+    parser = CmdlineParser.get_instance()
+    flags = vars(parser.known_args) if parser else {}
+    section, _, key = name.partition(".")
+    return flags.get(f"{section}_{key}") is not None or (
+        flags.get("root_task") == section and flags.get(key) is not None
+    )
+
+
+def _with_absolute_path(name: str, value: str | None) -> str | None:
     return str(Path(value).absolute()) if value and name in PATHS else value
 
 

@@ -21,7 +21,8 @@ from pipeline.store import checkpoints, history, results, runs
 from pipeline.store.stage import Stage
 from pipeline.system_text import readable
 from pipeline.terminal import highlighted
-from tasks import last_run, signals
+from pipeline.urls import without_secrets
+from tasks import configuration, last_run, make_variables, signals
 from tasks.changed_settings import changed
 from tasks.console import foreseen
 from tasks.settings import settings
@@ -124,7 +125,8 @@ class Run:
         if not self._stages or os.getpid() != self._process:
             return
         summary = history.summarise(self._stages, self._redo, time.perf_counter() - self._clock)
-        if not all(condition() for condition in self._conditions):
+        is_published = all(condition() for condition in self._conditions)
+        if not is_published:
             summary["exit"] = "failed"
         try:
             history.append(self._history, {"run": self.id, **summary})
@@ -132,13 +134,20 @@ class Run:
             sys.stderr.write(f"{foreseen(error)}\n")
         self._registration.close()
         lines = history.told(summary)
-        if summary["stages"].get("Report", "not made") != "not made":
+        if is_published and summary["stages"].get("Report", "not made") != "not made":
             lines.append(f"  report: {self._outputs / REPORT_PAGE}")
         print(highlighted("\n".join(lines)), flush=True)  # noqa: T201
 
 
 def _command(arguments: Sequence[str]) -> str:
-    return readable(shlex.join(["luigi", *arguments]))
+    """Return a command as it may be shown."""
+    secret = tuple(map(make_variables.flag, configuration.SECRETS))
+    shown = ["luigi"]
+    for argument in arguments:
+        flag, equals, _ = argument.partition("=")
+        is_value = shown[-1] in secret
+        shown.append("..." if is_value else f"{flag}=..." if flag in secret and equals else argument)
+    return without_secrets(readable(shlex.join(shown)))
 
 
 def check_forced(stages: Iterable[Stage], run: str) -> None:

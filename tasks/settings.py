@@ -260,8 +260,8 @@ def engine_settings(engine: str) -> dict[str, Any]:
     """Return the settings of an engine itself, by its own names for them."""
     check_engine_settings()
     if engine == "theano":
-        of_theano, flags = theano(), theano_flags.decisive()
-        return {"float_x": of_theano.floatX, "fast_math": of_theano.fastmath} | ({"flags": flags} if flags else {})
+        chosen = {"float_x": theano().floatX, "fast_math": theano().fastmath}
+        return {**chosen, "flags": theano_flags.decisive()}
     return {"precision": torch().precision} if engine == "torch" else {}
 
 

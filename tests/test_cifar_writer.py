@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 
 import numpy as np
 import pytest
@@ -68,10 +69,37 @@ class TestArchives:
     def test_leaves_nothing_where_it_cannot_write(self, tmp_path):
         (tmp_path / "archive.tar.gz").mkdir()
 
-        with pytest.raises(ArchiveError, match=r"cannot be written \(Is a directory\)"):
+        with pytest.raises(ArchiveError, match=r"is a folder; expected the name of a file"):
             write_members(tmp_path / "archive.tar.gz", {"a": b"b"})
 
         assert [path.name for path in tmp_path.iterdir()] == ["archive.tar.gz"]
+
+    def test_leaves_alone_what_is_no_file(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+
+        with pytest.raises(ArchiveError, match=r"pipe is a pipe \(FIFO\); expected the name of a file"):
+            write_members(tmp_path / "pipe", {"a": b"b"})
+
+        assert (tmp_path / "pipe").is_fifo()
+
+    def test_follows_a_link(self, tmp_path):
+        (tmp_path / "link").symlink_to(tmp_path / "archive")
+
+        write_members(tmp_path / "link", {"a": b"b"})
+
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "archive").is_file()
+
+    @pytest.mark.parametrize("names", [{"cat", "dog"}, {"cat": 0, "dog": 1}])
+    def test_class_names_without_an_order(self, tmp_path, names):
+        with pytest.raises(ArchiveError, match="expected a list of"):
+            write_archive(tmp_path / "archive", np.zeros((6, 3, 32, 32), np.uint8), [0] * 6, names)
+
+    def test_a_folder_that_is_a_file(self, tmp_path):
+        (tmp_path / "file").touch()
+
+        with pytest.raises(ArchiveError, match="cannot be written"):
+            write_members(tmp_path / "file" / "archive.tar.gz", {"a": b"b"})
 
     def test_replaces_an_older_archive(self, tmp_path):
         path = archives.write(tmp_path, b"old")
@@ -84,7 +112,7 @@ class TestArchives:
     def test_a_path_that_names_no_file(self, tmp_path, monkeypatch, name):
         monkeypatch.chdir(tmp_path)
 
-        with pytest.raises(ArchiveError, match="cannot be written"):
+        with pytest.raises(ArchiveError, match="is a folder; expected the name of a file"):
             write_members(name, {"a": b"b"})
 
         assert list(tmp_path.iterdir()) == []

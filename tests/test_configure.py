@@ -97,6 +97,7 @@ class TestRefusing:
             ("--engine=troch", "engine is 'troch'; expected"),
             ("--DownloadCIFAR-archive=nowhere", "there is no archive at /"),
             ("--TrainCNN-learning-rate=nan", "TrainCNN.learning_rate is nan; expected"),
+            ("--force=TrainCNN", "force is 'TrainCNN', with which every later run would compute again; expected"),
             ("--data=latest", "data is 'latest'; expected"),
             ("--sead=3", "there is no setting --sead; luigi.cfg has all. Did you mean '--seed'?"),
             ("--ConvertToHDF5-title=${HOME}", "ConvertToHDF5.title is '${HOME}'; expected a line"),
@@ -109,6 +110,11 @@ class TestRefusing:
         if before:
             local.write_text(before)
         assert message in refused(checkout, local, flags)
+
+    @pytest.mark.parametrize("flags", ["--seed=7", "--seed="])
+    def test_a_key_that_does_not_begin_its_line(self, checkout, local, flags):
+        local.write_text("[settings]\n  device = cpu\n  seed = 3\n")
+        assert "Write `seed = ...` at the beginning of its line" in refused(checkout, local, flags)
 
     def test_a_wrong_value_can_be_replaced_and_taken_out(self, checkout, local):
         local.write_text("[settings]\nseed = abc\n[DownloadCIFAR]\narchive = nowhere\n")

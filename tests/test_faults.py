@@ -296,7 +296,7 @@ def test_a_clock_that_was_set_back_changes_nothing(checkout):
     assert checkout.history()[0]["started"].startswith("2100")
     checkout.run("--seed", "7")
     removed = checkout.pipeline("gc", "--keep-days", "0", "--yes", "--seed", "7", *checkout.flags())
-    assert "7 results, " in removed  # two trainings, their checkpoints and evaluations, and a report
+    assert "7 folders, " in removed  # two trainings, their checkpoints and evaluations, and a report
 
 
 def test_two_machines_share_a_folder(checkout):

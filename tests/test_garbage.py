@@ -104,7 +104,7 @@ class TestARecordThatIsLost:
         assert f"outputs/EvaluateMLP/{path.name}: has no record\n1 wrong. " in told
         told = checkout.pipeline("gc", "--dry-run", "--keep-days", "0", *checkout.flags())
         assert re.search(
-            rf"outputs/EvaluateMLP/{path.name}\n +has no record; it holds metrics.json, predictions.h5\n1 results", told
+            rf"outputs/EvaluateMLP/{path.name}\n +has no record; it holds metrics.json, predictions.h5\n1 folder,", told
         )
         checkout.run("--seed", "7")
         assert "as it was made" in checkout.pipeline("verify")
@@ -188,7 +188,7 @@ class TestCommand:
         status, shown = on_a_terminal(checkout, answer)
 
         assert status == 0
-        assert re.search(r"Remove \d+ results, \d\.\d MB\? \[y/N\] ", shown)
+        assert re.search(r"Remove \d+ folders?, \d\.\d MB\? \[y/N\] ", shown)
         assert ("MB, removed." if removed else "Nothing is removed.") in shown
         assert len(checkout.results("TrainMLP")) == len(there) - removed
 
@@ -198,7 +198,7 @@ class TestCommand:
         status, shown = on_a_terminal(checkout, b"y\n", meanwhile=lambda: checkout.run("--seed", "7"))
 
         assert status == 0
-        assert "0 results, 0.0 MB, removed." in shown
+        assert "0 folders, 0.0 MB, removed." in shown
         assert set(checkout.run("--seed", "7").values()) == {"reused"}
 
     def test_asks_nobody_where_there_is_no_terminal(self, checkout):
@@ -216,6 +216,6 @@ class TestCommand:
 
         told = checkout.pipeline(*GC, "--yes", *checkout.flags())
 
-        assert re.search(r"\n\d+ results, \d\.\d MB, removed\.\n", told)
+        assert re.search(r"\n\d+ folders?, \d\.\d MB, removed\.\n", told)
         assert len(checkout.results("TrainMLP")) == 1
         assert set(checkout.run().values()) == {"reused"}

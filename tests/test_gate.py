@@ -39,6 +39,7 @@ class TestMinimum:
             found = f"EvaluateCNN: test accuracy {accuracy(checkout):.4f}; expected at least 0.99."
             assert found in checkout.output
             assert "Traceback" not in checkout.output
+            assert "report.html" not in checkout.output
             assert set(outcomes.values()) == {"reused"}
             assert checkout.history()[-1]["exit"] == "failed"
         assert checkout.result("Report") == report

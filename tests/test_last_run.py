@@ -48,13 +48,13 @@ class TestWhatIsSaid:
     def test_make_s_variables_where_there_are_some(self, ran, past):
         with_settings(past, {"DownloadCIFAR.archive": "x y.tar.gz"})
         assert said(ran, "status") == [
-            "The last run had ARCHIVE='x y.tar.gz'; repeat it, or keep it with make configure ARCHIVE='x y.tar.gz'."
+            "The last run had ARCHIVE='x y.tar.gz'; repeat it, or keep it with `make configure ARCHIVE='x y.tar.gz'`."
         ]
 
     def test_one_variable_for_several_settings(self, ran, past):
         rates = {f"{task}.learning_rate": "0.02" for task in ("Train", "TrainMLP", "TrainCNN")}
         with_settings(past, rates)
-        assert said(ran, "status") == ["The last run had LR=0.02; repeat it, or keep it with make configure LR=0.02."]
+        assert said(ran, "status") == ["The last run had LR=0.02; repeat it, or keep it with `make configure LR=0.02`."]
 
     def test_nothing_of_a_url_whose_query_is_not_shown(self, ran, past):
         with_settings(past, {"DownloadCIFAR.sources": "https://host/a.tar.gz?..."})
@@ -64,7 +64,7 @@ class TestWhatIsSaid:
         with_settings(past, {"settings.seed": "7", "TrainCNN.learning_rate": "0.02", "TrainCNN.momentum": "0.8"})
         assert said(ran, "status") == [
             "The last run had SEED=7 --TrainCNN-learning-rate=0.02 --TrainCNN-momentum=0.8; repeat them, or keep them "
-            "with make configure SEED=7 ARGS='--TrainCNN-learning-rate=0.02 --TrainCNN-momentum=0.8'."
+            "with `make configure SEED=7 ARGS='--TrainCNN-learning-rate=0.02 --TrainCNN-momentum=0.8'`."
         ]
 
     def test_the_demo(self, ran):
@@ -74,7 +74,7 @@ class TestWhatIsSaid:
         history.append(path, beginning | {"settings": {"settings.data": "demo", **digits}})
 
         assert said(ran, "status", "--data", "demo") == [
-            "The last run had DEMO=1; repeat it, or keep it with make configure DEMO=1."
+            "The last run had DEMO=1; repeat it, or keep it with `make configure DEMO=1`."
         ]
 
     def test_other_data(self, ran):
@@ -83,20 +83,24 @@ class TestWhatIsSaid:
         history.append(path, beginning | {"settings": {"settings.data": "flowers", "settings.seed": "3"}})
 
         assert said(ran, "status", "--data", "flowers") == [
-            "The last run had SEED=3; repeat it, or keep it with make configure SEED=3 DATA=flowers."
+            "The last run had SEED=3; repeat it, or keep it with `make configure SEED=3 DATA=flowers`."
         ]
 
 
 class TestWhen:
     def test_a_run_says_it_before_anything_else(self, ran, past):
-        process = ran.start("--seed", "8", "--workers", "2", task="GrayscaleFlat")
+        process = ran.start("--workers", "2", task="GrayscaleFlat")
         printed = process.communicate(timeout=60)[0]
-        assert printed.startswith("The last run had SEED=7; repeat it, or keep it with make configure SEED=7.\n")
+        assert printed.startswith("The last run had SEED=7; repeat it, or keep it with `make configure SEED=7`.\n")
         assert printed.count(LINE) == 1
 
     def test_equal_settings(self, ran, past):
         assert said(ran, "GrayscaleFlat", *ran.flags(), "--seed", "7", program="tasks") == []
         assert said(ran, "status", *ran.flags(), "--seed", "7", "--threads", "2") == []
+
+    def test_a_setting_that_the_command_gives_otherwise(self, ran, past):
+        assert said(ran, "status", *ran.flags(), "--seed", "9") == []
+        assert said(ran, "GrayscaleFlat", *ran.flags(), "--seed", "9", program="tasks") == []
 
     def test_more_settings_than_the_last_run_had(self, ran, past):
         assert said(ran, "status", *ran.flags(), "--seed", "7", "--TrainCNN-momentum", "0.5") == []
@@ -153,7 +157,7 @@ class TestDamage:
         with_settings(past, {"settings.seed": "9"})
         with_settings(past, settings, run="e" * 12)
         assert said(ran, "status", *ran.flags()) == [
-            "The last run had SEED=9; repeat it, or keep it with make configure SEED=9."
+            "The last run had SEED=9; repeat it, or keep it with `make configure SEED=9`."
         ]
 
     @pytest.mark.parametrize("name", ["nothing", "NoSuch.setting", "settings.gone", ".", "Train."])

@@ -43,6 +43,32 @@ def test_a_comment_edited_after_the_code_was_loaded_is_not(checkout):
     assert len(checkout.results("Grayscale2D")) == 1
 
 
+def test_a_module_that_is_loaded_again_is_refused_where_others_hold_what_it_was(checkout):
+    """``from pipeline.dataset import ...`` in another module still holds the object of the first loading."""
+    program = """
+import importlib
+import tasks
+from pipeline import dataset, grayscale
+path = "pipeline/dataset.py"
+open(path, "a").write("MORE = 1\\n")
+importlib.reload(dataset)
+from luigi.cmdline_parser import CmdlineParser
+with CmdlineParser.global_instance(["Grayscale2D", *{flags!r}], allow_override=True):
+    tasks.Grayscale2D()
+"""
+    done = checkout.call(sys.executable, "-c", program.format(flags=checkout.flags()[:2]))
+    assert done.returncode == 1
+    assert "pipeline/dataset.py was edited after this process had loaded it" in done.stderr
+
+
+def test_files_that_were_compiled_for_good_do_not_count(checkout):
+    command = [sys.executable, "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash", "pipeline"]
+    subprocess.run(command, cwd=checkout.folder, check=True)
+    module = checkout.folder / "pipeline" / "alignment.py"
+    module.write_text(module.read_text() + "\nNUMBER = 7\n")
+    assert checkout.call(sys.executable, "-c", "from pipeline.alignment import NUMBER").returncode == 0
+
+
 def test_a_table_edited_after_it_was_loaded_is_refused(checkout):
     program = """
 import tasks

@@ -81,6 +81,16 @@ def test_an_archive_with_an_odd_name(clone):
         clone.shell(f"make status ARCHIVE={shlex.quote(name)}")
 
 
+@pytest.mark.parametrize("typed", ["YES=no", "DRY=0", "DEMO=yes"])
+def test_a_yes_that_is_none_is_refused(clone, typed):
+    name = typed.partition("=")[0]
+    assert f"{typed} makes no sense; expected {name}=1, or nothing" in clone.shell(f"make gc {typed}", status=2)
+
+
+def test_what_cannot_be_kept_is_refused(clone):
+    assert "SEEDS=1,2 is no setting that can be kept" in clone.shell("make configure SEEDS=1,2", status=2)
+
+
 def test_options_of_a_target_arrive_as_they_were_typed(clone):
     assert "argument --keep-days: '1; touch pwned'" in clone.shell("make gc KEEP='1; touch pwned'", status=2)
     assert "settings.seed is '7 --x'" in clone.shell("make status SEED='7 --x'", status=2)

@@ -312,7 +312,8 @@ class TestCommit:
     @pytest.fixture
     def folder(self, tmp_path):
         """A checkout with one commit."""
-        (tmp_path / "code.py").write_text("one")
+        (tmp_path / "pipeline").mkdir()
+        (tmp_path / "pipeline" / "code.py").write_text("one")
         for command in (
             ["init", "--quiet"],
             ["add", "."],
@@ -329,7 +330,11 @@ class TestCommit:
     def test_of_a_clean_checkout(self, folder):
         assert revision.commit(folder) == self.head(folder)
 
-    @pytest.mark.parametrize("name", ["code.py", "new.py"])
+    def test_with_a_file_beside_the_code(self, folder):
+        (folder / "flowers.tar.gz").write_text("two")
+        assert revision.commit(folder) == self.head(folder)
+
+    @pytest.mark.parametrize("name", ["pipeline/code.py", "pipeline/new.py", "luigi.cfg"])
     def test_with_changes(self, folder, name):
         (folder / name).write_text("two")
         assert revision.commit(folder) == f"{self.head(folder)} and uncommitted changes"
@@ -484,7 +489,9 @@ def checkout(tmp_path_factory):
     """A checkout in which everything has run, and after that the CNN again with another learning rate."""
     checkout = Checkout.new(tmp_path_factory.mktemp("report") / "checkout")
     checkout.run()
-    checkout.run("--TrainCNN-learning-rate", "0.02")
+    secret = ("--DownloadCIFAR-sources", "https://host/a.tar.gz?key=s3cret")  # of no use beside an archive
+    told = ("--schedule-on-failure-command", "tell s3cret", "--schedule-on-failure-webhook=https://host/s3cret")
+    checkout.run("--TrainCNN-learning-rate", "0.02", *secret, *told)
     return checkout
 
 
@@ -630,6 +637,8 @@ class TestInTheOutputsFolder:
         assert "[TrainCNN] learning_rate = 0.02" in page.text
         assert "[settings] device = cpu" in page.text
         assert "threads = " not in page.text
+        assert "https://host/a.tar.gz?..." in page.text
+        assert "s3cret" not in page.text
 
     def test_is_put_back_by_a_run_with_nothing_to_do(self, checkout):
         shown = checkout.folder / "outputs" / "report.html"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from pipeline import theano_flags
-from pipeline.errors import SettingError
+from pipeline.engines.theano import TheanoEngine
+from pipeline.errors import EngineError, SettingError
 
 ON_THEANO = ("--engine", "theano")
 
@@ -41,9 +43,21 @@ def test_others_are_not(finished, monkeypatch):
     assert key(finished) == before
 
 
+def test_flags_that_are_edited_after_the_key_was_made_are_refused(theanorc):
+    engine = TheanoEngine(flags=theano_flags.decisive())
+    theanorc.write_text("[global]\noptimizer = None\n")
+    with pytest.raises(EngineError, match=r"flags were edited after this run began\. Run the same command again"):
+        engine.exponentials(np.ones(1, np.float32), 1, device="cpu", threads=1)
+
+
 def test_status_names_a_flag_that_differs(finished, monkeypatch):
     monkeypatch.setenv("THEANO_FLAGS", "optimizer=fast_compile")
     assert "optimizer (none) -> fast_compile" in finished.status(*ON_THEANO)["TrainCNN"]["why"]
+
+
+def test_a_value_that_theano_fills_in_stays_in_its_file(theanorc):
+    theanorc.write_text("[gcc]\ncxxflags = -I%(HOME)s\n")
+    assert "gcc.cxxflags" not in TheanoEngine().all_flags()
 
 
 def test_the_variable_goes_over_the_file(monkeypatch, theanorc):

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
@@ -34,6 +34,18 @@ if TYPE_CHECKING:
 
 START = """
 import sys
+from importlib.machinery import FileFinder, SourceFileLoader
+
+class Uncompiled(SourceFileLoader):
+    def path_stats(self, path):
+        raise OSError  # a compiled file may be that of an edit within the same second
+
+def finder(folder):
+    if not folder.startswith(sys.argv[1]):
+        raise ImportError
+    return FileFinder(folder, (Uncompiled, [".py"]))
+
+sys.path_hooks.insert(0, finder)
 sys.path.append(sys.argv[1])  # last, since engines are called theano and torch too
 from theano_child.process import serve
 serve(parent=int(sys.argv[2]))
@@ -55,12 +67,12 @@ class TheanoEngine:
         The article set ``nvcc.fastmath``, an option of a GPU backend that Theano 1.0 no longer has; on the
         CPU the same is asked of the compiler, as ``-ffast-math``.
     flags : dict, optional
-        The user's own flags that can change a result; see `theano_flags.decisive`.
+        What `theano_flags.decisive` must return when Theano starts; left out, whatever it returns.
     """
 
     float_x: str = "float32"
     fast_math: bool = False
-    flags: dict[str, str] = field(default_factory=dict)
+    flags: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
         if self.float_x not in devices.FLOAT_TYPES:
@@ -131,7 +143,7 @@ class TheanoEngine:
     def all_flags(self) -> dict[str, str]:
         """Return the flags that Theano is given: defaults, then the user's own, then those that are settings."""
         # keeping memory between steps saves the CNN a third of its CPU time: 450,000 page faults in 41 minibatches
-        flags = {"openmp": "True", "allow_gc": "False", **theano_flags.given(), **self.flags}
+        flags = {"openmp": "True", "allow_gc": "False", **theano_flags.given()}
         if self.fast_math:
             flags["gcc.cxxflags"] = f"{flags.get('gcc.cxxflags', '')} -ffast-math".strip()
         return flags | {"device": "cpu", "floatX": self.float_x, "base_compiledir": str(theano_environment.CACHE)}
@@ -142,6 +154,8 @@ class TheanoEngine:
             raise EngineError(
                 "the environment of Theano is not built, or its requirements have changed. Build it with: make theano"
             )
+        if self.flags not in (None, theano_flags.decisive()):
+            raise EngineError("Theano's flags were edited after this run began. Run the same command again.")
         return Child(self.all_flags(), threads)
 
 

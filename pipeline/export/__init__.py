@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import ExportError, did_you_mean
-from pipeline.file_kind import irregular
+from pipeline.file_kind import kind_unless_regular
 from pipeline.trained_network import TrainedNetwork
 
 FORMATS = ("onnx", "safetensors")
@@ -64,6 +64,6 @@ def _write_whole(path: Path, content: bytes) -> None:
 def _file_at(path: Path) -> Path:
     """Return the file that a path, or the link at it, leads to, be it there or not."""
     with suppress(FileNotFoundError):
-        if kind := irregular(path):
+        if kind := kind_unless_regular(path):
             raise ExportError(f"{path} is {kind}; expected the name of a file, which is written or replaced.")
     return Path(os.path.realpath(path))

@@ -37,9 +37,9 @@ def folder() -> Path:
     features = binding.get_host_cpu_features().flatten()
     made_for = (binding.get_host_cpu_name(), features, sys.version, numba.__version__)
     digest = hashlib.sha256(repr(made_for).encode())
-    for name, (_, source) in sorted(loaded_sources.SOURCES.items()):
+    for name, (_, loaded) in sorted(loaded_sources.SOURCES.items()):
         if name.startswith(__package__):
-            digest.update(source)
+            digest.update(b"".join(loaded))
     return root / f"kernels-{digest.hexdigest()[:16]}"
 
 

@@ -1,4 +1,4 @@
-"""Which commit the code is of."""
+"""The git commit of the code."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parents[2]
 """The folder that this code lies in."""
 
+DECISIVE = ("pipeline", "tasks", "luigi.cfg")
+"""What a result depends on; a file of somebody's own beside them changes none."""
+
 TIMEOUT = 5
 """Seconds that git may take."""
 
 
 def commit(folder: Path = CHECKOUT) -> str | None:
-    """Return the commit of a git checkout, with what is to be said of changes that are not committed.
+    """Return the commit of a git checkout, and whether files that decide results differ from it.
 
     Returns
     -------
@@ -24,10 +27,10 @@ def commit(folder: Path = CHECKOUT) -> str | None:
     """
     if not (folder / ".git").exists():  # git would look in the folders above, whose commit is none of this code
         return None
-    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch"]
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--", *DECISIVE]
     others = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # as in git's hooks
     try:
-        done = subprocess.run(  # noqa: S603, of no input
+        done = subprocess.run(  # noqa: S603, no part of it is input
             command, cwd=folder, env=others, capture_output=True, timeout=TIMEOUT, check=True
         )
     except (OSError, subprocess.SubprocessError):

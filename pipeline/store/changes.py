@@ -11,7 +11,7 @@ from pipeline.store.record import Record
 
 
 def add(runs: Sequence[dict[str, Any]], folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Add ``changes`` to each run of a history that has any; the folders are those of results.
+    """Add ``changes`` to each run before which something had changed; ``folders`` hold the results.
 
     Returns
     -------

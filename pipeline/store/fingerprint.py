@@ -92,9 +92,9 @@ def check_loaded(digests: Mapping[str, str]) -> None:
     StoreError
         A module was edited after it had been loaded.
     """
-    for module, (path, source) in loaded_sources.SOURCES.items():
-        is_edited = module in digests and source != path.read_bytes()
-        if is_edited and _analyse(source, path)["code"] != digests[module]:
+    for module, (path, loaded) in loaded_sources.SOURCES.items():
+        edited = [source for source in loaded if source != path.read_bytes()] if module in digests else []
+        if any(_analyse(source, path)["code"] != digests[module] for source in edited):
             raise StoreError(
                 f"{source_name(module)} was edited after this process had loaded it, so that it would compute with the "
                 "old code. Run the same command again; in a notebook, restart the kernel."

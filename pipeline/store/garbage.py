@@ -16,9 +16,9 @@ from pipeline.store.stage import Stage
 
 SECONDS_A_DAY = 86_400
 SHOWN_AS = {"sha256": "archive"}
-"""Parameters that people know by another name."""
+"""Names that people know better than those of parameters."""
 DIGITS = 8
-"""Shown of a digest."""
+"""How many digits of a digest are shown."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def table(found: Iterable[Unreached]) -> list[str]:
 
 def amount(found: Collection[Unreached]) -> str:
     """Say how many they are, and how large."""
-    return f"{len(found)} results, {sum(each.size for each in found) / 1e6:.1f} MB"
+    return f"{len(found)} {'folder' if len(found) == 1 else 'folders'}, {sum(each.size for each in found) / 1e6:.1f} MB"
 
 
 def collect(unreached: Iterable[Unreached], outputs: Path) -> None:

@@ -19,13 +19,13 @@ from pipeline.store.stage import Stage
 
 NAME = "history.jsonl"
 
-
 RUN = "[0-9a-f]{12}"
+"""The pattern of a run's id."""
 BEGINNING = {"run": str, "root": str, "started": str, "process": int, "host": str}
 END = {"run": str, "exit": str, "seconds": int | float, "stages": dict, "accuracy": dict}
 """What the two lines of a run tell, and the types of that."""
 OPTIONAL = {"keys", "settings"}
-"""What lines of earlier versions lack: texts by name."""
+"""Parts that lines of earlier versions lack; each is a dict of texts."""
 LAST_BYTES = 65536
 """Where the last run's first line is looked for, however long the history is."""
 

@@ -15,7 +15,7 @@ CODE = "code of "
 """How a reason begins that is a module's code; there may be many of these."""
 ARROW = " -> "
 LONG = 60
-"""Characters from which on a changed value is not shown in a table."""
+"""A change that takes more characters than this is shown in a table without its values."""
 
 
 def why(stage: Stage, latest: Path) -> list[str]:
@@ -43,8 +43,8 @@ def folded(reasons: Sequence[str]) -> str:
 
 def _shortened(reason: str) -> str:
     """Leave out values that take a line of their own, such as the layers of a network."""
-    name, arrow, _ = reason.partition(" ") if len(reason) > LONG and ARROW in reason else (reason, "", "")
-    return f"{name} changed" if arrow else reason
+    is_long = len(reason) > LONG and ARROW in reason
+    return f"{reason.partition(' ')[0]} changed" if is_long else reason
 
 
 def differences(before: Record | None, now: Record | None) -> list[str]:

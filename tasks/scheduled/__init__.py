@@ -25,7 +25,7 @@ from luigi.cmdline import luigi_run
 from luigi.cmdline_parser import CmdlineParser
 from luigi.retcodes import retcode
 
-from pipeline import run_status
+from pipeline import run_status, whole_file
 from pipeline.errors import PipelineError
 from pipeline.notice import Notice
 from pipeline.run_status import RunStatus
@@ -52,7 +52,7 @@ def main(flags: Sequence[str]) -> int:
     worker = os.fork()
     if worker == 0:
         os.close(start)
-        _work(starts, outputs / "logs" / LOG_NAME, flags, how.on_failure_webhook)
+        _work(starts, outputs / "logs" / LOG_NAME, flags)
         return 0
     os.close(starts)
     with _turn(Lock(outputs / LOCK_NAME), how, flags) as is_mine:
@@ -61,7 +61,7 @@ def main(flags: Sequence[str]) -> int:
     return busy
 
 
-def _work(starts: int, log: Path, flags: Sequence[str], secret: str) -> None:
+def _work(starts: int, log: Path, flags: Sequence[str]) -> None:
     """Be Luigi, once told to start, and for as long as there is somebody to watch."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if not os.read(starts, 1):
@@ -71,7 +71,7 @@ def _work(starts: int, log: Path, flags: Sequence[str], secret: str) -> None:
         os.dup2(descriptor, standard)
     arguments = ["--module", "tasks", "Pipeline", *flags]
     RUN.tells_of_the_last = False  # its settings are those that it was scheduled with
-    RUN.goes_on_here([argument.replace(secret or "\0", "...") for argument in arguments])
+    RUN.goes_on_here(arguments)
     luigi_run([*arguments, "--local-scheduler"])
 
 
@@ -160,7 +160,7 @@ class _Watch:
         """Leave the figures and the status behind; a run of which one cannot be written has failed."""
         metrics_path = Path(self._how.metrics_file or self._outputs / run_status.METRICS_NAME)
         try:
-            run_status.replace(metrics_path, status.metrics(self._outputs))
+            whole_file.replace(metrics_path, status.metrics(self._outputs))
         except PipelineError as error:
             status = self._failed(status, error)
         try:
