@@ -143,7 +143,7 @@ requirements: $(VENV)/base ## pin the newest versions of what the set-up install
 
 clean: ## remove results and data sets; archives that were downloaded stay
 	@for folder in outputs data; do [ ! -d $$folder ] || { \
-		find -H $$folder -mindepth 1 -name DownloadCIFAR -prune -o -not -type d -exec rm -f {} + && \
+		find -H $$folder -mindepth 1 -type d -name DownloadCIFAR -prune -o -not -type d -exec rm -f {} + && \
 		find -H $$folder -mindepth 1 -type d -empty -delete; } || exit; done
 
 distclean: ## remove all that git does not track: the environment, archives, local.cfg, files of your own

@@ -274,6 +274,8 @@ class TestStatus:
         assert line.endswith(f"engine torch -> numba; precision float32 -> (none) (+{len(modules)} modules)")
         done = checkout.call(sys.executable, "-m", "pipeline", "status", "--why", "TrainCNN", *flags)
         key, *lines = done.stdout.splitlines()
+        [report] = [line for line in checkout.pipeline("status", *flags).splitlines() if line.startswith("Report ")]
+        assert report.endswith("  input TrainMLP changed (+3 inputs)")
         assert key.endswith(": to run")
         assert [line.strip() for line in lines] == why
 
@@ -349,7 +351,7 @@ class TestGarbage:
     def test_keeps_what_is_young(self, checkout):
         checkout.run("--seed", "7")
         checkout.run()
-        assert checkout.pipeline("gc", "--keep-days", "1", *checkout.flags()).startswith("0 results")
+        assert checkout.pipeline("gc", "--keep-days", "1", *checkout.flags()).startswith("0 folders")
 
     def test_keeps_what_a_run_under_way_needs(self, checkout):
         flags = ("--ConvertToHDF5-title", "other", "--TrainCNN-epochs", "100000")
@@ -373,7 +375,7 @@ class TestGarbage:
             deadline = time.monotonic() + 60
             while checkout.status(*flags)["TrainCNN"]["state"] != "running":
                 assert time.monotonic() < deadline
-            assert checkout.pipeline("gc", "--keep-days", "0", "--dry-run", *checkout.flags()).startswith("0 results")
+            assert checkout.pipeline("gc", "--keep-days", "0", "--dry-run", *checkout.flags()).startswith("0 folders")
         finally:
             process.kill()
             process.communicate()
@@ -386,7 +388,7 @@ class TestGarbage:
         photo.parent.mkdir(parents=True)
         photo.touch()
         assert "as it was made" in checkout.pipeline("verify")
-        assert checkout.pipeline("gc", "--keep-days", "0", *checkout.flags()).startswith("0 results")
+        assert checkout.pipeline("gc", "--keep-days", "0", *checkout.flags()).startswith("0 folders")
         assert photo.exists()
         checkout.run(*demo)
         assert "9 reused" in checkout.output

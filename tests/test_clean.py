@@ -21,7 +21,14 @@ MADE = {
         "flowers/ConvertToHDF5/0123456789abcdef/images.h5",
         ".runs/gate",
     ],
-    "outputs": ["report.html", "latest/Report", ".scheduled.lock", "..hidden", "with blanks/file"],
+    "outputs": [
+        "report.html",
+        "latest/Report",
+        "latest/DownloadCIFAR",
+        ".scheduled.lock",
+        "..hidden",
+        "with blanks/file",
+    ],
 }
 
 

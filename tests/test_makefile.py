@@ -50,7 +50,7 @@ def test_the_help_and_the_readme_have_every_variable(clone):
 
 def test_no_shell_and_no_make_reads_a_value(clone):
     """What make would have a shell run has none of the values in it."""
-    values = [f"{name}='x; touch pwned'" for name in ("COUNT", "KILLS", "SEEDS", "KEEP", "EVERY", "FORCE", "DRY")]
+    values = [f"{name}='x; touch pwned'" for name in ("COUNT", "KILLS", "SEEDS", "KEEP", "EVERY", "FORCE")]
     targets = "fuzz faults compare gc schedule pipeline demo status"
     assert "pwned" not in clone.shell(f"make -n {targets} {' '.join(values)} ARCHIVE='$(shell touch pwned)'")
     assert not (clone.folder / "pwned").exists()
@@ -128,7 +128,7 @@ def test_the_demo_s_results_by_its_name(clone):
     written = "from PIL import Image; Image.new('L', (32, 32)).save('black.png')"
     for flags in ("--demo black.png", "--data demo black.png", "black.png --demo"):
         assert "black.png" in clone.shell(f'{python} -c "{written}" && python -m pipeline predict {flags}')
-    assert "--DownloadCIFAR-archive came beside the demo" in clone.shell("make demo ARCHIVE=mine.tar.gz", status=2)
+    assert "--DownloadCIFAR-archive and --demo came together" in clone.shell("make demo ARCHIVE=mine.tar.gz", status=2)
 
 
 def test_other_data_in_folders_of_its_own(clone):

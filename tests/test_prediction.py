@@ -232,7 +232,9 @@ class TestCommand:
         status, printed, complaints = command(tmp_path, "predict", files[0])
 
         assert (status, printed) == (1, "")
-        assert complaints.startswith("there is no trained cnn in outputs/latest/TrainCNN. Type `make pipeline`")
+        assert complaints.startswith(
+            "there is no trained cnn in outputs/latest/TrainCNN. Type `luigi --module tasks Evaluate --network cnn`"
+        )
 
     @pytest.mark.parametrize("flags", [[], ["--json"]])
     def test_a_full_disk_that_takes_no_answers(self, here, files, flags):

@@ -13,6 +13,9 @@ from pipeline.store.stage import Stage
 
 CODE = "code of "
 """How a reason begins that is a module's code; there may be many of these."""
+INPUT = "input "
+MOST_INPUTS = 2
+"""Up to so many changed inputs are all named in a table."""
 ARROW = " -> "
 LONG = 60
 """A change that takes more characters than this is shown in a table without its values."""
@@ -33,12 +36,15 @@ def why(stage: Stage, latest: Path) -> list[str]:
 
 
 def folded(reasons: Sequence[str]) -> str:
-    """Put reasons into one short line: of the code only the first module where there is no other reason."""
+    """Put reasons into one line: of many inputs the first one, of the code a module where all else is the same."""
     code = [reason for reason in reasons if reason.startswith(CODE)]
-    others = [_shortened(reason) for reason in reasons if reason not in code]
-    shown = others or code[:1]
-    more = len(reasons) - len(shown)
-    return "; ".join(shown) + (f" (+{more} {'module' if more == 1 else 'modules'})" if more else "")
+    inputs = [reason for reason in reasons if reason.startswith(INPUT)]
+    others = [_shortened(reason) for reason in reasons if reason not in [*code, *inputs]]
+    shown_inputs = inputs if len(inputs) <= MOST_INPUTS else inputs[:1]
+    shown_code = [] if others or inputs else code[:1]
+    more = [(len(inputs) - len(shown_inputs), "input"), (len(code) - len(shown_code), "module")]
+    folds = ", ".join(f"+{count} {noun}{'' if count == 1 else 's'}" for count, noun in more if count)
+    return "; ".join([*others, *shown_inputs, *shown_code]) + (f" ({folds})" if folds else "")
 
 
 def _shortened(reason: str) -> str:
@@ -100,9 +106,9 @@ def _difference_of_input(previous: Mapping[str, str], source: Stage) -> Iterator
         return
     found = results.current(source)
     if found is None:
-        yield f"input {source.name} changed"
+        yield f"{INPUT}{source.name} changed"
     elif found.content == previous.get("content"):
-        yield f"input {source.name} was made again with equal content"
+        yield f"{INPUT}{source.name} was made again with equal content"
     else:
         yield f"not yet run with {source.name} {source.key[:8]}"
 
