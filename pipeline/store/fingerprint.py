@@ -45,29 +45,7 @@ def code_digests(modules: Iterable[str], cache: Path | None = None) -> dict[str,
     dict
         A digest for each module's name.
     """
-    known = read_sealed(cache) if cache else {}
-    this_analysis = Path(__file__).read_bytes()
-    analysed: dict[str, dict[str, Any]] = {}
-    digests: dict[str, str] = {}
-    sources = _sources()
-    waiting = list(_absolute(modules, "", is_package=False))
-    while waiting:
-        module = waiting.pop()
-        path = sources.get(module)
-        if module in digests or path is None:
-            continue
-        source = path.read_bytes()
-        source_digest = hashlib.sha256(this_analysis + path.suffix.encode() + source).hexdigest()
-        remembered = known.get(source_digest, {})
-        analysis = remembered if _is_analysis(remembered) else _analyse(source, path)
-        analysed[source_digest] = analysis
-        digests[module] = analysis["code"]
-        is_package = path.name == "__init__.py"
-        waiting += _absolute(analysis["imports"], module, is_package=is_package)
-        waiting += _data_files(path.parent, sources) if is_package else []
-    if cache is not None and known | analysed != known:
-        write_sealed(cache, known | analysed)
-    return dict(sorted(digests.items()))
+    return _code_digests(modules, cache, _sources(), read_sealed(cache) if cache else {})
 
 
 @functools.cache
@@ -79,7 +57,7 @@ def code_at_start(modules: tuple[str, ...], cache: Path | None) -> dict[str, str
     StoreError
         As `check_loaded` does.
     """
-    digests = code_digests(modules, cache)
+    digests = _code_digests(modules, cache, *_at_start(cache))
     check_loaded(digests)
     return digests
 
@@ -107,6 +85,40 @@ def source_name(module: str) -> str:
     return str(path.relative_to(PACKAGE.parent)) if path else module.replace(".", "/") + ".py"
 
 
+@functools.cache
+def _at_start(cache: Path | None) -> tuple[dict[str, Path], dict[str, Any]]:
+    """Return the sources, and what the cache holds, as they were the first time in this process."""
+    return _sources(), read_sealed(cache) if cache else {}
+
+
+def _code_digests(
+    modules: Iterable[str], cache: Path | None, sources: Mapping[str, Path], known: dict[str, Any]
+) -> dict[str, str]:
+    """Digest modules with these sources; ``known`` is what the cache holds, and is brought up to date."""
+    this_analysis = Path(__file__).read_bytes()
+    analysed: dict[str, dict[str, Any]] = {}
+    digests: dict[str, str] = {}
+    waiting = list(_absolute(modules, "", is_package=False))
+    while waiting:
+        module = waiting.pop()
+        path = sources.get(module)
+        if module in digests or path is None:
+            continue
+        source = path.read_bytes()
+        source_digest = hashlib.sha256(this_analysis + path.suffix.encode() + source).hexdigest()
+        remembered = known.get(source_digest, {})
+        analysis = remembered if _is_analysis(remembered) else _analyse(source, path)
+        analysed[source_digest] = analysis
+        digests[module] = analysis["code"]
+        is_package = path.name == "__init__.py"
+        waiting += _absolute(analysis["imports"], module, is_package=is_package)
+        waiting += _data_files(path.parent, sources) if is_package else []
+    if cache is not None and not analysed.items() <= known.items():
+        known.update(analysed)
+        write_sealed(cache, known)
+    return dict(sorted(digests.items()))
+
+
 def _sources() -> dict[str, Path]:
     """Find the source of every module of the package by its full name, and every data file by such a name."""
     data_files = (path for suffix in DATA_SUFFIXES for path in PACKAGE.rglob(f"*{suffix}"))
@@ -117,7 +129,7 @@ def _sources() -> dict[str, Path]:
     return found
 
 
-def _data_files(folder: Path, sources: dict[str, Path]) -> list[str]:
+def _data_files(folder: Path, sources: Mapping[str, Path]) -> list[str]:
     return [name for name, path in sources.items() if path.parent == folder and path.suffix in DATA_SUFFIXES]
 
 
