@@ -405,7 +405,7 @@ class TestSignals:
         assert "Traceback" not in printed
         kept = [path.name for path in checkout.folder.glob("outputs/checkpoints/*/*")]
         assert all(re.fullmatch(r"epoch-\d+\.h5", name) for name in kept)
-        assert len(kept) == 2
+        assert len(kept) in (2, 3)  # the signal may come before the oldest one is removed
 
     def test_hold_where_python_drops_what_they_raise(self):
         process = subprocess.run(
