@@ -81,8 +81,12 @@ def check_loaded(digests: Mapping[str, str]) -> None:
 
 def source_name(module: str) -> str:
     """Return a module's file as one would type it: ``pipeline/grayscale.py``."""
-    path = _sources().get(module)
-    return str(path.relative_to(PACKAGE.parent)) if path else module.replace(".", "/") + ".py"
+    path = module.replace(".", "/")
+    folder, _, suffix = path.rpartition("/")
+    for name in (f"{path}/__init__.py", f"{folder}.{suffix}"):  # a package, a style sheet or a table
+        if (PACKAGE.parent / name).is_file():
+            return name
+    return f"{path}.py"
 
 
 @functools.cache
