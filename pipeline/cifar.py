@@ -144,11 +144,9 @@ def is_class_name(text: str) -> bool:
 
 
 def _title(class_names: list[str]) -> str:
-    return (
-        dataset.CIFAR_TITLE
-        if class_names == CLASS_NAMES
-        else f"images of {len(class_names)} {'class' if len(class_names) == 1 else 'classes'}"
-    )
+    if class_names == CLASS_NAMES:
+        return dataset.CIFAR_TITLE
+    return f"images of {len(class_names)} {'class' if len(class_names) == 1 else 'classes'}"
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
-import os
 import pickle
 import reprlib
 import struct
@@ -23,7 +22,7 @@ import numpy.typing as npt
 from pipeline.cifar import BATCHES, IMAGE_SHAPE, MAX_BATCH_BYTES, MAX_NAME_BYTES, META, VALUES, is_class_name
 from pipeline.dataset import MAX_CLASSES, ByteArray
 from pipeline.errors import ArchiveError
-from pipeline.file_kind import kind_unless_regular
+from pipeline.file_kind import file_to_write
 from pipeline.pickles import Global
 
 _Examples = tuple[ByteArray, ByteArray]
@@ -119,7 +118,7 @@ def write_members(path: str | Path, members: Mapping[str, bytes]) -> None:
         The file cannot be written; nothing is left of it.
     """
     try:
-        target = _file_at(Path(path))
+        target = file_to_write(Path(path), ArchiveError)
         partial = target.with_name(f"{target.name}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -132,14 +131,6 @@ def write_members(path: str | Path, members: Mapping[str, bytes]) -> None:
     except (OSError, ValueError) as error:  # the latter is of a name that no file can have
         reason = getattr(error, "strerror", None) or error
         raise ArchiveError(f"{path} cannot be written ({reason}). Make room there or name another path.") from None
-
-
-def _file_at(path: Path) -> Path:
-    """Return the file that a path, or the link at it, leads to, be it there or not."""
-    with contextlib.suppress(FileNotFoundError):
-        if kind := kind_unless_regular(path):
-            raise ArchiveError(f"{path} is {kind}; expected the name of a file, which is written or replaced.")
-    return Path(os.path.realpath(path))
 
 
 def _checked_names(class_names: Iterable[str]) -> list[str]:

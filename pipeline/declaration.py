@@ -233,9 +233,8 @@ def architecture(declaration: Declaration) -> dict[str, Any]:
         (name, kind.__name__ if isinstance(kind, type) else kind)
         for name, kind in _checked_names(stated.pop("layers", []))
     ]
-    plain = Network.from_json(
-        {"layers": pairs, **stated}, classes=1
-    ).to_json()  # mistakes show with any number of classes
+    any_number = 1  # mistakes show with any
+    plain = Network.from_json({"layers": pairs, **stated}, any_number).to_json()
     if left_open := _left_open(pairs, stated):
         del plain[left_open]
     return plain

@@ -9,11 +9,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import ExportError, did_you_mean
-from pipeline.file_kind import kind_unless_regular
+from pipeline.file_kind import file_to_write
 from pipeline.trained_network import TrainedNetwork
 
 FORMATS = ("onnx", "safetensors")
@@ -45,7 +44,7 @@ def export(trained: TrainedNetwork, file_format: str, path: Path) -> None:
 
 def _write_whole(path: Path, content: bytes) -> None:
     try:
-        target = _file_at(path)
+        target = file_to_write(path, ExportError)
         partial = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             with partial.open("wb") as file:
@@ -59,11 +58,3 @@ def _write_whole(path: Path, content: bytes) -> None:
         raise ExportError(
             f"{path} cannot be written ({error.strerror}). See that its folder is there and has room."
         ) from None
-
-
-def _file_at(path: Path) -> Path:
-    """Return the file that a path, or the link at it, leads to, be it there or not."""
-    with suppress(FileNotFoundError):
-        if kind := kind_unless_regular(path):
-            raise ExportError(f"{path} is {kind}; expected the name of a file, which is written or replaced.")
-    return Path(os.path.realpath(path))
