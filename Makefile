@@ -78,7 +78,7 @@ demo: $(ENGINE_SETUP) $(DIGITS) ## the same in half a minute, without network, o
 	@$(LUIGI) Pipeline --demo $(FLAGS)
 
 theano: $(VENV)/base ## build the environment of the article's own libraries, with THEANO_PYTHON=python3.11
-	@$(BIN)/python -m pipeline.theano_setup
+	@$(BIN)/python -m pipeline.engines.theano.setup
 
 compare: $(VENV)/torch theano ## train both networks on every engine, SEEDS=1,2,3: the article's table; 15 minutes a seed
 	@$(LUIGI) Compare $${SEEDS:+"--seeds=$$SEEDS"} $(FLAGS)
@@ -182,6 +182,6 @@ $(AUDIT)/done: requirements/audit.txt
 	@$(AUDIT)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements/audit.txt
 	@touch $@
 
-$(DIGITS): $(VENV)/demo pipeline/digits.py
+$(DIGITS): $(VENV)/demo pipeline/data/digits.py
 	@mkdir -p $(@D)
-	@$(BIN)/python -m pipeline.digits $@
+	@$(BIN)/python -m pipeline.data.digits $@

@@ -25,10 +25,14 @@ from matplotlib.ticker import PercentFormatter
 from alternatives.work import Work, data_path, data_title
 from measuring import machine, shown
 from measuring.shown import markdown_table
-from pipeline import dataset, devices, engines, training, weights
-from pipeline.article.curves import draw_article
-from pipeline.article.runs import ARTICLE, ArticleNetwork, Run
-from pipeline.dataset import CIFAR_TITLE
+from pipeline.data import dataset
+from pipeline.data.dataset import CIFAR_TITLE
+from pipeline.engines import devices
+from pipeline.engines.engine import load_engine
+from pipeline.networks import weights
+from pipeline.report.article.curves import draw_article
+from pipeline.report.article.runs import ARTICLE, ArticleNetwork, Run
+from pipeline.training.train import fit
 
 DECLARATIONS = {"mlp": ("mlp", "mlp_fitted"), "cnn": ("cnn_printed", "cnn")}
 """For each network of the article the declarations that have the settings of its text, and those of its tables."""
@@ -59,7 +63,7 @@ class Trained:
     article_network : str
         The article's network that it stands for.
     epochs : list of dict
-        The fields of `training.Epoch` each.
+        The fields of `Epoch` each.
     test_accuracy : float
         Fraction of the test images that are classified correctly.
     seconds : float
@@ -135,9 +139,9 @@ def train(
     """Train a network, as it is declared but for what is given, and evaluate it on the test images."""
     work = images_for(name)
     how = work.how.replaced(epochs=epochs, learning_rate=learning_rate)
-    engine = engines.load("numba")
+    engine = load_engine("numba")
     start = time.perf_counter()
-    fitted = training.fit(
+    fitted = fit(
         work.network,
         how,
         weights.draw(work.network, seed),

@@ -22,8 +22,9 @@ from alternatives import ALTERNATIVES, BEST_PYTORCH
 from measuring import machine, shown
 from measuring.alternative_process import AlternativeProcess, Measured, Task, python_for
 from measuring.shown import markdown_table
-from pipeline import devices
+from pipeline.engines import devices
 from pipeline.networks import declared
+from pipeline.networks.declared import find_network
 
 NETWORKS = ("mlp", "cnn")
 IMAGES = [1_000, 5_000, 20_000, 50_000, 100_000, 500_000]
@@ -86,7 +87,7 @@ def pairs_of(network: str, options: argparse.Namespace) -> list[tuple[str, Pair]
     batch_sizes = QUICK_BATCH_SIZES if options.quick else BATCH_SIZES
     fixed = QUICK_FIXED_IMAGES if options.quick else FIXED_IMAGES
     names = [name for name in ("numba", BEST_PYTORCH[network]) if python_for(name, [Path(sys.executable)])]
-    cores, usual = devices.cores(), declared(network)[1].batch_size
+    cores, usual = devices.cores(), find_network(network)[1].batch_size
 
     def pair(threads: int, images: int, batch_size: int) -> Pair:
         return tuple(Task(name, network, threads, images, batch_size) for name in names)

@@ -21,13 +21,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from measuring import shown
-from pipeline import weights
-from pipeline.cifar import CLASS_NAMES
-from pipeline.declaration import Network
-from pipeline.kernels import convolution, convolution_backward, dense, schedule, updates
-from pipeline.kernels.compiler import compile_for, entry_point
-from pipeline.kernels.plan import IMAGES_PER_PART, Layout, parts_of, put_weights
-from pipeline.networks import declared
+from pipeline.data.cifar import CLASS_NAMES
+from pipeline.engines.numba import convolution, convolution_backward, dense, updates, worksharing
+from pipeline.engines.numba.compiler import compile_for, entry_point
+from pipeline.engines.numba.plan import IMAGES_PER_PART, Layout, parts_of, put_weights
+from pipeline.networks import weights
+from pipeline.networks.declaration import Network
+from pipeline.networks.declared import find_network
 
 IMAGES = 128
 ROUNDS = 20
@@ -69,9 +69,9 @@ def _dense_backward(layer, parameters, buffers, _, images):
 @entry_point
 def _update(plan, parameters, buffers, scratch, images):
     zero = np.float32(0)
-    for share in range(schedule.SHARES):
+    for share in range(worksharing.SHARES):
         room, parts = scratch.gradient, parts_of(images)
-        updates.update_share(plan, parameters, buffers, room, images, parts, share, schedule.SHARES, zero, zero)
+        updates.update_share(plan, parameters, buffers, room, images, parts, share, worksharing.SHARES, zero, zero)
 
 
 def fastest(function: Callable[..., Any], *arguments: object) -> float:
@@ -127,10 +127,10 @@ def has_backward(layer: np.record) -> bool:
 
 def measure(name: str) -> list[dict[str, Any]]:
     """Time each kernel that a network uses, and print a line for each."""
-    architecture, _ = declared(name)
+    architecture, _ = find_network(name)
     network = Network.from_json(architecture, len(CLASS_NAMES))
     layout = Layout.of(network, IMAGES)
-    parameters, buffers, scratch = layout.parameters(), layout.buffers(), schedule.scratch(layout.plan)
+    parameters, buffers, scratch = layout.parameters(), layout.buffers(), worksharing.scratch(layout.plan)
     put_weights(network, layout, weights.draw(network, 42), parameters)
     buffers.activations[:] = np.random.default_rng(0).normal(size=buffers.activations.shape)
     kernels = kernels_of(network, layout)

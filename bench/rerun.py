@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from measuring import machine, shown
-from pipeline.cifar import BATCHES, CLASS_NAMES
-from pipeline.cifar_writer import write_batches
+from pipeline.data.cifar import BATCHES, CLASS_NAMES
+from pipeline.data.cifar_writer import write_batches
 
 STAGES = 7
 """How many DVC and Snakemake have: as many as the pipeline has between the archive and the report."""

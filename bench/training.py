@@ -27,8 +27,8 @@ from alternatives.work import data_title
 from measuring import machine, shown
 from measuring.alternative_process import OTHERS, AlternativeProcess, Task, python_for
 from measuring.shown import markdown_table
-from pipeline import devices
-from pipeline.article.runs import ARTICLE, ArticleNetwork
+from pipeline.engines import devices
+from pipeline.report.article.runs import ARTICLE, ArticleNetwork
 
 ROUNDS = {"mlp": 11, "cnn": 3}
 """How often each alternative computes an epoch of each network: so often that both take minutes."""

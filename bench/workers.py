@@ -21,8 +21,8 @@ from typing import Any
 
 from measuring import machine, shown
 from measuring.shown import markdown_table
-from pipeline import devices
-from pipeline.published_archive import ARCHIVE_NAME
+from pipeline.data.published_archive import ARCHIVE_NAME
+from pipeline.engines import devices
 
 SAMPLE_SECONDS = 0.1
 

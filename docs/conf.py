@@ -25,5 +25,5 @@ autodoc_mock_imports = ["theano", "lasagne", "nolearn"]  # they are in an enviro
 numpydoc_show_class_members = False
 default_role = "py:obj"
 nitpicky = True
-nitpick_ignore = [("py:class", "pipeline.kernels.compiler.Result")]  # a type variable
+nitpick_ignore = [("py:class", "pipeline.engines.numba.compiler.Result")]  # a type variable
 nitpick_ignore_regex = [("py:.*", r"(?!pipeline\.|tasks\.).*")]  # of the names of others no list is at hand

@@ -25,10 +25,10 @@ import atheris
 import numpy as np
 
 with atheris.instrument_imports(include=["pipeline"]):
-    from pipeline import cifar, pickles
-    from pipeline.cifar_writer import dumps
+    from pipeline.data import cifar, pickles
+    from pipeline.data.cifar_writer import dumps
+    from pipeline.data.tar import GzippedTar
     from pipeline.errors import ArchiveError
-    from pipeline.tarstream import GzippedTar
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests import archives

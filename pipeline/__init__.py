@@ -3,4 +3,4 @@
 The command line, ``python -m pipeline``, alone needs Luigi, since the settings are Luigi's.
 """
 
-from pipeline import loaded_sources as loaded_sources  # it notes the sources of all that is imported from here on
+from pipeline.files import loaded_sources as loaded_sources  # it notes the sources of all that is imported after it

@@ -16,20 +16,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline import schedule
 from pipeline.errors import PictureError, StoreError
-from pipeline.progress import ConsoleMonitor
-from pipeline.schedule.job import Job
-from pipeline.schedule.steps import Steps
-from pipeline.store import changes, garbage, history, runs, status, verification
-from pipeline.terminal import deliver, highlighted, highlighted_table, outlast
+from pipeline.operations.schedule import install as schedule
+from pipeline.operations.schedule.job import Job
+from pipeline.operations.schedule.steps import Steps
+from pipeline.progress.console import ConsoleMonitor
+from pipeline.progress.terminal import deliver, highlighted, highlighted_table, outlast
+from pipeline.store import changes, garbage, run_history, runs, status, verification
 from tasks import demo
 from tasks.console import foreseen
 from tasks.current import Current
 
 TOP = 3
 """Guesses printed for each picture."""
-NETWORK_HELP = "its name in pipeline/networks.py (default: %(default)s)"
+NETWORK_HELP = "its name in pipeline/networks/declared.py (default: %(default)s)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -214,15 +214,15 @@ def _is_wanted(question: str) -> bool:
 
 
 def _history(options: argparse.Namespace, current: Current) -> int:
-    past = changes.add(history.read(current.outputs / history.NAME), current.folders())[-options.last :]
-    table = highlighted_table(history.table(past), "EXIT")
+    past = changes.add(run_history.read(current.outputs / run_history.NAME), current.folders())[-options.last :]
+    table = highlighted_table(run_history.table(past), "EXIT")
     deliver(json.dumps(past, indent=1) if options.json else table)
     return 0
 
 
 def _predict(options: argparse.Namespace, current: Current) -> int:
     """Print a line for each picture that can be read; one that cannot is told of, and makes the status 1."""
-    from pipeline import prediction
+    from pipeline.inference import prediction
 
     classifier = prediction.latest(options.network, current.outputs, **current.computing())
     if wait := classifier.first_wait():
@@ -239,7 +239,8 @@ def _predict(options: argparse.Namespace, current: Current) -> int:
 
 
 def _export(options: argparse.Namespace, current: Current) -> int:
-    from pipeline import export, trained_network
+    from pipeline.inference import trained_network
+    from pipeline.inference.export import export
 
     network = trained_network.latest(options.network, current.outputs)
     path = options.output or current.outputs / f"{network.name}.{options.format}"

@@ -10,7 +10,7 @@ import sys
 from luigi.cmdline import luigi_run
 
 from pipeline.errors import SettingError
-from pipeline.terminal import outlast
+from pipeline.progress.terminal import outlast
 from tasks import demo
 from tasks.console import end
 from tasks.run import RUN

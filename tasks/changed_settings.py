@@ -11,7 +11,7 @@ from typing import Any
 import luigi
 from luigi.cmdline_parser import CmdlineParser
 
-from pipeline.urls import without_secrets
+from pipeline.web.urls import without_secrets
 
 NO_RESULT = {
     "settings": {"threads", "force", "cache_dir", "results_url"},

@@ -10,8 +10,8 @@ from typing import NoReturn
 import luigi
 from luigi.cmdline_parser import CmdlineParser
 
-from pipeline import terminal
 from pipeline.errors import SettingError, did_you_mean
+from pipeline.progress import terminal
 from tasks import configuration, console
 
 _build_parser = CmdlineParser._build_parser

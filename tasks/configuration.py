@@ -16,7 +16,7 @@ from luigi.configuration import LuigiConfigParser
 from luigi.task_register import Register
 
 from pipeline.errors import SettingError, did_you_mean
-from pipeline.urls import without_secrets
+from pipeline.web.urls import without_secrets
 
 FILES = ("client.cfg", "luigi.cfg")
 """What Luigi reads in the current folder. What it reads in /etc/luigi may be meant for other programs."""

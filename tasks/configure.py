@@ -12,9 +12,9 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration import LuigiConfigParser, get_config
 from luigi.task_register import Register
 
-from pipeline import whole_file
 from pipeline.errors import SettingError
-from pipeline.urls import without_secrets
+from pipeline.files import whole_file
+from pipeline.web.urls import without_secrets
 from tasks import configuration, defaults
 from tasks.configuration import LOCAL
 from tasks.current import Current

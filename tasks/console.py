@@ -23,10 +23,10 @@ from luigi.parameter import MissingParameterException, UnconsumedParameterWarnin
 from luigi.rpc import RPCError
 from luigi.task_register import Register, TaskClassNotFoundException
 
-from pipeline import terminal
 from pipeline.errors import NO_SPACE, DeclarationError, DeviceError, PipelineError, SettingError, did_you_mean
-from pipeline.progress import ConsoleMonitor
-from pipeline.shared_notes import SharedNotes
+from pipeline.progress import terminal
+from pipeline.progress.console import ConsoleMonitor
+from pipeline.progress.shared_notes import SharedNotes
 from tasks import configuration, signals
 from tasks.defaults import status_of_wrong_settings
 

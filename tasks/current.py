@@ -9,7 +9,7 @@ from typing import Any
 
 from luigi.cmdline_parser import CmdlineParser
 
-from pipeline import networks
+from pipeline.networks.declared import NETWORKS
 from pipeline.store import results
 from pipeline.store.stage import Stage
 from tasks import configuration, last_run, validation
@@ -48,7 +48,7 @@ class Current:
         last_run.tell(self.outputs, changed())
 
     def computing(self) -> dict[str, Any]:
-        """Return what computes, and where, as `pipeline.prediction.Classifier` takes it."""
+        """Return what computes, and where, as `pipeline.inference.prediction.Classifier` takes it."""
         choice = settings.active().choice()
         return {
             "engine": choice.engine,
@@ -76,4 +76,4 @@ class Current:
 
     def all_reachable(self) -> list[Stage]:
         """Return the stages of the whole pipeline and of every other network that is declared."""
-        return results.closure(*self.stages(), *(evaluator(network).stage for network in networks.NETWORKS))
+        return results.closure(*self.stages(), *(evaluator(network).stage for network in NETWORKS))

@@ -9,10 +9,10 @@ from typing import Any
 import luigi
 from luigi.parameter import ParameterVisibility
 
-from pipeline import published_archive
+from pipeline.data import published_archive
 from pipeline.errors import SettingError
-from pipeline.store.digests import json_digest
-from pipeline.store.remembered import remembered_file_digest
+from pipeline.files.digests import json_digest
+from pipeline.files.remembered_digests import remembered_file_digest
 from tasks.settings import settings
 from tasks.stages import StageTask
 
@@ -88,15 +88,15 @@ class DownloadCIFAR(DataTask):
         if given.sha256:
             _checked_digest(given.sha256)
         if given.sources.split() != list(published_archive.SOURCES):
-            from pipeline.download import check_source
+            from pipeline.data.download import check_source
 
             for url in given.sources.split():
                 check_source(url)
 
     def stage_function(self) -> str:
         if self.archive:
-            return "pipeline.download:take_local"
-        return "pipeline.following:fetch" if self.follow_source else "pipeline.download:fetch"
+            return "pipeline.data.download:take_local"
+        return "pipeline.data.upstream:fetch" if self.follow_source else "pipeline.data.download:fetch"
 
     def decides(self) -> dict[str, Any]:
         return self._version() if self.follow_source and not self.archive else {"sha256": self._digest()}
@@ -123,7 +123,7 @@ class DownloadCIFAR(DataTask):
 
     def _version(self) -> dict[str, Any]:
         """Ask the source which version of the archive it has."""
-        from pipeline import following
+        from pipeline.data import upstream
 
         if self.sha256:
             raise SettingError(
@@ -135,7 +135,7 @@ class DownloadCIFAR(DataTask):
                 f"DownloadCIFAR.follow_source is true with {len(self.sources.split())} sources; expected one URL in "
                 "sources, since another server's versions have other names."
             )
-        version = following.ask(
+        version = upstream.ask(
             self.sources.strip(),
             connect_timeout=self.connect_timeout,
             stall_timeout=self.stall_timeout,
@@ -176,7 +176,7 @@ def _checked_digest(sha256: str) -> str:
 class ConvertToHDF5(DataTask):
     """Read the archive into an HDF5 file of colour images."""
 
-    function = "pipeline.cifar:convert"
+    function = "pipeline.data.cifar:convert"
     libraries = ("numpy", "h5py")
 
     title = luigi.Parameter(
@@ -204,7 +204,7 @@ class ConvertToHDF5(DataTask):
 class GrayscaleFlat(DataTask):
     """Make the grayscale data set whose images are vectors."""
 
-    function = "pipeline.grayscale:make_flat"
+    function = "pipeline.data.grayscale:make_flat"
     libraries = ("numpy", "h5py")
 
     def requires(self) -> dict[str, StageTask]:
@@ -214,7 +214,7 @@ class GrayscaleFlat(DataTask):
 class Grayscale2D(DataTask):
     """Make the grayscale data set whose images have rows and columns."""
 
-    function = "pipeline.grayscale:make_2d"
+    function = "pipeline.data.grayscale:make_2d"
     libraries = ("numpy", "h5py")
 
     def requires(self) -> dict[str, StageTask]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from luigi.cmdline_parser import CmdlineParser
 
-from pipeline.store import history
-from pipeline.urls import HIDDEN
+from pipeline.store import run_history
+from pipeline.web.urls import HIDDEN
 from tasks import demo, make_variables
 from tasks.changed_settings import decisive_names
 
@@ -21,7 +21,7 @@ SAME_FOLDER = {"settings.data", "settings.outputs_dir"}
 
 def tell(outputs: Path, settings: Mapping[str, str]) -> None:
     """Say on standard error which settings the last run had in an outputs folder and a command with these has not."""
-    last = history.last_settings(outputs / history.NAME)
+    last = run_history.last_settings(outputs / run_history.NAME)
     concerned = decisive_names() - _not_compared()  # an earlier version may have had other settings
     missing = {
         name: value

@@ -15,7 +15,7 @@ from luigi.scheduler import Scheduler
 from luigi.worker import Worker
 
 from pipeline.errors import SettingError
-from pipeline.urls import without_secrets
+from pipeline.web.urls import without_secrets
 from tasks import console
 
 

@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 import luigi
 
-from pipeline import devices, networks
-from pipeline.declaration import Hyperparameters
-from pipeline.devices import ENGINES, Choice
+from pipeline.engines import devices
+from pipeline.engines.devices import ENGINES, Choice
 from pipeline.errors import DeclarationError, SettingError
+from pipeline.networks.declaration import Hyperparameters
+from pipeline.networks.declared import NETWORKS, find_network
 from tasks.data import Grayscale2D, GrayscaleFlat
 from tasks.run import RUN
 from tasks.settings import engine_settings, settings
@@ -18,7 +19,7 @@ from tasks.stages import StageTask
 ANY = Hyperparameters(learning_rate=0.01, momentum=0.9, epochs=1)
 """For a network that none is declared for."""
 
-AS_DECLARED = "Empty: as pipeline/networks.py declares it."
+AS_DECLARED = "Empty: as pipeline/networks/declared.py declares it."
 
 
 class EngineTask(StageTask):
@@ -46,7 +47,7 @@ class EngineTask(StageTask):
         return ("numpy", "h5py", *ENGINES[self.choice().engine].libraries)
 
     def engine_modules(self) -> tuple[str, ...]:
-        return (f"pipeline.engines.{self.choice().engine}",)
+        return (f"pipeline.engines.{self.choice().engine}.engine",)
 
     def options(self) -> dict[str, Any]:
         return {"threads": settings.active().thread_count()}
@@ -57,7 +58,7 @@ class EngineTask(StageTask):
 
     def architecture(self) -> dict[str, Any]:
         """Return the network as it is declared, in JSON's types."""
-        return networks.declared(self.network)[0]
+        return find_network(self.network)[0]
 
     def images(self) -> StageTask:
         """Return the data set that has the shape the network takes."""
@@ -74,13 +75,13 @@ def _tell_of_device(task: EngineTask, _: luigi.Task) -> None:
 
 
 class Train(EngineTask):
-    """Train a network from pipeline/networks.py."""
+    """Train a network from pipeline/networks/declared.py."""
 
-    function = "pipeline.training:train"
+    function = "pipeline.training.train:train"
     length_parameter = "epochs"
     kind = "Train"
 
-    network = luigi.Parameter(always_in_help=True, description=f"One of {', '.join(networks.NETWORKS)}.")
+    network = luigi.Parameter(always_in_help=True, description=f"One of {', '.join(NETWORKS)}.")
     epochs = luigi.OptionalIntParameter(
         default=None, always_in_help=True, description=f"Passes over the training images. {AS_DECLARED}"
     )
@@ -114,7 +115,7 @@ class Train(EngineTask):
         return {"images": self.images()}
 
     def decides(self) -> dict[str, Any]:
-        how = self._hyperparameters(self, networks.declared(self.network)[1])
+        how = self._hyperparameters(self, find_network(self.network)[1])
         return {
             "network": self.network,
             "architecture": self.architecture(),
@@ -156,12 +157,12 @@ class TrainCNN(Train):
 
 
 class Evaluate(EngineTask):
-    """Evaluate a network from pipeline/networks.py on the test images."""
+    """Evaluate a network from pipeline/networks/declared.py on the test images."""
 
-    function = "pipeline.evaluation:evaluate"
+    function = "pipeline.training.evaluate:evaluate"
     kind = "Evaluate"
 
-    network = luigi.Parameter(always_in_help=True, description=f"One of {', '.join(networks.NETWORKS)}.")
+    network = luigi.Parameter(always_in_help=True, description=f"One of {', '.join(NETWORKS)}.")
     trained_on_engine = luigi.OptionalParameter(default=None, description="As [settings] engine, for its training.")
     trained_on_device = luigi.OptionalParameter(default=None, description="As [settings] device, for its training.")
 

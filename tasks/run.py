@@ -17,11 +17,11 @@ from pathlib import Path
 from luigi.cmdline_parser import CmdlineParser
 
 from pipeline.errors import SettingError, did_you_mean
-from pipeline.store import checkpoints, history, results, runs
+from pipeline.files.system_text import readable
+from pipeline.progress.terminal import highlighted
+from pipeline.store import results, run_history, runs, unfinished
 from pipeline.store.stage import Stage
-from pipeline.system_text import readable
-from pipeline.terminal import highlighted
-from pipeline.urls import without_secrets
+from pipeline.web.urls import without_secrets
 from tasks import configuration, last_run, make_variables, signals
 from tasks.changed_settings import changed
 from tasks.console import foreseen
@@ -62,7 +62,7 @@ class Run:
             self._found = results.seals(found for found in self._stages if found.name in settings.active().forced())
             self._redo = self.redo()
             self._outputs = settings.active().outputs
-            self._history = self._outputs / history.NAME
+            self._history = self._outputs / run_history.NAME
             if parser:  # a notebook keeps its own ways
                 signals.end_well()
             folders = dict.fromkeys([self._outputs, *(found.folder for found in self._stages)])
@@ -71,7 +71,7 @@ class Run:
             changes = changed()
             if self.tells_of_the_last:
                 last_run.tell(self._outputs, changes)
-            history.append(self._history, {**self._beginning(roots[0]), "settings": changes})
+            run_history.append(self._history, {**self._beginning(roots[0]), "settings": changes})
             atexit.register(self._finish)
 
     def redo(self) -> results.Redo:
@@ -108,7 +108,7 @@ class Run:
         for folder in {stage.path.parent for stage in self._stages}:
             results.clear_leftovers(folder)
         for folder in {stage.folder for stage in self._stages}:
-            checkpoints.clear_leftovers(folder)
+            unfinished.clear_leftovers(folder)
         runs.clear_leftovers(self._outputs)
 
     def _beginning(self, root: Stage) -> dict[str, object]:
@@ -124,16 +124,16 @@ class Run:
         """Leave the run's last line in the history, and a summary for whoever started it."""
         if not self._stages or os.getpid() != self._process:
             return
-        summary = history.summarise(self._stages, self._redo, time.perf_counter() - self._clock)
+        summary = run_history.summarise(self._stages, self._redo, time.perf_counter() - self._clock)
         is_published = all(condition() for condition in self._conditions)
         if not is_published:
             summary["exit"] = "failed"
         try:
-            history.append(self._history, {"run": self.id, **summary})
+            run_history.append(self._history, {"run": self.id, **summary})
         except OSError as error:  # what became of the stages is to be told all the same
             sys.stderr.write(f"{foreseen(error)}\n")
         self._registration.close()
-        lines = history.told(summary)
+        lines = run_history.told(summary)
         if is_published and summary["stages"].get("Report", "not made") != "not made":
             lines.append(f"  report: {self._outputs / REPORT_PAGE}")
         print(highlighted("\n".join(lines)), flush=True)  # noqa: T201

@@ -12,8 +12,10 @@ import luigi
 from luigi.cmdline_parser import CmdlineParser
 from luigi.task_register import Register
 
-from pipeline import devices, networks, theano_flags
+from pipeline.engines import devices
+from pipeline.engines.theano.flags import decisive_flags
 from pipeline.errors import SettingError, did_you_mean
+from pipeline.networks.declared import NETWORKS
 from tasks import configuration
 
 MOST_THREADS = 1024
@@ -238,7 +240,7 @@ class schedule(luigi.Config):  # noqa: N801, likewise
 
 
 def _check_webhook(url: str) -> None:
-    from pipeline.notice import is_webhook
+    from pipeline.operations.notices import is_webhook
 
     if not is_webhook(url):
         raise SettingError("schedule.on_failure_webhook is no URL that one can post to; expected https://HOST/PATH.")
@@ -247,7 +249,7 @@ def _check_webhook(url: str) -> None:
 def _check_data_name(name: str) -> None:
     """Refuse what is no name, or that of a folder which holds something else, on disks that ignore case too."""
     tasks = [task for task in Register.task_names() if task[:1].isupper() and configuration.is_ours(task)]
-    stages = [*tasks, *(f"{kind}{network}" for kind in ("Train", "Evaluate") for network in networks.NETWORKS)]
+    stages = [*tasks, *(f"{kind}{network}" for kind in ("Train", "Evaluate") for network in NETWORKS)]
     taken = {stage.lower() for stage in stages} | NO_DATA_NAMES
     if not re.fullmatch(DATA_NAME, name) or name.lower() in taken:
         raise SettingError(
@@ -261,7 +263,7 @@ def engine_settings(engine: str) -> dict[str, Any]:
     check_engine_settings()
     if engine == "theano":
         chosen = {"float_x": theano().floatX, "fast_math": theano().fastmath}
-        return {**chosen, "flags": theano_flags.decisive()}
+        return {**chosen, "flags": decisive_flags()}
     return {"precision": torch().precision} if engine == "torch" else {}
 
 

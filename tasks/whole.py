@@ -9,13 +9,13 @@ from typing import Any
 
 import luigi
 
-from pipeline import devices
+from pipeline.engines import devices
 from pipeline.errors import PipelineError, SettingError, did_you_mean
-from pipeline.networks import NETWORKS
+from pipeline.files.digests import file_digest
+from pipeline.networks.declared import NETWORKS
+from pipeline.report.trial import Trial
 from pipeline.store import results
-from pipeline.store.digests import file_digest
 from pipeline.store.stage import Stage
-from pipeline.trial import Trial
 from tasks.changed_settings import changed
 from tasks.console import TaskMonitor, end
 from tasks.data import Grayscale2D
@@ -29,7 +29,7 @@ from tasks.stages import StageTask
 class Report(StageTask):
     """Show what came out, beside what the article had, in one page."""
 
-    function = "pipeline.report:write"
+    function = "pipeline.report.report:write"
     libraries = ("numpy", "h5py", "matplotlib", "pillow")
     shown = (REPORT_PAGE,)
 
@@ -95,7 +95,7 @@ class Report(StageTask):
         for name in names:
             if name not in NETWORKS:
                 raise SettingError(
-                    f"Report.networks names {name!r}, which pipeline/networks.py does not declare; {expected}."
+                    f"Report.networks names {name!r}, which pipeline/networks/declared.py does not declare; {expected}."
                     f"{did_you_mean(name, NETWORKS)}"
                 )
             if names.count(name) > 1:
@@ -141,7 +141,7 @@ class Pipeline(luigi.WrapperTask):
 class Compare(StageTask):
     """Train both networks on every engine and device that is here, and compare them with each other and the article."""
 
-    function = "pipeline.comparison:compare"
+    function = "pipeline.report.comparison:compare"
     libraries = ("matplotlib",)
 
     seeds = luigi.Parameter(
@@ -197,7 +197,7 @@ class CheckDevice(luigi.Task):
 
     def run(self) -> None:
         """Compute and print."""
-        from pipeline import device_check
+        from pipeline.engines import device_check
 
         with TaskMonitor(self, self.task_family) as monitor:
             device_check.check(self._choice, self._threads, monitor)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.cifar import ARCHIVE_NAME, BATCHES, META
-from pipeline.cifar_writer import dumps, write_batches
+from pipeline.data.cifar import ARCHIVE_NAME, BATCHES, META
+from pipeline.data.cifar_writer import dumps, write_batches
 
 SIZE = 3
 """Images in each batch."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline import theano_setup
+from pipeline.engines.theano import setup
 from pipeline.errors import EngineError
 
 
@@ -14,7 +14,7 @@ def require(engine):
         pytest.importorskip(engine)
         return
     try:
-        theano_setup.find_python(theano_setup.find_compiler())
+        setup.find_python(setup.find_compiler())
     except EngineError as error:
         pytest.skip(f"Theano cannot be installed here: {str(error).splitlines()[0]}")
-    theano_setup.build()
+    setup.build()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.cifar import CLASS_NAMES
-from pipeline.cifar_writer import write_batches
+from pipeline.data.cifar import CLASS_NAMES
+from pipeline.data.cifar_writer import write_batches
 
 ROOT = Path(__file__).parents[1]
 STAGES = [

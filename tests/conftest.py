@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline.declaration import Network
-from pipeline.engines import Examples
+from pipeline.engines.engine import Examples
 from pipeline.networks import declared
+from pipeline.networks.declaration import Network
 from tests.checkout import STAGES, Checkout
 from tests.clone import fresh_clone
 

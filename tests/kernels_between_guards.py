@@ -14,12 +14,12 @@ import sys
 
 import numpy as np
 
-from pipeline.declaration import Hyperparameters
-from pipeline.engines import Examples
-from pipeline.engines.numba import ENGINE
-from pipeline.kernels import schedule
-from pipeline.kernels.plan import Layout
-from pipeline.weights import draw
+from pipeline.engines.engine import Examples
+from pipeline.engines.numba import worksharing
+from pipeline.engines.numba.engine import ENGINE
+from pipeline.engines.numba.plan import Layout
+from pipeline.networks.declaration import Hyperparameters
+from pipeline.networks.weights import draw
 from tests.small_networks import random_examples
 from tests.test_engine_numba import NETWORKS
 
@@ -59,7 +59,7 @@ def main(where):
         ctypes.memset(values.ctypes.data, 0, values.nbytes + 1)
     Layout.parameters = guarding(Layout.parameters, behind=behind)
     Layout.buffers = guarding(Layout.buffers, behind=behind)
-    schedule.scratch = guarding(schedule.scratch, behind=behind)
+    worksharing.scratch = guarding(worksharing.scratch, behind=behind)
     for network in NETWORKS.values():
         for count, batch_size, threads in ((1, 1, 1), (9, 4, 2), (21, 21, 3)):
             drawn = random_examples(network, count, 0)

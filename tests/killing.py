@@ -41,7 +41,7 @@ def _victims(run: int, kind: str) -> list[int]:
     listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
     rows = [line.split(maxsplit=2) for line in listed.splitlines()]
     parents = {int(pid): int(parent) for pid, parent, _ in rows}
-    theano = {int(pid) for pid, _, args in rows if "theano_child" in args}
+    theano = {int(pid) for pid, _, args in rows if "child.process" in args}
 
     def is_below(pid: int) -> bool:
         return pid in parents and (parents[pid] == run or is_below(parents[pid]))

@@ -1,13 +1,13 @@
 """A network's forward pass, gradients and steps in plain NumPy and float64: slow, and close to the formulas.
 
-Every engine is compared with it. It follows the rules in the docstring of `pipeline.engines`.
+Every engine is compared with it. It follows the rules in the docstring of `pipeline.engines.engine`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from pipeline.layers import DenseLayer, MaxPool2DLayer
+from pipeline.networks.layers import DenseLayer, MaxPool2DLayer
 
 
 def train_epoch(network, hyperparameters, weights, velocities, examples):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline import dataset
-from pipeline.declaration import Network, architecture
-from pipeline.engines import Examples
-from pipeline.layers import (
+from pipeline.data import dataset
+from pipeline.engines.engine import Examples
+from pipeline.networks.declaration import Network, architecture
+from pipeline.networks.layers import (
     Conv2DLayer,
     DenseLayer,
     InputLayer,

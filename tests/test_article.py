@@ -11,14 +11,18 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from pipeline import dataset, devices, engines, training, weights
-from pipeline.article.curves import draw_article
-from pipeline.article.runs import ARTICLE, RUNS_PATH, Epoch, Run
-from pipeline.dataset import CIFAR_TITLE
-from pipeline.declaration import Network
-from pipeline.drawing import new_figure
-from pipeline.engines import Examples
-from pipeline.networks import declared
+from pipeline.data import dataset
+from pipeline.data.dataset import CIFAR_TITLE
+from pipeline.engines import devices
+from pipeline.engines.engine import Examples, load_engine
+from pipeline.networks import weights
+from pipeline.networks.declaration import Network
+from pipeline.networks.declared import find_network
+from pipeline.report.article.curves import draw_article
+from pipeline.report.article.runs import ARTICLE, RUNS_PATH, Epoch, Run
+from pipeline.report.drawing import new_figure
+from pipeline.training import train
+from pipeline.training.examples import read_examples
 from tests.checkout import ROOT
 from tests.conftest import GOLDEN, golden_images
 
@@ -135,17 +139,17 @@ class TestTheNetworksFollow:
 
 
 def fit(network, seed, examples, valid, *, epochs):
-    architecture, how = declared(network)
+    architecture, how = find_network(network)
     checked = Network.from_json(architecture, classes=10)
     initial = weights.draw(checked, seed)
-    options = dict(engine=engines.load("numba"), device="cpu", threads=devices.cores())
-    return training.fit(checked, how.replaced(epochs=epochs), initial, examples, valid, **options).history
+    options = dict(engine=load_engine("numba"), device="cpu", threads=devices.cores())
+    return train.fit(checked, how.replaced(epochs=epochs), initial, examples, valid, **options).history
 
 
 def cifar(network):
     """Read the images that `make pipeline` leaves in this checkout; skip the test where it has not run on CIFAR-10."""
-    is_flat = len(declared(network)[0]["input_shape"]) == 2
+    is_flat = len(find_network(network)[0]["input_shape"]) == 2
     path = ROOT / "outputs" / "latest" / ("GrayscaleFlat" if is_flat else "Grayscale2D") / dataset.GRAYSCALE_NAME
     if not path.exists() or (found := dataset.describe(path)).title != CIFAR_TITLE or found.counts["train"] != 50_000:
         pytest.skip(f"{path.relative_to(ROOT)} does not hold CIFAR-10; `make pipeline` makes it")
-    return training.read_examples(path, declared(network)[1].validation_fraction)
+    return read_examples(path, find_network(network)[1].validation_fraction)

@@ -65,10 +65,12 @@ def truncate(stage, name):
 
 
 def reformat(checkout):
-    checkout.edit("pipeline/grayscale.py", "from pipeline import dataset\n", "")
-    checkout.edit("pipeline/grayscale.py", "import numpy as np\n", "from pipeline import dataset\nimport numpy as np\n")
-    checkout.edit("pipeline/grayscale.py", '"""From color', '"""Another docstring.\n\nFrom color')
-    checkout.edit("pipeline/grayscale.py", "    gray -= _HALF\n", "    gray  -=  (_HALF)  # half of white\n")
+    checkout.edit("pipeline/data/grayscale.py", "from pipeline.data import dataset\n", "")
+    checkout.edit(
+        "pipeline/data/grayscale.py", "import numpy as np\n", "from pipeline.data import dataset\nimport numpy as np\n"
+    )
+    checkout.edit("pipeline/data/grayscale.py", '"""From color', '"""Another docstring.\n\nFrom color')
+    checkout.edit("pipeline/data/grayscale.py", "    gray -= _HALF\n", "    gray  -=  (_HALF)  # half of white\n")
 
 
 TABLE = {
@@ -81,20 +83,20 @@ TABLE = {
         nothing, [*CNN, "Report"], flags=("--TrainCNN-learning-rate", "0.02")
     ),
     "the CNN's declaration": Row(
-        edit("pipeline/networks.py", "conv1_num_filters=16", "conv1_num_filters=8"), [*CNN, "Report"]
+        edit("pipeline/networks/declared.py", "conv1_num_filters=16", "conv1_num_filters=8"), [*CNN, "Report"]
     ),
     "the grayscale module, other bytes come out": Row(
-        edit("pipeline/grayscale.py", "gray /= _WHITE", "gray /= 2 * _WHITE"),
+        edit("pipeline/data/grayscale.py", "gray /= _WHITE", "gray /= 2 * _WHITE"),
         ["GrayscaleFlat", "Grayscale2D", *LEARNING],
     ),
     "the grayscale module, the same bytes come out": Row(
-        edit("pipeline/grayscale.py", "gray -= _HALF", "gray = gray - _HALF"),
+        edit("pipeline/data/grayscale.py", "gray -= _HALF", "gray = gray - _HALF"),
         ["GrayscaleFlat", "Grayscale2D"],
         adopted=tuple(LEARNING),
     ),
     "a comment, a docstring, formatting, the order of imports": Row(reformat, []),
     "a helper in another module, two imports deep": Row(
-        edit("pipeline/layers.py", 'linear = "linear"', 'linear = "linear"\n    identity = "linear"'), LEARNING
+        edit("pipeline/networks/layers.py", 'linear = "linear"', 'linear = "linear"\n    identity = "linear"'), LEARNING
     ),
     "the report's code": Row(edit("pipeline/report/examples.py", "MOST = 10", "MOST = 5"), ["Report"]),
     "the report's style": Row(edit("pipeline/report/style.css", "max-width: 62rem", "max-width: 60rem"), ["Report"]),
@@ -195,7 +197,7 @@ class TestDamagedInput:
     def test_is_not_adopted(self, checkout, finished):
         alter(checkout, "GrayscaleFlat", "grayscale.h5")
         alter(checkout, "TrainMLP", "weights.h5")
-        checkout.edit("pipeline/grayscale.py", "gray -= _HALF", "gray = gray - _HALF")
+        checkout.edit("pipeline/data/grayscale.py", "gray -= _HALF", "gray = gray - _HALF")
         outcomes = checkout.run()
         assert outcomes["TrainMLP"] == "computed"
         assert outcomes["EvaluateMLP"] == outcomes["TrainCNN"] == "adopted"
@@ -204,7 +206,9 @@ class TestDamagedInput:
     def test_that_cannot_be_made_again_is_told(self, checkout):
         alter(checkout, "DownloadCIFAR", "cifar-10-python.tar.gz")
         checkout.edit(
-            "pipeline/download.py", "    copy = output /", "    raise DownloadError('no archive')\n    copy = output /"
+            "pipeline/data/download.py",
+            "    copy = output /",
+            "    raise DownloadError('no archive')\n    copy = output /",
         )
         checkout.run("--force", "ConvertToHDF5", status=30)
         assert "no archive" in checkout.output
@@ -244,13 +248,13 @@ class TestStatus:
         assert rows["TrainMLP"]["state"] == "cached"
 
     def test_explains_changed_code(self, checkout):
-        checkout.edit("pipeline/grayscale.py", "gray -= _HALF", "gray = gray - _HALF")
+        checkout.edit("pipeline/data/grayscale.py", "gray -= _HALF", "gray = gray - _HALF")
         rows = checkout.status()
-        assert rows["GrayscaleFlat"]["why"] == ["code of pipeline/grayscale.py changed"]
+        assert rows["GrayscaleFlat"]["why"] == ["code of pipeline/data/grayscale.py changed"]
         assert rows["TrainMLP"]["why"] == ["input GrayscaleFlat changed"]
 
     def test_compares_with_the_nearest_result_not_with_the_newest(self, checkout):
-        edit = ("pipeline/evaluation.py", "(predicted == labels)", "(labels == predicted)")
+        edit = ("pipeline/training/evaluate.py", "(predicted == labels)", "(labels == predicted)")
         checkout.edit(*edit)
         checkout.run()
         checkout.edit(edit[0], edit[2], edit[1])
@@ -468,7 +472,7 @@ class TestFaults:
         assert checkout.history()[-1]["exit"] == "failed"
 
     def test_a_forced_stage_that_fails_keeps_its_result_and_is_told(self, checkout):
-        checkout.edit("pipeline/report/__init__.py", "    plotter = ", "    raise OSError('no')\n    plotter = ")
+        checkout.edit("pipeline/report/report.py", "    plotter = ", "    raise OSError('no')\n    plotter = ")
         checkout.run("--force", "Report", status=30)
         assert checkout.history()[-1]["stages"]["Report"] == "not made"
 
@@ -586,14 +590,14 @@ class TestHistory:
         assert line in checkout.pipeline("history", "--last", "2")
 
     def test_tells_that_code_and_data_differed(self, checkout):
-        checkout.edit("pipeline/evaluation.py", "(predicted == labels)", "(labels == predicted)")
+        checkout.edit("pipeline/training/evaluate.py", "(predicted == labels)", "(labels == predicted)")
         checkout.run()
         small_archive(checkout.archive, seed=1)
         checkout.run()
         _, second, third = checkout.history()
         [change] = second["changes"]
         assert change == {
-            "differences": ["code of pipeline/evaluation.py changed"],
+            "differences": ["code of pipeline/training/evaluate.py changed"],
             "accuracy": {"MLP": 0.0, "CNN": 0.0},
         }
         assert [change["differences"][0].partition(" ")[0] for change in third["changes"]] == ["sha256"]

@@ -4,9 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline import checkpoint
-from pipeline.checkpoint import Checkpoint
-from pipeline.monitor import SILENT, Monitor
+from pipeline.progress.monitor import SILENT, Monitor
+from pipeline.training import checkpoint
+from pipeline.training.checkpoint import Checkpoint
 
 
 class Listener(Monitor):

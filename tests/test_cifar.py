@@ -19,11 +19,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import cifar, dataset
-from pipeline.cifar import ARCHIVE_NAME, BATCHES, META, TEST_BATCHES, TRAIN_BATCHES
-from pipeline.cifar_writer import dumps, write_batches, write_members
+from pipeline.data import cifar, dataset
+from pipeline.data.cifar import ARCHIVE_NAME, BATCHES, META, TEST_BATCHES, TRAIN_BATCHES
+from pipeline.data.cifar_writer import dumps, write_batches, write_members
 from pipeline.errors import ArchiveError
-from pipeline.monitor import SILENT, Monitor
+from pipeline.progress.monitor import SILENT, Monitor
 from tests import archives
 
 BATCH = TRAIN_BATCHES[2]
@@ -361,9 +361,9 @@ HOSTILE = {
 CONVERT = """
 import resource
 from pathlib import Path
-from pipeline import cifar
+from pipeline.data import cifar
 from pipeline.errors import PipelineError
-from pipeline.monitor import SILENT
+from pipeline.progress.monitor import SILENT
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (200 << 20),) * 2)
 resource.setrlimit(resource.RLIMIT_CPU, (20, 20))

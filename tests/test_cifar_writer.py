@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import cifar
-from pipeline.cifar import META, TEST_BATCHES, TRAIN_BATCHES
-from pipeline.cifar_writer import MAX_BATCH_IMAGES, dumps, write_archive, write_batches, write_members
+from pipeline.data import cifar
+from pipeline.data.cifar import META, TEST_BATCHES, TRAIN_BATCHES
+from pipeline.data.cifar_writer import MAX_BATCH_IMAGES, dumps, write_archive, write_batches, write_members
+from pipeline.data.pickles import loads
 from pipeline.errors import ArchiveError
-from pipeline.pickles import loads
 from tests import archives
 
 FROM_PYTHON_2 = (

@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 import pytest
 
-from pipeline import devices
-from pipeline.comparison import Row, duration, read, table
-from pipeline.dataset import CIFAR_TITLE
+from pipeline.data.dataset import CIFAR_TITLE
+from pipeline.engines import devices
+from pipeline.report.comparison import Row, duration, read, table
 from tests.checkout import Checkout
 
 

@@ -352,7 +352,7 @@ class TestCommandLine:
             ("Evaluate", "Evaluate.network is not given. One of mlp, mlp_fitted, mlp2, cnn, cnn_printed."),
             (
                 "Evaluate --network cn",
-                "there is no network 'cn'; pipeline/networks.py declares mlp, mlp_fitted, mlp2, cnn, cnn_printed. Did",
+                "there is no network 'cn'; pipeline/networks/declared.py declares mlp, mlp_fitted, mlp2, cnn, ",
             ),
             ("CheckDevice --device gpu", "device is 'gpu'; expected auto, cpu or cuda."),
             ("Compare --seeds 1,two --device cpu", "Compare.seeds is '1,two'; expected whole numbers, such as 1,2,3."),

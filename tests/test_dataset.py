@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline import dataset
+from pipeline.data import dataset
 from pipeline.errors import DatasetError
 
 IMAGES = np.arange(7 * 12, dtype=np.uint8).reshape(7, 3, 2, 2)
@@ -94,7 +94,7 @@ class TestSoundFiles:
             import sys
             from pathlib import Path
             import numpy as np
-            from pipeline import dataset
+            from pipeline.data import dataset
             with dataset.Writer(Path(sys.argv[1])) as writer:
                 for split in dataset.SPLITS:
                     writer.put(split, 0, np.ones((9, 3, 32, 32), np.uint8), np.zeros(9, np.uint8), total=9)
@@ -198,7 +198,7 @@ class TestFailingWrites:
             import resource, signal, sys
             from pathlib import Path
             import numpy as np
-            from pipeline import dataset
+            from pipeline.data import dataset
             from pipeline.errors import DatasetError
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))

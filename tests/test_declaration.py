@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from pipeline.declaration import (
+from pipeline.errors import DeclarationError
+from pipeline.networks.declaration import (
     BatchIterator,
     Hyperparameters,
     Network,
@@ -13,8 +14,7 @@ from pipeline.declaration import (
     hyperparameters,
     nesterov_momentum,
 )
-from pipeline.errors import DeclarationError
-from pipeline.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, rectify, sigmoid, softmax
+from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, rectify, sigmoid, softmax
 
 LAYERS = [
     ("input", InputLayer),

@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from pipeline.device_check import check
-from pipeline.devices import ENGINES, Choice
+from pipeline.engines.device_check import check
+from pipeline.engines.devices import ENGINES, Choice
 from pipeline.errors import SettingError
-from pipeline.monitor import SILENT, Monitor
+from pipeline.progress.monitor import SILENT, Monitor
 from tests.available import require
 
 

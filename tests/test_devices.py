@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import devices
-from pipeline.devices import Choice
+from pipeline.engines import devices
+from pipeline.engines.devices import Choice
 from pipeline.errors import DeviceError, SettingError
 from tests.available import require
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 CHOOSE = """
 import dataclasses, json, sys
-from pipeline import devices
+from pipeline.engines import devices
 from pipeline.errors import DeviceError
 
 try:
@@ -94,7 +94,7 @@ class TestThisMachine:
     def test_imports_no_engine(self):
         """A process that has initialised CUDA cannot hand it to the workers it forks."""
         code = (
-            "import sys; from pipeline import devices; devices.choose('auto', 'auto'); "
+            "import sys; from pipeline.engines import devices; devices.choose('auto', 'auto'); "
             "print({'torch', 'numba'} & sys.modules.keys())"
         )
 

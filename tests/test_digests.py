@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from pipeline.store.digests import file_digest, json_digest
+from pipeline.files.digests import file_digest, json_digest
 
 
 def sha256(content):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from pipeline import cifar, dataset, digits
-from pipeline.cifar import ARCHIVE_NAME
-from pipeline.monitor import SILENT
+from pipeline.data import cifar, dataset, digits
+from pipeline.data.cifar import ARCHIVE_NAME
+from pipeline.progress.monitor import SILENT
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,9 @@ def test_every_class_is_in_both_splits(archive, tmp_path):
 def test_runs_as_a_program_and_writes_the_same_bytes(archive, tmp_path):
     path = tmp_path / "new folder" / "digits.tar.gz"
 
-    done = subprocess.run([sys.executable, "-m", "pipeline.digits", path], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.data.digits", path], capture_output=True, text=True, check=True
+    )
 
     assert done.stdout == f"{path}: 1,794 digits in 6 batches of 299\n"
     assert path.read_bytes() == archive.read_bytes()
@@ -69,7 +71,7 @@ def test_runs_as_a_program_and_writes_the_same_bytes(archive, tmp_path):
 )
 def test_tells_what_is_wrong(arguments, message):
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.digits", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pipeline.data.digits", *arguments], capture_output=True, text=True, check=False
     )
 
     assert done.returncode == 1

@@ -22,11 +22,12 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import connection, download, published_archive, retries, transfer
+from pipeline.data import download, published_archive, transfer
 from pipeline.errors import DownloadError, SettingError
-from pipeline.monitor import SILENT, Monitor
-from pipeline.store.json_cache import read_sealed, write_sealed
-from pipeline.store.remembered import remembered_file_digest
+from pipeline.files.json_cache import read_sealed, write_sealed
+from pipeline.files.remembered_digests import remembered_file_digest
+from pipeline.progress.monitor import SILENT, Monitor
+from pipeline.web import connection, retries
 from tests.unreliable_server import Answer, Handler, UnreliableServer, babbles, closes, hangs, says, sends, tunnels
 
 ARCHIVE = gzip.compress(random.Random(1).randbytes(400_000), mtime=0)
@@ -293,7 +294,8 @@ class TestResuming:
     @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     def test_killed_process_leaves_what_came(self, job: Download, blow: signal.Signals) -> None:
         program = (
-            "import sys; from pathlib import Path; from pipeline import download; from pipeline.monitor import SILENT;"
+            "import sys; from pathlib import Path; from pipeline.data import download;"
+            "from pipeline.progress.monitor import SILENT;"
             "output, partial, sha256, url = sys.argv[1:];"
             "download.fetch(Path(output), partial=Path(partial), sha256=sha256, sources=[url], connect_timeout=5,"
             "stall_timeout=60, time_limit=600, minimum_rate=0, attempts=1, monitor=SILENT)"

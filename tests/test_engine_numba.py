@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import weights as weights_of
-from pipeline.declaration import Hyperparameters
-from pipeline.engines import Examples
-from pipeline.engines.numba import ENGINE
+from pipeline.engines.engine import Examples
+from pipeline.engines.numba import worksharing
+from pipeline.engines.numba.engine import ENGINE
 from pipeline.errors import DeviceError, EngineError
-from pipeline.kernels import schedule
-from pipeline.layers import linear, tanh
+from pipeline.networks import weights as weights_of
+from pipeline.networks.declaration import Hyperparameters
+from pipeline.networks.layers import linear, tanh
 from tests import reference
 from tests.small_networks import convolution, dense, pool, random_examples
 from tests.small_networks import network as network_of
@@ -292,14 +292,14 @@ class TestThreads:
         trainer = ENGINE.trainer(
             network, hyperparameters, with_biases(network, 33), examples, examples, device="cpu", threads=3
         )
-        compute = schedule.train
+        compute = worksharing.train
 
         def fail_elsewhere(*arguments):
             if threading.current_thread() is not threading.main_thread():
                 raise MemoryError("none left")
             compute(*arguments)
 
-        monkeypatch.setattr(schedule, "train", fail_elsewhere)
+        monkeypatch.setattr(worksharing, "train", fail_elsewhere)
         with pytest.raises(MemoryError, match="none left"):
             trainer.train_epoch(silent)
 
@@ -359,7 +359,7 @@ class TestRefusals:
             ENGINE.probabilities(network, weights_of.draw(network, 0), examples.images, device="cpu", threads=1)
 
     def test_a_numba_that_may_not_compile(self):
-        program = "from pipeline.engines.numba import ENGINE; ENGINE.first_wait(); ENGINE.device_name('cpu')"
+        program = "from pipeline.engines.numba.engine import ENGINE; ENGINE.first_wait(); ENGINE.device_name('cpu')"
         environment = os.environ | {"PYTHONPATH": str(ROOT), "NUMBA_DISABLE_JIT": "1"}
         command = [sys.executable, "-c", program]
         done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
@@ -399,13 +399,13 @@ def test_the_kernels_touch_nothing_outside_of_their_arrays(where, status):
 PROGRAM = """
 import numpy as np
 from numba.core import event
-from pipeline.declaration import Network
-from pipeline.engines import Examples
-from pipeline.engines.numba import ENGINE
-from pipeline import weights
-from pipeline.networks import declared
+from pipeline.networks.declaration import Network
+from pipeline.engines.engine import Examples
+from pipeline.engines.numba.engine import ENGINE
+from pipeline.networks import weights
+from pipeline.networks.declared import find_network
 for name in ("mlp", "cnn"):
-    network = Network.from_json(declared(name)[0], classes=10)
+    network = Network.from_json(find_network(name)[0], classes=10)
     compiled_before = ENGINE.first_wait() is None
     with event.install_recorder("numba:compile") as recorder:
         images = np.zeros((2, *network.input_shape), np.float32)

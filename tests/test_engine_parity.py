@@ -30,9 +30,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from pipeline import engines, weights
-from pipeline.devices import ENGINES
-from pipeline.engines import Examples
+from pipeline.engines.devices import ENGINES
+from pipeline.engines.engine import Examples, load_engine
+from pipeline.networks import weights
 from tests.available import require
 
 pytestmark = pytest.mark.xdist_group("theano")  # they share what was trained, with Theano too
@@ -71,7 +71,7 @@ def train(engine, golden, images, epochs=1):
     """Train with the first images; return the losses and the weights."""
     first = Examples(golden.examples.images[:images], golden.examples.labels[:images])
     start = weights.draw(golden.network, golden.seed)
-    trainer = engines.load(engine).trainer(golden.network, golden.hyperparameters, start, first, first, **ON)
+    trainer = load_engine(engine).trainer(golden.network, golden.hyperparameters, start, first, first, **ON)
     losses = [trainer.train_epoch(silent) for _ in range(epochs)]
     return np.concatenate(losses), trainer.weights()
 
@@ -143,7 +143,7 @@ def probabilities(engine, trained_by, golden, trainings):
     key = engine, golden.name, "with the weights of", trained_by
     if key not in trainings:
         trained = trained_for_two_epochs(trained_by, golden, trainings)
-        trainings[key] = engines.load(engine).probabilities(golden.network, trained, golden.examples.images, **ON)
+        trainings[key] = load_engine(engine).probabilities(golden.network, trained, golden.examples.images, **ON)
     return trainings[key]
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import theano_environment, weights
-from pipeline.declaration import Network, hyperparameters
-from pipeline.engines import Examples
-from pipeline.engines.theano import ENGINE, TheanoEngine
+from pipeline.engines.engine import Examples
+from pipeline.engines.theano import environment as theano_environment
+from pipeline.engines.theano.engine import ENGINE, TheanoEngine
 from pipeline.errors import DeviceError, EngineError
-from pipeline.networks import MLP
+from pipeline.networks import weights
+from pipeline.networks.declaration import Network, hyperparameters
+from pipeline.networks.declared import MLP
 from tests.available import require
 
 PROJECT = Path(__file__).parents[1]
@@ -226,9 +227,9 @@ class TestOrphans:
     COMPILING = """
         import sys, pathlib
         import numpy as np
-        from pipeline import theano_environment
-        from pipeline.engines.theano import ENGINE
-        theano_environment.CACHE = pathlib.Path(sys.argv[1])
+        from pipeline.engines.theano import environment
+        from pipeline.engines.theano.engine import ENGINE
+        environment.CACHE = pathlib.Path(sys.argv[1])
         print("compiling", flush=True)
         ENGINE.exponentials(np.ones(3, np.float32), 1, device="cpu", threads=1)
     """

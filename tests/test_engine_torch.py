@@ -12,21 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import engines, weights
-from pipeline.declaration import Hyperparameters
-from pipeline.engines import Examples
+from pipeline.engines.engine import Examples, load_engine
 from pipeline.errors import DeviceError, SettingError
-from pipeline.layers import MaxPool2DLayer, linear
+from pipeline.networks import weights
+from pipeline.networks.declaration import Hyperparameters
+from pipeline.networks.layers import MaxPool2DLayer, linear
 from tests import reference, small_networks
 from tests.small_networks import convolution, dense, pool
 
 torch = pytest.importorskip("torch")
 
-from pipeline.engines.torch_layers import Layers  # noqa: E402, they import PyTorch
-from pipeline.engines.torch_minibatches import OneByOne, Replayed, cuda_graphs  # noqa: E402
-from pipeline.engines.torch_parameters import TorchParameters  # noqa: E402
+from pipeline.engines.torch.layers import Layers  # noqa: E402, they import PyTorch
+from pipeline.engines.torch.minibatches import OneByOne, Replayed, cuda_graphs  # noqa: E402
+from pipeline.engines.torch.parameters import TorchParameters  # noqa: E402
 
-ENGINE = engines.load("torch")
+ENGINE = load_engine("torch")
 
 PROJECT = Path(__file__).parents[1]
 HAS_CUDA = torch.cuda.is_available()
@@ -376,10 +376,10 @@ class TestReplayed:
 class TestPrecision:
     def test_refuses_what_it_does_not_know(self):
         with pytest.raises(SettingError, match="precision is 'fp16'; expected float32, tf32 or bf16"):
-            engines.load("torch", {"precision": "fp16"})
+            load_engine("torch", {"precision": "fp16"})
 
     def test_tf32_needs_a_gpu(self):
-        engine = engines.load("torch", {"precision": "tf32"})
+        engine = load_engine("torch", {"precision": "tf32"})
 
         with pytest.raises(SettingError, match=r"precision is tf32, .* --torch-precision float32"):
             engine.probabilities(NETWORK, START, EXAMPLES.images, device="cpu", threads=1)
@@ -391,7 +391,7 @@ class TestPrecision:
             pytest.skip("a CPU has no tf32")
         exact = ENGINE.probabilities(NETWORK, START, EXAMPLES.images, **on)
 
-        rounded = engines.load("torch", {"precision": precision}).probabilities(NETWORK, START, EXAMPLES.images, **on)
+        rounded = load_engine("torch", {"precision": precision}).probabilities(NETWORK, START, EXAMPLES.images, **on)
 
         assert rounded.dtype == np.float32
         assert 0 < np.abs(rounded - exact).max() < 0.02
@@ -399,7 +399,7 @@ class TestPrecision:
     def test_learns_in_bf16(self, on):
         """The weights stay float32: bf16 would lose each of these steps."""
         how = HOW.replaced(learning_rate=1e-5)
-        engine = engines.load("torch", {"precision": "bf16"})
+        engine = load_engine("torch", {"precision": "bf16"})
         training = engine.trainer(NETWORK, how, START, EXAMPLES, EXAMPLES, **on)
         losses = [training.train_epoch(silent).mean() for _ in range(3)]
 
@@ -432,15 +432,15 @@ class TestOnTheCPU:
 COUNT_FAULTS = """
 import json, resource
 import numpy as np
-from pipeline import engines, weights
-from pipeline.declaration import Network
-from pipeline.engines import Examples
-from pipeline.networks import declared
+from pipeline.networks import weights
+from pipeline.networks.declaration import Network
+from pipeline.engines.engine import Examples, load_engine
+from pipeline.networks.declared import find_network
 
-architecture, how = declared("cnn")
+architecture, how = find_network("cnn")
 network = Network.from_json(architecture, classes=10)
 examples = Examples(np.random.default_rng(1).random((24 * 128, 1, 32, 32), np.float32), np.zeros(24 * 128, np.uint8))
-trainer = engines.load("torch").trainer(
+trainer = load_engine("torch").trainer(
     network, how, weights.draw(network, 1), examples, examples, device="cpu", threads=1
 )
 counts = [0]

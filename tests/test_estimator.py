@@ -15,11 +15,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from pipeline import dataset, estimator, networks, training, weights
-from pipeline.declaration import nesterov_momentum
+from pipeline.data import dataset
 from pipeline.errors import DeclarationError, SettingError
-from pipeline.estimator import NetworkClassifier
-from pipeline.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, softmax
+from pipeline.inference import estimator
+from pipeline.inference.estimator import NetworkClassifier
+from pipeline.networks import declared, weights
+from pipeline.networks.declaration import nesterov_momentum
+from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, softmax
+from pipeline.networks.weights import WEIGHTS_NAME
 from tests import trained_networks
 
 SMALL_CNN = dict(
@@ -99,7 +102,7 @@ class TestFit:
             network, epochs=2, learning_rate=0.1, batch_size=16, shuffle=False, random_state=1, threads=1
         ).fit(images, labels)
 
-        expected = weights.read(folder / training.WEIGHTS_NAME, classifier.network_)
+        expected = weights.read(folder / WEIGHTS_NAME, classifier.network_)
         for name, values in classifier.weights_.items():
             assert np.array_equal(values, expected[name])
 
@@ -272,15 +275,16 @@ class TestTrouble:
     def test_the_declared_networks_stay_as_they_are(self, digits):
         small_mlp(epochs=1).fit(*digits)
 
-        assert networks.MLP["input_shape"] == (None, 1024)
+        assert declared.MLP["input_shape"] == (None, 1024)
 
     def test_without_scikit_learn(self):
-        program = "import sys; sys.modules['sklearn'] = sys.modules['sklearn.base'] = None; import pipeline.estimator"
+        absent = "sys.modules['sklearn'] = sys.modules['sklearn.base'] = None"
+        program = f"import sys; {absent}; import pipeline.inference.estimator"
 
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
         assert done.returncode == 1
         last = done.stderr.splitlines()[-1]
         assert last.startswith(
-            "ModuleNotFoundError: pipeline.estimator needs scikit-learn, which is not installed. Type"
+            "ModuleNotFoundError: pipeline.inference.estimator needs scikit-learn, which is not installed. Type"
         )

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from pipeline import dataset, evaluation, prediction_file, weights
-from pipeline.declaration import Network, architecture
+from pipeline.data import dataset
 from pipeline.errors import DatasetError, WeightsError
-from pipeline.layers import DenseLayer, InputLayer, softmax
-from pipeline.monitor import Monitor
+from pipeline.networks import weights
+from pipeline.networks.declaration import Network, architecture
+from pipeline.networks.layers import DenseLayer, InputLayer, softmax
+from pipeline.progress.monitor import Monitor
+from pipeline.training import evaluate, predictions
 from tests import reference, small_networks
 
 NAMES = ["cat", "dog", "frog", "ship"]
@@ -29,7 +31,7 @@ class TestMetrics:
         probabilities, labels = random_predictions(500, 4, seed)
         predicted = probabilities.argmax(1)
 
-        result = evaluation.metrics(probabilities, labels, NAMES)
+        result = evaluate.metrics(probabilities, labels, NAMES)
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # float32 rows do not add up to exactly 1
@@ -51,7 +53,7 @@ class TestMetrics:
     def test_by_hand(self):
         probabilities = np.float32([[0.75, 0.25], [0.5, 0.5], [0.125, 0.875], [1, 0]])
 
-        result = evaluation.metrics(probabilities, np.uint8([0, 1, 1, 0]), ["cat", "dog"])
+        result = evaluate.metrics(probabilities, np.uint8([0, 1, 1, 0]), ["cat", "dog"])
 
         assert result["accuracy"] == 0.75
         assert result["loss"] == pytest.approx(-np.log(0.75 * 0.5 * 0.875) / 4)
@@ -64,21 +66,21 @@ class TestMetrics:
     def test_a_class_that_never_occurs(self):
         probabilities = np.float32([[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]])
 
-        result = evaluation.metrics(probabilities, np.uint8([0, 0]), ["cat", "dog", "frog"])
+        result = evaluate.metrics(probabilities, np.uint8([0, 0]), ["cat", "dog", "frog"])
 
         assert [entry["precision"] for entry in result["classes"]] == [1.0, None, 0.0]
         assert [entry["recall"] for entry in result["classes"]] == [0.5, None, None]
         assert result["confusion_matrix"] == [[1, 0, 1], [0, 0, 0], [0, 0, 0]]
 
     def test_a_probability_that_underflowed(self):
-        result = evaluation.metrics(np.float32([[1, 0]]), np.uint8([1]), ["cat", "dog"])
+        result = evaluate.metrics(np.float32([[1, 0]]), np.uint8([1]), ["cat", "dog"])
 
         assert result["loss"] == pytest.approx(-np.log(np.finfo(np.float32).tiny, dtype=float))
 
     def test_are_plain_json(self):
         probabilities, labels = random_predictions(50, 4, seed=1)
 
-        result = evaluation.metrics(probabilities, labels, NAMES)
+        result = evaluate.metrics(probabilities, labels, NAMES)
 
         assert json.loads(json.dumps(result, allow_nan=False)) == result
 
@@ -86,19 +88,19 @@ class TestMetrics:
         """Labels are bytes, but 16 times 16 classes are more pairs than a byte counts."""
         labels = np.arange(20, dtype=np.uint8)
 
-        confusion = evaluation.confusion_matrix(labels, labels[::-1].astype(np.intp), 20)
+        confusion = evaluate.confusion_matrix(labels, labels[::-1].astype(np.intp), 20)
 
         assert np.array_equal(confusion, np.eye(20)[::-1])
 
 
 class TestAccuracyLine:
     def test_is_the_articles(self):
-        line = evaluation.accuracy_line(0.40567, dataset.CIFAR_TITLE)
+        line = evaluate.accuracy_line(0.40567, dataset.CIFAR_TITLE)
 
         assert line == "The accuracy of this network is: 0.41"
 
     def test_names_other_data(self):
-        line = evaluation.accuracy_line(1.0, "digits")
+        line = evaluate.accuracy_line(1.0, "digits")
 
         assert line == "The accuracy of this network is: 1.00 (on digits, not CIFAR-10)"
 
@@ -137,7 +139,7 @@ class TestEvaluate:
         return {name: tmp_path / name for name in ("images", "trained", "output")}
 
     def evaluate(self, folders, monitor):
-        return evaluation.evaluate(
+        return evaluate.evaluate(
             **folders, architecture=ARCHITECTURE, engine="torch", device="cpu", threads=1, monitor=monitor
         )
 
@@ -157,7 +159,7 @@ class TestEvaluate:
         assert measured == {"accuracy": accuracy}
         assert listener.lines == [f"The accuracy of this network is: {accuracy:.2f} (on small things, not CIFAR-10)"]
         assert sorted(path.name for path in folders["output"].iterdir()) == ["metrics.json", "predictions.h5"]
-        written = prediction_file.read(folders["output"] / "predictions.h5")
+        written = predictions.read(folders["output"] / "predictions.h5")
         np.testing.assert_allclose(written, probabilities, atol=1e-6)
 
     def test_says_what_was_evaluated_with_what(self, folders):

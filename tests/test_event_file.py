@@ -6,7 +6,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from pipeline.event_file import crc32c, write
+from pipeline.report.event_file import crc32c, write
 
 
 def read(folder):

@@ -12,10 +12,13 @@ import onnxruntime
 import pytest
 from safetensors import safe_open
 
-from pipeline import dataset, engines, export, trained_network
-from pipeline.declaration import Network
+from pipeline.data import dataset
+from pipeline.engines.engine import load_engine
 from pipeline.errors import ExportError
-from pipeline.trained_network import TrainedNetwork
+from pipeline.inference import trained_network
+from pipeline.inference.export import export
+from pipeline.inference.trained_network import TrainedNetwork
+from pipeline.networks.declaration import Network
 from tests import reference, small_networks, trained_networks
 from tests.trained_networks import command
 
@@ -51,7 +54,7 @@ class TestONNX:
     def test_the_same_predictions_on_the_test_set(self, folder, tmp_path, network):
         found = trained_network.latest(network, folder / "outputs")
         images, _ = dataset.read_split(folder / "data" / network / dataset.GRAYSCALE_NAME, "test")
-        expected = engines.load("numba").probabilities(found.network, found.weights, images, device="cpu", threads=1)
+        expected = load_engine("numba").probabilities(found.network, found.weights, images, device="cpu", threads=1)
 
         export.export(found, "onnx", tmp_path / "network.onnx")
 
@@ -195,7 +198,7 @@ class TestFiles:
 
 def test_a_package_that_is_missing(tmp_path, monkeypatch):
     """None in ``sys.modules`` makes Python's own import fail as for a package that is not installed."""
-    monkeypatch.delitem(sys.modules, "pipeline.export.onnx", raising=False)
+    monkeypatch.delitem(sys.modules, "pipeline.inference.export.onnx", raising=False)
     monkeypatch.setitem(sys.modules, "onnx", None)
 
     with pytest.raises(ExportError, match=r"^the format onnx needs the package onnx, .* -m pip install onnx`\.$"):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.files.json_cache import read_sealed, write_sealed
 from pipeline.store import fingerprint
 from pipeline.store.fingerprint import code_digests, source_name
-from pipeline.store.json_cache import read_sealed, write_sealed
 
 ROOT = Path(__file__).parents[1]
 
@@ -351,25 +351,27 @@ class TestCache:
 
 class TestThisPackage:
     def test_a_copy_elsewhere_has_the_same_digests(self, tmp_path, monkeypatch):
-        expected = code_digests(["pipeline.training", "pipeline.engines.torch"])
+        expected = code_digests(["pipeline.training.train", "pipeline.engines.torch.engine"])
         shutil.copytree(fingerprint.PACKAGE, tmp_path / "pipeline")
         monkeypatch.setattr(fingerprint, "PACKAGE", tmp_path / "pipeline")
 
-        assert code_digests(["pipeline.training", "pipeline.engines.torch"]) == expected
+        assert code_digests(["pipeline.training.train", "pipeline.engines.torch.engine"]) == expected
 
     def test_follows_what_a_stage_imports(self):
-        modules = code_digests(["pipeline.grayscale"])
+        modules = code_digests(["pipeline.data.grayscale"])
 
-        assert {"pipeline.grayscale", "pipeline.dataset", "pipeline.errors"} <= modules.keys()
-        assert "pipeline.training" not in modules
+        assert {"pipeline.data.grayscale", "pipeline.data.dataset", "pipeline.errors"} <= modules.keys()
+        assert "pipeline.training.train" not in modules
 
-    @pytest.mark.parametrize("module", ["pipeline.grayscale", "pipeline.engines", "pipeline", "pipeline.absent"])
+    @pytest.mark.parametrize(
+        "module", ["pipeline.data.grayscale", "pipeline.engines.engine", "pipeline", "pipeline.absent"]
+    )
     def test_names_sources_as_one_types_them(self, module):
         assert (
             source_name(module)
             == {
-                "pipeline.grayscale": "pipeline/grayscale.py",
-                "pipeline.engines": "pipeline/engines/__init__.py",
+                "pipeline.data.grayscale": "pipeline/data/grayscale.py",
+                "pipeline.engines.engine": "pipeline/engines/engine.py",
                 "pipeline": "pipeline/__init__.py",
                 "pipeline.absent": "pipeline/absent.py",
             }[module]

@@ -8,12 +8,13 @@ import shutil
 
 import pytest
 
-from pipeline import following, published_archive, retries
+from pipeline.data import published_archive, upstream
+from pipeline.data.published_archive import ARCHIVE_NAME, SHA256
+from pipeline.data.transfer import Version
 from pipeline.errors import DownloadError, SettingError
-from pipeline.monitor import SILENT
-from pipeline.published_archive import ARCHIVE_NAME, SHA256
-from pipeline.store.digests import file_digest
-from pipeline.transfer import Version
+from pipeline.files.digests import file_digest
+from pipeline.progress.monitor import SILENT
+from pipeline.web import retries
 from tests.checkout import QUICK, STAGES, Checkout, small_archive
 from tests.unreliable_server import UnreliableServer, closes, says, sends
 
@@ -30,11 +31,11 @@ def no_pauses(monkeypatch):
 
 
 def ask(server, attempts=1):
-    return following.ask(server.url, **PATIENCE, attempts=attempts)
+    return upstream.ask(server.url, **PATIENCE, attempts=attempts)
 
 
 def fetch(folder, server, version, attempts=1):
-    following.fetch(
+    upstream.fetch(
         folder,
         partial=folder.parent / "archive.part",
         source=server.url,
@@ -90,7 +91,7 @@ class TestAsk:
     @pytest.mark.parametrize("url", ["file:///tmp/archive", "ftp://host/archive", "nonsense"])
     def test_what_cannot_be_asked_is_refused(self, url):
         with pytest.raises(SettingError):
-            following.ask(url, **PATIENCE, attempts=1)
+            upstream.ask(url, **PATIENCE, attempts=1)
 
 
 class TestFetch:

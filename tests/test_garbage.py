@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from pipeline.monitor import SILENT
+from pipeline.progress.monitor import SILENT
 from pipeline.store import garbage, results, verification
 from pipeline.store.stage import Stage
 from tests.small_stages import TEXT, chain

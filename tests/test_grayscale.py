@@ -6,10 +6,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pipeline import dataset
+from pipeline.data import dataset
+from pipeline.data.grayscale import grayscale, make_2d, make_flat
 from pipeline.errors import DatasetError
-from pipeline.grayscale import grayscale, make_2d, make_flat
-from pipeline.monitor import SILENT, Monitor
+from pipeline.progress.monitor import SILENT, Monitor
 
 
 class Record(Monitor):

@@ -12,8 +12,9 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline import dataset, weights
+from pipeline.data import dataset
 from pipeline.errors import DatasetError, WeightsError
+from pipeline.networks import weights
 from tests import small_networks
 from tests.small_networks import dense
 
@@ -25,7 +26,8 @@ SECRET = b"root:x:0:0:" * 400
 READ = textwrap.dedent("""
     import resource, sys
     from pathlib import Path
-    from pipeline import dataset, weights
+    from pipeline.data import dataset
+    from pipeline.networks import weights
     from pipeline.errors import PipelineError
     from tests.test_hdf5 import NETWORK
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

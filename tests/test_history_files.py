@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import csv
 
-from pipeline import history_files
+from pipeline.report import history_files
 from tests.test_event_file import read
 
 EPOCHS = [

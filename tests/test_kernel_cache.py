@@ -15,7 +15,7 @@ from tests.checkout import ROOT
 PROGRAM = """
 import numpy as np
 from numba.core import event
-from pipeline.kernels.compiler import compile_for, entry_point, is_compiled
+from pipeline.engines.numba.compiler import compile_for, entry_point, is_compiled
 
 @entry_point
 def double(values):

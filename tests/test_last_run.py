@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pipeline.store import history
+from pipeline.store import run_history
 from tests.checkout import QUICK, Checkout
 
 LINE = "The last run had "
@@ -24,7 +24,7 @@ def ran(tmp_path_factory):
 @pytest.fixture
 def past(ran):
     """The history of that run, put back after the test."""
-    path = ran.folder / "outputs" / history.NAME
+    path = ran.folder / "outputs" / run_history.NAME
     before = path.read_bytes()
     yield path
     path.write_bytes(before)
@@ -41,7 +41,7 @@ def said(checkout, *arguments, program="pipeline", status=0):
 def with_settings(path, settings, **others):
     """Have the last run have had other settings."""
     line = json.loads(next(line for line in path.read_bytes().splitlines() if b'"root"' in line))
-    history.append(path, line | {"run": "f" * 12, "settings": settings} | others)
+    run_history.append(path, line | {"run": "f" * 12, "settings": settings} | others)
 
 
 class TestWhatIsSaid:
@@ -68,19 +68,19 @@ class TestWhatIsSaid:
         ]
 
     def test_the_demo(self, ran):
-        path = ran.folder / "outputs" / "demo" / history.NAME
-        beginning = json.loads((ran.folder / "outputs" / history.NAME).read_bytes().splitlines()[1])
+        path = ran.folder / "outputs" / "demo" / run_history.NAME
+        beginning = json.loads((ran.folder / "outputs" / run_history.NAME).read_bytes().splitlines()[1])
         digits = {"DownloadCIFAR.archive": ".cache/digits.tar.gz", "ConvertToHDF5.title": "scikit-learn's digits"}
-        history.append(path, beginning | {"settings": {"settings.data": "demo", **digits}})
+        run_history.append(path, beginning | {"settings": {"settings.data": "demo", **digits}})
 
         assert said(ran, "status", "--data", "demo") == [
             "The last run had DEMO=1; repeat it, or keep it with `make configure DEMO=1`."
         ]
 
     def test_other_data(self, ran):
-        path = ran.folder / "outputs" / "flowers" / history.NAME
-        beginning = json.loads((ran.folder / "outputs" / history.NAME).read_bytes().splitlines()[1])
-        history.append(path, beginning | {"settings": {"settings.data": "flowers", "settings.seed": "3"}})
+        path = ran.folder / "outputs" / "flowers" / run_history.NAME
+        beginning = json.loads((ran.folder / "outputs" / run_history.NAME).read_bytes().splitlines()[1])
+        run_history.append(path, beginning | {"settings": {"settings.data": "flowers", "settings.seed": "3"}})
 
         assert said(ran, "status", "--data", "flowers") == [
             "The last run had SEED=3; repeat it, or keep it with `make configure SEED=3 DATA=flowers`."

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import DeclarationError
-from pipeline.layers import (
+from pipeline.networks.layers import (
     LAYERS,
     Conv2DLayer,
     DenseLayer,

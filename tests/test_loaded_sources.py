@@ -11,9 +11,9 @@ NOTEBOOK = """
 import logging, luigi, sys
 from luigi.cmdline_parser import CmdlineParser
 import tasks
-from pipeline import {module}
+from pipeline.data import {module}
 
-path = "pipeline/{module}.py"
+path = "pipeline/data/{module}.py"
 text = open(path).read()
 assert {old!r} in text
 open(path, "w").write(text.replace({old!r}, {new!r}))
@@ -30,7 +30,7 @@ def edited_in_a_notebook(checkout, module, old, new):
 def test_code_edited_after_it_was_loaded_is_refused(checkout):
     done = edited_in_a_notebook(checkout, "grayscale", "gray /= _WHITE", "gray /= 2 * _WHITE")
     assert done.returncode == 1
-    assert "pipeline/grayscale.py was edited after this process had loaded it" in done.stderr
+    assert "pipeline/data/grayscale.py was edited after this process had loaded it" in done.stderr
     assert "restart the kernel" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(checkout.results("Grayscale2D")) == 1
@@ -44,12 +44,12 @@ def test_a_comment_edited_after_the_code_was_loaded_is_not(checkout):
 
 
 def test_a_module_that_is_loaded_again_is_refused_where_others_hold_what_it_was(checkout):
-    """``from pipeline.dataset import ...`` in another module still holds the object of the first loading."""
+    """``from pipeline.data.dataset import ...`` in another module still holds the object of the first loading."""
     program = """
 import importlib
 import tasks
-from pipeline import dataset, grayscale
-path = "pipeline/dataset.py"
+from pipeline.data import dataset, grayscale
+path = "pipeline/data/dataset.py"
 open(path, "a").write("MORE = 1\\n")
 importlib.reload(dataset)
 from luigi.cmdline_parser import CmdlineParser
@@ -58,21 +58,21 @@ with CmdlineParser.global_instance(["Grayscale2D", *{flags!r}], allow_override=T
 """
     done = checkout.call(sys.executable, "-c", program.format(flags=checkout.flags()[:2]))
     assert done.returncode == 1
-    assert "pipeline/dataset.py was edited after this process had loaded it" in done.stderr
+    assert "pipeline/data/dataset.py was edited after this process had loaded it" in done.stderr
 
 
 def test_files_that_were_compiled_for_good_do_not_count(checkout):
     command = [sys.executable, "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash", "pipeline"]
     subprocess.run(command, cwd=checkout.folder, check=True)
-    module = checkout.folder / "pipeline" / "alignment.py"
+    module = checkout.folder / "pipeline" / "networks" / "arrays.py"
     module.write_text(module.read_text() + "\nNUMBER = 7\n")
-    assert checkout.call(sys.executable, "-c", "from pipeline.alignment import NUMBER").returncode == 0
+    assert checkout.call(sys.executable, "-c", "from pipeline.networks.arrays import NUMBER").returncode == 0
 
 
 def test_a_table_edited_after_it_was_loaded_is_refused(checkout):
     program = """
 import tasks
-from pipeline.article import runs
+from pipeline.report.article import runs
 text = runs.RUNS_PATH.read_text()
 runs.RUNS_PATH.write_text(text.replace("2.2", "2.3"))
 from luigi.cmdline_parser import CmdlineParser
@@ -81,19 +81,19 @@ with CmdlineParser.global_instance(["Report", *{flags!r}], allow_override=True):
 """
     done = checkout.call(sys.executable, "-c", program.format(flags=checkout.flags()))
     assert done.returncode == 1
-    assert "pipeline/article/runs.csv was edited after this process had loaded it" in done.stderr
+    assert "pipeline/report/article/runs.csv was edited after this process had loaded it" in done.stderr
 
 
 def test_two_edits_within_a_second(checkout):
     """Python compiles a source anew only where its size or the second of its last change is another."""
-    module = checkout.folder / "pipeline" / "alignment.py"
+    module = checkout.folder / "pipeline" / "networks" / "arrays.py"
     environment = checkout.environment()
     del environment["PYTHONDONTWRITEBYTECODE"]
     printed = []
     for number in (1, 2):
         module.write_text(f"NUMBER = {number}\n")
         os.utime(module, (1_000_000_000, 1_000_000_000))
-        program = "from pipeline import alignment; print(alignment.NUMBER)"
+        program = "from pipeline.networks import arrays; print(arrays.NUMBER)"
         done = subprocess.run(
             [sys.executable, "-c", program], cwd=checkout.folder, env=environment, capture_output=True, check=True
         )

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.store.locks import Lock
+from pipeline.files.locks import Lock
 
 ROOT = Path(__file__).parents[1]
 
 HOLD = """
 import sys
 from pathlib import Path
-from pipeline.store.locks import Lock
+from pipeline.files.locks import Lock
 
 with Lock(Path(sys.argv[1]), "first line\\nsecond line").held(lambda holder: print("waits for", holder, flush=True)):
     print("holds", flush=True)
@@ -28,7 +28,7 @@ print("released", flush=True)
 COUNT = """
 import sys
 from pathlib import Path
-from pipeline.store.locks import Lock
+from pipeline.files.locks import Lock
 
 folder, rounds = Path(sys.argv[1]), int(sys.argv[2])
 for _ in range(rounds):

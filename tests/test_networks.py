@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.declaration import Hyperparameters, Network
 from pipeline.errors import DeclarationError, SettingError
-from pipeline.networks import NETWORKS, declared
+from pipeline.networks.declaration import Hyperparameters, Network
+from pipeline.networks.declared import NETWORKS, find_network
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("classes", [2, 10, 100, 256])
 def test_every_network_takes_as_many_classes_as_there_are(name, classes):
-    architecture, _ = declared(name)
+    architecture, _ = find_network(name)
 
     assert Network.from_json(architecture, classes).classes == classes
 
@@ -26,7 +26,7 @@ def test_every_network_takes_as_many_classes_as_there_are(name, classes):
     ],
 )
 def test_the_articles_numbers(name, input_shape, parameters, how):
-    architecture, hyperparameters = declared(name)
+    architecture, hyperparameters = find_network(name)
     network = Network.from_json(architecture, classes=10)
 
     assert network.input_shape == input_shape
@@ -35,7 +35,7 @@ def test_the_articles_numbers(name, input_shape, parameters, how):
 
 
 def test_the_cnns_shapes():
-    network = Network.from_json(declared("cnn")[0], classes=10)
+    network = Network.from_json(find_network("cnn")[0], classes=10)
 
     assert [layer.output_shape for layer in network.layers] == [
         (1, 32, 32),
@@ -55,7 +55,7 @@ def test_refuses_names_that_make_no_folder_of_their_own(monkeypatch, name):
     monkeypatch.setitem(NETWORKS, name, NETWORKS["mlp"])
 
     with pytest.raises(DeclarationError, match=r"^a network is called .*; expected small letters, digits and _"):
-        declared(name)
+        find_network(name)
 
 
 def test_suggests_a_network():
@@ -63,4 +63,4 @@ def test_suggests_a_network():
         SettingError,
         match=r"^there is no network 'cn'; .* mlp, mlp_fitted, mlp2, cnn, cnn_printed\. Did you mean 'cnn'\?$",
     ):
-        declared("cn")
+        find_network("cn")

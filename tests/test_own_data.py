@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import dataset
-from pipeline.cifar_writer import write_archive
+from pipeline.data import dataset
+from pipeline.data.cifar_writer import write_archive
 from tests.checkout import ROOT
 
 PAGE = (ROOT / "docs" / "own-data.md").read_text()
@@ -90,7 +90,7 @@ class TestManyClasses:
 
     def test_a_declared_number_that_is_not_the_datas(self, checkout):
         checkout.edit(
-            "pipeline/networks.py",
+            "pipeline/networks/declared.py",
             "    output_nonlinearity=softmax,",
             "    output_nonlinearity=softmax, output_num_units=3,",
         )

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import pickles
-from pipeline.cifar_writer import dumps
+from pipeline.data import pickles
+from pipeline.data.cifar_writer import dumps
 from pipeline.errors import ArchiveError
 
 FROM_PYTHON_2 = [

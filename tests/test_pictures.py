@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline import pictures
 from pipeline.errors import PictureError
+from pipeline.inference import pictures
 
 COLOR = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
 TO_UPRIGHT = {

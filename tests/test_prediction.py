@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import dataset, engines, evaluation, prediction, trained_network
-from pipeline.declaration import Network
+from pipeline.data import dataset
+from pipeline.engines.engine import load_engine
 from pipeline.errors import DeviceError, PictureError, SettingError
-from pipeline.monitor import SILENT
-from pipeline.trained_network import TrainedNetwork
+from pipeline.inference import prediction, trained_network
+from pipeline.inference.trained_network import TrainedNetwork
+from pipeline.networks.declaration import Network
+from pipeline.progress.monitor import SILENT
+from pipeline.training import evaluate
 from tests import small_networks, trained_networks
 from tests.trained_networks import command
 
@@ -66,7 +69,7 @@ class TestPredict:
     def test_the_same_probabilities_as_in_the_evaluation(self, folder, outputs, files, network):
         found = trained_network.latest(network, outputs)
         gray, _ = dataset.read_split(folder / "data" / network / dataset.GRAYSCALE_NAME, "test")
-        expected = engines.load("numba").probabilities(found.network, found.weights, gray, device="cpu", threads=1)
+        expected = load_engine("numba").probabilities(found.network, found.weights, gray, device="cpu", threads=1)
 
         predicted = list(classifier(outputs, network).predict_many(files))
 
@@ -76,7 +79,7 @@ class TestPredict:
     def test_the_same_accuracy_as_in_the_evaluation(self, folder, outputs, files, tmp_path):
         data = folder / "data" / "cnn"
         found = trained_network.latest("cnn", outputs)
-        measured = evaluation.evaluate(
+        measured = evaluate.evaluate(
             tmp_path,
             images=data,
             trained=outputs / "latest" / "TrainCNN",

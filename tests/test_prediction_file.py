@@ -4,20 +4,20 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline import prediction_file
 from pipeline.errors import DatasetError
+from pipeline.training import predictions
 
 PROBABILITIES = np.random.default_rng(0).dirichlet(np.ones(3), 20).astype(np.float32)
 
 
 def test_are_read_as_they_were_written(tmp_path):
-    prediction_file.write(tmp_path / "predictions.h5", PROBABILITIES)
-    np.testing.assert_array_equal(prediction_file.read(tmp_path / "predictions.h5"), PROBABILITIES)
+    predictions.write(tmp_path / "predictions.h5", PROBABILITIES)
+    np.testing.assert_array_equal(predictions.read(tmp_path / "predictions.h5"), PROBABILITIES)
 
 
 def test_the_same_values_give_the_same_bytes(tmp_path):
     for name in ("first", "second"):
-        prediction_file.write(tmp_path / name, PROBABILITIES)
+        predictions.write(tmp_path / name, PROBABILITIES)
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
 
 
@@ -39,4 +39,4 @@ def test_a_file_that_is_none_is_named(tmp_path, prepare):
     path = tmp_path / "predictions.h5"
     prepare(path)
     with pytest.raises(DatasetError, match=r"predictions.h5.*`make pipeline`"):
-        prediction_file.read(path)
+        predictions.read(path)

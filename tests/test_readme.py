@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.schedule import crontab, systemd
+from pipeline.operations.schedule import crontab, systemd
 from tests.checkout import ROOT
 
 README = (ROOT / "README.md").read_text()

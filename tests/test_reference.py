@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline import weights
-from pipeline.declaration import Hyperparameters
-from pipeline.engines import Examples
+from pipeline.engines.engine import Examples
+from pipeline.networks import weights
+from pipeline.networks.declaration import Hyperparameters
 from tests import reference, small_networks
 
 

@@ -12,17 +12,18 @@ import pytest
 import scipy.signal
 from matplotlib.colors import to_rgb
 
-from pipeline import drawing, evaluation, report, training
-from pipeline.article.runs import ARTICLE
-from pipeline.dataset import CIFAR_TITLE
-from pipeline.declaration import Network, architecture
-from pipeline.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, softmax
-from pipeline.monitor import SILENT
-from pipeline.network_results import NetworkResults
-from pipeline.report import examples, figures, revision
+from pipeline.data.dataset import CIFAR_TITLE
+from pipeline.networks.declaration import Network, architecture
+from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, softmax
+from pipeline.progress.monitor import SILENT
+from pipeline.report import drawing, examples, figures, report, revision
+from pipeline.report.article.runs import ARTICLE
 from pipeline.report.graph import Box, draw
 from pipeline.report.markup import VOID, Markup, element
+from pipeline.report.network_results import NetworkResults
 from pipeline.store.record import Record
+from pipeline.training import evaluate
+from pipeline.training.train import train
 from tests import browser, small_networks
 from tests.checkout import Checkout
 from tests.test_gate import accuracy as accuracy_of
@@ -66,7 +67,7 @@ def results(tmp_path_factory):
             network = Network.from_json(declared)
             small_networks.write_examples(images, network, title=title, test=test)
             how = dict(architecture=declared, engine="torch", device="cpu", threads=1, monitor=SILENT)
-            measured = training.train(
+            measured = train(
                 trained,
                 images=images,
                 network=name,
@@ -79,7 +80,7 @@ def results(tmp_path_factory):
                 **how,
             )
             record(measured, declared).write(trained)
-            evaluation.evaluate(evaluated, images=images, trained=trained, **how)
+            evaluate.evaluate(evaluated, images=images, trained=trained, **how)
             folders |= {f"trained_{name}": trained, f"evaluated_{name}": evaluated}
         return folders | {"images": images}
 
@@ -430,7 +431,7 @@ class TestFigures:
     def test_a_confusion_matrix_of_many_classes_has_no_counts(self, classes, texts):
         labels = np.arange(3 * classes, dtype=np.uint8) % classes
         probabilities = np.eye(classes, dtype=np.float32)[labels[::-1]]
-        metrics = evaluation.metrics(probabilities, labels, [f"class {label}" for label in range(classes)])
+        metrics = evaluate.metrics(probabilities, labels, [f"class {label}" for label in range(classes)])
         with drawing.styled("test"):
             axes = figures.confusion(metrics).axes[0]
         assert len(axes.texts) == texts
@@ -687,7 +688,10 @@ class TestNetworks:
     @pytest.mark.parametrize(
         ("given", "told"),
         [
-            ("cmn", "Report.networks names 'cmn', which pipeline/networks.py does not declare; expected names with "),
+            (
+                "cmn",
+                "Report.networks names 'cmn', which pipeline/networks/declared.py does not declare; expected names",
+            ),
             ("cmn", "each once, of mlp, mlp_fitted, mlp2, cnn, cnn_printed. Did you mean 'cnn'?"),
             ("mlp,,cnn", "Report.networks names '', which"),
             ("mlp,cnn,mlp", "Report.networks names 'mlp' more than once; expected"),

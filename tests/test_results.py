@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.monitor import SILENT
+from pipeline.progress.monitor import SILENT
 from pipeline.store import garbage, results
 from pipeline.store.record import Record
 from pipeline.store.results import Redo

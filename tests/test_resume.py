@@ -19,19 +19,21 @@ from typing import ClassVar
 
 import pytest
 
-from pipeline import training
-from pipeline.devices import ENGINES
+from pipeline.engines.devices import ENGINES
 from pipeline.errors import EngineError
-from pipeline.monitor import SILENT, Monitor
-from pipeline.store import checkpoints
+from pipeline.networks.weights import WEIGHTS_NAME
+from pipeline.progress.monitor import SILENT, Monitor
+from pipeline.store import unfinished
 from pipeline.store.stage import Stage
+from pipeline.training.history import HISTORY_NAME
+from pipeline.training.train import train
 from tests import small_networks
 from tests.available import require
 from tests.checkout import ROOT, Checkout
 from tests.small_networks import dense, linear
 
 NETWORK = small_networks.NETWORKS["like the article's"]
-FILES = (training.WEIGHTS_NAME, training.HISTORY_NAME)
+FILES = (WEIGHTS_NAME, HISTORY_NAME)
 INTERRUPTED = (
     "Interrupted. What is finished is kept, trainings to their last epoch: the same command goes on from there."
 )
@@ -40,15 +42,15 @@ TERMINATED = INTERRUPTED.replace("Interrupted", "Terminated")
 TRAIN = """
 import json, sys
 from pathlib import Path
-from pipeline import training
-from pipeline.monitor import Monitor
+from pipeline.training.train import train
+from pipeline.progress.monitor import Monitor
 
 class Printed(Monitor):
     def say(self, line):
         print(line, flush=True)
 
 output, images, checkpoints = map(Path, sys.argv[1:4])
-training.train(output, images=images, checkpoints=checkpoints, monitor=Printed(), **json.loads(sys.argv[4]))
+train(output, images=images, checkpoints=checkpoints, monitor=Printed(), **json.loads(sys.argv[4]))
 """
 
 
@@ -110,9 +112,9 @@ class Trainings:
     def train(self, name, *, checkpoints=True, **changes):
         """Train in this process; return the lines that it said, and what it measured."""
         listener = Listener()
-        kept = self.checkpoints if checkpoints else None
+        kept = self.checkpoints if unfinished else None
         settings = self.settings(**changes)
-        measured = training.train(self.output(name), images=self.images, checkpoints=kept, monitor=listener, **settings)
+        measured = train(self.output(name), images=self.images, checkpoints=kept, monitor=listener, **settings)
         return listener.lines, measured
 
     def start(self, name, **changes):
@@ -239,9 +241,9 @@ class TestFolder:
     STAGE = Stage(
         name="TrainSmall",
         folder=Path("outputs"),
-        function="pipeline.training:train",
+        function="pipeline.training.train:train",
         parameters={"epochs": 5, "learning_rate": 0.01},
-        modules=("pipeline.engines.numba",),
+        modules=("pipeline.engines.numba.engine",),
         libraries=("numpy",),
         length_parameter="epochs",
     )
@@ -258,7 +260,7 @@ class TestFolder:
         [
             {"parameters": {"epochs": 5, "learning_rate": 0.02}},
             {"name": "TrainOther"},
-            {"modules": ("pipeline.engines.torch",)},
+            {"modules": ("pipeline.engines.torch.engine",)},
             {"libraries": ("numpy", "h5py")},
         ],
         ids=["learning rate", "name", "code", "libraries"],
@@ -278,11 +280,11 @@ class TestFolder:
         lent = []
 
         def go_on():
-            with checkpoints.held(more, self.CONTENTS, second, anew=False) as kept:
+            with unfinished.held(more, self.CONTENTS, second, anew=False) as kept:
                 lent.append(list(kept["checkpoints"].iterdir()))
 
         thread = threading.Thread(target=go_on)
-        with checkpoints.held(stage, self.CONTENTS, SILENT, anew=False) as kept:
+        with unfinished.held(stage, self.CONTENTS, SILENT, anew=False) as kept:
             thread.start()
             while not second.lines:
                 time.sleep(0.01)
@@ -300,14 +302,14 @@ class TestFolder:
         folder = stage.checkpoints(self.CONTENTS)
         folder.mkdir(parents=True)
 
-        with checkpoints.held(stage, self.CONTENTS, SILENT, anew=True) as kept:
+        with unfinished.held(stage, self.CONTENTS, SILENT, anew=True) as kept:
             assert kept == {"checkpoints": folder}
             assert not folder.exists()
 
     def test_other_stages_have_none(self, tmp_path):
         stage = dataclasses.replace(self.STAGE, folder=tmp_path, length_parameter=None)
 
-        with checkpoints.held(stage, self.CONTENTS, SILENT, anew=False) as kept:
+        with unfinished.held(stage, self.CONTENTS, SILENT, anew=False) as kept:
             assert kept == {}
         assert list(tmp_path.iterdir()) == []
 

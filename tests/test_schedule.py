@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import SettingError
-from pipeline.schedule import expressions, systemd
-from pipeline.schedule.job import Job, check_calendar
+from pipeline.operations.schedule import expressions, systemd
+from pipeline.operations.schedule.job import Job, check_calendar
 from tests.checkout import Checkout
 
 ODD_NAME = """it's 100 % "mine", $HOME; #1"""

@@ -244,7 +244,7 @@ class TestOneAtATime:
         assert f"process {first.pid}" in second.stdout.readline()
         in_order = "for name, shape in layer.weight_shapes.items()}"
         runs.checkout.edit(
-            "pipeline/declaration.py",
+            "pipeline/networks/declaration.py",
             f"for layer in self.layers {in_order}",
             f"for layer in reversed(self.layers) {in_order}",
         )

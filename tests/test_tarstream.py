@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import tarstream
+from pipeline.data import tar
+from pipeline.data.tar import GzippedTar
 from pipeline.errors import ArchiveError
-from pipeline.tarstream import GzippedTar
 from tests import archives
 
 FILES = {"folder/a": b"alpha" * 300, "folder/b": b"", "folder/c": bytes(range(250)) * 12}
@@ -132,20 +132,20 @@ class TestSpoiltArchives:
             list(archive)
 
     def test_stops_at_a_bomb(self, monkeypatch):
-        monkeypatch.setattr(tarstream, "MAX_BYTES", 1 << 20)
+        monkeypatch.setattr(tar, "MAX_BYTES", 1 << 20)
         bomb = gzip.compress(archives.tar(FILES.items()) + bytes(2 << 20))
 
         with pytest.raises(ArchiveError, match="holds more than 1 MiB"):
             read(bomb)
 
     def test_stops_at_too_many_members(self):
-        bomb = gzip.compress(archives.tar([("folder/a", b"")], b"") * (tarstream.MAX_MEMBERS + 1), 1)
+        bomb = gzip.compress(archives.tar([("folder/a", b"")], b"") * (tar.MAX_MEMBERS + 1), 1)
 
         with pytest.raises(ArchiveError, match="holds more than 10,000 files"):
             read(bomb)
 
     def test_stops_at_too_many_gzip_streams(self):
-        bomb = SOUND + gzip.compress(b"") * tarstream.MAX_GZIP_STREAMS
+        bomb = SOUND + gzip.compress(b"") * tar.MAX_GZIP_STREAMS
 
         with pytest.raises(ArchiveError, match="more than 10,000 gzip files in one"):
             read(bomb)

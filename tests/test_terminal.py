@@ -11,10 +11,12 @@ import sys
 
 import pytest
 
-from pipeline.store.locks import Lock
+from pipeline.files.locks import Lock
 from tests.checkout import STAGES, Checkout
 
-PROGRAM = "from pipeline.terminal import highlighted; print(highlighted('TrainCNN: computed, EvaluateCNN: to run'))"
+PROGRAM = (
+    "from pipeline.progress.terminal import highlighted; print(highlighted('TrainCNN: computed, EvaluateCNN: to run'))"
+)
 
 
 def on_a_terminal(command, env, cwd=None):
@@ -101,8 +103,8 @@ class TestTables:
 
 SHARED = """
 import multiprocessing, os, signal, sys, time
-from pipeline.progress import ConsoleMonitor
-from pipeline.terminal import outlast, share
+from pipeline.progress.console import ConsoleMonitor
+from pipeline.progress.terminal import outlast, share
 
 def work(name, is_killed):
     with ConsoleMonitor(name, "stage 1 of 2", alone=False) as monitor:
@@ -195,7 +197,7 @@ class TestSeveralProcesses:
             assert sum(row.startswith(f"{stage} (stage {number} of 9): computed, ") for row in screen.rows) == 1
 
 
-LENIENT = "from pipeline.terminal import outlast; outlast()\n"
+LENIENT = "from pipeline.progress.terminal import outlast; outlast()\n"
 
 
 def shell(command, program=LENIENT, **environment):

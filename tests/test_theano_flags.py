@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline import theano_flags
-from pipeline.engines.theano import TheanoEngine
+from pipeline.engines.theano.engine import TheanoEngine
+from pipeline.engines.theano.flags import decisive_flags
 from pipeline.errors import EngineError, SettingError
 
 ON_THEANO = ("--engine", "theano")
@@ -44,7 +44,7 @@ def test_others_are_not(finished, monkeypatch):
 
 
 def test_flags_that_are_edited_after_the_key_was_made_are_refused(theanorc):
-    engine = TheanoEngine(flags=theano_flags.decisive())
+    engine = TheanoEngine(flags=decisive_flags())
     theanorc.write_text("[global]\noptimizer = None\n")
     with pytest.raises(EngineError, match=r"flags were edited after this run began\. Run the same command again"):
         engine.exponentials(np.ones(1, np.float32), 1, device="cpu", threads=1)
@@ -63,7 +63,7 @@ def test_a_value_that_theano_fills_in_stays_in_its_file(theanorc):
 def test_the_variable_goes_over_the_file(monkeypatch, theanorc):
     theanorc.write_text("[global]\noptimizer = None\nopenmp = False\n")
     monkeypatch.setenv("THEANO_FLAGS", "optimizer=fast_compile")
-    assert theano_flags.decisive() == {"openmp": "False", "optimizer": "fast_compile"}
+    assert decisive_flags() == {"openmp": "False", "optimizer": "fast_compile"}
 
 
 @pytest.mark.parametrize(("lines", "variable"), [("optimizer = None\n", ""), ("", "'optimizer=None")])
@@ -71,7 +71,7 @@ def test_what_cannot_be_understood_is_an_error(monkeypatch, theanorc, lines, var
     theanorc.write_text(lines)
     monkeypatch.setenv("THEANO_FLAGS", variable)
     with pytest.raises(SettingError, match=r"Theano.s flags cannot be understood: .*THEANO_FLAGS"):
-        theano_flags.decisive()
+        decisive_flags()
 
 
 def test_they_matter_to_no_other_engine(finished, theanorc):

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import theano_environment as environment
-from pipeline import theano_setup
+from pipeline.engines.theano import environment, setup
 from pipeline.errors import EngineError
 
 PROJECT = Path(__file__).parents[1]
@@ -33,7 +32,7 @@ def bare(monkeypatch, tmp_path):
 @pytest.fixture
 def compiler():
     try:
-        return theano_setup.find_compiler()
+        return setup.find_compiler()
     except EngineError as error:
         pytest.skip(str(error).splitlines()[0])
 
@@ -43,7 +42,7 @@ def real(compiler, monkeypatch):
     """A Python of this machine that serves."""
     monkeypatch.delenv("THEANO_PYTHON", raising=False)
     try:
-        return theano_setup.find_python(compiler)
+        return setup.find_python(compiler)
     except EngineError as error:
         pytest.skip(str(error).splitlines()[0])
 
@@ -58,17 +57,17 @@ def program(folder, name, text):
 class TestFindCompiler:
     def test_without_one_the_message_says_how_to_get_it(self, bare):
         with pytest.raises(EngineError, match=r"g\+\+ is not on PATH(.|\n)*sudo apt install g\+\+"):
-            theano_setup.find_compiler()
+            setup.find_compiler()
 
     def test_finds_the_one_on_path(self, bare):
-        compiler = program(bare, theano_setup.COMPILER, "exit 0")
-        assert theano_setup.find_compiler() == str(compiler)
+        compiler = program(bare, setup.COMPILER, "exit 0")
+        assert setup.find_compiler() == str(compiler)
 
 
 class TestFindPython:
     def test_without_one_the_message_says_which_serve_and_how_to_get_them(self, bare):
         with pytest.raises(EngineError) as caught:
-            theano_setup.find_python("g++")
+            setup.find_python("g++")
         message = str(caught.value)
         assert "Python 3.9, 3.10 and 3.11" in message
         assert "There is no Python on PATH" in message
@@ -87,7 +86,7 @@ class TestFindPython:
         program(bare, "python3", f"echo '{answer}'")
         program(bare, "python3.11", "exit 127")
         with pytest.raises(EngineError) as caught:
-            theano_setup.find_python("g++")
+            setup.find_python("g++")
         assert f"{bare}/python3: is Python 3.13\n" in str(caught.value)
         assert f"{bare}/python3.11: does not run\n" in str(caught.value)
 
@@ -95,25 +94,25 @@ class TestFindPython:
         answer = '{"version": [3, 11], "has_venv": true, "headers": "/nowhere", "libraries": [], "library": ""}'
         program(bare, "python3.11", f"echo '{answer}'")
         with pytest.raises(EngineError, match=r"/nowhere/Python.h is missing"):
-            theano_setup.find_python("g++")
+            setup.find_python("g++")
 
     def test_one_that_is_named_is_the_only_one_looked_at(self, monkeypatch):
         monkeypatch.setenv("THEANO_PYTHON", "/nowhere/python")
         with pytest.raises(EngineError, match=r"THEANO_PYTHON names one(.|\n)*/nowhere/python: does not run"):
-            theano_setup.find_python("g++")
+            setup.find_python("g++")
 
     def test_one_that_cannot_be_extended_does_not_serve(self, real, bare, monkeypatch):
         compiler = program(bare, "broken", "echo 'ld: cannot find -lpython' >&2; exit 1")
         monkeypatch.setenv("THEANO_PYTHON", real.path)
         with pytest.raises(EngineError, match=r"cannot be extended in C\+\+ \(ld: cannot find -lpython\)"):
-            theano_setup.find_python(str(compiler))
+            setup.find_python(str(compiler))
 
     def test_finds_pyenvs(self, real, compiler, bare):
         folder = bare.parent / ".pyenv" / "versions" / "3" / "bin"
         folder.mkdir(parents=True)
         program(folder, f"python{real.version_name}", f'exec {real.path} "$@"')
         with_its_tools = program(bare, "compiler", f'PATH=/usr/bin:/bin exec {compiler} "$@"')
-        found = theano_setup.find_python(str(with_its_tools))
+        found = setup.find_python(str(with_its_tools))
         assert found.version == real.version
         assert Path(found.path).parent == folder
 
@@ -150,11 +149,11 @@ class TestBuild:
     def test_builds_once(self):
         said = []
         assert not environment.is_ready()
-        assert theano_setup.build(said.append) == environment.interpreter()
+        assert setup.build(said.append) == environment.interpreter()
         assert environment.is_ready()
         assert self.greets()
         count = len(said)
-        theano_setup.build(said.append)
+        setup.build(said.append)
         assert count == len(said)
 
         environment.REQUIREMENTS.write_text(environment.REQUIREMENTS.read_text() + "# another\n")
@@ -164,12 +163,12 @@ class TestBuild:
         remains = environment.ENVIRONMENT / "bin" / "python"
         remains.parent.mkdir(parents=True)
         remains.write_text("half a file")
-        theano_setup.build([].append)
+        setup.build([].append)
         assert self.greets()
 
     def test_two_at_once_build_once(self):
         said = []
-        threads = [threading.Thread(target=theano_setup.build, args=(said.append,)) for _ in range(2)]
+        threads = [threading.Thread(target=setup.build, args=(said.append,)) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -181,7 +180,7 @@ class TestBuild:
         wheel_file = tmp_path / "greeting-1.0-py3-none-any.whl"
         wheel_file.write_bytes(wheel_file.read_bytes() + b"more")
         with pytest.raises(EngineError, match=r"cannot be built.*installation\.log"):
-            theano_setup.build([].append)
+            setup.build([].append)
         assert "THESE PACKAGES DO NOT MATCH THE HASHES" in (tmp_path / "cache" / "installation.log").read_text()
         assert not environment.is_ready()
 
@@ -202,7 +201,7 @@ class TestCommand:
         """Nothing but the standard library is at hand, and no Python, compiler or home."""
         base = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
         result = subprocess.run(
-            [base, "-S", "-m", "pipeline.theano_setup"],
+            [base, "-S", "-m", "pipeline.engines.theano.setup"],
             cwd=PROJECT,
             env={"PATH": str(tmp_path), "HOME": str(tmp_path), "THEANO_PYTHON": "/nowhere/python"},
             capture_output=True,

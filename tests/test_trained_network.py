@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline import trained_network, weights
-from pipeline.declaration import Network
 from pipeline.errors import SettingError, StoreError
-from pipeline.networks import declared
-from pipeline.store.digests import file_digest
+from pipeline.files.digests import file_digest
+from pipeline.inference import trained_network
+from pipeline.networks import weights
+from pipeline.networks.declaration import Network
+from pipeline.networks.declared import find_network
 from pipeline.store.record import Record
 from tests import trained_networks
 
@@ -36,7 +37,7 @@ def test_the_network_that_was_trained_last(outputs, results):
 
     found = trained_network.latest("mlp", outputs)
 
-    assert found.network == Network.from_json(declared("mlp")[0], classes=10)
+    assert found.network == Network.from_json(find_network("mlp")[0], classes=10)
     assert found.class_names == trained_networks.CLASSES
     assert found.title == "random images"
     assert found.name == "mlp"
@@ -48,7 +49,7 @@ def test_the_network_that_was_trained_last(outputs, results):
 
 
 def test_a_network_that_is_declared_otherwise_since_then(results, tmp_path):
-    architecture = declared("mlp")[0] | {"hidden_num_units": 7}
+    architecture = find_network("mlp")[0] | {"hidden_num_units": 7}
     trained_networks.train(tmp_path, results / "data", "mlp", architecture)
 
     assert trained_network.latest("mlp", tmp_path).network == Network.from_json(architecture, classes=10)

@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
-from pipeline import dataset, training, weights
-from pipeline.declaration import Hyperparameters, Network, architecture
-from pipeline.engines import Examples
+from pipeline.data import dataset
+from pipeline.engines.engine import Examples
 from pipeline.errors import DatasetError, EngineError, SettingError
-from pipeline.layers import DenseLayer, InputLayer, softmax
-from pipeline.monitor import SILENT, Monitor
+from pipeline.networks import weights
+from pipeline.networks.declaration import Hyperparameters, Network, architecture
+from pipeline.networks.layers import DenseLayer, InputLayer, softmax
+from pipeline.networks.weights import WEIGHTS_NAME
+from pipeline.progress.monitor import SILENT, Monitor
+from pipeline.training import train as training
+from pipeline.training.examples import read_examples, split
+from pipeline.training.history import HISTORY_NAME
+from pipeline.training.train import room
 from tests import reference, small_networks
 from tests.available import require
 
@@ -77,7 +83,7 @@ def train(output, images, *, monitor=SILENT, **changes):
 
 
 def history(output):
-    return json.loads((output / training.HISTORY_NAME).read_text())
+    return json.loads((output / HISTORY_NAME).read_text())
 
 
 class TestSplit:
@@ -90,7 +96,7 @@ class TestSplit:
         labels = random.permutation(np.repeat(names, counts)).astype(np.uint8)
         folds = StratifiedKFold(round(1 / fraction))
 
-        validates = training.split(labels, fraction)
+        validates = split(labels, fraction)
 
         _, expected = next(folds.split(np.zeros(len(labels)), labels))
         assert validates.dtype == bool
@@ -99,7 +105,7 @@ class TestSplit:
     def test_holds_out_the_first_thousand_of_each_class_of_cifar(self):
         labels = np.random.default_rng(1).permutation(np.repeat(np.arange(10, dtype=np.uint8), 5000))
 
-        validates = training.split(labels, 0.2)
+        validates = split(labels, 0.2)
 
         for label in range(10):
             places = np.flatnonzero(labels == label)
@@ -108,7 +114,7 @@ class TestSplit:
 
     def test_classes_of_one_image(self):
         """Scikit-learn would warn, and share out the same."""
-        validates = training.split(np.array([4, 2, 9, 7, 1], np.uint8), 0.2)
+        validates = split(np.array([4, 2, 9, 7, 1], np.uint8), 0.2)
 
         assert validates.tolist() == [True, False, False, False, False]
 
@@ -117,9 +123,9 @@ class TestReadExamples:
     def test_parts_the_images_in_file_order(self, images):
         path = images / dataset.GRAYSCALE_NAME
         everything, labels = dataset.read_split(path, "train")
-        validates = training.split(labels, 0.25)
+        validates = split(labels, 0.25)
 
-        train, valid = training.read_examples(path, 0.25)
+        train, valid = read_examples(path, 0.25)
 
         for examples, chosen in ((train, ~validates), (valid, validates)):
             assert examples.images.dtype == np.float32
@@ -132,9 +138,9 @@ class TestReadExamples:
         small_networks.write_examples(tmp_path, network, train=count)
         path = tmp_path / dataset.GRAYSCALE_NAME
         everything, labels = dataset.read_split(path, "train")
-        validates = training.split(labels, 0.2)
+        validates = split(labels, 0.2)
 
-        train, valid = training.read_examples(path, 0.2)
+        train, valid = read_examples(path, 0.2)
 
         assert np.array_equal(train.images, everything[~validates])
         assert np.array_equal(valid.images, everything[validates])
@@ -145,9 +151,9 @@ class TestTrain:
     def test_takes_the_steps_of_the_rules(self, output, images):
         train(output, images)
 
-        train_examples, valid_examples = training.read_examples(images / dataset.GRAYSCALE_NAME, 0.25)
+        train_examples, valid_examples = read_examples(images / dataset.GRAYSCALE_NAME, 0.25)
         losses, after = reference.trained(NETWORK, HOW, weights.draw(NETWORK, seed=1), train_examples)
-        written = weights.read(output / training.WEIGHTS_NAME, NETWORK)
+        written = weights.read(output / WEIGHTS_NAME, NETWORK)
         for name, values in after.items():
             assert written[name] == pytest.approx(values, rel=1e-4, abs=1e-5), name
 
@@ -216,7 +222,7 @@ class TestTrain:
             (tmp_path / name).mkdir()
             train(tmp_path / name, source, **changes)
 
-        for file in (training.WEIGHTS_NAME, training.HISTORY_NAME):
+        for file in (WEIGHTS_NAME, HISTORY_NAME):
             once, again, other_seed, other_data = ((tmp_path / name / file).read_bytes() for name in runs)
             assert once == again
             assert len({once, other_seed, other_data}) == 3
@@ -235,7 +241,7 @@ class TestTrain:
 
         train(output, tmp_path, architecture=declared)
 
-        assert weights.read(output / training.WEIGHTS_NAME, network).keys() == network.weight_shapes.keys()
+        assert weights.read(output / WEIGHTS_NAME, network).keys() == network.weight_shapes.keys()
 
 
 class TestWhatIsHeard:
@@ -245,7 +251,7 @@ class TestWhatIsHeard:
         train(output, images, monitor=listener)
 
         first, *header, one, two, three, last = listener.lines
-        validates = training.split(dataset.read_labels(images / dataset.GRAYSCALE_NAME, "train"), 0.25).sum()
+        validates = split(dataset.read_labels(images / dataset.GRAYSCALE_NAME, "train"), 0.25).sum()
         assert first == (
             f"tiny on small things: {60 - validates} images train, {validates} validate; 115 parameters; torch on cpu"
         )
@@ -273,7 +279,7 @@ class TestWhatIsHeard:
 
         train(output, images, monitor=listener)
 
-        trained = len(training.read_examples(images / dataset.GRAYSCALE_NAME, 0.25)[0])
+        trained = len(read_examples(images / dataset.GRAYSCALE_NAME, 0.25)[0])
         done = [done for done, _, _ in listener.steps]
         assert done == sorted(done)
         assert {trained, 2 * trained, 3 * trained} <= set(done)
@@ -337,7 +343,7 @@ class TestTrouble:
         assert history(output)["data"]["class_names"] == ["cat", "dog"]
         assert weights.read(output / "weights.h5", Network.from_json(left_open, classes=2))["output/W"].shape == (7, 2)
         filled = left_open | {"output_num_units": 2}
-        assert training.room(images=tmp_path, architecture=left_open, epochs=1) == training.room(
+        assert room(images=tmp_path, architecture=left_open, epochs=1) == room(
             images=tmp_path, architecture=filled, epochs=1
         )
 

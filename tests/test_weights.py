@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline import weights
 from pipeline.errors import WeightsError
+from pipeline.networks import weights
 from tests import small_networks
 from tests.small_networks import convolution, dense
 

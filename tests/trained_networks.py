@@ -8,10 +8,10 @@ import sys
 
 import numpy as np
 
-from pipeline import dataset
-from pipeline.grayscale import grayscale
-from pipeline.monitor import SILENT
-from pipeline.networks import declared
+from pipeline.data import dataset
+from pipeline.data.grayscale import grayscale
+from pipeline.networks.declared import find_network
+from pipeline.progress.monitor import SILENT
 from pipeline.store import results
 from pipeline.store.stage import Stage
 from tests.checkout import ROOT
@@ -25,7 +25,7 @@ def color_images(count, seed=0):
 
 def write_data(folder, network, test):
     """Write a gray data set of random images, whose test images are those given, in color."""
-    shape = declared(network)[0]["input_shape"][1:]
+    shape = find_network(network)[0]["input_shape"][1:]
     folder.mkdir(parents=True)
     with dataset.Writer(folder / dataset.GRAYSCALE_NAME) as writer:
         for split, color in (("train", color_images(60, seed=1)), ("test", test)):
@@ -39,10 +39,10 @@ def train(outputs, data, network="cnn", architecture=None, epochs=1):
     stage = Stage(
         name=f"Train{network.upper()}",
         folder=outputs,
-        function="pipeline.training:train",
+        function="pipeline.training.train:train",
         parameters={
             "network": network,
-            "architecture": architecture or declared(network)[0],
+            "architecture": architecture or find_network(network)[0],
             "engine": "numba",
             "device": "cpu",
             "seed": 1,
@@ -53,7 +53,7 @@ def train(outputs, data, network="cnn", architecture=None, epochs=1):
             "validation_fraction": 0.2,
         },
         options={"images": data, "threads": 1},
-        modules=("pipeline.engines.numba",),
+        modules=("pipeline.engines.numba.engine",),
     )
     results.make(stage, SILENT)
     results.point_latest(stage, outputs / "latest", run="0" * 12)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from alternatives.work import Epoch, Scores, Work
-from pipeline import engines, weights
+from pipeline.engines.engine import load_engine
+from pipeline.networks import weights
 
 
 def prepare(work: Work, engine: str, device: str) -> Epoch:
     """Train with an engine of the pipeline, as the stages do."""
     start = weights.draw(work.network, 42)
-    trainer = engines.load(engine).trainer(
+    trainer = load_engine(engine).trainer(
         work.network, work.how, start, work.train, work.valid, device=device, threads=work.threads
     )
     sizes = np.diff([*range(0, len(work.train), work.how.batch_size), len(work.train)])

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alternatives.work import Epoch, Scores, Work
-from pipeline.engines import Examples
+from pipeline.engines.engine import Examples
 
 Parameters = list[tuple[jax.Array, jax.Array]]
 

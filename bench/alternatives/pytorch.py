@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from alternatives.work import Epoch, Scores, Work
-from pipeline.engines import Examples
+from pipeline.engines.engine import Examples
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """From glibc's ``malloc.h``."""

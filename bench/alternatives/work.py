@@ -11,12 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from measuring import shown
-from pipeline import dataset, training
-from pipeline.cifar import CLASS_NAMES
-from pipeline.declaration import Hyperparameters, Network
-from pipeline.engines import Examples, LabelArray
-from pipeline.networks import declared
-from pipeline.weights import FloatArray
+from pipeline.data import dataset
+from pipeline.data.cifar import CLASS_NAMES
+from pipeline.engines.engine import Examples, LabelArray
+from pipeline.networks.declaration import Hyperparameters, Network
+from pipeline.networks.declared import find_network
+from pipeline.networks.weights import FloatArray
+from pipeline.training.examples import read_examples
 
 VALIDATES = 0.2
 """Part of the images that validate, as the networks declare it."""
@@ -50,7 +51,7 @@ class Work:
     @classmethod
     def read(cls, name: str, images: int | None, batch_size: int | None, threads: int) -> Work:
         """Take a network as it is declared, on the data set or on as many images as are asked for."""
-        architecture, how = declared(name)
+        architecture, how = find_network(name)
         network = Network.from_json(architecture, len(CLASS_NAMES))
         train, valid = _examples(network, images)
         return cls(name, network, how.replaced(batch_size=batch_size), train, valid, threads)
@@ -64,7 +65,7 @@ def data_path(network: Network) -> Path:
 
 def data_title(name: str) -> str:
     """Return what the images are that a network is given here."""
-    path = data_path(Network.from_json(declared(name)[0], len(CLASS_NAMES)))
+    path = data_path(Network.from_json(find_network(name)[0], len(CLASS_NAMES)))
     return dataset.describe(path).title if path.exists() else "random images"
 
 
@@ -72,7 +73,7 @@ def _examples(network: Network, images: int | None) -> tuple[Examples, Examples]
     """Return images that train and images that validate; some are there several times where many are asked for."""
     path = data_path(network)
     if images is None and path.exists():
-        return training.read_examples(path, VALIDATES)
+        return read_examples(path, VALIDATES)
     images = images or 50_000
     pieces = _pieces_of(path) if path.exists() else _random_pieces(network)
     validate = round(images * VALIDATES)

@@ -7,7 +7,7 @@ import platform
 import re
 from pathlib import Path
 
-from pipeline.devices import cores, processor_name
+from pipeline.engines.devices import cores, processor_name
 
 TICKS = os.sysconf("SC_CLK_TCK")
 """Units of CPU time in /proc, a second."""

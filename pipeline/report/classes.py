@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pipeline.dataset import ByteArray, FloatArray
-from pipeline.network_results import NetworkResults
+from pipeline.data.dataset import ByteArray, FloatArray
 from pipeline.report import examples, figures
 from pipeline.report.examples import Example
 from pipeline.report.markup import Markup, element, legend, percent, table
+from pipeline.report.network_results import NetworkResults
 from pipeline.report.page import Section, section
 from pipeline.report.plots import Plotter
 

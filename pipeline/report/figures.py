@@ -12,13 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from pipeline.article.curves import FEW_EPOCHS, draw_article, name_epochs
-from pipeline.dataset import FloatArray
-from pipeline.declaration import Network
-from pipeline.drawing import BLUE, INK, VERMILION, new_figure
-from pipeline.layers import Conv2DLayer
-from pipeline.network_results import NetworkResults
-from pipeline.weights import Weights
+from pipeline.data.dataset import FloatArray
+from pipeline.networks.declaration import Network
+from pipeline.networks.layers import Conv2DLayer
+from pipeline.networks.weights import Weights
+from pipeline.report.article.curves import FEW_EPOCHS, draw_article, name_epochs
+from pipeline.report.drawing import BLUE, INK, VERMILION, new_figure
+from pipeline.report.network_results import NetworkResults
 
 MOST_FILTERS = 100
 MOST_NAMED = 25

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.network_results import NetworkResults, counted
 from pipeline.report import figures
 from pipeline.report.markup import Markup, element
+from pipeline.report.network_results import NetworkResults, counted
 from pipeline.report.page import Section, section
 from pipeline.report.plots import Plotter
 

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pipeline.dataset import Description
+from pipeline.data.dataset import Description
 from pipeline.errors import StoreError
+from pipeline.files.digests import json_digest
 from pipeline.report.graph import Box, draw
 from pipeline.report.markup import Markup, element, joined, scrolled, table
 from pipeline.report.page import Section, section
 from pipeline.store import results
-from pipeline.store.digests import json_digest
 from pipeline.store.record import Record
 from pipeline.store.stage import Stage
-from pipeline.urls import without_secrets
+from pipeline.web.urls import without_secrets
 
 SHORT = 12
 """Digits of a digest that are enough to tell it from others."""

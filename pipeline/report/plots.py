@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from pipeline import drawing
+from pipeline.report import drawing
 from pipeline.report.markup import Markup, element
 
 

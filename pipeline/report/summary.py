@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline import comparison
-from pipeline.article.runs import TITLE, YEAR
-from pipeline.dataset import Description
-from pipeline.network_results import NetworkResults, counted
+from pipeline.data.dataset import Description
+from pipeline.report import comparison
+from pipeline.report.article.runs import TITLE, YEAR
 from pipeline.report.markup import Markup, element, legend, number, percent, table
+from pipeline.report.network_results import NetworkResults, counted
 from pipeline.report.page import Section, section
 
 

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline import loaded_sources
 from pipeline.errors import StoreError
-from pipeline.store.json_cache import read_sealed, write_sealed
+from pipeline.files import loaded_sources
+from pipeline.files.json_cache import read_sealed, write_sealed
 
 PACKAGE = Path(__file__).parents[1]
 """The folder of the package whose modules count; what it imports from elsewhere does not."""
@@ -36,7 +36,7 @@ def code_digests(modules: Iterable[str], cache: Path | None = None) -> dict[str,
     Parameters
     ----------
     modules : iterable of str
-        Full names, such as ``"pipeline.grayscale"``.
+        Full names, such as ``"pipeline.data.grayscale"``.
     cache : Path, optional
         A file that remembers what each source came to, since parsing is slower than all the rest.
 
@@ -80,7 +80,7 @@ def check_loaded(digests: Mapping[str, str]) -> None:
 
 
 def source_name(module: str) -> str:
-    """Return a module's file as one would type it: ``pipeline/grayscale.py``."""
+    """Return a module's file as one would type it: ``pipeline/data/grayscale.py``."""
     path = module.replace(".", "/")
     folder, _, suffix = path.rpartition("/")
     for name in (f"{path}/__init__.py", f"{folder}.{suffix}"):  # a package, a style sheet or a table

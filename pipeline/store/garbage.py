@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pipeline.store import checkpoints, results, runs
+from pipeline.files.removal import remove
+from pipeline.store import results, runs, unfinished
 from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, Record
-from pipeline.store.removal import remove
 from pipeline.store.stage import Stage
 
 SECONDS_A_DAY = 86_400
@@ -58,7 +58,7 @@ def unreached(folders: list[Path], reached: Iterable[Stage], keep_days: float) -
     in_use = _with_sources([link for folder in folders for link in (folder / "latest").glob("*")], folders)
     under_way = runs.needed(folders)
     needed = {stage.path.resolve() for stage in reached} | in_use.keys() | under_way
-    going_on = checkpoints.needed(folders, reached, in_use)
+    going_on = unfinished.needed(folders, reached, in_use)
     found = []
     for folder in folders:
         found += [
@@ -66,7 +66,7 @@ def unreached(folders: list[Path], reached: Iterable[Stage], keep_days: float) -
             for path in results.listed(folder)
             if path.resolve() not in (needed if results.has_record(path) else under_way)
         ]
-        found += [_checkpoints(path) for path in checkpoints.listed(folder) if path.resolve() not in going_on]
+        found += [_checkpoints(path) for path in unfinished.listed(folder) if path.resolve() not in going_on]
     return [each for each in found if each.days >= keep_days]
 
 

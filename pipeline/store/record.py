@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.store.digests import file_digest, json_digest
+from pipeline.files.digests import file_digest, json_digest
 
 RECORD_NAME = "stage.json"
 DAMAGED_NAME = "damaged.json"

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StoreError
-from pipeline.monitor import Monitor
-from pipeline.store import checkpoints, failures, inputs, runs
-from pipeline.store.digests import file_digest, json_digest
-from pipeline.store.locks import Lock
+from pipeline.files.digests import file_digest, json_digest
+from pipeline.files.locks import Lock
+from pipeline.files.removal import remove
+from pipeline.progress.monitor import Monitor
+from pipeline.store import failures, inputs, runs, unfinished
 from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, Record
-from pipeline.store.removal import remove
 from pipeline.store.stage import Stage
 
 
@@ -195,7 +195,7 @@ def _make(stage: Stage, monitor: Monitor, redo: Redo) -> tuple[Outcome, Record]:
             record = _adopt(stage, twin, contents, redo.run)
         else:
             contents = _undamaged_contents(stage, monitor, redo)
-            with checkpoints.held(stage, contents, monitor, anew=forced) as kept:
+            with unfinished.held(stage, contents, monitor, anew=forced) as kept:
                 record = _compute(stage, contents, kept, started, redo.run, monitor)
         _publish(stage)
     finally:

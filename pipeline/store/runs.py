@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline.store.locks import Lock
+from pipeline.files.locks import Lock
 
 FOLDER = ".runs"
 

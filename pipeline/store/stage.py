@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StoreError
+from pipeline.files.digests import json_digest
 from pipeline.store import fingerprint
-from pipeline.store.digests import json_digest
 
 CHECKPOINTS = "checkpoints"
 """The folder, beside those of the stages, of what functions can go on from."""

@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline.errors import SettingError, did_you_mean
+from pipeline.files.locks import Lock
 from pipeline.store import reasons, results
-from pipeline.store.locks import Lock
 from pipeline.store.record import Record
 from pipeline.store.stage import Stage
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from pipeline import devices
-from pipeline.monitor import Monitor
+from pipeline.engines import devices
+from pipeline.progress.monitor import Monitor
 from pipeline.store import results
 from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, Record
 

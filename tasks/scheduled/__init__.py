@@ -25,12 +25,13 @@ from luigi.cmdline import luigi_run
 from luigi.cmdline_parser import CmdlineParser
 from luigi.retcodes import retcode
 
-from pipeline import run_status, whole_file
 from pipeline.errors import PipelineError
-from pipeline.notice import Notice
-from pipeline.run_status import RunStatus
-from pipeline.store import history
-from pipeline.store.locks import Lock
+from pipeline.files import whole_file
+from pipeline.files.locks import Lock
+from pipeline.operations import status_file
+from pipeline.operations.notices import Notice
+from pipeline.operations.status_file import RunStatus
+from pipeline.store import run_history
 from tasks.run import RUN
 from tasks.settings import schedule, settings
 
@@ -112,14 +113,14 @@ class _Watch:
         """Let the worker start, wait for its end, tell of it, and return its exit status."""
         with _open_log(self._log_path, self._how) as log:
             self._log = log
-            log_start, history_start = log.tell(), _size(self._outputs / history.NAME)
+            log_start, history_start = log.tell(), _size(self._outputs / run_history.NAME)
             status = self._begin()
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C on a terminal reaches the worker by itself
             signal.signal(signal.SIGTERM, lambda *_: os.kill(worker, signal.SIGTERM))
             os.write(start, b"!")
             ended_as = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            summary = _summary(self._outputs / history.NAME, history_start)
+            summary = _summary(self._outputs / run_history.NAME, history_start)
             status = self._left(self._ended(status, ended_as, summary, log_start))
             if status.exit_status:
                 self._tell_failure(status)
@@ -134,7 +135,7 @@ class _Watch:
             host=socket.gethostname(),
             log=str(self._log_path.resolve()),
             started=now,
-            last_success=run_status.last_success(self._outputs),
+            last_success=status_file.last_success(self._outputs),
         )
         status.write(self._outputs)
         self._say(f"Run {status.run} begins: process {status.process} on {status.host}.")
@@ -158,7 +159,7 @@ class _Watch:
 
     def _left(self, status: RunStatus) -> RunStatus:
         """Leave the figures and the status behind; a run of which one cannot be written has failed."""
-        metrics_path = Path(self._how.metrics_file or self._outputs / run_status.METRICS_NAME)
+        metrics_path = Path(self._how.metrics_file or self._outputs / status_file.METRICS_NAME)
         try:
             whole_file.replace(metrics_path, status.metrics(self._outputs))
         except PipelineError as error:
@@ -174,7 +175,7 @@ class _Watch:
         return replace(
             status,
             state="failed",
-            last_success=run_status.last_success(self._outputs),
+            last_success=status_file.last_success(self._outputs),
             exit_status=status.exit_status or 1,
             message="\n".join(filter(None, [status.message, str(error)])),
         )
@@ -216,7 +217,7 @@ def _open_log(path: Path, how: schedule) -> Iterator[IO[bytes]]:
 
 def _summary(path: Path, start: int) -> dict[str, Any]:
     """Return what this run left in the history."""
-    runs = history.read(path, start)
+    runs = run_history.read(path, start)
     return next((run for run in runs if run["run"] == RUN.id), {})
 
 

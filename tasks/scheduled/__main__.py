@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from pipeline.terminal import outlast
+from pipeline.progress.terminal import outlast
 from tasks.console import end, foreseen
 from tasks.scheduled import main
 

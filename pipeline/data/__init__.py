@@ -1,0 +1,5 @@
+"""From the archive to the grayscale data sets.
+
+Read `download` (and `upstream`, `transfer`, `partial_file`), `cifar` (`tar`, `pickles`), `dataset`, `grayscale`.
+`cifar_writer` and `digits` write archives in CIFAR-10's layout. Imports `web`, `progress`, `files` and `errors`.
+"""

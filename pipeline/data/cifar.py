@@ -1,0 +1,310 @@
+"""CIFAR-10's archive as published: reading it, batch by batch, and making a data set of it.
+
+The archive (https://www.cs.toronto.edu/~kriz/cifar.html, "CIFAR-10 python version") is a gzipped tar of
+six batches and ``batches.meta``, each a Python 2 pickle of a dict. A batch has the keys ``data``, uint8
+of shape (N, 3072), a row being an image's 1024 red, 1024 green and 1024 blue values, each row by row;
+and ``labels``, a list of N whole numbers. ``batches.meta`` has ``label_names``, the classes' names.
+
+The archive is read as a stream, so one batch is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tarfile import TarInfo
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from pipeline.data import dataset, pickles
+from pipeline.data.dataset import ByteArray
+from pipeline.data.published_archive import ARCHIVE_NAME
+from pipeline.data.tar import MAX_BYTES, GzippedTar
+from pipeline.errors import ArchiveError
+from pipeline.progress.monitor import Monitor
+
+FOLDER = "cifar-10-batches-py"
+META = f"{FOLDER}/batches.meta"
+TRAIN_BATCHES = tuple(f"{FOLDER}/data_batch_{number}" for number in range(1, 6))
+TEST_BATCHES = (f"{FOLDER}/test_batch",)
+BATCHES = TRAIN_BATCHES + TEST_BATCHES
+IMAGE_SHAPE = (3, 32, 32)
+VALUES = 3072
+"""Values of an image: three channels of 32 x 32."""
+CLASS_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+"""The classes, by label, that make a data set CIFAR-10."""
+
+FETCH_ANEW = "Delete it and type `make pipeline` to fetch it anew, or `make pipeline ARCHIVE=PATH` to take another."
+GIVE_ANOTHER = "Give another: `make pipeline ARCHIVE=PATH`, or type `make pipeline` to download CIFAR-10."
+
+MAX_BATCH_BYTES = 64 << 20
+"""Largest pickle of a batch, some 21,000 images; a published one has 10,000 in 31 million bytes."""
+MAX_META_BYTES = 1 << 20
+MAX_NAME_BYTES = 255
+"""Longest name of a class: what is longer is no short string in a pickle."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of the archive.
+
+    Parameters
+    ----------
+    split : {"train", "test"}
+    index : int
+        The batch's place among the split's, from 0.
+    total : int
+        How many batches the split has.
+    images : uint8 array, shape (N, 3, 32, 32)
+    labels : uint8 array, shape (N,)
+    """
+
+    split: str
+    index: int
+    total: int
+    images: ByteArray
+    labels: ByteArray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is known of an archive once all of it has been read."""
+
+    class_names: list[str]
+    sha256: str
+
+
+def convert(output: Path, *, archive: Path, title: str, given: Path | None = None, monitor: Monitor) -> None:
+    """Write the images of ``archive / "cifar-10-python.tar.gz"`` to ``output / "images.h5"``.
+
+    They keep their order, batch 1 to 5. ``title`` is what the data is called; where it is empty, the
+    data is CIFAR-10 if its classes are, or else "images of N classes". ``given`` is the file that somebody gave of
+    which the archive is a copy, for messages.
+
+    Raises
+    ------
+    ArchiveError
+        The archive is not what it should be; no file is left.
+    DatasetError
+        The file cannot be written.
+    """
+    done = 0
+    with dataset.Writer(output / dataset.IMAGES_NAME) as writer:
+
+        def store(batch: Batch) -> None:
+            nonlocal done
+            size = len(batch)
+            writer.put(batch.split, batch.index * size, batch.images, batch.labels, total=batch.total * size)
+            done += 1
+            monitor.progress(done, len(BATCHES), "batches")
+
+        contents = read_archive(archive / ARCHIVE_NAME, store, given)
+        writer.describe(title or _title(contents.class_names), contents.class_names, contents.sha256)
+
+
+def room(archive: Path, **_others: object) -> int:
+    """Return how many bytes the data set takes at most: those of the unpacked archive, which gzip has at its end."""
+    path = archive / ARCHIVE_NAME
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        unpacked = os.pread(file.fileno(), 4, max(0, path.stat().st_size - 4))
+    return min(int.from_bytes(unpacked, "little"), MAX_BYTES)
+
+
+def read_archive(path: Path, visit: Callable[[Batch], None], given: Path | None = None) -> Contents:
+    """Read an archive, perhaps a copy of one that was ``given``, in one pass and hand each batch to ``visit``.
+
+    The batches come in the archive's order, which may be any; all are of the same size. A batch's memory
+    is free again once ``visit`` lets go of it. That its labels are below the number of classes is checked
+    at the end, as ``batches.meta`` may come last.
+
+    Raises
+    ------
+    ArchiveError
+        It is not a whole and sound archive of this layout.
+    """
+    try:
+        with _opened(path) as file:
+            return _read(GzippedTar(file), visit)
+    except ArchiveError as error:
+        raise ArchiveError(f"{given or path}: {error} {GIVE_ANOTHER if given else FETCH_ANEW}") from None
+
+
+def is_class_name(text: str) -> bool:
+    """Tell whether a class may have this name: a line of text, in UTF-8 of up to 255 bytes."""
+    is_line = text.isprintable() and bool(text.strip()) and "\N{REPLACEMENT CHARACTER}" not in text
+    return is_line and len(text.encode()) <= MAX_NAME_BYTES
+
+
+def _title(class_names: list[str]) -> str:
+    if class_names == CLASS_NAMES:
+        return dataset.CIFAR_TITLE
+    return f"images of {len(class_names)} {'class' if len(class_names) == 1 else 'classes'}"
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        if not path.is_file():
+            raise ArchiveError("there is no such file.")
+        return path.open("rb")
+    except OSError as error:
+        raise ArchiveError(f"it cannot be read ({error.strerror}).") from None
+
+
+def _read(archive: GzippedTar, visit: Callable[[Batch], None]) -> Contents:
+    survey = _Survey()
+    for member in archive:
+        name = member.name.removeprefix("./")  # as `tar -C folder .` begins them
+        if name == META:
+            survey.add_meta(_meta(_load(archive, member, MAX_META_BYTES)))
+        elif name in BATCHES:
+            batch = _batch(name, _load(archive, member, MAX_BATCH_BYTES))
+            survey.add_batch(name, batch.labels)
+            visit(batch)
+            del batch  # it is most of the memory, and the next one is about to be read
+        else:
+            survey.add_other(member.name)
+    return Contents(survey.class_names(), archive.sha256())
+
+
+def _load(archive: GzippedTar, member: TarInfo, limit: int) -> dict[bytes, Any]:
+    content = archive.read(member, limit=limit)
+    try:
+        return pickles.loads(content)
+    except ArchiveError as error:
+        raise ArchiveError(f"in {member.name!r} {error}") from None
+
+
+@dataclass(frozen=True)
+class _Meta:
+    """What ``batches.meta`` says; ``batch_size`` is None where it does not say."""
+
+    class_names: list[str]
+    batch_size: object
+
+
+class _Survey:
+    """What was seen of an archive, each part held against the others."""
+
+    def __init__(self) -> None:
+        self._meta: _Meta | None = None
+        self._sizes: dict[str, int] = {}
+        self._highest_labels: dict[str, int] = {}
+        self._others: list[str] = []
+
+    def add_meta(self, meta: _Meta) -> None:
+        if self._meta:
+            raise ArchiveError(f"it holds {META!r} twice.")
+        self._meta = meta
+
+    def add_batch(self, name: str, labels: ByteArray) -> None:
+        if name in self._sizes:
+            raise ArchiveError(f"it holds {name!r} twice.")
+        for other, size in self._sizes.items():
+            if size != len(labels):
+                raise ArchiveError(
+                    f"{name!r} has {len(labels):,} images, but {other!r} has {size:,}; expected equal batches."
+                )
+        self._sizes[name] = len(labels)
+        self._highest_labels[name] = int(labels.max())
+
+    def add_other(self, name: str) -> None:
+        """Note a few of the members that nobody reads, for the message where those expected are missing."""
+        if len(self._others) < 3:
+            self._others.append(name)
+
+    def class_names(self) -> list[str]:
+        """Check that nothing is missing and all fits together, and return the classes' names."""
+        for name in BATCHES:
+            if name not in self._sizes:
+                raise self._missing(name)
+        if not self._meta:
+            raise self._missing(META)
+        names, size = self._meta.class_names, self._sizes[BATCHES[0]]
+        if self._meta.batch_size not in (None, size):
+            raise ArchiveError(
+                f"its batches have {size:,} images each; expected {self._meta.batch_size}, which is "
+                f"'num_cases_per_batch' in {META!r}."
+            )
+        for name, label in self._highest_labels.items():
+            if label >= len(names):
+                raise ArchiveError(f"{name!r} has the label {label}; expected 0 to {len(names) - 1}, a class each.")
+        return names
+
+    def _missing(self, name: str) -> ArchiveError:
+        beside = f" It holds {', '.join(map(repr, self._others))}." if self._others else ""
+        return ArchiveError(f"it lacks {name!r}; expected the Python version of CIFAR-10.{beside}")
+
+
+def _meta(content: dict[bytes, Any]) -> _Meta:
+    listed = content.get(b"label_names")
+    if not isinstance(listed, list) or not 1 <= len(listed) <= 256:
+        raise ArchiveError(f"'label_names' in {META!r} is {_kind(listed)}; expected a list of 1 to 256 names.")
+    names = [_text(name) for name in listed]
+    if len(set(names)) < len(names):
+        raise ArchiveError(f"'label_names' in {META!r} has a name twice; expected a different one for each class.")
+    size = content.get(b"num_cases_per_batch")
+    if not isinstance(size, int | None):
+        raise ArchiveError(f"'num_cases_per_batch' in {META!r} is {_kind(size)}; expected a whole number.")
+    return _Meta(names, size)
+
+
+def _text(name: object) -> str:
+    text = name.decode(errors="replace") if isinstance(name, bytes) else ""
+    if not is_class_name(text):
+        raise ArchiveError(f"a name in 'label_names' of {META!r} is {_kind(name)}; expected a line of text.")
+    return text
+
+
+def _batch(name: str, content: dict[bytes, Any]) -> Batch:
+    batches = TRAIN_BATCHES if name in TRAIN_BATCHES else TEST_BATCHES
+    images = _images(name, content.get(b"data"))
+    for key in ("labels", "filenames"):
+        listed = content.get(key.encode())
+        if key == "filenames" and listed is None:
+            continue
+        if not isinstance(listed, list) or len(listed) != len(images):
+            raise ArchiveError(f"{key!r} in {name!r} is {_kind(listed)}; expected a list of {len(images):,}.")
+    return Batch(
+        split="train" if name in TRAIN_BATCHES else "test",
+        index=batches.index(name),
+        total=len(batches),
+        images=images,
+        labels=_labels(name, content[b"labels"]),
+    )
+
+
+def _images(name: str, data: object) -> ByteArray:
+    if not isinstance(data, np.ndarray):
+        raise ArchiveError(f"'data' in {name!r} is {_kind(data)}; expected an array.")
+    if data.shape[1] != VALUES or not len(data):
+        raise ArchiveError(f"'data' in {name!r} has shape {data.shape}; expected (N, {VALUES}), N from 1.")
+    return data.reshape(-1, *IMAGE_SHAPE)
+
+
+def _labels(name: str, labels: list[object]) -> ByteArray:
+    for image, label in enumerate(labels):
+        if type(label) is not int or not 0 <= label <= 255:
+            raise ArchiveError(f"the label of image {image} in {name!r} is {_kind(label)}; expected a class, from 0.")
+    return np.array(labels, np.uint8)
+
+
+def _kind(value: object) -> str:
+    """Say briefly what a value out of a pickle is, however large it may be."""
+    match value:
+        case None:
+            return "missing"
+        case bool() | int():
+            return str(value)
+        case bytes():
+            return repr(value)
+        case list():
+            return f"a list of {len(value):,}"
+    return f"a {type(value).__name__}"

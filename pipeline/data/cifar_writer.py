@@ -1,0 +1,315 @@
+"""Writing an archive in CIFAR-10's layout, with the pickles that Python 2 would write.
+
+For images of your own, and for tests: `pipeline.data.cifar` reads what is written here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import pickle
+import reprlib
+import struct
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.data.cifar import BATCHES, IMAGE_SHAPE, MAX_BATCH_BYTES, MAX_NAME_BYTES, META, VALUES, is_class_name
+from pipeline.data.dataset import MAX_CLASSES, ByteArray
+from pipeline.data.pickles import Global
+from pipeline.errors import ArchiveError
+from pipeline.files.file_kind import file_to_write
+
+_Examples = tuple[ByteArray, ByteArray]
+
+MAX_BATCH_IMAGES = MAX_BATCH_BYTES // (VALUES + 300)
+"""Beside its values, an image takes less than 300 bytes of a batch: its label, and the name of its file."""
+
+
+def write_archive(path: str | Path, images: npt.ArrayLike, labels: npt.ArrayLike, class_names: Sequence[str]) -> int:
+    """Write images as an archive: part them into five training batches and a test batch of equal size.
+
+    The images of each class are dealt to the six batches in turn, in their order, so that a class has as many in
+    each, or one more. Inside a batch the classes are mixed evenly: training takes the images in their order, and
+    images sorted by class teach little. Where N is no multiple of six, up to five images are left out, the last ones
+    of the largest classes. The same images give the same archive.
+
+    Parameters
+    ----------
+    path : str or Path
+        Ends in ``.tar.gz``; its folder is made where there is none.
+    images : uint8 array, shape (N, 3, 32, 32)
+        Red, green and blue, from 0 to 255; N from 6 to about 119,000.
+    labels : array of whole numbers, shape (N,)
+        The place of each image's class in ``class_names``, from 0.
+    class_names : sequence of str
+        A different name for each class, 1 to 256 of them.
+
+    Returns
+    -------
+    int
+        How many images were left out.
+
+    Raises
+    ------
+    ArchiveError
+        An argument is not as described here, or the file cannot be written; nothing is left of it.
+    """
+    colors, classes = _checked_examples(images, labels, len(_checked_names(class_names)))
+    most = len(BATCHES) * MAX_BATCH_IMAGES
+    if not len(BATCHES) <= len(colors) <= most:
+        raise ArchiveError(f"there are {len(colors):,} images; expected {len(BATCHES)} to {most:,}, for six batches.")
+    write_batches(path, [(colors[rows], classes[rows]) for rows in _dealt(classes)], class_names)
+    return len(colors) % len(BATCHES)
+
+
+def write_batches(
+    path: str | Path, batches: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]], class_names: Sequence[str]
+) -> None:
+    """Write an archive of five training batches and a test batch as they are given.
+
+    Parameters
+    ----------
+    path, class_names
+        As in `write_archive`.
+    batches : six pairs
+        Images and labels, as in `write_archive`; the same number of images in each, from 1 to about 19,900.
+
+    Raises
+    ------
+    ArchiveError
+        An argument is not as described here, or the file cannot be written; nothing is left of it.
+    """
+    names = _checked_names(class_names)
+    if len(batches) != len(BATCHES):
+        raise ArchiveError(f"there are {len(batches)} batches; expected six: five that train and one that tests.")
+    checked = [_checked_batch(number, *batch, len(names)) for number, batch in enumerate(batches, start=1)]
+    size = len(checked[0][1])
+    for number, (_, labels) in enumerate(checked, start=1):
+        if len(labels) != size:
+            raise ArchiveError(
+                f"batch {number} has {len(labels):,} images, but batch 1 has {size:,}; expected equal batches."
+            )
+    meta = {"num_cases_per_batch": size, "label_names": names, "num_vis": VALUES}
+    members = {META: dumps(meta)}
+    for name, (images, labels) in zip(BATCHES, checked, strict=True):
+        members[name] = dumps(
+            {
+                "batch_label": name.rpartition("/")[2],
+                "labels": labels.tolist(),
+                "data": images.reshape(size, VALUES),
+                "filenames": [f"{names[label]}_{image:06d}.png" for image, label in enumerate(labels)],
+            }
+        )
+    write_members(path, members)
+
+
+def write_members(path: str | Path, members: Mapping[str, bytes]) -> None:
+    """Write a gzipped tar of the given files, without times or owners.
+
+    Raises
+    ------
+    ArchiveError
+        The file cannot be written; nothing is left of it.
+    """
+    try:
+        target = file_to_write(Path(path), ArchiveError)
+        partial = target.with_name(f"{target.name}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped:
+                _write_tar(zipped, members)
+            partial.replace(target)
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:  # the latter is of a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise ArchiveError(f"{path} cannot be written ({reason}). Make room there or name another path.") from None
+
+
+def _checked_names(class_names: Iterable[str]) -> list[str]:
+    has_order = isinstance(class_names, Iterable) and not isinstance(class_names, str | Set | Mapping)
+    names = list(class_names) if has_order else []
+    if not 1 <= len(names) <= MAX_CLASSES:
+        raise ArchiveError(
+            f"class_names is {reprlib.repr(class_names)}; expected a list of 1 to {MAX_CLASSES} names, such as "
+            "['cat', 'dog']."
+        )
+    for label, name in enumerate(names):
+        if not isinstance(name, str) or not is_class_name(name):
+            raise ArchiveError(
+                f"class_names[{label}] is {reprlib.repr(name)}; expected a line of text, up to {MAX_NAME_BYTES} bytes "
+                "in UTF-8."
+            )
+        if name in names[:label]:
+            raise ArchiveError(f"class_names has {name!r} twice; expected a different name for each class.")
+    return names
+
+
+def _checked_batch(number: int, images: npt.ArrayLike, labels: npt.ArrayLike, classes: int) -> _Examples:
+    try:
+        checked = _checked_examples(images, labels, classes)
+    except ArchiveError as error:
+        raise ArchiveError(f"batch {number}: {error}") from None
+    if len(checked[0]) > MAX_BATCH_IMAGES:
+        raise ArchiveError(f"batch {number} has {len(checked[0]):,} images; expected at most {MAX_BATCH_IMAGES:,}.")
+    return checked
+
+
+def _checked_examples(images: npt.ArrayLike, labels: npt.ArrayLike, classes: int) -> _Examples:
+    colors, numbers = _as_array("images", images), _as_array("labels", labels)
+    if colors.shape[1:] != IMAGE_SHAPE or not len(colors):
+        raise ArchiveError(
+            f"images has the shape {colors.shape}; expected (N, 3, 32, 32), N from 1.{_remedy(colors.shape)}"
+        )
+    if colors.dtype != np.uint8:
+        raise ArchiveError(
+            f"images has the type {colors.dtype}; expected uint8. Scale the values, so that they go from 0, black, "
+            "to 255, and give images.astype(np.uint8)."
+        )
+    if numbers.shape != colors.shape[:1]:
+        raise ArchiveError(
+            f"labels has the shape {numbers.shape}; expected ({len(colors)},), a whole number for each image."
+        )
+    if not np.issubdtype(numbers.dtype, np.integer):
+        raise ArchiveError(
+            f"labels has the type {numbers.dtype}; expected whole numbers, each the place of a name in class_names."
+        )
+    beyond = np.flatnonzero((numbers < 0) | (numbers >= classes))
+    if beyond.size:
+        raise ArchiveError(
+            f"labels[{beyond[0]}] is {numbers[beyond[0]]}; expected 0 to {classes - 1}, each the place of a name in "
+            "class_names."
+        )
+    return colors, numbers.astype(np.uint8)
+
+
+def _as_array(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise ArchiveError(f"{name} has parts that differ in shape; expected the same shape for each image.") from None
+
+
+def _remedy(shape: tuple[int, ...]) -> str:
+    """Say how images in another usual shape become what is expected."""
+    match shape:
+        case (_, 32, 32, 3):
+            return " Give images.transpose(0, 3, 1, 2): colors come before rows and columns."
+        case (_, 32, 32):
+            return " Give images[:, None].repeat(3, axis=1): gray as red, green and blue."
+    return ""
+
+
+def _dealt(labels: ByteArray) -> list[npt.NDArray[np.intp]]:
+    """Deal images to the batches; return the rows of each batch, in the order that they have there."""
+    kept = _mixed(labels)[: len(labels) - len(labels) % len(BATCHES)]
+    by_class = kept[np.argsort(labels[kept], kind="stable")]
+    dealt = [by_class[batch :: len(BATCHES)] for batch in range(len(BATCHES))]
+    return [rows[_mixed(labels[rows])] for rows in dealt]
+
+
+def _mixed(labels: ByteArray) -> npt.NDArray[np.intp]:
+    """Order images so that each class is spread evenly from beginning to end, its images in their order."""
+    by_class = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels)
+    place_in_class = np.empty(len(labels))
+    place_in_class[by_class] = np.arange(len(labels)) - np.repeat(counts.cumsum() - counts, counts)
+    return np.lexsort((labels, (place_in_class + 0.5) / counts[labels]))
+
+
+def _write_tar(file: gzip.GzipFile, members: Mapping[str, bytes]) -> None:
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def dumps(value: Any) -> bytes:
+    """Pickle a value as Python 2's ``cPickle.dumps(value, protocol=2)``, its ``str`` being text here.
+
+    Dicts, lists, text, bytes, whole numbers below 2**31 and NumPy arrays are known.
+    """
+    return pickle.PROTO + b"\x02" + _Encoder().encode(value) + pickle.STOP
+
+
+class _Encoder:
+    """Turns values into a pickle's operations, and numbers what it notes in the memo."""
+
+    def __init__(self) -> None:
+        self._noted = 0
+
+    def encode(self, value: Any) -> bytes:
+        match value:
+            case str():
+                return self.encode(value.encode())
+            case bytes():
+                return _string(value) + self._note()
+            case bool() | int() | np.integer():
+                return _number(int(value))
+            case list():
+                return pickle.EMPTY_LIST + self._note() + b"".join(self._pieces(value, pickle.APPENDS))
+            case dict():
+                pairs = [item for pair in value.items() for item in pair]
+                return pickle.EMPTY_DICT + self._note() + b"".join(self._pieces(pairs, pickle.SETITEMS))
+            case np.ndarray():
+                return self._array(value)
+        raise TypeError(f"cannot pickle a {type(value).__name__} as Python 2 does")
+
+    def _pieces(self, items: list[Any], operation: bytes) -> Iterator[bytes]:
+        """Encode the items of a list or dict, a thousand (and an even number) at a time, as Python 2 does."""
+        for start in range(0, len(items), 1000):
+            yield pickle.MARK + b"".join(map(self.encode, items[start : start + 1000])) + operation
+
+    def _array(self, array: npt.NDArray[Any]) -> bytes:
+        """Encode an array as NumPy pickles it: made empty, then given its version, shape, type, order and bytes."""
+        sizes = b"".join(map(_number, array.shape))
+        shape = sizes + pickle.TUPLE2 if array.ndim == 2 else pickle.MARK + sizes + pickle.TUPLE
+        parts = [
+            self._name(Global.reconstruct),
+            self._name(Global.ndarray) + _number(0) + pickle.TUPLE1 + _string(b"b") + pickle.TUPLE3,
+            pickle.REDUCE + self._note(),
+            pickle.MARK + _number(1) + shape + self._type(array.dtype) + pickle.NEWFALSE,
+            _string(array.tobytes()) + pickle.TUPLE + pickle.BUILD,
+        ]
+        return b"".join(parts)
+
+    def _type(self, dtype: np.dtype[Any]) -> bytes:
+        """Encode a type: its name, then its version, byte order and five things that plain types lack."""
+        parts = [
+            self._name(Global.dtype) + _string(dtype.str[1:].encode()) + _number(0) + _number(1) + pickle.TUPLE3,
+            pickle.REDUCE + self._note(),
+            pickle.MARK + _number(3) + _string(dtype.str[:1].encode()) + pickle.NONE * 3 + _number(-1) * 2,
+            _number(0) + pickle.TUPLE + pickle.BUILD,
+        ]
+        return b"".join(parts)
+
+    def _name(self, name: Global) -> bytes:
+        module, _, attribute = name.rpartition(".")
+        return pickle.GLOBAL + f"{module}\n{attribute}\n".encode() + self._note()
+
+    def _note(self) -> bytes:
+        self._noted += 1
+        slot = self._noted
+        return pickle.BINPUT + bytes([slot]) if slot < 256 else pickle.LONG_BINPUT + struct.pack("<I", slot)
+
+
+def _number(value: int) -> bytes:
+    if 0 <= value < 1 << 8:
+        return pickle.BININT1 + struct.pack("<B", value)
+    if 0 <= value < 1 << 16:
+        return pickle.BININT2 + struct.pack("<H", value)
+    return pickle.BININT + struct.pack("<i", value)
+
+
+def _string(value: bytes) -> bytes:
+    if len(value) < 1 << 8:
+        return pickle.SHORT_BINSTRING + struct.pack("<B", len(value)) + value
+    return pickle.BINSTRING + struct.pack("<i", len(value)) + value

@@ -1,0 +1,71 @@
+"""The demo's data: scikit-learn's handwritten digits, as an archive in CIFAR-10's layout.
+
+They are 1,797 images of 8 x 8 pixels in 17 shades, the test set of the UCI ML repository's "Optical
+Recognition of Handwritten Digits" (Alpaydin and Kaynak, 1998). They come with scikit-learn, so the whole
+pipeline can run on real images without a network. ``python -m pipeline.data.digits PATH`` writes the archive.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.data import cifar_writer
+from pipeline.data.cifar import BATCHES
+from pipeline.data.dataset import ByteArray
+from pipeline.errors import ArchiveError, PipelineError
+
+CLASS_NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+BATCH_SIZE = 299
+"""Six equal batches of the 1,797 images leave three over."""
+
+_SHADES = 16
+_SCALE = 4
+
+
+def write_archive(path: Path) -> None:
+    """Write the first 1,794 digits, in scikit-learn's order, as six batches.
+
+    Each pixel becomes 4 x 4 equal ones, its 17 shades go from 0 to 255, and red, green and blue are the
+    same. As often with digits, the ink is white and the paper black.
+
+    Raises
+    ------
+    ArchiveError
+        scikit-learn is not installed, or the file cannot be written.
+    """
+    images, labels = _load()
+    batches = [slice(start, start + BATCH_SIZE) for start in range(0, len(BATCHES) * BATCH_SIZE, BATCH_SIZE)]
+    cifar_writer.write_batches(path, [(images[rows], labels[rows]) for rows in batches], CLASS_NAMES)
+
+
+def _load() -> tuple[ByteArray, ByteArray]:
+    """Return the digits as images (1797, 3, 32, 32) and labels (1797,)."""
+    try:
+        from sklearn.datasets import load_digits  # only the demo has it
+    except ImportError:
+        raise ArchiveError(
+            "the demo's digits come with scikit-learn, which is not installed. Type `pip install scikit-learn`."
+        ) from None
+    digits = load_digits()
+    gray = np.rint(digits.images * (255 / _SHADES)).astype(np.uint8)
+    large = gray.repeat(_SCALE, axis=1).repeat(_SCALE, axis=2)
+    return np.repeat(large[:, None], 3, axis=1), digits.target.astype(np.uint8)
+
+
+def main() -> None:
+    """Write the archive to the path that the command line names."""
+    if len(sys.argv) != 2:
+        sys.exit("expected one path, such as in `python -m pipeline.data.digits digits.tar.gz`")
+    try:
+        write_archive(Path(sys.argv[1]))
+    except PipelineError as error:
+        sys.exit(str(error))
+    count = len(BATCHES) * BATCH_SIZE
+    sys.stdout.write(f"{sys.argv[1]}: {count:,} digits in {len(BATCHES)} batches of {BATCH_SIZE}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""The archive: fetched from the first of several sources that delivers it, or taken from disk.
+
+`fetch` calls nothing the archive before its SHA-256 is the expected one. Since that pins every byte, what
+one source began another may finish.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import hashlib
+import math
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from io import BufferedReader
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from pipeline.data import published_archive
+from pipeline.data.partial_file import PartialFile
+from pipeline.data.published_archive import ARCHIVE_NAME
+from pipeline.data.transfer import Server, SlowTransferError
+from pipeline.errors import DownloadError, SettingError
+from pipeline.files import remembered_digests
+from pipeline.progress.monitor import Monitor
+from pipeline.web.connection import SCHEMES, BrokenTransferError, TransferError
+from pipeline.web.retries import Retries
+from pipeline.web.urls import without_secrets
+
+COPY_BYTES = 1 << 20
+
+OTHER_WAYS = (
+    "Name a mirror (sources in the section [DownloadCIFAR] of luigi.cfg), use an archive that you have "
+    "(make pipeline ARCHIVE=path), or see the pipeline at work without it (make demo)."
+)
+
+
+def fetch(
+    output: Path,
+    *,
+    partial: Path,
+    sha256: str,
+    sources: Sequence[str],
+    connect_timeout: float,
+    stall_timeout: float,
+    minimum_rate: float,
+    attempts: int,
+    time_limit: float,
+    monitor: Monitor,
+) -> None:
+    """Fetch the archive into a folder from the first source that delivers it.
+
+    A source that is too slow is left for the next one; when all have been found slow, the fastest of
+    them is used however slow it is. Bytes that have arrived serve the next attempt, the next source and,
+    should this process be killed, the next run.
+
+    Parameters
+    ----------
+    output : Path
+        An existing folder; the archive in it is called `ARCHIVE_NAME`.
+    partial : Path
+        The file that keeps what has arrived; no two processes may use it at once.
+    sha256 : str
+        SHA-256 of the archive in hexadecimal.
+    sources : sequence of str
+        URLs, the preferred one first; one that begins with ``file:`` is an archive on this machine.
+    connect_timeout, stall_timeout : float
+        Seconds to wait for a connection and for the next byte.
+    minimum_rate : float
+        Bytes per second below which a source is too slow.
+    attempts : int
+        How often each source may fail before it is given up.
+    time_limit : float
+        Seconds that an attempt may take in all.
+
+    Raises
+    ------
+    SettingError
+        A parameter has a value that is not allowed.
+    DownloadError
+        No source delivers the archive, or the disk is full.
+    """
+    _check(sha256, sources, attempts)
+    server = functools.partial(
+        Server, connect_timeout=connect_timeout, stall_timeout=stall_timeout, time_limit=time_limit
+    )
+    waiting = [_source(url, sha256, attempts, server) for url in sources]
+    failures: list[str] = []
+    with PartialFile(partial) as file:
+        while file.sha256 != sha256:
+            if not waiting:
+                raise DownloadError("\n".join(["The archive cannot be fetched.", *failures, _kept(file) + OTHER_WAYS]))
+            source = max(waiting, key=lambda candidate: candidate.rate)
+            waiting.remove(source)
+            monitor.say(f"Fetching {source.shown}")
+            try:
+                source.fill(file, _least_rate(source, waiting, minimum_rate), monitor)
+            except SlowTransferError as error:
+                monitor.say(f"{source.shown}: {error}")
+                source.rate = error.rate
+                waiting.append(source)
+            except TransferError as error:
+                monitor.say(f"{source.shown}: {error}")
+                failures.append(f"  {source.shown}: {error}")
+    publish(partial, output, sha256, monitor)
+
+
+def take_local(output: Path, *, source: Path, sha256: str, memory: Path | None = None, monitor: Monitor) -> None:
+    """Copy an archive that is on disk into a folder, where it is called `ARCHIVE_NAME`.
+
+    Parameters
+    ----------
+    memory : Path, optional
+        Where `remembered` has the digest of ``source``; it forgets it if the archive turns out to have another.
+
+    Raises
+    ------
+    DownloadError
+        The archive is not there, cannot be read, or is another one; or the disk is full.
+    """
+    copy = output / f"{ARCHIVE_NAME}.part"
+    try:
+        with PartialFile(copy) as file:
+            file.clear()
+            _copy(source, file, monitor)
+            if file.sha256 != sha256:
+                if memory:
+                    remembered_digests.forget(source, memory)
+                raise DownloadError(
+                    f"{source} has {file.size:,} bytes with SHA-256 {file.sha256}; expected SHA-256 {sha256}. "
+                    "If it is the archive that you mean and is complete, type the same command again."
+                )
+        copy.replace(output / ARCHIVE_NAME)
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def publish(partial: Path, output: Path, sha256: str, monitor: Monitor) -> None:
+    """Move a file that is complete into a folder, where it is called `ARCHIVE_NAME`."""
+    try:
+        partial.replace(output / ARCHIVE_NAME)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise DownloadError(f"{partial} cannot be moved to {output} ({error.strerror}).") from None
+        take_local(output, source=partial, sha256=sha256, monitor=monitor)
+        partial.unlink()
+
+
+def check_source(url: str) -> None:
+    """Raise `SettingError` if a URL is none that an archive can come from."""
+    if not _is_source(url):
+        shown = without_secrets(re.sub(r"//.*@", "//", url))  # a password with a / in it is one, too
+        raise SettingError(
+            f"{shown!r} is no source of the archive; expected https://HOST/PATH, http://HOST/PATH or file:///PATH, "
+            "in ASCII and without a password."
+        )
+
+
+class _Source(ABC):
+    """Where the archive may come from.
+
+    ``rate`` is the one, in bytes per second, at which it was found too slow; until then it is infinite.
+    """
+
+    def __init__(self, url: str, sha256: str) -> None:
+        self.url = url
+        self.shown = without_secrets(url)
+        self.sha256 = sha256
+        self.rate = math.inf
+
+    @abstractmethod
+    def fill(self, file: PartialFile, minimum_rate: float, monitor: Monitor) -> None:
+        """Make a partial file the archive, or raise `TransferError`."""
+
+
+class _LocalSource(_Source):
+    """An archive on this machine."""
+
+    def fill(self, file: PartialFile, minimum_rate: float, monitor: Monitor) -> None:
+        path = Path(url2pathname(urlsplit(self.url).path))
+        try:
+            with _opened(path) as archive:
+                found = hashlib.file_digest(archive, "sha256").hexdigest()
+        except OSError as error:
+            raise TransferError(str(_unreadable(path, error))) from None
+        if found != self.sha256:
+            raise TransferError(f"has SHA-256 {found}; expected {self.sha256}.")
+        file.clear()
+        _copy(path, file, monitor)
+
+
+class _WebSource(_Source):
+    """An archive on a web server, which may fail a number of times."""
+
+    def __init__(self, url: str, sha256: str, server: Server, attempts: int) -> None:
+        super().__init__(url, sha256)
+        self._server = server
+        self._retries = Retries(url, attempts)
+        self._started_over = False
+
+    def fill(self, file: PartialFile, minimum_rate: float, monitor: Monitor) -> None:
+        full_size = published_archive.BYTES if self.sha256 == published_archive.SHA256 else None
+        while file.sha256 != self.sha256:
+            try:
+                self._server.send_rest(file, full_size=full_size, minimum_rate=minimum_rate, monitor=monitor)
+            except BrokenTransferError as error:
+                if file.sha256 != self.sha256:  # a server may announce more bytes than there are
+                    self._retries.wait_after(error, monitor)
+            else:
+                if file.sha256 != self.sha256:
+                    self._start_over(file, monitor)
+
+    def _start_over(self, file: PartialFile, monitor: Monitor) -> None:
+        """Drop all bytes, which are wrong; give the source up where they all are its own."""
+        wrong = f"{file.size:,} bytes have SHA-256 {file.sha256}; expected {self.sha256}."
+        all_its_own = file.pieces == 1
+        file.clear()
+        if all_its_own or self._started_over:
+            raise TransferError(f"all {wrong}")
+        monitor.say(f"{self.shown}: {wrong} They came in several pieces; starting over from this source alone.")
+        self._started_over = True
+
+
+def _source(url: str, sha256: str, attempts: int, server: Callable[[str], Server]) -> _Source:
+    if urlsplit(url).scheme == "file":
+        return _LocalSource(url, sha256)
+    return _WebSource(url, sha256, server(url), attempts)
+
+
+def _least_rate(source: _Source, others: Sequence[_Source], minimum_rate: float) -> float:
+    """Rate below which to leave a source: never that at which all others are slower, and never twice."""
+    if source.rate < math.inf:
+        return 0.0
+    return min(minimum_rate, max((other.rate for other in others), default=0.0))
+
+
+def _check(sha256: str, sources: Sequence[str], attempts: int) -> None:
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise SettingError(f"sha256 is {sha256!r}; expected 64 hexadecimal digits, as sha256sum prints them.")
+    if attempts < 1:
+        raise SettingError(f"attempts is {attempts!r}; expected a whole number from 1.")
+    if not sources:
+        raise SettingError(
+            f"there is no source to fetch the archive from; expected a URL such as {published_archive.SOURCES[0]}."
+        )
+    for url in sources:
+        check_source(url)
+
+
+def _is_source(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        on_the_web = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        return False
+    on_disk = parts.scheme == "file" and parts.netloc in ("", "localhost") and bool(parts.path)
+    return (on_the_web or on_disk) and re.fullmatch("[!-~]+", url) is not None
+
+
+def _copy(source: Path, file: PartialFile, monitor: Monitor) -> None:
+    try:
+        with _opened(source) as original:
+            size = os.fstat(original.fileno()).st_size
+            file.begin_piece(size)
+            while chunk := original.read(COPY_BYTES):
+                file.append(chunk)
+                monitor.progress(file.size, size, "B")
+    except OSError as error:
+        raise _unreadable(source, error) from None
+    if not file.size:
+        raise DownloadError(f"{source} is empty; expected a gzipped tar such as {ARCHIVE_NAME}.")
+
+
+def _opened(path: Path) -> BufferedReader:
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is a folder or a device")
+    return path.open("rb")
+
+
+def _unreadable(path: Path, error: OSError) -> DownloadError:
+    return DownloadError(f"{path} cannot be read ({error.strerror}); expected the archive {ARCHIVE_NAME}.")
+
+
+def _kept(file: PartialFile) -> str:
+    return f"The {file.size:,} bytes that came are kept for the next run. " if file.size else ""

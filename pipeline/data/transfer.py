@@ -1,0 +1,310 @@
+"""One transfer: what is missing of a gzip file, from one URL to the end of a partial file.
+
+What a server says of ranges and lengths is checked. Whether the bytes are the right ones only their
+digest tells, and that is for the caller to look at.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse
+from typing import NamedTuple
+from urllib.error import HTTPError
+
+from pipeline.data.partial_file import PartialFile
+from pipeline.data.published_archive import MAXIMUM_BYTES
+from pipeline.progress.monitor import Monitor
+from pipeline.web.connection import BrokenTransferError, Deadline, TransferError, opener
+from pipeline.web.urls import without_secrets
+
+CHUNK_BYTES = 1 << 16
+"""Most bytes that one read takes; a read returns at once with what has arrived."""
+PAGE_BYTES = 1 << 16
+"""How far a page that came in place of the file is searched for its title."""
+RATE_WINDOW = 10.0
+"""Seconds over which a rate is averaged before it is judged."""
+
+GZIP_MAGIC = b"\x1f\x8b"
+WITHOUT_HEAD = (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
+TRANSIENT = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
+
+
+class SlowTransferError(TransferError):
+    """A server sends at ``rate`` bytes per second, which is less than the minimum."""
+
+    def __init__(self, rate: float, minimum_rate: float) -> None:
+        super().__init__(f"sends {rate / 1000:,.1f} kB/s; expected at least {minimum_rate / 1000:,.1f} kB/s.")
+        self.rate = rate
+
+
+class Version(NamedTuple):
+    """Which version of a file a server has, by its own account; what it does not tell is empty or None."""
+
+    etag: str = ""
+    last_modified: str = ""
+    length: int | None = None
+
+    @property
+    def condition(self) -> str:
+        """What a server can compare, to send a rest only of this version; a weak tag does not vouch for every byte."""
+        return self.last_modified if self.etag.startswith("W/") else self.etag or self.last_modified
+
+
+class Server:
+    """What one URL leads to, whatever it is or in one version."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connect_timeout: float,
+        stall_timeout: float,
+        time_limit: float,
+        version: Version | None = None,
+    ) -> None:
+        self.url = url
+        self._time_limit = time_limit
+        self._version = version
+        self._connect_timeout = connect_timeout
+        self._stall_timeout = stall_timeout
+        self._condition = version.condition if version else ""
+
+    def send_rest(self, partial: PartialFile, *, full_size: int | None, minimum_rate: float, monitor: Monitor) -> None:
+        """Append what is missing of a file to its beginning, or get all of it where the server cannot resume.
+
+        The beginning is dropped only once the server has begun to send a gzip file from the first byte.
+
+        Parameters
+        ----------
+        full_size : int or None
+            Bytes of the whole file, where that is known.
+        minimum_rate : float
+            Bytes per second, averaged over `RATE_WINDOW` seconds.
+
+        Raises
+        ------
+        BrokenTransferError
+            The connection failed, stalled or ended early.
+        SlowTransferError
+            The rate fell below the minimum.
+        TransferError
+            What the server sends cannot be the file, or it took longer than the time limit.
+        DownloadError
+            The disk is full.
+        """
+        with self._limited() as deadline:
+            answer = self._answer(partial.size, monitor, deadline)
+            with answer.response:
+                _receive(answer, partial, full_size, _Pace(minimum_rate), monitor)
+
+    def version(self) -> Version:
+        """Ask for the file's version, without the file.
+
+        Raises
+        ------
+        BrokenTransferError, TransferError
+            As `send_rest`.
+        """
+        with self._limited() as deadline:
+            try:
+                response = self._open("HEAD", {}, deadline)
+            except HTTPError as error:
+                if error.code not in WITHOUT_HEAD:
+                    raise
+                error.close()
+                response = self._open("GET", {}, deadline)
+            with response:
+                return _version(response)
+
+    @contextmanager
+    def _limited(self) -> Iterator[Deadline]:
+        """Give what is done a deadline; whatever goes wrong is a `TransferError`."""
+        with Deadline(self._time_limit) as deadline:
+            try:
+                with self._errors_told():
+                    yield deadline
+            except TransferError:
+                if deadline.has_passed:
+                    raise TransferError(f"took longer than {self._time_limit:g} seconds (time_limit).") from None
+                raise
+
+    @contextmanager
+    def _errors_told(self) -> Iterator[None]:
+        """Turn whatever can go wrong with a connection into a `TransferError`."""
+        try:
+            yield
+        except HTTPError as error:
+            error.close()
+            raise _refusal(error) from None
+        except TimeoutError:
+            raise BrokenTransferError(f"sent nothing for {self._stall_timeout:g} seconds (stall_timeout).") from None
+        except (OSError, HTTPException) as error:
+            raise BrokenTransferError(
+                f"broke off the connection ({without_secrets(str(error)) or type(error).__name__})."
+            ) from None
+        except ValueError as error:
+            raise TransferError(
+                f"answered with something that makes no sense ({without_secrets(str(error))})."
+            ) from None
+
+    def _answer(self, start: int, monitor: Monitor, deadline: Deadline) -> _Answer:
+        try:
+            return self._ask(start, deadline)
+        except _RangeError as error:
+            monitor.say(f"{without_secrets(self.url)}: {error}; asking for the whole file.")
+            return self._ask(0, deadline)
+
+    def _ask(self, start: int, deadline: Deadline) -> _Answer:
+        headers = {}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+            if self._condition:
+                headers["If-Range"] = self._condition
+        try:
+            response = self._open("GET", headers, deadline)
+        except HTTPError as error:
+            if not start or error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise
+            error.close()
+            raise _RangeError(f"has no bytes from {start:,} on") from None
+        if self._version is None:
+            self._condition = Version(etag=response.headers.get("ETag", "")).condition
+        if response.status != HTTPStatus.PARTIAL_CONTENT:
+            self._check_version(response)
+            return _Answer(response, 0, response.length)
+        content_range = response.headers.get("Content-Range", "")
+        stated = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", content_range)
+        if stated is None or int(stated[1]) != start:
+            response.close()
+            raise _RangeError(f"sends the range {content_range!r} when asked for bytes from {start:,} on")
+        return _Answer(response, start, None if stated[2] == "*" else int(stated[2]))
+
+    def _check_version(self, response: HTTPResponse) -> None:
+        found = _version(response)
+        if self._version and found[:2] != self._version[:2]:  # a length may be left out of an answer in chunks
+            response.close()
+            raise TransferError("has another version than it had a moment ago. Run the same command again.")
+
+    def _open(self, method: str, headers: dict[str, str], deadline: Deadline) -> HTTPResponse:
+        request = urllib.request.Request(  # noqa: S310 (its opener knows only HTTP and HTTPS)
+            self.url, headers={"User-Agent": "faster-deep-learning", **headers}, method=method
+        )
+        director = opener(self.url, self._stall_timeout, deadline)
+        response: HTTPResponse = director.open(request, timeout=self._connect_timeout)
+        return response
+
+
+def _version(response: HTTPResponse) -> Version:
+    length = response.headers.get("Content-Length", "")
+    return Version(
+        response.headers.get("ETag", ""),
+        response.headers.get("Last-Modified", ""),
+        int(length) if length.isdecimal() else None,
+    )
+
+
+class _Answer(NamedTuple):
+    """A response, the first byte of the file that it sends, and the size of the file that it announces."""
+
+    response: HTTPResponse
+    start: int
+    size: int | None
+
+
+class _RangeError(TransferError):
+    """A server does not send the rest of a file; perhaps it sends all of it."""
+
+
+class _Pace:
+    """Raises `SlowTransferError` once the bytes of a window came at less than the minimum rate."""
+
+    def __init__(self, minimum_rate: float) -> None:
+        self._minimum_rate = minimum_rate
+        self._begin_window()
+
+    def _begin_window(self) -> None:
+        self._began = time.monotonic()
+        self._bytes = 0
+
+    def add(self, count: int) -> None:
+        self._bytes += count
+        elapsed = time.monotonic() - self._began
+        if elapsed >= RATE_WINDOW:
+            rate = self._bytes / elapsed
+            if rate < self._minimum_rate:
+                raise SlowTransferError(rate, self._minimum_rate)
+            self._begin_window()
+
+
+def _receive(answer: _Answer, partial: PartialFile, full_size: int | None, pace: _Pace, monitor: Monitor) -> None:
+    limit = full_size or MAXIMUM_BYTES
+    if answer.size and answer.size > limit:
+        raise TransferError(f"announces {answer.size:,} bytes; expected {limit:,}{'' if full_size else ' at most'}.")
+    size = full_size or answer.size
+    chunk = b""
+    if answer.start == 0:
+        chunk = _beginning_of_gzip(answer.response)
+        if partial.size:
+            monitor.say(f"The server begins at the first byte; the {partial.size:,} bytes that were there are dropped.")
+        partial.clear()
+    else:
+        monitor.say(f"Resuming at byte {answer.start:,}.")
+    partial.begin_piece(size)
+    monitor.progress(partial.size, size or float("inf"), "B")
+    while chunk := chunk or answer.response.read1(CHUNK_BYTES):
+        if partial.size + len(chunk) > limit:
+            raise TransferError(f"sends more than {limit:,} bytes, which the file cannot have.")
+        partial.append(chunk)
+        monitor.progress(partial.size, size or float("inf"), "B")
+        pace.add(len(chunk))
+        chunk = b""
+    if size and partial.size < size:
+        raise BrokenTransferError(f"ended after {partial.size:,} of {size:,} bytes.")
+
+
+def _beginning_of_gzip(response: HTTPResponse) -> bytes:
+    beginning = response.read(len(GZIP_MAGIC))
+    if beginning == GZIP_MAGIC:
+        return beginning
+    if not beginning:
+        raise BrokenTransferError("sent no bytes.")
+    title = _title(beginning, response)
+    if title is None:
+        raise TransferError(f"sent a file that begins with {beginning!r}; expected {GZIP_MAGIC!r}, as gzip files do.")
+    titled = f" titled {title!r}" if title else ""
+    raise TransferError(
+        f"sent an HTML page{titled} in place of the archive: does this network want you to log in first?"
+    )
+
+
+def _title(beginning: bytes, response: HTTPResponse) -> str | None:
+    """Title of an HTML page, empty where it has none; None where the response is no HTML page."""
+    page = beginning
+    with suppress(OSError, HTTPException):
+        while len(page) < PAGE_BYTES and b"</title" not in page.lower():
+            chunk = response.read1(PAGE_BYTES)
+            if not chunk:
+                break
+            page += chunk
+    text = page.decode(errors="replace")
+    if not re.match(r"\s*(<!--|<!doctype html|<html|<head)", text.removeprefix("\ufeff"), re.IGNORECASE):
+        return None
+    title = re.search(r"<title[^>]*>(.*?)</title", text, re.IGNORECASE | re.DOTALL)
+    return " ".join(html.unescape(title[1]).split()) if title else ""
+
+
+def _refusal(error: HTTPError) -> TransferError:
+    if error.code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return TransferError(
+            "the proxy asks for a name and a password (407): set HTTP_PROXY and HTTPS_PROXY to "
+            "http://NAME:PASSWORD@HOST:PORT."
+        )
+    reason = f"answered {error.code} {without_secrets(' '.join(str(error.msg).split()))}; expected 200 and the archive."
+    transient = error.code in TRANSIENT or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return BrokenTransferError(reason) if transient else TransferError(reason)

@@ -1,0 +1,122 @@
+"""The archive as its source has it now, whichever version that is: for data that is not pinned by a digest.
+
+A server tells versions of a file apart by its ``ETag`` and ``Last-Modified`` (RFC 9110, section 8.8). Asking
+for these costs no transfer; they decide whether there is something to fetch.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from pipeline.data.download import check_source, publish
+from pipeline.data.partial_file import PartialFile
+from pipeline.data.transfer import Server, Version
+from pipeline.errors import DownloadError, SettingError
+from pipeline.progress.monitor import SILENT, Monitor
+from pipeline.web.connection import SCHEMES, BrokenTransferError, TransferError
+from pipeline.web.retries import Retries
+from pipeline.web.urls import without_secrets
+
+Result = TypeVar("Result")
+
+
+@functools.cache
+def ask(source: str, *, connect_timeout: float, stall_timeout: float, time_limit: float, attempts: int) -> Version:
+    """Ask a server which version of the archive it has; once in a process, so that a run has one answer.
+
+    Raises
+    ------
+    SettingError
+        The source is none that can be asked.
+    DownloadError
+        It does not answer, or does not tell versions apart.
+    """
+    check_source(source)
+    if urlsplit(source).scheme not in SCHEMES:
+        raise SettingError(
+            f"{without_secrets(source)!r} cannot be followed; expected an http or https URL. A file is followed "
+            "without asking if it is given as ARCHIVE=path."
+        )
+    server = Server(source, connect_timeout=connect_timeout, stall_timeout=stall_timeout, time_limit=time_limit)
+    version = _patiently(server.version, source, attempts, SILENT)
+    if not version.etag and not version.last_modified:
+        raise DownloadError(
+            f"{without_secrets(source)} tells neither ETag nor Last-Modified, so that nobody can see whether it has "
+            "changed. Set follow_source = false in the section [DownloadCIFAR] of luigi.cfg, and its sha256."
+        )
+    return version
+
+
+def fetch(
+    output: Path,
+    *,
+    partial: Path,
+    source: str,
+    etag: str,
+    last_modified: str,
+    length: int | None,
+    connect_timeout: float,
+    stall_timeout: float,
+    time_limit: float,
+    minimum_rate: float,
+    attempts: int,
+    monitor: Monitor,
+) -> None:
+    """Fetch one version of the archive into a folder.
+
+    Parameters
+    ----------
+    output, partial, connect_timeout, stall_timeout, time_limit, minimum_rate, attempts
+        As for `download.fetch`.
+    source : str
+        The one URL.
+    etag, last_modified : str
+        The server's `ETag` (with its quotes) and `Last-Modified`, as `ask` returned them; empty where it sent none.
+    length : int or None
+        Bytes, where it said that.
+
+    Raises
+    ------
+    DownloadError
+        It cannot be fetched, or is another version by now; or the disk is full.
+    """
+    version = Version(etag, last_modified, length)
+    server = Server(
+        source, connect_timeout=connect_timeout, stall_timeout=stall_timeout, time_limit=time_limit, version=version
+    )
+    with PartialFile(partial) as file:
+        if not version.condition:
+            file.clear()  # nothing vouches for what an earlier run began
+        monitor.say(f"Fetching {without_secrets(source)}")
+        _patiently(
+            lambda: server.send_rest(file, full_size=length, minimum_rate=minimum_rate, monitor=monitor),
+            source,
+            attempts,
+            monitor,
+        )
+        digest = file.sha256
+    publish(partial, output, digest, monitor)
+
+
+def _patiently(transfer: Callable[[], Result], source: str, attempts: int, monitor: Monitor) -> Result:
+    """Try again after a failure that may pass."""
+    retries = Retries(source, attempts)
+    try:
+        while True:
+            try:
+                return transfer()
+            except BrokenTransferError as error:
+                retries.wait_after(error, monitor)
+    except TransferError as error:
+        raise _given_up(source, error) from None
+
+
+def _given_up(source: str, error: TransferError) -> DownloadError:
+    return DownloadError(
+        f"The archive cannot be followed.\n  {without_secrets(source)}: {error}\n"
+        "Try later, or take what you have: ARCHIVE=path."
+    )

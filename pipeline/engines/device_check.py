@@ -1,0 +1,31 @@
+"""The article's check, which tells where an engine computes exp() and how long it takes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.engines.devices import Choice
+from pipeline.engines.engine import load_engine
+from pipeline.progress.monitor import Monitor
+
+LENGTH = 10 * 30 * 768
+REPEATS = 1000
+"""What Theano's manual took, and the article with it."""
+
+
+def check(choice: Choice, threads: int, monitor: Monitor) -> None:
+    """Do the check, and tell the device, why it is this one, and how long it took.
+
+    Raises
+    ------
+    DeviceError
+        The device is not there.
+    """
+    engine = load_engine(choice.engine)
+    name = engine.device_name(choice.device)
+    vector = np.random.RandomState(22).rand(LENGTH).astype(np.float32)
+    result, seconds = engine.exponentials(vector, REPEATS, device=choice.device, threads=threads)
+    monitor.say(f"Device: {choice.device} ({name}); {choice.reason}")
+    monitor.say(f"Looping {REPEATS} times took {seconds:.2f} seconds with the {choice.engine} engine")
+    monitor.say(f"Result is {result}")
+    monitor.say(f"Used the {'gpu' if choice.device == 'cuda' else 'cpu'}")

@@ -1,0 +1,81 @@
+"""The user's own flags of Theano, by Theano's rules, and which of them can change a result."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import shlex
+from pathlib import Path
+
+from pipeline.errors import SettingError
+
+SET_BY_THE_ENGINE = ("device", "floatX", "base_compiledir")
+HARMLESS = (
+    "allow_gc",
+    "check_stack_trace",
+    "cmodule.",
+    "compile.",
+    "compiledir",
+    "exception_verbosity",
+    "nocleanup",
+    "on_unused_input",
+    "optimizer_verbose",
+    "print_",
+    "profile",
+    "profiling.",
+    "scan.allow_gc",
+    "traceback.",
+    "warn",
+)
+"""How names of flags begin that change no result: they say where Theano keeps files, what it prints and when it frees
+memory."""
+
+
+def given_flags() -> dict[str, str]:
+    """Return the flags in ``.theanorc`` (or the files in ``THEANORC``), and over them those in ``THEANO_FLAGS``.
+
+    A value with ``%(`` in it is left out: it stays in its file, where Theano fills it in.
+
+    Raises
+    ------
+    SettingError
+        A file or the variable cannot be understood.
+    """
+    return {name: value for name, value in _given().items() if "%(" not in value}
+
+
+def decisive_flags() -> dict[str, str]:
+    """Return the given flags that can change a result: all but those that are known not to.
+
+    Raises
+    ------
+    SettingError
+        As `given_flags` does.
+    """
+    return {
+        name: value
+        for name, value in sorted(_given().items())
+        if name not in SET_BY_THE_ENGINE and not name.startswith(HARMLESS)
+    }
+
+
+def _given() -> dict[str, str]:
+    parser = configparser.RawConfigParser()
+    parser.optionxform = str  # type: ignore[assignment,method-assign] # the case of floatX matters
+    files = os.environ.get("THEANORC", "~/.theanorc").split(os.pathsep)
+    splitter = shlex.shlex(os.environ.get("THEANO_FLAGS", ""), posix=True)
+    splitter.whitespace, splitter.whitespace_split = ",", True
+    try:
+        parser.read([Path(file).expanduser() for file in files])
+        in_variable = [flag.strip().partition("=") for flag in splitter]
+    except (configparser.Error, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise SettingError(
+            f"Theano's flags cannot be understood: {reason}. Correct {' and '.join(files)}, or THEANO_FLAGS."
+        ) from None
+    in_files = {
+        option if section == "global" else f"{section}.{option}": value
+        for section in parser.sections()
+        for option, value in parser.items(section)
+    }
+    return in_files | {name: value for name, equals, value in in_variable if equals}

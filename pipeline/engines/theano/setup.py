@@ -1,0 +1,298 @@
+"""Build the environment of the Theano engine, with a Python and a C++ compiler found on the machine.
+
+Theano's set-up fails on Python 3.12 and later, and Theano compiles what it computes. So the engine has an
+environment of its own, made with an older Python::
+
+    python -m pipeline.engines.theano.setup
+
+builds it, or returns at once where it stands already. ``THEANO_PYTHON=/path/to/python3.11`` names the
+Python. This module needs the standard library alone, so it runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.engines.theano import environment
+from pipeline.errors import EngineError
+
+COMPILER = "clang++" if sys.platform == "darwin" else "g++"
+"""The one compiler that Theano supports on each system (``theano/configdefaults.py``, ``cxx``)."""
+
+VERSIONS = ((3, 11), (3, 10), (3, 9))
+"""The Pythons that serve, the preferred one first: SciPy 1.13.1 ends below, Theano above."""
+
+HOW_TO_GET = """\
+Get what is missing, then run make theano again:
+    Debian 12       sudo apt install g++ python3.11-dev python3.11-venv
+    Ubuntu 22.04    sudo apt install g++ python3.10-dev python3.10-venv
+    Fedora          sudo dnf install gcc-c++ python3.11-devel
+    macOS           xcode-select --install; brew install python@3.11
+    any, Python     uv python install 3.11
+                    PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install 3.11
+or name a Python that is elsewhere: make theano THEANO_PYTHON=/path/to/python3.11
+or do without Theano: --engine torch"""
+
+PROBE = """
+import importlib.util, json, os, sys, sysconfig
+library = os.path.splitext(sysconfig.get_config_var("LDLIBRARY") or "")[0]
+print(json.dumps({
+    "version": sys.version_info[:2],
+    "has_venv": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
+    "headers": sysconfig.get_path("include"),
+    "libraries": [sysconfig.get_config_var("LIBDIR") or "", os.path.dirname(sysconfig.get_path("stdlib"))],
+    "library": library[3:],
+}))
+"""
+
+EXTENSION = """
+#include <Python.h>
+extern "C" int error_is_set() { return PyErr_Occurred() != NULL; }
+"""
+
+
+@dataclass(frozen=True)
+class Python:
+    """A Python interpreter found on this machine.
+
+    Parameters
+    ----------
+    headers : str
+        The folder where ``Python.h`` should be.
+    libraries : list of str, library : str
+        Folders and name of the library that Theano links its modules with.
+    """
+
+    path: str
+    version: tuple[int, int]
+    has_venv: bool
+    headers: str
+    libraries: list[str]
+    library: str
+
+    @property
+    def version_name(self) -> str:
+        """Such as ``3.11``."""
+        return ".".join(map(str, self.version))
+
+
+def build(say: Callable[[str], None] = print) -> Path:
+    """Build the environment where it does not stand yet, and return its Python.
+
+    Two processes may call it at once: the second waits for the first. The marker that makes the environment
+    valid is written last, so one that was left half-built is built again.
+
+    Raises
+    ------
+    EngineError
+        No suitable Python or no C++ compiler is there, or the libraries cannot be installed.
+    """
+    if environment.is_ready():
+        return environment.interpreter()
+    with _lock(say):
+        if not environment.is_ready():
+            python = find_python(find_compiler())
+            say(f"Building {environment.ENVIRONMENT} with {python.path} (Python {python.version_name}).")
+            _install(python)
+            environment.mark_ready(python.path)
+            say(f"Theano, Lasagne and nolearn are installed in {environment.ENVIRONMENT}.")
+    return environment.interpreter()
+
+
+def find_compiler() -> str:
+    """Return the path of the C++ compiler.
+
+    Raises
+    ------
+    EngineError
+        There is none.
+    """
+    compiler = shutil.which(COMPILER)
+    if compiler is None:
+        raise EngineError(
+            f"Theano compiles what it computes, but there is no C++ compiler: {COMPILER} is not on PATH.\n{HOW_TO_GET}"
+        )
+    return compiler
+
+
+def find_python(compiler: str) -> Python:
+    """Return the first Python on this machine that Theano runs on.
+
+    Looked at are the one in ``THEANO_PYTHON`` and no other, or else the running one, those on PATH, pyenv's
+    and uv's.
+
+    Raises
+    ------
+    EngineError
+        None serves; the message says what was found and why it does not serve.
+    """
+    named = os.environ.get("THEANO_PYTHON")
+    rejected: dict[str, str] = {}
+    for path in [named] if named else _candidates():
+        python = _probe(path)
+        reason = _shortcoming(python, compiler) if python else "does not run"
+        if python and reason is None:
+            return python
+        rejected[path] = reason or ""
+    found = "".join(f"    {path}: {reason}\n" for path, reason in rejected.items())
+    origin = "THEANO_PYTHON names one that does not serve" if named else "none was found on this machine"
+    raise EngineError(
+        f"Theano runs on Python 3.9, 3.10 and 3.11, with its C headers, and {origin}.\n"
+        f"{'Looked at:' if found else 'There is no Python on PATH.'}\n{found}{HOW_TO_GET}"
+    )
+
+
+def _candidates() -> Iterator[str]:
+    """Name the interpreters worth a look, each file once, the preferred one first."""
+    home = Path.home()
+    data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    pyenv = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv") / "versions"
+    uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv" / "python")
+    paths = [Path(sys.executable)]
+    for name in [f"python{major}.{minor}" for major, minor in VERSIONS]:
+        paths += [folder / name for folder in folders]
+        paths += sorted(pyenv.glob(f"*/bin/{name}"), reverse=True)
+        paths += sorted(uv.glob(f"*/bin/{name}"), reverse=True)
+    paths += [folder / name for name in ("python3", "python") for folder in folders]
+    seen = set()
+    for path in paths:
+        file = path.resolve()
+        if file not in seen and path.is_file() and os.access(path, os.X_OK):
+            seen.add(file)
+            yield str(path)
+
+
+def _probe(path: str) -> Python | None:
+    """Ask an interpreter what it is; None where it does not run."""
+    try:
+        command = [path, "-I", "-c", PROBE]
+        answer = subprocess.run(command, capture_output=True, timeout=60, check=True).stdout  # noqa: S603 - of no input
+        facts = json.loads(answer)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    major, minor = facts.pop("version")
+    return Python(path=path, version=(major, minor), **facts)
+
+
+def _shortcoming(python: Python, compiler: str) -> str | None:
+    """Say why an interpreter does not serve; None where it does."""
+    if python.version not in VERSIONS:
+        return f"is Python {python.version_name}"
+    if not python.has_venv:
+        return f"cannot make environments (its package python{python.version_name}-venv is missing)"
+    if not (Path(python.headers) / "Python.h").is_file():
+        return f"has no C headers ({python.headers}/Python.h is missing)"
+    return _link_error(python, compiler)
+
+
+def _link_error(python: Python, compiler: str) -> str | None:
+    """Build an extension module the way Theano does and load it; say what went wrong."""
+    link = [] if sys.platform == "darwin" else [*(f"-L{folder}" for folder in python.libraries), f"-l{python.library}"]
+    undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
+    with tempfile.TemporaryDirectory() as folder:
+        source, module = Path(folder) / "extension.cpp", Path(folder) / "extension.so"
+        source.write_text(EXTENSION)
+        compilation = [
+            compiler,
+            "-shared",
+            "-fPIC",
+            f"-I{python.headers}",
+            "-o",
+            str(module),
+            str(source),
+            *link,
+            *undefined,
+        ]
+        loading = [python.path, "-I", "-c", "import ctypes, sys; ctypes.PyDLL(sys.argv[1]).error_is_set()", str(module)]
+        run_path = os.pathsep.join(python.libraries)
+        for command in (compilation, loading):
+            result = subprocess.run(  # noqa: S603 - of no input
+                command, env={**os.environ, "LD_RUN_PATH": run_path}, capture_output=True, text=True, check=False
+            )
+            if result.returncode != 0:
+                lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
+                return f"cannot be extended in C++ ({lines[-1].strip()})"
+    return None
+
+
+def _install(python: Python) -> None:
+    """Make the environment anew and install the pinned libraries, each checked against its hash."""
+    if not environment.REQUIREMENTS.is_file():
+        raise EngineError(
+            f"{environment.REQUIREMENTS} is missing; the Theano engine runs from a checkout of the project."
+        )
+    shutil.rmtree(environment.ENVIRONMENT, ignore_errors=True)
+    _run([python.path, "-m", "venv", str(environment.ENVIRONMENT)])
+    pip = [
+        str(environment.interpreter()),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--require-hashes",
+        "--disable-pip-version-check",
+    ]
+    # without isolation the three old packages are built with the pinned setuptools, not with any newer one
+    _run([*pip, "-r", "/dev/stdin"], text=_pinned("setuptools"))
+    _run([*pip, "--no-build-isolation", "--use-pep517", "-r", str(environment.REQUIREMENTS)])
+    _run([str(environment.interpreter()), "-m", "pip", "check"])
+
+
+def _pinned(package: str) -> str:
+    """Return the lines of the requirements that pin one package."""
+    entries = environment.REQUIREMENTS.read_text().replace("\\\n", " ").splitlines()
+    return next(entry for entry in entries if entry.startswith(f"{package}=="))
+
+
+def _run(command: list[str], text: str = "") -> None:
+    result = subprocess.run(  # noqa: S603 - of no input
+        command, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if result.returncode != 0:
+        environment.CACHE.mkdir(parents=True, exist_ok=True)
+        log = environment.CACHE / "installation.log"
+        log.write_text(result.stdout)
+        lines = result.stdout.strip().splitlines() or [""]
+        raise EngineError(
+            f"the Theano environment cannot be built: {' '.join(command[1:4])} ended with exit status "
+            f"{result.returncode} ({lines[-1].strip()}). All it said is in {log}. "
+            "Check the network and pip's settings, then run make theano again."
+        )
+
+
+@contextlib.contextmanager
+def _lock(say: Callable[[str], None]) -> Iterator[None]:
+    environment.CACHE.mkdir(parents=True, exist_ok=True)
+    with (environment.CACHE / "environment.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"Another process is building {environment.ENVIRONMENT}; waiting for it.")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def main() -> int:
+    """Build the environment and say how it went; return the exit status."""
+    try:
+        python = build()
+    except EngineError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(f"The Theano engine is ready: {python}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,4 @@
+"""The ``torch`` engine: PyTorch, on CUDA and on the CPU.
+
+Read `engine`, `parameters`, `layers`, `minibatches`.
+"""

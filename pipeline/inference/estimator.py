@@ -1,0 +1,293 @@
+"""Train the networks as scikit-learn's classifiers are trained: on arrays, with fit, predict and score.
+
+::
+
+    from sklearn.datasets import load_digits
+    from pipeline.inference.estimator import NetworkClassifier
+
+    digits = load_digits()
+    images = digits.images.repeat(4, axis=1).repeat(4, axis=2) / 16 - 0.5  # (1797, 32, 32), from -0.5 to 0.5
+    classifier = NetworkClassifier("cnn", epochs=10, batch_size=32, random_state=42)
+    classifier.fit(images[:1500], digits.target[:1500])
+    print(classifier.score(images[1500:], digits.target[1500:]))
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import asdict
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.engines import devices
+from pipeline.engines.engine import Examples, LabelArray, load_engine
+from pipeline.networks import weights
+from pipeline.networks.declaration import Declaration, Hyperparameters, Network, architecture, hyperparameters
+from pipeline.networks.declared import find_network
+from pipeline.networks.layers import Shape
+from pipeline.networks.weights import FloatArray
+from pipeline.progress.console import ConsoleMonitor
+from pipeline.progress.monitor import SILENT
+from pipeline.training.examples import split
+from pipeline.training.train import fit
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.utils import Tags, check_random_state
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ModuleNotFoundError:
+    raise ModuleNotFoundError(
+        f"pipeline.inference.estimator needs scikit-learn, which is not installed. "
+        f"Type `{sys.executable} -m pip install scikit-learn`."
+    ) from None
+
+MOST_CLASSES = 256
+"""Labels are kept in a byte, in memory as in the pipeline's files."""
+
+
+class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A declared network as a scikit-learn classifier.
+
+    What comes in has the shape (N, height, width), (N, channels, height, width) or (N, features), and is taken as
+    it is: values from -0.5 to 0.5, as the pipeline's own, suit the networks' learning rates. The network's input
+    shape and the units of its last layer become those of the data. For a network that convolves, features in a
+    row are an image of the declared shape, or a square one. The labels may be anything that scikit-learn takes.
+
+    Without shuffling, the weights are those that the pipeline trains on the same images from the same seed.
+
+    Parameters
+    ----------
+    network : str or declaration (default="mlp")
+        A name in `pipeline.networks.declared.NETWORKS`, or a declaration of one's own in nolearn's vocabulary.
+    epochs, learning_rate, momentum, batch_size, validation_fraction : (default=None)
+        As in `pipeline.networks.declaration.Hyperparameters`; None is what the declaration says.
+    shuffle : bool (default=True)
+        Whether the images are put in random order once, before some are held out for validation. The minibatches
+        of every epoch are taken in that order. Where data is sorted by class, its own order teaches little:
+        on all of the example's digits, sorted, the CNN comes to an accuracy of 0.10, and shuffled to 0.99.
+    random_state : int, RandomState or None (default=None)
+        Decides the initial weights and the order. An int is the seed, as ``--seed`` is the pipeline's.
+    engine, device : str (default="auto")
+        What computes, and where; see `pipeline.engines.devices.choose`.
+    threads : int or None (default=None)
+        CPU threads; None is all cores.
+    verbose : bool (default=False)
+        Whether to print a row for each epoch.
+
+    Attributes
+    ----------
+    classes_ : array, shape (classes,)
+        The labels, sorted.
+    n_features_in_ : int
+        Values in an image.
+    network_ : Network
+        The network as it was fitted to the data.
+    weights_ : dict of arrays
+        Lasagne's names and shapes, such as ``hidden/W``.
+    history_ : list of dict
+        For each epoch ``epoch``, ``train_loss``, ``valid_loss``, ``valid_accuracy`` and ``seconds``.
+    """
+
+    def __init__(
+        self,
+        network: str | Declaration = "mlp",
+        *,
+        epochs: int | None = None,
+        learning_rate: float | None = None,
+        momentum: float | None = None,
+        batch_size: int | None = None,
+        validation_fraction: float | None = None,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        engine: str = "auto",
+        device: str = "auto",
+        threads: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.network = network
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.engine = engine
+        self.device = device
+        self.threads = threads
+        self.verbose = verbose
+
+    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Self:  # noqa: N803, scikit-learn's name
+        """Train the network from new weights.
+
+        Parameters
+        ----------
+        X : array, shape (N, rows, columns), (N, channels, rows, columns) or (N, values)
+            Images; their values should be around 0, from -0.5 to 0.5 for instance.
+        y : array, shape (N,)
+            Labels of any type.
+
+        Raises
+        ------
+        ValueError
+            The images or labels cannot be learned from.
+        DeclarationError
+            The network is declared wrongly, or does not fit images of this size.
+        SettingError, DeviceError
+            No engine or device has this name, or it is not there.
+        EngineError
+            The engine cannot train the network, or the loss is no longer a number.
+        """
+        rows, targets = validate_data(self, _in_rows(X), y, dtype=np.float32)
+        check_classification_targets(targets)
+        self.classes_, labels = np.unique(targets, return_inverse=True)
+        if len(self.classes_) > MOST_CLASSES:
+            raise ValueError(f"y has {len(self.classes_)} classes; expected at most {MOST_CLASSES}.")
+        declared, how = self._declared()
+        self.network_ = _fitted_to(declared, _image_shape(X, rows), len(self.classes_))
+        seed = self._seed()
+        train, valid = self._parted(rows, labels.astype(np.uint8), how.validation_fraction, seed)
+        choice = devices.choose(self.engine, self.device)
+        with ConsoleMonitor("fit") as console:
+            trained = fit(
+                self.network_,
+                how,
+                weights.draw(self.network_, seed),
+                train,
+                valid,
+                engine=load_engine(choice.engine),
+                device=choice.device,
+                threads=self._thread_count(),
+                monitor=console if self.verbose else SILENT,
+            )
+        self.weights_ = trained.weights
+        self.history_ = [
+            asdict(epoch) | {"seconds": seconds}
+            for epoch, seconds in zip(trained.history, trained.epoch_seconds, strict=True)
+        ]
+        return self
+
+    def predict_proba(self, X: npt.ArrayLike) -> FloatArray:  # noqa: N803, scikit-learn's name
+        """Return the probability of each of ``classes_`` for each image, shape (N, classes), float32.
+
+        Parameters
+        ----------
+        X : array
+            Images of the shape that the network was fitted to.
+
+        Raises
+        ------
+        NotFittedError
+            The network was not trained.
+        ValueError
+            The images have another shape.
+        """
+        check_is_fitted(self)
+        rows = validate_data(self, _in_rows(X), dtype=np.float32, reset=False)
+        expected, given = self.network_.input_shape, _image_shape(X, rows)
+        if _input_shape(given, expected) != expected:
+            raise ValueError(f"X holds images of shape {given}; the network was fitted to {expected}.")
+        choice = devices.choose(self.engine, self.device)
+        return load_engine(choice.engine).probabilities(
+            self.network_,
+            self.weights_,
+            _as_images(rows, self.network_),
+            device=choice.device,
+            threads=self._thread_count(),
+        )
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:  # noqa: N803, scikit-learn's name
+        """Return the most probable label of each image, shape (N,); takes and raises what `predict_proba` does."""
+        probabilities = self.predict_proba(X)
+        predicted: npt.NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
+        return predicted
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def _declared(self) -> tuple[dict[str, Any], Hyperparameters]:
+        """Return the architecture, in JSON's types, and how it is trained."""
+        if isinstance(self.network, str):
+            declared, how = find_network(self.network)
+        else:
+            declared, how = architecture(self.network), hyperparameters(self.network)
+        names = ("epochs", "learning_rate", "momentum", "batch_size", "validation_fraction")
+        return declared, how.replaced(**{name: _plain(getattr(self, name)) for name in names})
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, int | np.integer):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31))
+
+    def _thread_count(self) -> int:
+        return self.threads or devices.cores()
+
+    def _parted(
+        self, rows: FloatArray, labels: LabelArray, validation_fraction: float, seed: int
+    ) -> tuple[Examples, Examples]:
+        """Part the images into those that train and those that validate."""
+        if self.shuffle:
+            order = np.random.RandomState(seed).permutation(len(rows))
+            rows, labels = rows[order], labels[order]
+        validates = split(labels, validation_fraction)
+        if validates.all():
+            raise ValueError(f"n_samples={len(rows)}: all would be held out for validation; expected more.")
+        train, valid = (
+            Examples(_as_images(rows[chosen], self.network_), labels[chosen]) for chosen in (~validates, validates)
+        )
+        return train, valid
+
+
+def _in_rows(images: npt.ArrayLike) -> npt.ArrayLike:
+    """Return images as rows of values; scikit-learn checks whatever is none."""
+    return images.reshape(len(images), -1) if isinstance(images, np.ndarray) and images.ndim in (3, 4) else images
+
+
+def _image_shape(images: npt.ArrayLike, rows: FloatArray) -> Shape:
+    return images.shape[1:] if isinstance(images, np.ndarray) else rows.shape[1:]
+
+
+def _as_images(rows: FloatArray, network: Network) -> FloatArray:
+    # An engine's kernels are compiled for arrays that may be written to, which a memory map may not.
+    return np.require(rows, requirements=["C", "W"]).reshape(len(rows), *network.input_shape)
+
+
+def _fitted_to(declared: dict[str, Any], image_shape: Shape, classes: int) -> Network:
+    """Build a declared network with the input shape and the number of classes that the data has."""
+    (first, _), *_, (last, _) = declared["layers"]
+    shape = _input_shape(image_shape, tuple(declared[f"{first}_shape"][1:]))
+    fitted = declared | {f"{first}_shape": [None, *shape]}
+    fitted.pop(f"{last}_num_units", None)
+    return Network.from_json(fitted, classes)
+
+
+def _input_shape(image_shape: Shape, declared: Shape) -> Shape:
+    """Return the shape in which a network takes images: flat or not as it is declared, as large as they come."""
+    values = math.prod(image_shape)
+    match declared, image_shape:
+        case ((_,), _):
+            return (values,)
+        case _, (height, width):
+            return (1, height, width)
+        case _, (_, _, _):
+            return image_shape
+    side = math.isqrt(values)
+    if values == math.prod(declared):
+        return declared
+    if values == side**2:
+        return (1, side, side)
+    raise ValueError(
+        f"X has {values} features, which are no image: expected {math.prod(declared)}, for {declared}, or as many as "
+        "a square has. Give X as (N, height, width) or (N, channels, height, width)."
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return a number that NumPy made, as a search for parameters does, as Python's own."""
+    return value.item() if isinstance(value, np.generic) else value

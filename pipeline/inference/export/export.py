@@ -1,0 +1,60 @@
+"""Write a trained network for other programs, in the formats that they read.
+
+A format is the module of this package that has its name; its ``serialised`` turns a `TrainedNetwork` into
+the bytes of a file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from pipeline.errors import ExportError, did_you_mean
+from pipeline.files.file_kind import file_to_write
+from pipeline.inference.trained_network import TrainedNetwork
+
+FORMATS = ("onnx", "safetensors")
+"""What ``--format`` takes."""
+
+
+def export(trained: TrainedNetwork, file_format: str, path: Path) -> None:
+    """Write a trained network to a file, whole or not at all; a link is followed.
+
+    Raises
+    ------
+    ExportError
+        There is no such format, a package that it needs is not installed, the network cannot be written
+        in it, or the path leads to what is no regular file or cannot be written.
+    """
+    if file_format not in FORMATS:
+        raise ExportError(
+            f"there is no format {file_format!r}; expected {' or '.join(FORMATS)}.{did_you_mean(file_format, FORMATS)}"
+        )
+    try:
+        module = importlib.import_module(f"pipeline.inference.export.{file_format}")
+    except ModuleNotFoundError as error:
+        raise ExportError(
+            f"the format {file_format} needs the package {error.name}, which is not installed. "
+            f"Type `{sys.executable} -m pip install {error.name}`."
+        ) from None
+    _write_whole(path, module.serialised(trained))
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    try:
+        target = file_to_write(path, ExportError)
+        partial = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise ExportError(
+            f"{path} cannot be written ({error.strerror}). See that its folder is there and has room."
+        ) from None

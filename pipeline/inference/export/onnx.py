@@ -1,0 +1,130 @@
+"""A graph that any ONNX runtime computes: gray images in, probabilities out.
+
+The input ``images`` is (N, ...), float32, as `pipeline.data.grayscale` makes it and the network's input shape says;
+the output ``probabilities`` is (N, classes). The names of the classes are in the metadata.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
+
+from pipeline.errors import ExportError
+from pipeline.inference.trained_network import TrainedNetwork
+from pipeline.networks.declaration import NamedLayer
+from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, Nonlinearity
+from pipeline.networks.weights import FloatArray, Weights
+
+OPSET = 13
+"""The first whose Softmax takes one axis; what needs no more, the most runtimes read."""
+IR_VERSION = 7
+"""Of the release of ONNX, 1.8, that brought this opset."""
+
+INPUT, OUTPUT = "images", "probabilities"
+
+ACTIVATIONS = {
+    Nonlinearity.rectify: "Relu",
+    Nonlinearity.sigmoid: "Sigmoid",
+    Nonlinearity.softmax: "Softmax",
+    Nonlinearity.tanh: "Tanh",
+}
+"""The operator of each nonlinearity; linear has none."""
+
+
+def serialised(trained: TrainedNetwork) -> bytes:
+    """Return the file's bytes.
+
+    Raises
+    ------
+    ExportError
+        ONNX has no operator for a layer.
+    """
+    content: bytes = model(trained).SerializeToString(deterministic=True)
+    return content
+
+
+def model(trained: TrainedNetwork) -> ModelProto:
+    """Return the graph of a trained network with its weights, checked by ONNX's own checker."""
+    nodes: list[NodeProto] = []
+    value = INPUT
+    for layer in trained.network.layers:
+        added = _nodes(layer, value)
+        nodes += added
+        value = added[-1].output[0] if added else value
+    nodes[-1].output[0] = OUTPUT
+    graph = helper.make_graph(
+        nodes,
+        trained.name,
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", *trained.network.input_shape])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", trained.network.classes])],
+        [numpy_helper.from_array(values, name) for name, values in _as_correlated(trained.weights).items()],
+    )
+    made = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="faster-deep-learning",
+        doc_string=f"{trained.name}, trained on {trained.title}. {INPUT}: gray, from -0.5, black, to 0.5, white.",
+    )
+    helper.set_model_props(
+        made,
+        {
+            "class_names": json.dumps(trained.class_names),
+            "network": json.dumps(trained.network.to_json()),
+            "key": trained.key,
+        },
+    )
+    checker.check_model(made, full_check=True)
+    return made
+
+
+def _as_correlated(weights: Weights) -> Weights:
+    """Flip the filters: what ONNX calls a convolution does not flip them."""
+    return {name: _flipped(values) if values.ndim == 4 else values for name, values in weights.items()}
+
+
+def _flipped(filters: FloatArray) -> FloatArray:
+    return np.ascontiguousarray(filters[:, :, ::-1, ::-1])
+
+
+def _nodes(named: NamedLayer, value: str) -> list[NodeProto]:
+    """Return what computes a layer from ``value``; its last output is the layer's."""
+    name = named.name
+    match named.layer:
+        case InputLayer():
+            return []
+        case MaxPool2DLayer(pool_size, stride):
+            return [
+                helper.make_node("MaxPool", [value], [name], name, kernel_shape=pool_size, strides=stride or pool_size)
+            ]
+        case Conv2DLayer(_, filter_size, stride, pad, nonlinearity):
+            convolution = helper.make_node(
+                "Conv",
+                [value, f"{name}/W", f"{name}/b"],
+                [name],
+                name,
+                kernel_shape=filter_size,
+                strides=stride,
+                pads=(*pad, *pad),
+            )
+            return [convolution, *_activation(name, nonlinearity)]
+        case DenseLayer(_, nonlinearity):
+            flat = f"{name}/flat"
+            return [
+                helper.make_node("Flatten", [value], [flat], flat, axis=1),
+                helper.make_node("Gemm", [flat, f"{name}/W", f"{name}/b"], [name], name),
+                *_activation(name, nonlinearity),
+            ]
+    raise ExportError(f"layer {name!r} is a {type(named.layer).__name__}, for which ONNX has no operator here.")
+
+
+def _activation(name: str, nonlinearity: Nonlinearity) -> list[NodeProto]:
+    if nonlinearity is Nonlinearity.linear:
+        return []
+    active = f"{name}/{nonlinearity}"
+    node = helper.make_node(ACTIVATIONS[nonlinearity], [name], [active], active)
+    if nonlinearity is Nonlinearity.softmax:
+        node.attribute.append(helper.make_attribute("axis", 1))
+    return [node]

@@ -1,0 +1,44 @@
+"""The weights alone, in Lasagne's shapes, with what it takes to build the network around them.
+
+A file in this format is the length of a JSON header, the header, and the tensors' values one after the other:
+https://github.com/huggingface/safetensors#format. It is written here, and not by the library of that
+name, which would put the header in another order each time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+from pipeline.inference.trained_network import TrainedNetwork
+
+LAYOUT = (
+    "Lasagne's: dense W is (inputs, units), convolution W is (filters, channels, height, width) "
+    "for a true convolution: flip the filters on both axes to correlate"
+)
+ALIGNMENT = 8
+"""Bytes; blanks after the header let the values begin at a multiple of it."""
+
+
+def serialised(trained: TrainedNetwork) -> bytes:
+    """Return the file's bytes; its metadata has ``network``, as `Network.to_json` gives it, and ``class_names``."""
+    values = [array.astype("<f4").tobytes() for array in trained.weights.values()]
+    ends = list(itertools.accumulate(map(len, values), initial=0))
+    tensors = {
+        name: {"dtype": "F32", "shape": array.shape, "data_offsets": offsets}
+        for (name, array), offsets in zip(trained.weights.items(), itertools.pairwise(ends), strict=True)
+    }
+    header = json.dumps({"__metadata__": _metadata(trained), **tensors}).encode()
+    header += b" " * (-len(header) % ALIGNMENT)
+    return b"".join([len(header).to_bytes(8, "little"), header, *values])
+
+
+def _metadata(trained: TrainedNetwork) -> dict[str, str]:
+    return {
+        "name": trained.name,
+        "key": trained.key,
+        "network": json.dumps(trained.network.to_json()),
+        "class_names": json.dumps(trained.class_names),
+        "data": trained.title,
+        "layout": LAYOUT,
+    }

@@ -1,0 +1,90 @@
+"""A trained network as its training left it: all that it takes to use it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.errors import DeclarationError, StoreError
+from pipeline.networks import weights
+from pipeline.networks.declaration import Network
+from pipeline.networks.declared import find_network
+from pipeline.networks.weights import WEIGHTS_NAME, Weights
+from pipeline.store.record import RECORD_NAME, Record
+from pipeline.training.history import HISTORY_NAME
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network, its weights, and the classes that it learned to tell apart.
+
+    Parameters
+    ----------
+    name : str
+        As in `pipeline.networks.declared.NETWORKS`.
+    key : str
+        Of the training's result.
+    network : Network
+    weights : Weights
+    class_names : list of str
+        By label.
+    title : str
+        What the data is called that it was trained on.
+    """
+
+    name: str
+    key: str
+    network: Network
+    weights: Weights
+    class_names: list[str]
+    title: str
+
+
+def latest(name: str, outputs: Path = Path("outputs")) -> TrainedNetwork:
+    """Read the network that was trained last; nothing but ``outputs`` is needed.
+
+    Raises
+    ------
+    SettingError
+        No network has this name.
+    StoreError
+        The network has not been trained, or its weights or its history are not what its training wrote.
+    WeightsError
+        Its weights do not fit it.
+    """
+    folder = outputs / "latest" / f"Train{name.upper()}"
+    training_command = f"`luigi --module tasks Evaluate --network {name}`"
+    record = Record.read(folder)
+    if record is None:
+        find_network(name)  # a misspelt name is told first
+        if (folder / RECORD_NAME).exists():
+            raise StoreError(f"{folder / RECORD_NAME} is damaged. Type {training_command}, which makes it anew.")
+        raise StoreError(
+            f"there is no trained {name} in {folder}. Type {training_command}, which "
+            f"trains it; --data and --outputs-dir name other folders of results."
+        )
+    read = (HISTORY_NAME, WEIGHTS_NAME)
+    recorded = {file: about for file, about in record.files.items() if file in read}
+    if damage := replace(record, files=recorded).altered(folder):
+        raise StoreError(
+            f"{folder} is damaged: {', '.join(damage)}. Type `make verify`, which withdraws it, and then "
+            f"{training_command}, which makes it anew."
+        )
+    try:
+        data = json.loads((folder / HISTORY_NAME).read_bytes())["data"]
+        class_names, title = list(data["class_names"]), str(data["title"])
+        network = Network.from_json(record.parameters["architecture"], len(class_names))
+    except (OSError, ValueError, KeyError, TypeError, DeclarationError):
+        raise StoreError(
+            f"{folder / HISTORY_NAME} does not say which classes {name} was trained on: "
+            f"an earlier version wrote it. Type {training_command}."
+        ) from None
+    return TrainedNetwork(
+        name=str(record.parameters["network"]),
+        key=record.key,
+        network=network,
+        weights=weights.read(folder / WEIGHTS_NAME, network),
+        class_names=class_names,
+        title=title,
+    )

@@ -1,0 +1,84 @@
+"""A network's weights: drawn, written, read. The same names, shapes and file for every engine.
+
+The names and shapes are Lasagne's: ``hidden/W`` is ``(inputs, units)``, ``conv1/W`` is
+``(filters, channels, height, width)``, and the filters stand as a true convolution takes them
+(an engine that correlates flips them).
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import WeightsError
+from pipeline.files import hdf5
+from pipeline.networks.declaration import Network
+
+FloatArray = npt.NDArray[np.float32]
+Weights = dict[str, FloatArray]
+
+WEIGHTS_NAME = "weights.h5"
+
+
+def draw(network: Network, seed: int) -> Weights:
+    """Draw initial weights: Glorot uniform for each ``W``, zero for each ``b``.
+
+    ``W`` is uniform in (-a, a), a = sqrt(6 / ((n1 + n2) r)), where n1 and n2 are the first two sizes of
+    its shape and r is the product of the others: Glorot and Bengio (2010), equation 16, as Lasagne
+    computes it with gain 1. All come, layer by layer, from one ``numpy.random.RandomState(seed)``.
+    """
+    generator = np.random.RandomState(seed)
+    weights = {}
+    for name, shape in network.weight_shapes.items():
+        if name.endswith("/b"):
+            weights[name] = np.zeros(shape, np.float32)
+        else:
+            bound = math.sqrt(6 / ((shape[0] + shape[1]) * math.prod(shape[2:])))
+            weights[name] = generator.uniform(-bound, bound, shape).astype(np.float32)
+    return weights
+
+
+def write(path: Path, weights: Weights) -> None:
+    """Write weights to an HDF5 file, a data set each; the same weights give the same bytes."""
+    with h5py.File(path, "w") as file:
+        for name, values in weights.items():
+            file.create_dataset(name, data=values.astype(np.float32, copy=False))
+
+
+def read(path: Path, network: Network) -> Weights:
+    """Read the weights of a network.
+
+    Raises
+    ------
+    WeightsError
+        The file cannot be read, or its names or shapes are not the network's.
+    """
+    with hdf5.reading(
+        path,
+        WeightsError,
+        "Train the network again: `make verify` withdraws what is damaged, and `make pipeline` makes it anew.",
+    ) as file:
+        weights = {name: _read_one(file, name, shape) for name, shape in network.weight_shapes.items()}
+        if spare := hdf5.unexpected(file, set(weights)):
+            raise WeightsError(f"it holds {spare!r}, which the network does not have: these are another's weights.")
+    return weights
+
+
+def _read_one(file: h5py.File, name: str, shape: tuple[int, ...]) -> FloatArray:
+    dataset = hdf5.find(file, name)
+    if dataset is None:
+        raise WeightsError(f"there is no {name!r} in it; the network expects one of shape {shape}.")
+    if dataset.shape != shape or dataset.dtype != np.float32:
+        raise WeightsError(
+            f"{name!r} has shape {dataset.shape} and type {dataset.dtype}; the network expects {shape} and float32."
+        )
+    if problem := hdf5.misplaced(dataset):
+        raise WeightsError(f"{name!r} {problem}; expected them in one piece.")
+    values: FloatArray = dataset[()]
+    if not np.isfinite(values).all():
+        raise WeightsError(f"{name!r} holds values that are not finite.")
+    return values

@@ -1,0 +1,105 @@
+"""A monitor for people: lines and a bar on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from pipeline.progress.live_lines import LiveLines
+from pipeline.progress.monitor import Monitor
+from pipeline.progress.terminal import highlighted
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+SECONDS_BETWEEN_LOG_LINES = 10.0
+SECONDS_BETWEEN_DRAWINGS = 0.1
+
+
+class ConsoleMonitor(Monitor):
+    """Shows what one piece of work tells.
+
+    Parameters
+    ----------
+    name : str
+        What the work is called, in front of its progress.
+    place : str
+        Which it is of how many, behind its name.
+    alone : bool
+        False where others write to the same console at the same time: then each line says whose it is, and on a
+        terminal each has a bar among `LiveLines`.
+    """
+
+    def __init__(self, name: str, place: str = "", *, alone: bool = True) -> None:
+        self._name = name
+        self.title = f"{name} ({place})" if place else name
+        self._alone = alone
+        self._bar: tqdm[Any] | None = None
+        self._started = time.monotonic()
+        self._begun_at: float | None = None
+        self._next_line = self._started + SECONDS_BETWEEN_LOG_LINES
+        self._next_drawing = self._started
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        if not self._alone and LiveLines.active:
+            LiveLines.active.show(None)
+
+    def say(self, line: str) -> None:
+        from tqdm import tqdm
+
+        if self._alone:
+            tqdm.write(highlighted(line))
+        else:
+            whose = "" if line.startswith(self.title) else f"{self._name} | "
+            sys.stdout.write(f"{highlighted(whose + line)}\n")
+        sys.stdout.flush()
+
+    def progress(self, done: float, total: float, unit: str) -> None:
+        if self._begun_at is None:
+            self._begun_at = done  # what was there before, such as the beginning of a download, took no time now
+            self._started = time.monotonic()
+            self._next_line = self._started + SECONDS_BETWEEN_LOG_LINES
+        if self._alone and sys.stderr.isatty():
+            self._draw(done, total, unit)
+        elif not self._alone and LiveLines.active:
+            if time.monotonic() >= self._next_drawing:
+                self._next_drawing = time.monotonic() + SECONDS_BETWEEN_DRAWINGS
+                LiveLines.active.show(self._meter(done, total, unit, LiveLines.active.size().columns - 1))
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + SECONDS_BETWEEN_LOG_LINES
+            self.say(self._meter(done, total, unit))
+
+    def _meter(self, done: float, total: float, unit: str, columns: int = 0) -> str:
+        from tqdm import tqdm
+
+        elapsed = time.monotonic() - self._started
+        known = total if math.isfinite(total) else None
+        meter: str = tqdm.format_meter(
+            done, known, elapsed, ncols=columns, prefix=self.title, unit=unit, unit_scale=True, initial=self._begun_at
+        )
+        return meter
+
+    def _draw(self, done: float, total: float, unit: str) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:
+            self._bar = tqdm(
+                total=total,
+                initial=done,
+                unit=unit,
+                unit_scale=True,
+                desc=self.title,
+                leave=False,
+                file=sys.stderr,
+            )
+        self._bar.update(done - self._bar.n)

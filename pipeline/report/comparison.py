@@ -1,0 +1,233 @@
+"""The article's table, for every engine and device: how fast each trains, and how well."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from pipeline.data.dataset import CIFAR_TITLE
+from pipeline.progress.monitor import Monitor
+from pipeline.report import drawing
+from pipeline.report.article.curves import draw_article, name_epochs
+from pipeline.report.article.runs import ArticleNetwork, Run
+from pipeline.report.network_results import NetworkResults, article_network
+from pipeline.report.trial import Trial
+
+JSON_NAME = "comparison.json"
+TABLE_NAME = "comparison.md"
+CURVES_NAME = "curves"
+
+HEADER = (
+    "Network",
+    "Engine",
+    "Device",
+    "Seconds an epoch (quartiles)",
+    "The whole training (epochs)",
+    "Times as long as the fastest",
+    "Test accuracy (range)",
+)
+ARTICLE_HEADER = ("Times as fast as the article's GPU", "As its 32 cores")
+
+MINUTE, HOUR = 60, 3600
+
+WIDTHS = (6, 4, 2, 1)
+"""Of the engines' curves: where they coincide, each still shows beside the one that is drawn over it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Trainings of one network on one engine and device, from one seed or several.
+
+    Parameters
+    ----------
+    epoch_seconds : float
+        Median over all epochs of all seeds; ``quartiles`` are the first and the third.
+    epochs : int
+        How many each training has.
+    training_seconds : float
+        Median over the seeds of the time that all epochs took together.
+    accuracy : float
+        Mean test accuracy; ``accuracies`` are those of the seeds.
+    """
+
+    network: str
+    engine: str
+    device: str
+    epoch_seconds: float
+    quartiles: tuple[float, float]
+    epochs: int
+    training_seconds: float
+    accuracy: float
+    accuracies: list[float]
+
+
+def compare(output: Path, *, trials: list[dict[str, Any]], monitor: Monitor, **results: Path) -> None:
+    """Write ``comparison.json``, ``comparison.md``, and the curves as ``curves.png`` and ``curves.svg``.
+
+    Parameters
+    ----------
+    trials : list of dict
+        The fields of a `Trial` each.
+    results : Path
+        For the trial of each number ``trained_NUMBER`` and ``evaluated_NUMBER``, the folders of its results.
+    """
+    groups: dict[tuple[str, str, str], list[NetworkResults]] = {}
+    for number, values in enumerate(trials):
+        trial = Trial(**values)
+        trained = NetworkResults.read(trial.network, results[f"trained_{number}"], results[f"evaluated_{number}"])
+        groups.setdefault((trial.network, trial.engine, trial.device), []).append(trained)
+    rows = [_row(*group, trainings) for group, trainings in groups.items()]
+    data = next(iter(groups.values()))[0].metrics["data"]
+    document = {"data": data, "rows": [asdict(row) for row in rows]}
+    (output / JSON_NAME).write_text(json.dumps(document, indent=1) + "\n")
+    text = table(rows, data["title"])
+    (output / TABLE_NAME).write_text(text + "\n")
+    _draw_curves(output, groups)
+    for line in text.splitlines():
+        monitor.say(line)
+
+
+def read(path: Path) -> tuple[dict[str, Any], list[Row]] | None:
+    """Read a ``comparison.json``.
+
+    Returns
+    -------
+    tuple or None
+        The data that was trained on, as ``metrics.json`` names it, and the rows; None for a file of an earlier
+        version of this program, whose rows have other figures.
+    """
+    document = json.loads(path.read_text())
+    names = {field.name for field in fields(Row)}
+    if any(row.keys() != names for row in document["rows"]):
+        return None
+    return document["data"], [Row(**row) for row in document["rows"]]
+
+
+def table(rows: Sequence[Row], title: str) -> str:
+    """Put rows into a table in Markdown; ``title`` names the data."""
+    names = header(title)
+    return "\n".join(f"| {' | '.join(line)} |" for line in [names, ["---"] * len(names), *cells(rows, title)])
+
+
+def header(title: str) -> tuple[str, ...]:
+    """Return the names of the columns; on the article's data, some compare with the article."""
+    return HEADER + ARTICLE_HEADER if title == CIFAR_TITLE else HEADER
+
+
+def cells(rows: Sequence[Row], title: str) -> list[list[str]]:
+    """Put rows into words, under `header`, network by network; on the article's data, its own runs follow."""
+    lines = []
+    for network in dict.fromkeys(row.network for row in rows):
+        own = [row for row in rows if row.network == network]
+        fastest = min(row.epoch_seconds for row in own)
+        article = article_network(network, title)
+        lines += [_own_cells(row, fastest) + _speedups(row.epoch_seconds, article) for row in own]
+        if article:
+            lines += [_article_cells(network, article, run, fastest) for run in article.runs]
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """Write a time as people do: ``53.2 s``, ``10.4 min``, ``2 h 27 min``, the last in minutes that have passed."""
+    if seconds < 2 * MINUTE:
+        return f"{seconds:.3g} s"
+    if seconds < HOUR:
+        return f"{seconds / MINUTE:.1f} min"
+    return f"{int(seconds // HOUR)} h {int(seconds % HOUR // MINUTE)} min"
+
+
+def _own_cells(row: Row, fastest: float) -> list[str]:
+    low, high = row.quartiles
+    return [
+        row.network.upper(),
+        row.engine,
+        row.device,
+        f"{row.epoch_seconds:.3f} ({low:.3f} to {high:.3f})",
+        f"{duration(row.training_seconds)} ({row.epochs})",
+        f"{row.epoch_seconds / fastest:.1f}",
+        f"{row.accuracy:.4f}" + _spread(row.accuracies),
+    ]
+
+
+def _spread(accuracies: Sequence[float]) -> str:
+    return f" ({min(accuracies):.4f} to {max(accuracies):.4f})" if len(accuracies) > 1 else ""
+
+
+def _article_cells(network: str, article: ArticleNetwork, run: Run, fastest: float) -> list[str]:
+    return [
+        network.upper(),
+        "the article's",
+        run.hardware,
+        f"{run.epoch_seconds:.1f}",
+        f"{duration(run.seconds)} ({len(run.epochs)})",
+        f"{run.epoch_seconds / fastest:.1f}",
+        f"{article.accuracy:.2f} (its text)",  # the article does not say of which run
+        *_speedups(run.epoch_seconds, article),
+    ]
+
+
+def _speedups(epoch_seconds: float, article: ArticleNetwork | None) -> list[str]:
+    return [f"{run.epoch_seconds / epoch_seconds:.1f}x" for run in article.runs] if article else []
+
+
+def _row(network: str, engine: str, device: str, trainings: list[NetworkResults]) -> Row:
+    seconds = [second for trained in trainings for second in trained.record.measured["epoch_seconds"]]
+    median = statistics.median(seconds)
+    low, _, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else (median, median, median)
+    accuracies = [trained.metrics["accuracy"] for trained in trainings]
+    return Row(
+        network,
+        engine,
+        device,
+        epoch_seconds=median,
+        quartiles=(low, high),
+        epochs=len(trainings[0].epochs),
+        training_seconds=statistics.median(trained.training_seconds for trained in trainings),
+        accuracy=statistics.fmean(accuracies),
+        accuracies=accuracies,
+    )
+
+
+def _draw_curves(output: Path, groups: dict[tuple[str, str, str], list[NetworkResults]]) -> None:
+    """Draw losses and validation accuracy of each network, engines over each other: where they agree, lines coincide.
+
+    The article's runs lie behind them, where the data is the article's.
+    """
+    networks = list(dict.fromkeys(network for network, _, _ in groups))
+    with drawing.styled("comparison"):
+        figure = drawing.new_figure(6 * len(networks), 7)
+        panels = figure.subplots(2, len(networks), squeeze=False, sharex="col", height_ratios=(3, 2))
+        for (losses, accuracies), network in zip(panels.T, networks, strict=True):
+            of_network = {group[1:]: trained[0] for group, trained in groups.items() if group[0] == network}
+            _draw_network(losses, accuracies, of_network)
+            losses.set(title=network.upper(), ylabel="loss")
+            losses.legend()
+            accuracies.set(xlabel="epoch", ylabel="validation accuracy")
+        drawing.save(figure, output, CURVES_NAME)
+
+
+def _draw_network(losses: Axes, accuracies: Axes, trainings: dict[tuple[str, str], NetworkResults]) -> None:
+    if article := next(iter(trainings.values())).article:
+        draw_article(losses, article, "train_loss", "valid_loss")
+        draw_article(accuracies, article, "valid_accuracy")
+    for ((engine, device), trained), width in zip(trainings.items(), WIDTHS, strict=False):
+        epochs = [row["epoch"] for row in trained.epochs]
+        color = None
+        for axes, column, style in (
+            (losses, "train_loss", "-"),
+            (losses, "valid_loss", "--"),
+            (accuracies, "valid_accuracy", "--"),
+        ):
+            values = [row[column] for row in trained.epochs]
+            label = f"{engine} on {device}, {column.removesuffix('_loss')}"
+            (line,) = axes.plot(epochs, values, style, linewidth=width, color=color, alpha=0.8, label=label)
+            color = line.get_color()
+    name_epochs(accuracies)
+    accuracies.yaxis.set_major_formatter(PercentFormatter(1))

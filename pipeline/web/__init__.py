@@ -1,0 +1,1 @@
+"""HTTP: connections, retries, and URLs without secrets. Imports `files`, `progress` and `errors`."""
