@@ -21,7 +21,7 @@ LUIGI := $(BIN)/python -m tasks
 DIGITS := .cache/digits.tar.gz
 
 # Settings as NAME=--flag, or NAME=--flag,--flag where one name stands for several.
-SETTINGS := $(shell sed -n 's/^\([A-Z]*\)=[^ ]* *\(--[^ ]*\) .*/\1=\2/p' tasks/make_variables.txt)
+SETTINGS := $(shell sed -n 's/^\([A-Z]*\)=[^ ]* *\(--[^ ]*\) .*/\1=\2/p' tasks/configuration/make_variables.txt)
 comma := ,
 name_of = $(firstword $(subst =, ,$(setting)))
 flags_of = $(foreach flag,$(subst $(comma), ,$(lastword $(subst =, ,$(setting)))),"$(flag)=$$$(name_of)")
@@ -67,7 +67,7 @@ help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo 'Settings:'
-	@awk '/^[A-Z]/ { name = $$1; $$1 = $$2 = ""; sub(/^ */, ""); printf "  %-25s  %s\n", name, $$0 }' tasks/make_variables.txt
+	@awk '/^[A-Z]/ { name = $$1; $$1 = $$2 = ""; sub(/^ */, ""); printf "  %-25s  %s\n", name, $$0 }' tasks/configuration/make_variables.txt
 	@echo '  DEMO=1                     those of the demo'
 	@echo "  ARGS='--flag value ...'    any others, as words of the shell; luigi.cfg has all of them"
 
@@ -91,10 +91,11 @@ check-device: $(ENGINE_SETUP) ## the article's check: where is exp() computed, a
 test: $(VENV)/dev ## run the tests
 	@$(BIN)/python -m pytest --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist loadgroup $(ARGS)
 
-lint: $(VENV)/dev ## check style, format and types
+lint: $(VENV)/dev ## check style, format, types and imports
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
 
 docs: $(VENV)/dev ## build the documentation of the API, in docs/_build/html
 	@$(BIN)/python -m sphinx -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html

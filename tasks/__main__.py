@@ -11,8 +11,8 @@ from luigi.cmdline import luigi_run
 
 from pipeline.errors import SettingError
 from pipeline.progress.terminal import outlast
-from tasks import demo
-from tasks.console import end
+from tasks.configuration import demo
+from tasks.luigi_adapter.errors import end
 from tasks.run import RUN
 
 if __name__ == "__main__":

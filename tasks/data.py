@@ -32,6 +32,7 @@ LEAST_VALUES = {"connect_timeout": 0.1, "stall_timeout": 0.1, "time_limit": 1, "
 class DownloadCIFAR(DataTask):
     """Fetch the archive, or take one from disk."""
 
+    without_effect = ("minimum_rate", "connect_timeout", "stall_timeout", "time_limit", "attempts")
     code_matters = False  # the digest, or what the source says of its version, decides what the archive is
 
     archive = luigi.OptionalParameter(

@@ -9,7 +9,7 @@ import luigi
 from pipeline.errors import AccuracyError, SettingError
 from pipeline.store import results
 from pipeline.store.record import Record
-from tasks.learning import Evaluate, evaluator
+from tasks.learning import Evaluate
 from tasks.run import RUN
 from tasks.settings import settings
 
@@ -36,7 +36,7 @@ class gate(luigi.Config):  # noqa: N801, Luigi takes the section's name from it
                 raise SettingError(f"gate.{name} is {value}; expected a number from 0 to 1, or nothing.")
 
 
-class Gate(luigi.Task):
+class GateTask(luigi.Task):
     """Fail if a network is not accurate enough; no result is kept, so that each run asks anew."""
 
     network = luigi.Parameter()
@@ -54,7 +54,7 @@ class Gate(luigi.Task):
 
     def requires(self) -> Evaluate:
         """Name the evaluation whose accuracy counts."""
-        return evaluator(self.network)
+        return Evaluate.of(self.network)
 
     def complete(self) -> bool:
         """Tell whether there is an accuracy, and whether it is high enough."""

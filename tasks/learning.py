@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import luigi
 
@@ -26,7 +26,7 @@ class EngineTask(StageTask):
     """A stage that an engine computes."""
 
     kind: ClassVar[str]
-    identifying = ("network",)
+    identifying = without_effect = ("network",)
     network: Any
 
     on_engine = luigi.OptionalParameter(default=None, description="As [settings] engine, for this stage alone.")
@@ -37,6 +37,18 @@ class EngineTask(StageTask):
     def check(cls, given: Any) -> None:
         devices.check(given.on_engine or "auto", given.on_device or "auto")
         settings.active().checked_seed(given.from_seed)
+
+    @classmethod
+    def of(cls, network: str, **given: Any) -> Self:
+        """Return the task of a network; luigi.cfg and the command line have the values that are None here."""
+        values = {name: value for name, value in given.items() if value is not None}
+        own = cls.own_task(network)
+        return own(**values) if own else cls(network=network, **values)
+
+    @classmethod
+    def own_task(cls, network: str) -> type[Self] | None:
+        """Return the subclass whose ``network`` this is, which has a section of its own in luigi.cfg."""
+        return next((own for own in cls.__subclasses__() if own.network == network), None)
 
     @property
     def stage_name(self) -> str:
@@ -102,9 +114,10 @@ class Train(EngineTask):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if type(self) is Train and self.network in OWN_TRAINERS:
-            own = OWN_TRAINERS[self.network].__name__
-            raise SettingError(f"network is {self.network!r}, which has a task with settings of its own: {own}.")
+        if type(self) is Train and (own := self.own_task(self.network)):
+            raise SettingError(
+                f"network is {self.network!r}, which has a task with settings of its own: {own.__name__}."
+            )
 
     @classmethod
     def check(cls, given: Any) -> None:
@@ -172,7 +185,7 @@ class Evaluate(EngineTask):
         devices.check(given.trained_on_engine or "auto", given.trained_on_device or "auto")
 
     def requires(self) -> dict[str, StageTask]:
-        trained = trainer(
+        trained = Train.of(
             self.network,
             on_engine=self.trained_on_engine,
             on_device=self.trained_on_device,
@@ -199,20 +212,3 @@ class EvaluateCNN(Evaluate):
     """Evaluate the article's convolutional network."""
 
     network = "cnn"
-
-
-OWN_TRAINERS: dict[str, type[Train]] = {"mlp": TrainMLP, "cnn": TrainCNN}
-OWN_EVALUATORS: dict[str, type[Evaluate]] = {"mlp": EvaluateMLP, "cnn": EvaluateCNN}
-"""Networks whose tasks have a name, and a section in luigi.cfg, of their own."""
-
-
-def trainer(network: str, **own: Any) -> Train:
-    """Return the task that trains a network; what is None in ``own`` is left to luigi.cfg and the command line."""
-    given = {name: value for name, value in own.items() if value is not None}
-    return OWN_TRAINERS[network](**given) if network in OWN_TRAINERS else Train(network=network, **given)
-
-
-def evaluator(network: str, **own: Any) -> Evaluate:
-    """Return the task that evaluates a network, likewise."""
-    given = {name: value for name, value in own.items() if value is not None}
-    return OWN_EVALUATORS[network](**given) if network in OWN_EVALUATORS else Evaluate(network=network, **given)

@@ -22,9 +22,10 @@ from pipeline.progress.terminal import highlighted
 from pipeline.store import results, run_history, runs, unfinished
 from pipeline.store.stage import Stage
 from pipeline.web.urls import without_secrets
-from tasks import configuration, last_run, make_variables, signals
-from tasks.changed_settings import changed
-from tasks.console import foreseen
+from tasks.configuration import config_files, last_run, make_variables
+from tasks.configuration.changed import changed
+from tasks.luigi_adapter import interrupts
+from tasks.luigi_adapter.errors import message_of
 from tasks.settings import settings
 
 REPORT_PAGE = "report.html"
@@ -64,7 +65,7 @@ class Run:
             self._outputs = settings.active().outputs
             self._history = self._outputs / run_history.NAME
             if parser:  # a notebook keeps its own ways
-                signals.end_well()
+                interrupts.end_cleanly()
             folders = dict.fromkeys([self._outputs, *(found.folder for found in self._stages)])
             self._registration.enter_context(runs.registered(folders, self.id, [found.path for found in self._stages]))
             self._clear_leftovers()
@@ -131,7 +132,7 @@ class Run:
         try:
             run_history.append(self._history, {"run": self.id, **summary})
         except OSError as error:  # what became of the stages is to be told all the same
-            sys.stderr.write(f"{foreseen(error)}\n")
+            sys.stderr.write(f"{message_of(error)}\n")
         self._registration.close()
         lines = run_history.told(summary)
         if is_published and summary["stages"].get("Report", "not made") != "not made":
@@ -141,7 +142,7 @@ class Run:
 
 def _command(arguments: Sequence[str]) -> str:
     """Return a command as it may be shown."""
-    secret = tuple(map(make_variables.flag, configuration.SECRETS))
+    secret = tuple(map(make_variables.flag, config_files.secrets()))
     shown = ["luigi"]
     for argument in arguments:
         flag, equals, _ = argument.partition("=")

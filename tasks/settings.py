@@ -16,7 +16,8 @@ from pipeline.engines import devices
 from pipeline.engines.theano.flags import decisive_flags
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.networks.declared import NETWORKS
-from tasks import configuration
+from tasks.configuration import config_files
+from tasks.luigi_adapter.configuration import is_ours
 
 MOST_THREADS = 1024
 """More than one machine has cores for, and few enough to be started."""
@@ -30,9 +31,10 @@ NO_DATA_NAMES = {"checkpoints", "latest", "logs"}
 
 
 class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from it
-    """What holds for every stage of a run."""
+    """Settings of every stage of a run."""
 
     use_cmdline_section = False
+    without_effect = ("threads", "force", "cache_dir", "results_url")  # settings that change no result
 
     engine = luigi.Parameter(
         default="auto",
@@ -172,7 +174,9 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
 
 
 class theano(luigi.Config):  # noqa: N801, likewise
-    """What the article's ``.theanorc`` said beside the device, for the theano engine."""
+    """Settings of the theano engine: those of the article's ``.theanorc`` beside the device."""
+
+    without_effect = ()
 
     floatX = luigi.Parameter(  # noqa: N815, Theano's name for it
         default="float32", always_in_help=True, description="The type that Theano computes in: float32 or float64."
@@ -188,6 +192,8 @@ class theano(luigi.Config):  # noqa: N801, likewise
 class torch(luigi.Config):  # noqa: N801, likewise
     """Settings of the torch engine."""
 
+    without_effect = ()
+
     precision = luigi.Parameter(
         default="float32",
         always_in_help=True,
@@ -196,7 +202,9 @@ class torch(luigi.Config):  # noqa: N801, likewise
 
 
 class schedule(luigi.Config):  # noqa: N801, likewise
-    """What holds for runs that a timer starts."""
+    """Settings of runs that a timer starts."""
+
+    secret = ("on_failure_command", "on_failure_webhook")  # settings whose values are never shown
 
     when_busy = luigi.ChoiceParameter(
         choices=["refuse", "wait"],
@@ -248,8 +256,9 @@ def _check_webhook(url: str) -> None:
 
 def _check_data_name(name: str) -> None:
     """Refuse what is no name, or that of a folder which holds something else, on disks that ignore case too."""
-    tasks = [task for task in Register.task_names() if task[:1].isupper() and configuration.is_ours(task)]
-    stages = [*tasks, *(f"{kind}{network}" for kind in ("Train", "Evaluate") for network in NETWORKS)]
+    tasks = [task for task in Register.task_names() if task[:1].isupper() and is_ours(task)]
+    kinds = {kind for task in tasks if (kind := getattr(Register.get_task_cls(task), "kind", None))}
+    stages = [*tasks, *(f"{kind}{network}" for kind in kinds for network in NETWORKS)]
     taken = {stage.lower() for stage in stages} | NO_DATA_NAMES
     if not re.fullmatch(DATA_NAME, name) or name.lower() in taken:
         raise SettingError(
@@ -280,7 +289,7 @@ def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _active(_: CmdlineParser | None) -> settings:
-    configuration.check()
+    config_files.check()
     return settings()
 
 

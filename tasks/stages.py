@@ -14,7 +14,8 @@ from luigi.task_register import Register
 from pipeline.errors import PipelineError, StoreError
 from pipeline.store import results
 from pipeline.store.stage import Stage
-from tasks.console import TaskMonitor, end, removed
+from tasks.luigi_adapter.console import TaskMonitor
+from tasks.luigi_adapter.errors import end, removed
 from tasks.run import RUN
 from tasks.settings import settings
 
@@ -32,7 +33,8 @@ class StageTask(luigi.Task):
     length_parameter: ClassVar[str | None] = None
     shown: ClassVar[tuple[str, ...]] = ()  # files of which the outputs folder has a copy, for people to open
     code_matters: ClassVar[bool] = True
-    identifying: ClassVar[tuple[str, ...]] = ()  # parameters that say which of several stages it is
+    identifying: ClassVar[tuple[str, ...]] = ()  # parameters that name one of several stages
+    without_effect: ClassVar[tuple[str, ...]] = ()  # parameters that change no result
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

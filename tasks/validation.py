@@ -20,7 +20,7 @@ def check() -> None:
     SettingError
         One has a value that nothing can take.
     ValueError
-        One has a value of the wrong kind, as Luigi puts it; `tasks.console.foreseen` has words for that.
+        One has a value of the wrong kind, as Luigi puts it; `tasks.luigi_adapter.errors.message_of` has words for that.
     """
     _check_scheduler()
     settings.active().check()

@@ -16,11 +16,12 @@ from pipeline.networks.declared import NETWORKS
 from pipeline.report.trial import Trial
 from pipeline.store import results
 from pipeline.store.stage import Stage
-from tasks.changed_settings import changed
-from tasks.console import TaskMonitor, end
+from tasks.configuration.changed import changed
 from tasks.data import Grayscale2D
-from tasks.gate import Gate
-from tasks.learning import evaluator, trainer
+from tasks.gate import GateTask
+from tasks.learning import Evaluate, Train
+from tasks.luigi_adapter.console import TaskMonitor
+from tasks.luigi_adapter.errors import end
 from tasks.run import REPORT_PAGE, RUN
 from tasks.settings import settings
 from tasks.stages import StageTask
@@ -42,7 +43,7 @@ class Report(StageTask):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._gates = [gate for gate in map(Gate, self._names) if not gate.is_open]
+        self._gates = [gate for gate in map(GateTask, self._names) if not gate.is_open]
         RUN.must_end_with(self.may_be_published)
 
     @classmethod
@@ -51,8 +52,8 @@ class Report(StageTask):
 
     def requires(self) -> dict[str, StageTask]:
         return {
-            **{f"trained_{name}": trainer(name) for name in self._names},
-            **{f"evaluated_{name}": evaluator(name) for name in self._names},
+            **{f"trained_{name}": Train.of(name) for name in self._names},
+            **{f"evaluated_{name}": Evaluate.of(name) for name in self._names},
             "images": Grayscale2D(),
         }
 
@@ -72,7 +73,7 @@ class Report(StageTask):
         return {"networks": self._names, **compared}
 
     def options(self) -> dict[str, Any]:
-        reported = {name: Gate(name).reported() for name in self._names}
+        reported = {name: GateTask(name).reported() for name in self._names}
         return {
             "sources": {name: task.stage for name, task in self.requires().items()},
             "run": RUN.id,
@@ -166,8 +167,8 @@ class Compare(StageTask):
         tasks: dict[str, StageTask] = {}
         for number, trial in enumerate(self.trials):
             chosen = {"on_engine": trial.engine, "on_device": trial.device, "from_seed": trial.seed}
-            tasks[f"trained_{number}"] = trainer(trial.network, **chosen)
-            tasks[f"evaluated_{number}"] = evaluator(
+            tasks[f"trained_{number}"] = Train.of(trial.network, **chosen)
+            tasks[f"evaluated_{number}"] = Evaluate.of(
                 trial.network,
                 **chosen,
                 trained_on_engine=trial.engine,

@@ -11,8 +11,8 @@ from tests.checkout import ROOT, Checkout
 
 PROGRAM = """
 import json, sys
-from tasks.current import Current
-from tasks.changed_settings import changed
+from tasks.commands.current import Current
+from tasks.configuration.changed import changed
 
 with Current.read(sys.argv[1:]):
     print(json.dumps(changed()))

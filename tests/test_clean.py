@@ -35,7 +35,7 @@ MADE = {
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "tasks").mkdir()
-    for name in ("Makefile", "tasks/make_variables.txt"):  # which the Makefile reads
+    for name in ("Makefile", "tasks/configuration/make_variables.txt"):  # which the Makefile reads
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
@@ -85,4 +85,4 @@ def test_cleans_what_links_lead_to_and_keeps_the_links(folder, tmp_path_factory)
 def test_has_nothing_to_do_where_there_is_nothing(folder):
     clean(folder)
 
-    assert files(folder) == ["Makefile", "tasks/make_variables.txt"]
+    assert files(folder) == ["Makefile", "tasks/configuration/make_variables.txt"]

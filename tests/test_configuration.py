@@ -10,7 +10,8 @@ import pytest
 
 import tasks  # noqa: F401, the sections are those of its tasks
 from pipeline.errors import SettingError
-from tasks import configuration
+from tasks.configuration import config_files
+from tasks.luigi_adapter.configuration import PATH_VARIABLE
 from tests.checkout import ROOT, STAGES, Checkout
 
 SHIPPED = (ROOT / "luigi.cfg").read_text()
@@ -20,7 +21,7 @@ LUIGI = ("-c", "from luigi.cmdline import luigi_run; luigi_run()", "--module", "
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(configuration.PATH_VARIABLE, raising=False)
+    monkeypatch.delenv(PATH_VARIABLE, raising=False)
     return tmp_path
 
 
@@ -39,7 +40,7 @@ def shipped(checkout):
 def refused(folder, text):
     (folder / "luigi.cfg").write_text(text)
     with pytest.raises(SettingError) as caught:
-        configuration.check()
+        config_files.check()
     return str(caught.value)
 
 
@@ -64,12 +65,12 @@ class TestSoundFiles:
     def test_the_shipped_ones(self, folder, monkeypatch):
         (folder / "luigi.cfg").write_text(SHIPPED)
         (folder / "luigid.cfg").write_text((ROOT / "luigid.cfg").read_text())
-        monkeypatch.setenv(configuration.PATH_VARIABLE, "luigid.cfg")
+        monkeypatch.setenv(PATH_VARIABLE, "luigid.cfg")
 
-        configuration.check()
+        config_files.check()
 
     def test_none(self, folder):
-        configuration.check()
+        config_files.check()
 
     @pytest.mark.parametrize(
         "text",
@@ -91,7 +92,7 @@ class TestSoundFiles:
     def test_whatever_luigi_reads(self, folder, text):
         (folder / "luigi.cfg").write_text(text)
 
-        configuration.check()
+        config_files.check()
 
 
 class TestMisspelt:
@@ -127,16 +128,16 @@ class TestMisspelt:
 
     def test_in_the_file_that_the_environment_names(self, folder, monkeypatch):
         (folder / "other.cfg").write_text("[core]\nworkres = 2\n")
-        monkeypatch.setenv(configuration.PATH_VARIABLE, "other.cfg")
+        monkeypatch.setenv(PATH_VARIABLE, "other.cfg")
 
         with pytest.raises(SettingError, match=r"^other.cfg: \[core\] has the key workres.*Did you mean 'workers'"):
-            configuration.check()
+            config_files.check()
 
     def test_in_local_cfg(self, folder):
         (folder / "local.cfg").write_text("[settings]\nsead = 7\n")
 
         with pytest.raises(SettingError, match=r"^local.cfg: \[settings\] has the key sead = 7.*Did you mean 'seed'"):
-            configuration.check()
+            config_files.check()
 
     @pytest.mark.parametrize("name", ["luigi.cfg", "local.cfg", "other.cfg"])
     def test_a_hyphen_where_luigi_looks_for_the_underscore(self, folder, monkeypatch, name):
@@ -144,10 +145,10 @@ class TestMisspelt:
         with (folder / name).open("a") as file:
             file.write("learning-rate = 0.02\n" if name == "luigi.cfg" else "[TrainCNN]\nlearning-rate = 0.02\n")
         if name == "other.cfg":
-            monkeypatch.setenv(configuration.PATH_VARIABLE, name)
+            monkeypatch.setenv(PATH_VARIABLE, name)
 
         with pytest.raises(SettingError, match=rf"^{name}: \[TrainCNN\] learning-rate does not count where luigi.cfg"):
-            configuration.check()
+            config_files.check()
 
     def test_shows_no_secret(self, folder):
         message = refused(folder, "[smtp]\npasword = s3cret")
@@ -158,16 +159,16 @@ class TestMisspelt:
 
 class TestUnreadable:
     def test_a_file_that_is_not_there(self, folder, monkeypatch):
-        monkeypatch.setenv(configuration.PATH_VARIABLE, "nowhere.cfg")
+        monkeypatch.setenv(PATH_VARIABLE, "nowhere.cfg")
 
         with pytest.raises(SettingError, match=r"^LUIGI_CONFIG_PATH is 'nowhere.cfg', where there is no file"):
-            configuration.check()
+            config_files.check()
 
     def test_a_folder(self, folder):
         (folder / "luigi.cfg").mkdir()
 
         with pytest.raises(SettingError, match=r"^luigi.cfg cannot be read \(Is a directory\)"):
-            configuration.check()
+            config_files.check()
 
     @pytest.mark.parametrize(
         ("content", "message"),
@@ -186,7 +187,7 @@ class TestUnreadable:
 
         printed = told(checkout, program=program)
 
-        assert "luigi.cfg, local.cfg or the file that LUIGI_CONFIG_PATH names cannot be understood: " in printed
+        assert "luigi.cfg, local.cfg or the file that LUIGI_CONFIG_PATH names cannot be parsed: " in printed
         assert message in printed
 
 
@@ -471,7 +472,7 @@ class TestLocalFile:
         local.write_bytes(content)
         luigi = ("-c", "from luigi.cmdline import luigi_run; luigi_run()", "--module", "tasks")
         for program in (("-m", "tasks"), luigi):
-            assert "LUIGI_CONFIG_PATH names cannot be understood: " in told(checkout, "Pipeline", program=program)
+            assert "LUIGI_CONFIG_PATH names cannot be parsed: " in told(checkout, "Pipeline", program=program)
 
     def test_a_folder(self, checkout, local):
         local.unlink()

@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 
-from tasks import make_variables
+from tasks.configuration import make_variables
 from tests.checkout import ROOT, STAGES
 
 README = (ROOT / "README.md").read_text()

@@ -35,7 +35,7 @@ from tests.small_networks import dense, linear
 NETWORK = small_networks.NETWORKS["like the article's"]
 FILES = (WEIGHTS_NAME, HISTORY_NAME)
 INTERRUPTED = (
-    "Interrupted. What is finished is kept, trainings to their last epoch: the same command goes on from there."
+    "Interrupted. Finished results are kept, and trainings to their last epoch: the same command resumes them."
 )
 TERMINATED = INTERRUPTED.replace("Interrupted", "Terminated")
 
@@ -56,17 +56,17 @@ train(output, images=images, checkpoints=checkpoints, monitor=Printed(), **json.
 
 LOSE_SIGNAL = """
 import os, signal, weakref
-from tasks import signals
+from tasks.luigi_adapter import interrupts
 
 class Thing:
     pass
 
-signals.end_well()
+interrupts.end_cleanly()
 thing = Thing()
 reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM))
 del thing
 print("went on", flush=True)
-signals.check()
+interrupts.check()
 print("never reached", flush=True)
 """
 

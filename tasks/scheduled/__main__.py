@@ -6,7 +6,7 @@ import os
 import sys
 
 from pipeline.progress.terminal import outlast
-from tasks.console import end, foreseen
+from tasks.luigi_adapter.errors import end, message_of
 from tasks.scheduled import main
 
 if __name__ == "__main__":
@@ -16,6 +16,6 @@ if __name__ == "__main__":
         sys.stderr.flush()
         os._exit(status)  # taking the interpreter apart takes longer than what this process did
     except Exception as error:
-        if foreseen(error) is None:
+        if message_of(error) is None:
             raise
         end(error)

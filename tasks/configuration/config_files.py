@@ -12,24 +12,15 @@ from collections import defaultdict
 from pathlib import Path
 
 import luigi.retcodes  # noqa: F401, it declares the section [retcode]
-from luigi.configuration import LuigiConfigParser
 from luigi.task_register import Register
 
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.web.urls import without_secrets
+from tasks.luigi_adapter.configuration import FILES, LOCAL, PATH_VARIABLE, is_base_class, is_ours
 
-FILES = ("client.cfg", "luigi.cfg")
-"""What Luigi reads in the current folder. What it reads in /etc/luigi may be meant for other programs."""
-LOCAL = "local.cfg"
-"""What is laid over these: a person's own settings, which git does not track."""
-PATH_VARIABLE = "LUIGI_CONFIG_PATH"
-CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 VENV = ".venv"
 
-MADE_BY_OTHERS = {"EngineTask", "Gate"}
-"""Tasks that nobody names; what stands in their sections would not count."""
-SECRETS = {"schedule.on_failure_command", "schedule.on_failure_webhook"}
-"""Settings whose values are shown nowhere."""
 FREE_SECTIONS = {"logging", "resources", "task_history"}
 """Luigi's sections whose keys nothing declares."""
 FREE_KEYS = {
@@ -81,20 +72,15 @@ def check() -> None:
     if named is not None and not Path(named).is_file():
         raise SettingError(f"{PATH_VARIABLE} is {named!r}, where there is no file; expected one like luigi.cfg.")
     known = _known()
-    found = {path: read(path) for path in files()}
+    found = {path: read(path) for path in paths()}
     for path, file in found.items():
         _check_file(path, file, known)
     _check_hyphens(found)
 
 
-def files() -> list[str]:
-    """List the files that are there, each laid over those before it."""
+def paths() -> list[str]:
+    """Return the files that exist, each overriding those before it."""
     return [path for path in (*FILES, LOCAL, os.environ.get(PATH_VARIABLE)) if path and Path(path).exists()]
-
-
-def is_ours(section: str) -> bool:
-    """Tell whether a section or a task is none of Luigi's own."""
-    return not Register.get_task_cls(section).__module__.startswith("luigi.")
 
 
 def read(path: str) -> configparser.RawConfigParser:
@@ -114,13 +100,19 @@ def read(path: str) -> configparser.RawConfigParser:
     return file
 
 
+def secrets() -> set[str]:
+    """Return the settings, as ``SECTION.NAME``, whose values are never shown: the ``secret`` ones of each section."""
+    sections = map(Register.get_task_cls, Register.task_names())
+    return {f"{section.task_family}.{name}" for section in sections for name in getattr(section, "secret", ())}
+
+
 def _known() -> dict[str, set[str]]:
     """Return the keys of each section, as the tasks and Luigi declare them; a hyphen stands for an underscore."""
-    known = defaultdict(set, {name: set[str]() for name in Register.task_names() if name not in MADE_BY_OTHERS})
+    known = defaultdict(set, {name: set[str]() for name in Register.task_names() if not is_base_class(name)})
     for section, keys in FREE_KEYS.items():
         known[section] |= keys
     for section, _, name, parameter in Register.get_all_params():
-        if section not in MADE_BY_OTHERS:
+        if not is_base_class(section):
             known[section].add(name)
         if former := parameter._config_path:
             known[former["section"]].add(former["name"].replace("-", "_"))
@@ -166,15 +158,3 @@ def _unknown_key(path: str, section: str, key: str, value: str, known: dict[str,
 def _ours(known: dict[str, set[str]]) -> list[str]:
     """Name the sections that are not Luigi's and have keys."""
     return [name for name in Register.task_names() if known.get(name) and is_ours(name)]
-
-
-def _lay_local_over() -> None:
-    """Have Luigi, which has read its files, read local.cfg after luigi.cfg and before the one that is named."""
-    paths = LuigiConfigParser._config_paths
-    if LOCAL not in paths:
-        paths.insert(paths.index(FILES[-1]) + 1, LOCAL)
-        if Path(LOCAL).exists():
-            LuigiConfigParser.reload()
-
-
-_lay_local_over()

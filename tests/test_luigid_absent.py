@@ -59,7 +59,7 @@ class TestNoLuigid:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             printed = refused(checkout, "--scheduler-host", "127.0.0.1", "--scheduler-port", str(server.server_port))
             server.shutdown()
-        assert printed.startswith("ERROR: what answers at http://127.0.0.1:")
+        assert printed.startswith("ERROR: the server at http://127.0.0.1:")
         assert "/ is no luigid. Name the place of one, as with --scheduler-host and --scheduler-port, or" in printed
         assert printed.count("\n") == 1
 

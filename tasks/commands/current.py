@@ -12,9 +12,10 @@ from luigi.cmdline_parser import CmdlineParser
 from pipeline.networks.declared import NETWORKS
 from pipeline.store import results
 from pipeline.store.stage import Stage
-from tasks import configuration, last_run, validation
-from tasks.changed_settings import changed
-from tasks.learning import evaluator
+from tasks import validation
+from tasks.configuration import config_files, last_run
+from tasks.configuration.changed import changed
+from tasks.learning import Evaluate
 from tasks.run import check_forced
 from tasks.settings import engine_settings, settings
 from tasks.whole import Pipeline
@@ -69,11 +70,11 @@ class Current:
         SettingError
             There is no luigi.cfg, so that these would be none that anybody has set; or ``force`` names no stage.
         """
-        configuration.require()
+        config_files.require()
         stages = Pipeline().stages
         check_forced(stages, "Pipeline")
         return stages
 
     def all_reachable(self) -> list[Stage]:
         """Return the stages of the whole pipeline and of every other network that is declared."""
-        return results.closure(*self.stages(), *(evaluator(network).stage for network in NETWORKS))
+        return results.closure(*self.stages(), *(Evaluate.of(network).stage for network in NETWORKS))

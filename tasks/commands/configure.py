@@ -15,9 +15,9 @@ from luigi.task_register import Register
 from pipeline.errors import SettingError
 from pipeline.files import whole_file
 from pipeline.web.urls import without_secrets
-from tasks import configuration, defaults
-from tasks.configuration import LOCAL
-from tasks.current import Current
+from tasks.commands.current import Current
+from tasks.configuration import config_files
+from tasks.luigi_adapter.configuration import DEFAULTS, LOCAL, is_ours, set_defaults
 
 HEAD = "# Settings of your own, laid over luigi.cfg. `make configure SEED=7` keeps one, `make configure` shows all.\n"
 OPEN_SECTIONS = {"core", "execution_summary", "retcode", "scheduler", "worker"}
@@ -63,9 +63,9 @@ def keep(values: dict[tuple[str, str], str]) -> None:
 
 def table() -> list[str]:
     """Return a line for each setting in the files that differs from its default."""
-    configuration.require()
-    configuration.check()
-    files = {path: configuration.read(path) for path in configuration.files()}
+    config_files.require()
+    config_files.check()
+    files = {path: config_files.read(path) for path in config_files.paths()}
     rows = [("SETTING", "VALUE", "FROM")]
     for section, key in dict.fromkeys((name, key) for file in files.values() for name in file for key in file[name]):
         path = next(path for path in reversed(files) if files[path].has_option(section, key))
@@ -79,8 +79,8 @@ def table() -> list[str]:
 
 
 def _is_default(section: str, key: str, value: str) -> bool:
-    if key in defaults.DEFAULTS.get(section, {}):
-        return value == defaults.DEFAULTS[section][key]
+    if key in DEFAULTS.get(section, {}):
+        return value == DEFAULTS[section][key]
     for name, _, own_key, parameter in Register.get_all_params():
         if (name, own_key) == (section, key):
             default = parameter._default
@@ -92,8 +92,8 @@ def _is_default(section: str, key: str, value: str) -> bool:
 
 
 def _shown(section: str, key: str, value: str) -> str:
-    is_open = section in OPEN_SECTIONS or (section in Register.task_names() and configuration.is_ours(section))
-    if not is_open or f"{section}.{key}" in configuration.SECRETS:
+    is_open = section in OPEN_SECTIONS or (section in Register.task_names() and is_ours(section))
+    if not is_open or f"{section}.{key}" in config_files.secrets():
         return "..."
     return without_secrets(" ".join(value.split()).replace("%%", "%"))
 
@@ -160,7 +160,7 @@ def _in_force(text: str) -> Iterator[None]:
     tried.read_string(text, source=LOCAL)
     LuigiConfigParser._instance = tried  # type: ignore[assignment]
     try:
-        defaults.install()
+        set_defaults()
         yield
     finally:
         LuigiConfigParser._instance = before

@@ -10,14 +10,9 @@ from typing import Any
 
 import luigi
 from luigi.cmdline_parser import CmdlineParser
+from luigi.task_register import Register
 
 from pipeline.web.urls import without_secrets
-
-NO_RESULT = {
-    "settings": {"threads", "force", "cache_dir", "results_url"},
-    "DownloadCIFAR": {"minimum_rate", "connect_timeout", "stall_timeout", "time_limit", "attempts"},
-}
-"""Settings that change no result, by section; the other settings of these sections do."""
 
 
 def changed() -> dict[str, str]:
@@ -42,14 +37,13 @@ def _changed(_: CmdlineParser | None) -> dict[str, str]:
 
 
 def _that_matter() -> Iterator[tuple[str, str, luigi.Parameter[Any]]]:
-    from tasks import stages  # these know of runs, which know of this
-    from tasks.settings import settings, theano, torch
-
-    tasks: list[type[luigi.Task]] = [settings, theano, torch, *stages.kinds()]
-    for task in tasks:
-        section = str(task.task_family)
-        without = {*NO_RESULT.get(section, ()), *getattr(task, "identifying", ())}
-        yield from ((section, name, parameter) for name, parameter in task.get_params() if name not in without)
+    """Yield the settings of the sections that name, as ``without_effect``, those that change no result."""
+    for section in sorted(Register.task_names(), key=str.swapcase):  # general sections before those of stages
+        task = Register.get_task_cls(section)
+        if (without_effect := getattr(task, "without_effect", None)) is not None:
+            for name, parameter in task.get_params():
+                if name not in without_effect:
+                    yield section, name, parameter
 
 
 def _given_to_the_task(section: str, name: str, parameter: luigi.Parameter[Any]) -> Any:

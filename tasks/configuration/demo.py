@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.errors import SettingError
-from tasks import make_variables
+from tasks.configuration import make_variables
 
 FLAG = "--demo"
 SETTINGS = {

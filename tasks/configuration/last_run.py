@@ -11,8 +11,8 @@ from luigi.cmdline_parser import CmdlineParser
 
 from pipeline.store import run_history
 from pipeline.web.urls import HIDDEN
-from tasks import demo, make_variables
-from tasks.changed_settings import decisive_names
+from tasks.configuration import demo, make_variables
+from tasks.configuration.changed import decisive_names
 
 PATHS = {"DownloadCIFAR.archive", "settings.data_dir"}
 SAME_FOLDER = {"settings.data", "settings.outputs_dir"}

@@ -1,6 +1,7 @@
-"""Runs and luigid: one that is not there ends a run at once; one that went away during it may come back.
+"""Talk to luigid: fail at once where there is none, and survive its restart.
 
-One that was killed has forgotten what there is to do, and is told again.
+Written for Luigi 3.8.1, which tries for a minute to reach a luigid that is not there, and ends a run whose luigid was
+restarted and has forgotten its tasks. This module can go when Luigi checks the connection first and reschedules.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from luigi.worker import Worker
 
 from pipeline.errors import SettingError
 from pipeline.web.urls import without_secrets
-from tasks import console
+from tasks.luigi_adapter import console
 
 
 class LastingWorker(Worker):
-    """A worker that has its tasks scheduled anew where the scheduler no longer knows the one that was asked for."""
+    """A worker that schedules its tasks again where a restarted scheduler has forgotten them."""
 
     def run(self) -> bool:
         succeeded: bool = super().run()
@@ -36,7 +37,7 @@ class LastingWorker(Worker):
 
 
 def _create_remote_scheduler(_: Any, url: str) -> RemoteScheduler:
-    """Connect with luigid. Luigi by itself finds out with the first task, and tries again for a minute or more."""
+    """Connect with luigid, and ask it one question without retries."""
     scheduler = RemoteScheduler(url)
     patience = scheduler._rpc_retry_attempts, scheduler._rpc_log_retries
     scheduler._rpc_retry_attempts, scheduler._rpc_log_retries = 1, False
@@ -48,7 +49,7 @@ def _create_remote_scheduler(_: Any, url: str) -> RemoteScheduler:
         ) from None
     if not is_luigid:
         raise SettingError(
-            f"what answers at {without_secrets(url)} is no luigid. Name the place of one, as with "
+            f"the server at {without_secrets(url)} is no luigid. Name the place of one, as with "
             "--scheduler-host and --scheduler-port, or use none: --local-scheduler."
         )
     scheduler._rpc_retry_attempts, scheduler._rpc_log_retries = patience
@@ -56,7 +57,7 @@ def _create_remote_scheduler(_: Any, url: str) -> RemoteScheduler:
 
 
 def _is_luigid(scheduler: RemoteScheduler) -> bool:
-    """Tell whether the answer to a question is one that luigid would give."""
+    """Return whether luigid answers, rather than another server."""
     try:
         return bool(scheduler.is_pause_enabled().keys() == {"enabled"})  # type: ignore[attr-defined]
     except (AttributeError, HTTPException, JSONDecodeError, LookupError, TypeError, UnicodeDecodeError):
@@ -64,7 +65,7 @@ def _is_luigid(scheduler: RemoteScheduler) -> bool:
 
 
 def _create_worker(_: Any, scheduler: Any, worker_processes: int, assistant: bool = False) -> Worker:
-    console.begin(worker_processes)
+    console.share_among(worker_processes)
     return LastingWorker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
 
 

@@ -1,10 +1,15 @@
-"""What happens between a command line and its task, where Luigi has no place for it."""
+"""Check a command line: misspelt flags, a missing task, and all settings before the first task is made.
+
+Written for Luigi 3.8.1. It answers a misspelt flag with the usage of all flags, accepts abbreviated flags, and reads a
+setting only when a task uses it. This module can go when Luigi refuses such a flag in a line and has a hook before
+tasks.
+"""
 
 from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import luigi
@@ -12,7 +17,7 @@ from luigi.cmdline_parser import CmdlineParser
 
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.progress import terminal
-from tasks import configuration, console
+from tasks.luigi_adapter.errors import task_list
 
 _build_parser = CmdlineParser._build_parser
 _exit_with_help = CmdlineParser._possibly_exit_with_help
@@ -20,12 +25,15 @@ _get_task = CmdlineParser.get_task_obj
 
 MOST_SUGGESTIONS = 4
 
+checks: list[Callable[[], None]] = []
+"""Functions to call before the task of a command line is made; each raises `SettingError` for a wrong setting."""
+
 
 def _build_terse_parser(root_task: str | None = None, help_all: bool = False) -> argparse.ArgumentParser:
-    """Answer a misspelt flag with a line; Luigi does so with the usage of all that there are."""
+    """Refuse a misspelt flag in a line."""
     parser: argparse.ArgumentParser = _build_parser(root_task, help_all)
     parser.error = functools.partial(_refuse, parser)  # type: ignore[method-assign]
-    parser.allow_abbrev = False  # or some misspelt flags would be taken for the beginning of others
+    parser.allow_abbrev = False  # Luigi would take --seed-x of --seed-xy for it
     return parser
 
 
@@ -38,7 +46,7 @@ def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
 
 
 def _meant(unknown: str, flags: Sequence[str]) -> str:
-    """Suggest the flags that an unknown one is short for, or the one that it is closest to."""
+    """Suggest the flags that an unknown one abbreviates, or the closest one."""
     short = unknown.lstrip("-")
     written_out = []
     for flag in flags:
@@ -51,7 +59,7 @@ def _meant(unknown: str, flags: Sequence[str]) -> str:
 
 
 def _abbreviates(short: str, words: Sequence[str]) -> bool:
-    """Tell whether a text is made of the beginnings of words, such as lr, l-rate or learn of learning and rate."""
+    """Return whether a text joins the beginnings of words: lr, l-rate and learn those of learning and rate."""
     if not (short and words):
         return not short
     beginnings = (words[0][:length] for length in range(1, len(words[0]) + 1))
@@ -60,29 +68,21 @@ def _abbreviates(short: str, words: Sequence[str]) -> bool:
 
 
 def _exit_without_a_task(parser: argparse.ArgumentParser, known_args: argparse.Namespace) -> None:
-    """Tell which tasks there are where none is named; Luigi ends there with three words."""
+    """Refuse a command line without a task, and list the tasks."""
     _exit_with_help(parser, known_args)
     if not known_args.root_task:
-        raise SettingError(
-            f"no task is named; expected one, as in `luigi --module tasks Pipeline`.\n{console.task_list()}"
-        )
+        raise SettingError(f"no task is named; expected one, as in `luigi --module tasks Pipeline`.\n{task_list()}")
 
 
-def _get_task_of_sound_settings(parser: CmdlineParser) -> luigi.Task:
-    """Make the task that a run is about, once all else is known to be right."""
+def _check_then_get_task(parser: CmdlineParser) -> luigi.Task:
+    """Make the task that is asked for, once all settings are known to be right."""
     terminal.outlast()
-    configuration.require()
-    _check_all()
+    for check in checks:
+        check()
     task: luigi.Task = _get_task(parser)
     return task
 
 
-def _check_all() -> None:
-    from tasks import validation  # which knows every section, while these are still being declared
-
-    validation.check()
-
-
 CmdlineParser._build_parser = staticmethod(_build_terse_parser)  # type: ignore[method-assign]
 CmdlineParser._possibly_exit_with_help = staticmethod(_exit_without_a_task)  # type: ignore[method-assign]
-CmdlineParser.get_task_obj = _get_task_of_sound_settings  # type: ignore[method-assign]
+CmdlineParser.get_task_obj = _check_then_get_task  # type: ignore[method-assign]

@@ -1,0 +1,5 @@
+"""The commands of ``python -m pipeline``, which look at results and use them.
+
+Read `main` (the command line), `actions` (a function for each command), `current` (the stages that the settings
+select), `configure` (settings kept in local.cfg). Imports the tasks.
+"""

@@ -1,0 +1,167 @@
+"""The commands of ``python -m pipeline``: each takes its options and the current stages, and returns an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PictureError, StoreError
+from pipeline.operations.schedule import install
+from pipeline.operations.schedule.job import Job
+from pipeline.operations.schedule.steps import Steps
+from pipeline.progress.console import ConsoleMonitor
+from pipeline.progress.terminal import deliver, highlighted, highlighted_table
+from pipeline.store import changes, garbage, run_history, runs, verification
+from pipeline.store import status as stage_status
+from tasks.commands import configure as configuring
+from tasks.commands.current import Current
+
+TOP = 3
+"""Guesses printed for each picture."""
+
+
+def configure(*_: Any) -> int:
+    """Keep the settings given on the command line, or print those that are kept."""
+    values = configuring.given()
+    if values:
+        configuring.keep(values)
+    tell = _print if values else deliver
+    tell("\n".join(configuring.table()))
+    return 0
+
+
+def status(options: argparse.Namespace, current: Current) -> int:
+    """Print a row for each stage."""
+    if not options.json:
+        current.tell_of_last_run()
+    rows = stage_status.rows(current.stages(), current.outputs / "latest")
+    if options.json:
+        deliver(json.dumps([asdict(row) for row in rows], indent=1))
+    elif options.why:
+        deliver(highlighted("\n".join(stage_status.explained(rows, options.why))))
+    else:
+        deliver(highlighted_table(stage_status.table(rows), "STATE"))
+    return 0
+
+
+def verify(_: argparse.Namespace, current: Current) -> int:
+    """Read every file of every result; return 1 if one is damaged."""
+    with ConsoleMonitor("verify") as monitor:
+        problems = verification.verify(current.folders(), monitor)
+    for problem in problems:
+        deliver(problem)
+    if problems:
+        deliver(
+            f"{len(problems)} wrong. `make pipeline` makes what it needs of them again, and `make gc KEEP=0` removes "
+            "those that neither the settings nor latest needs."
+        )
+        return 1
+    deliver(f"Every result in {' and '.join(map(str, current.folders()))} is as it was made.")
+    return 0
+
+
+def gc(options: argparse.Namespace, current: Current) -> int:
+    """Remove unused results, after asking."""
+    current.tell_of_last_run()
+    folders, reached = current.folders(), current.all_reachable()
+    unreached = garbage.unreached(folders, reached, options.keep_days)
+    tell = _teller(options)
+    for line in garbage.table(unreached):
+        tell(line)
+    if options.dry_run:
+        tell(f"{garbage.amount(unreached)}, would be removed.")
+        return 0
+    if unreached and not (options.yes or _is_wanted(f"Remove {garbage.amount(unreached)}? [y/N] ")):
+        _print("Nothing is removed.")
+        return 0
+    with runs.alone(folders):
+        still = garbage.unreached(folders, reached, options.keep_days)  # runs may have begun and ended since
+        removed = [result for result in unreached if result in still]
+        garbage.collect(removed, current.outputs)
+    _print(f"{garbage.amount(removed)}, removed.")
+    return 0
+
+
+def _is_wanted(question: str) -> bool:
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
+        raise StoreError(
+            "nothing is removed, since there is no terminal to ask at. Type `python -m pipeline gc --yes`, or "
+            "`make gc YES=1`, to remove what is listed without being asked."
+        )
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+def history(options: argparse.Namespace, current: Current) -> int:
+    """Print a row for each run."""
+    past = changes.add(run_history.read(current.outputs / run_history.NAME), current.folders())[-options.last :]
+    table = highlighted_table(run_history.table(past), "EXIT")
+    deliver(json.dumps(past, indent=1) if options.json else table)
+    return 0
+
+
+def predict(options: argparse.Namespace, current: Current) -> int:
+    """Print a line for each picture; return 1 if one cannot be read."""
+    from pipeline.inference import prediction
+
+    classifier = prediction.latest(options.network, current.outputs, **current.computing())
+    if wait := classifier.first_wait():
+        complain(wait)
+    errors: list[PictureError] = []
+    found = list(classifier.predict_many(options.pictures, on_error=errors.append))
+    if options.json:
+        deliver(json.dumps([prediction.plain(guessed, options.top) for guessed in found], indent=1))
+    elif found:
+        deliver("\n".join(prediction.table(found, options.top or TOP)))
+    for error in errors:
+        complain(str(error))
+    return 1 if errors else 0
+
+
+def export(options: argparse.Namespace, current: Current) -> int:
+    """Write a trained network for another program."""
+    from pipeline.inference import trained_network
+    from pipeline.inference.export import export
+
+    network = trained_network.latest(options.network, current.outputs)
+    path = options.output or current.outputs / f"{network.name}.{options.format}"
+    export.export(network, options.format, path)
+    _print(f"{path}: {network.name}, {network.network.parameter_count} parameters, {path.stat().st_size / 1e3:.0f} kB")
+    return 0
+
+
+def schedule(options: argparse.Namespace, current: Current) -> int:
+    """Install a timer that runs the pipeline."""
+    current.check()  # report wrong settings now, not at night
+    current.tell_of_last_run()
+    command = (sys.executable, "-m", "tasks.scheduled", *current.flags)
+    install.install(Job(Path.cwd(), command, options.every), Steps(_teller(options), options.dry_run))
+    return 0
+
+
+def unschedule(options: argparse.Namespace, _: Current) -> int:
+    """Remove the timer."""
+    if not install.remove(Path.cwd(), Steps(_teller(options), options.dry_run)):
+        deliver(f"Nothing is scheduled for {Path.cwd()}.")
+    return 0
+
+
+def _teller(options: argparse.Namespace) -> Callable[[str], None]:
+    """Return the function that prints the steps of a command. Steps that are taken go on when stdout is closed."""
+    return deliver if options.dry_run else _print
+
+
+def _print(text: str) -> None:
+    print(text)  # noqa: T201, the command's output
+
+
+def complain(text: str) -> None:
+    """Print an error."""
+    print(text, file=sys.stderr)  # noqa: T201, likewise

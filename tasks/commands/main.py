@@ -1,0 +1,142 @@
+"""The command line of ``python -m pipeline``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.commands import actions
+from tasks.commands.current import Current
+from tasks.configuration import demo
+from tasks.luigi_adapter.errors import message_of
+
+OF_SETTINGS = ("engine", "device", "threads", "data", "outputs-dir")
+"""Settings that ``predict`` must know by name, or it would take the value of one for a picture."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    known, others = _parser().parse_known_args(arguments)
+    command: Callable[[Any, Current], int] = known.command
+    try:
+        with Current.read(demo.spelled_out([*known.settings, *others])) as current:
+            return command(known, current)
+    except Exception as error:
+        if (message := message_of(error)) is None:
+            raise
+        actions.complain(message)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline",
+        description="Look at the pipeline's results, use them, or schedule runs. "
+        "Every command accepts any setting that `luigi --module tasks` accepts.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_results(commands)
+    _add_networks(commands)
+    _add_schedules(commands)
+    for command in commands.choices.values():
+        command.allow_abbrev = False  # argparse would take an abbreviated setting of Luigi's for an option of ours
+        command.add_argument(
+            demo.FLAG,
+            action="append_const",
+            dest="settings",
+            const=demo.FLAG,
+            default=[],
+            help="use the demo's settings",
+        )
+    return parser
+
+
+def _add_results(commands: Any) -> None:
+    configure = commands.add_parser(
+        "configure", help="keep the settings given here in local.cfg for all later commands; without any, list them"
+    )
+    configure.set_defaults(command=actions.configure)
+
+    status = commands.add_parser("status", help="a row for each stage, and why it would run")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.add_argument("--why", metavar="STAGE", help="every reason why a stage would run")
+    status.set_defaults(command=actions.status)
+
+    verify = commands.add_parser("verify", help="read every file of every result and find damaged ones")
+    verify.set_defaults(command=actions.verify)
+
+    gc = commands.add_parser("gc", help="remove results that neither the settings nor latest needs")
+    gc.add_argument("--keep-days", type=_days, default=30, help="least age in days (default: %(default)g)")
+    gc.add_argument("--dry-run", action="store_true", help="only list them")
+    gc.add_argument("--yes", action="store_true", help="remove without asking")
+    gc.set_defaults(command=actions.gc)
+
+    history = commands.add_parser("history", help="a row for each run: time, stages, test accuracy")
+    history.add_argument("--json", action="store_true", help="for programs")
+    history.add_argument("--last", type=_count, default=20, help="number of runs, from 1 (default: %(default)d)")
+    history.set_defaults(command=actions.history)
+
+
+def _add_networks(commands: Any) -> None:
+    predict = commands.add_parser("predict", help="classify pictures with the network that was trained last")
+    predict.add_argument("pictures", nargs="+", metavar="IMAGE", help="a PNG or JPEG; its middle is scaled down")
+    predict.add_argument("--json", action="store_true", help="for programs")
+    predict.add_argument(
+        "--top", type=_count, metavar="N", help=f"classes for each picture (default: {actions.TOP}; with --json all)"
+    )
+    for name in OF_SETTINGS:
+        predict.add_argument(f"--{name}", action=_Setting, help="as in luigi.cfg")
+    predict.set_defaults(command=actions.predict)
+
+    export = commands.add_parser("export", help="write the network that was trained last for other programs")
+    export.add_argument("--format", required=True, metavar="onnx|safetensors")
+    export.add_argument("--output", type=_file, metavar="FILE", help="default: NETWORK.FORMAT in the outputs folder")
+    export.set_defaults(command=actions.export)
+    for command in (predict, export):
+        command.add_argument(
+            "--network", default="cnn", help="its name in pipeline/networks/declared.py (default: %(default)s)"
+        )
+
+
+def _add_schedules(commands: Any) -> None:
+    schedule = commands.add_parser("schedule", help="run the pipeline regularly, with the settings given here")
+    schedule.add_argument("--every", required=True, help="a systemd calendar expression: daily, Mon..Fri 02:30")
+    schedule.set_defaults(command=actions.schedule)
+
+    unschedule = commands.add_parser("unschedule", help="stop running it regularly")
+    unschedule.set_defaults(command=actions.unschedule)
+    for command in (schedule, unschedule):
+        command.add_argument("--dry-run", action="store_true", help="only print the steps")
+
+
+class _Setting(argparse.Action):
+    """Pass a flag and its value on to Luigi."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, flag: str | None = None
+    ) -> None:
+        namespace.settings = [*namespace.settings, flag, value]
+
+
+def _count(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if (count := int(text)) >= 1:
+            return count
+    raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number from 1")
+
+
+def _days(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= (days := float(text)) < math.inf:
+            return days
+    raise argparse.ArgumentTypeError(f"{text!r}; expected a number from 0")
+
+
+def _file(text: str) -> Path:
+    if text:
+        return Path(text)
+    raise argparse.ArgumentTypeError(f"{text!r}; expected the name of a file")

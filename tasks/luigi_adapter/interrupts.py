@@ -1,0 +1,138 @@
+"""End a run cleanly on SIGTERM and Ctrl-C, with one worker or several.
+
+Luigi 3.8.1 ends at once on SIGTERM: unfinished files stay, and its worker processes go on computing. Its Ctrl-C ends
+the workers in the same way. This module can go when Luigi interrupts each process by an exception, and waits for it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING
+
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:  # importing Luigi takes 0.1 s, in which a signal may come
+    from luigi.worker import TaskProcess
+
+
+STATUS_OF_SETTINGS = 40
+"""Exit status of a run with wrong settings, where luigi.cfg does not set another."""
+KEPT = "Finished results are kept, and trainings to their last epoch: the same command resumes them."
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM as an exception: Luigi passes on a KeyboardInterrupt, and after any other starts the next task."""
+
+
+class _Interruption:
+    """Interrupts this process once: a second signal must not interrupt the cleaning up.
+
+    Ctrl-C reaches a worker twice, from the terminal and as Luigi's SIGTERM.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def install(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(number, self._handle)
+        sys.unraisablehook = _ignore_interrupts
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal is None:
+            self.signal = number
+            self.check()
+
+    def check(self) -> None:
+        """Raise if a signal has come."""
+        if self.signal is not None:
+            raise Terminated if self.signal == signal.SIGTERM else KeyboardInterrupt
+
+
+_INTERRUPTION = _Interruption()
+check = _INTERRUPTION.check
+"""Raise if a signal has come; call it wherever work may stop.
+
+The exception raised by the signal itself may be lost: Python drops those raised in the callback of a weak reference.
+"""
+
+
+def end_cleanly() -> None:
+    """Clean up on SIGTERM before this process ends, as on Ctrl-C."""
+    if threading.current_thread() is threading.main_thread():
+        _INTERRUPTION.install()
+        atexit.register(_end_by_signal)
+
+
+class WorkerProcess:
+    """Context of each task that Luigi runs (``task_process_context`` in luigi.cfg).
+
+    A worker process is interrupted when the run's process is gone.
+    """
+
+    def __init__(self, process: TaskProcess) -> None:
+        self._is_forked = process.use_multiprocessing
+
+    def __enter__(self) -> None:
+        if self._is_forked:
+            _INTERRUPTION.install()
+            threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._is_forked and isinstance(error, KeyboardInterrupt):
+            raise SystemExit(128 + signal.SIGTERM) from None  # multiprocessing prints a traceback for other exceptions
+
+
+def message(kind: type[BaseException]) -> str:
+    """Return the last line of an interrupted run."""
+    happened = "Terminated" if issubclass(kind, Terminated) else "Interrupted"
+    return f"\n{happened}. {KEPT}\n"
+
+
+def _ignore_interrupts(lost: sys.UnraisableHookArgs) -> None:
+    if not isinstance(lost.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+
+
+def _end_with_parent() -> None:
+    """Wait until the run's process has ended, then interrupt this worker."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end_by_signal() -> None:
+    """End by the signal, after the workers and all output: the exit status in a shell is 130 or 143."""
+    if _INTERRUPTION.signal is None:
+        return
+    for worker in multiprocessing.active_children():
+        worker.join()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    signal.signal(_INTERRUPTION.signal, signal.SIG_DFL)
+    os.kill(os.getpid(), _INTERRUPTION.signal)
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Replace the traceback of an interrupt, or of a luigi.cfg that cannot be parsed, by a line."""
+    if isinstance(error, PipelineError):
+        sys.stderr.write(f"{error}\n")
+        sys.exit(STATUS_OF_SETTINGS)
+    if issubclass(kind, KeyboardInterrupt):
+        sys.stderr.write(message(kind))
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _report  # until `console` replaces it
