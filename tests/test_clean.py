@@ -34,7 +34,7 @@ MADE = {
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "configuration").mkdir(parents=True)
     for name in ("Makefile", "tasks/configuration/make_variables.txt"):  # which the Makefile reads
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path

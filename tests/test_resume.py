@@ -112,7 +112,7 @@ class Trainings:
     def train(self, name, *, checkpoints=True, **changes):
         """Train in this process; return the lines that it said, and what it measured."""
         listener = Listener()
-        kept = self.checkpoints if unfinished else None
+        kept = self.checkpoints if checkpoints else None
         settings = self.settings(**changes)
         measured = train(self.output(name), images=self.images, checkpoints=kept, monitor=listener, **settings)
         return listener.lines, measured
