@@ -144,7 +144,7 @@ class TestStatus:
         (runs.outputs / "metrics.prom").mkdir()
         before = json.loads((runs.outputs / "status.json").read_text())
         status = runs.run(status=1)
-        told = "outputs/metrics.prom cannot be written (Is a directory). Check its folder and its disk."
+        told = "outputs/metrics.prom is a folder; expected the name of a file, which is written or replaced."
         assert told in runs.log()
         assert f"failed with exit status 1.\n{told}\nThe log is " in runs.printed
         assert (status["state"], status["exit_status"], status["message"]) == ("failed", 1, told)

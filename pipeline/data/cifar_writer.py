@@ -5,7 +5,6 @@ For images of your own, and for tests: `pipeline.data.cifar` reads what is writt
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import io
 import pickle
@@ -23,7 +22,7 @@ from pipeline.data.cifar import BATCHES, IMAGE_SHAPE, MAX_BATCH_BYTES, MAX_NAME_
 from pipeline.data.dataset import MAX_CLASSES, ByteArray
 from pipeline.data.pickles import Global
 from pipeline.errors import ArchiveError
-from pipeline.files.file_kind import file_to_write
+from pipeline.files.whole_file import writing
 
 _Examples = tuple[ByteArray, ByteArray]
 
@@ -117,20 +116,12 @@ def write_members(path: str | Path, members: Mapping[str, bytes]) -> None:
     ArchiveError
         The file cannot be written; nothing is left of it.
     """
-    try:
-        target = file_to_write(Path(path), ArchiveError)
-        partial = target.with_name(f"{target.name}.part")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped:
-                _write_tar(zipped, members)
-            partial.replace(target)
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:  # the latter is of a name that no file can have
-        reason = getattr(error, "strerror", None) or error
-        raise ArchiveError(f"{path} cannot be written ({reason}). Make room there or name another path.") from None
+    with (
+        writing(Path(path), ArchiveError) as temporary,
+        temporary.open("wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped,
+    ):
+        _write_tar(zipped, members)
 
 
 def _checked_names(class_names: Iterable[str]) -> list[str]:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import stat
 from pathlib import Path
-
-from pipeline.errors import PipelineError
 
 KINDS = {
     stat.S_IFBLK: "a block device",
@@ -28,17 +24,3 @@ def kind_unless_regular(path: Path) -> str | None:
     """
     mode = path.stat().st_mode
     return None if stat.S_ISREG(mode) else KINDS.get(stat.S_IFMT(mode), "something special")
-
-
-def file_to_write(path: Path, error: type[PipelineError]) -> Path:
-    """Return the file that a path, or the link at it, leads to, be it there or not.
-
-    Raises
-    ------
-    PipelineError
-        It leads to something else than a file; the error is of the given type.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        if kind := kind_unless_regular(path):
-            raise error(f"{path} is {kind}; expected the name of a file, which is written or replaced.")
-    return Path(os.path.realpath(path))

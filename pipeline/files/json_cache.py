@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from pipeline.files.digests import json_digest
+from pipeline.files.whole_file import replacing
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -32,11 +32,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 def write_sealed(path: Path, values: dict[str, Any]) -> None:
     """Replace a JSON file, with a digest by which damage shows; where that fails, what it would save is done again."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(path) as temporary:
             temporary.write_text(json.dumps({"seal": json_digest(values), "values": values}))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)

@@ -1,31 +1,99 @@
-"""Replace a file as a whole, so that no reader finds half of it."""
+"""Replace files as a whole, so that no reader finds half of one, and remove files and folders."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.errors import StoreError
+from pipeline.errors import PipelineError
+from pipeline.files.file_kind import kind_unless_regular
 
 
-def replace(path: Path, text: str) -> None:
-    """Write a text in place of a file; the new one may be read by whom the old one may.
+@contextlib.contextmanager
+def replacing(path: Path, temporary: Path | None = None, *, durable: bool = False) -> Iterator[Path]:
+    """Yield a path beside ``path``: the file written there replaces the one at ``path`` when the block succeeds.
+
+    The new file keeps the old one's permissions. A link at ``path`` is replaced, not followed.
+
+    Parameters
+    ----------
+    temporary : Path, optional
+        The path to yield (default: a hidden name that contains the process id).
+    durable : bool
+        Sync the new file to the disk first, so that after a power cut there is the old content or the new.
 
     Raises
     ------
-    StoreError
-        It cannot be written.
+    OSError
+        The file cannot be written; the temporary one is removed.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = temporary or path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists():
-                temporary.touch(0o600)
-                temporary.chmod(path.stat().st_mode)
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written ({error.strerror}). Check its folder and its disk.") from None
+        if path.is_file() and not path.is_symlink():
+            temporary.touch(0o600)
+            temporary.chmod(path.stat().st_mode)
+        yield temporary
+        if durable:
+            sync(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(
+    path: Path, error: type[PipelineError], *, make_folder: bool = True, durable: bool = False
+) -> Iterator[Path]:
+    """Replace a file that the user named, as `replacing` does; a link is followed.
+
+    Parameters
+    ----------
+    error : type
+        The error to raise in place of an `OSError`.
+    make_folder : bool
+        Make the file's folder where it is missing.
+
+    Raises
+    ------
+    PipelineError
+        Of the given type: the path leads to a folder, a pipe or a device, or the file cannot be written.
+    """
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if kind := kind_unless_regular(path):
+                raise error(f"{path} is {kind}; expected the name of a file, which is written or replaced.")
+        target = Path(os.path.realpath(path))
+        if make_folder:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target, durable=durable) as temporary:
+            yield temporary
+    except (OSError, ValueError) as failure:  # the latter where the name has a null character
+        reason = getattr(failure, "strerror", None) or failure
+        raise error(f"{path} cannot be written ({reason}). Check its folder and its disk.") from None
+
+
+def write_text(path: Path, text: str, error: type[PipelineError]) -> None:
+    """Replace a text file that the user named, as `writing` does."""
+    with writing(path, error) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the list of a folder's entries, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a folder with its content, a file, or a link but not its target; do nothing where there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -13,9 +13,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import whole_file
+from pipeline.errors import StoreError
 from pipeline.files.json_cache import read_json
 from pipeline.files.system_text import readable
+from pipeline.files.whole_file import write_text
 
 STATUS_NAME = "status.json"
 METRICS_NAME = "metrics.prom"
@@ -65,7 +66,8 @@ class RunStatus:
 
     def write(self, outputs: Path) -> None:
         """Replace the status file."""
-        whole_file.replace(outputs / STATUS_NAME, json.dumps(asdict(self) | {"counts": self.counts}, indent=1) + "\n")
+        content = json.dumps(asdict(self) | {"counts": self.counts}, indent=1)
+        write_text(outputs / STATUS_NAME, f"{content}\n", StoreError)
 
     def metrics(self, outputs: Path) -> str:
         """Return the figures of a run that has ended; each carries the outputs folder, so that several may be told."""

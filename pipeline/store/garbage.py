@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pipeline.files.removal import remove
+from pipeline.files.whole_file import remove
 from pipeline.store import results, runs, unfinished
 from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, Record
 from pipeline.store.stage import Stage

@@ -18,7 +18,7 @@ from typing import Any
 from pipeline.errors import StoreError
 from pipeline.files.digests import file_digest, json_digest
 from pipeline.files.locks import Lock
-from pipeline.files.removal import remove
+from pipeline.files.whole_file import remove, replacing, sync
 from pipeline.progress.monitor import Monitor
 from pipeline.store import failures, inputs, runs, unfinished
 from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, Record
@@ -139,14 +139,10 @@ def point_latest(stage: Stage, latest: Path, run: str) -> None:
     with contextlib.suppress(OSError):
         if str(link.readlink()) == target:
             return
-    temporary = runs.temporary(latest / stage.name, run)
     latest.mkdir(parents=True, exist_ok=True)
-    temporary.unlink(missing_ok=True)
-    try:
-        temporary.symlink_to(target)
-        temporary.replace(link)
-    finally:
+    with replacing(link, runs.temporary(link, run)) as temporary:
         temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
 
 
 def copy_out(stage: Stage, name: str, folder: Path, run: str) -> None:
@@ -159,12 +155,8 @@ def copy_out(stage: Stage, name: str, folder: Path, run: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         if copy.read_bytes() == content:
             return
-    temporary = runs.temporary(copy, run)
-    try:
+    with replacing(copy, runs.temporary(copy, run)) as temporary:
         temporary.write_bytes(content)
-        temporary.replace(copy)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def listed(folder: Path) -> Iterator[Path]:
@@ -308,13 +300,13 @@ def _same_content(stage: Stage, content_key: str) -> Path | None:
 def _publish(stage: Stage) -> None:
     """Move a finished result to its place, on disk before it is seen there."""
     for path in (*stage.temporary.iterdir(), stage.temporary):
-        _sync(path)
+        sync(path)
     replaced = stage.path.with_name(f".{stage.key}.old")
     remove(replaced)
     if os.path.lexists(stage.path):
         stage.path.rename(replaced)
     stage.temporary.rename(stage.path)
-    _sync(stage.path.parent)
+    sync(stage.path.parent)
     remove(replaced)
 
 
@@ -332,11 +324,3 @@ def _link_or_copy(source: Path, target: Path) -> None:
         target.hardlink_to(source)
     except OSError:  # a file system without hard links
         shutil.copyfile(source, target)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files.locks import Lock
-from pipeline.files.removal import remove
+from pipeline.files.whole_file import remove
 from pipeline.progress.monitor import Monitor
 from pipeline.store.record import Record
 from pipeline.store.stage import CHECKPOINTS, Stage, checkpoints_name

@@ -20,6 +20,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from pipeline.files.whole_file import replacing
 from pipeline.networks.weights import Weights
 from pipeline.progress.monitor import Monitor
 
@@ -54,12 +55,8 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     number = len(checkpoint.epochs)
-    temporary = folder / ".unfinished"
-    try:
+    with replacing(_path(folder, number)) as temporary:
         temporary.write_bytes(_sealed(_to_hdf5(checkpoint)))
-        temporary.replace(_path(folder, number))
-    finally:
-        temporary.unlink(missing_ok=True)
     for other, path in _listed(folder):
         if other not in (number, number - 1):
             path.unlink()

@@ -12,8 +12,8 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration import LuigiConfigParser, get_config
 from luigi.task_register import Register
 
-from pipeline.errors import SettingError
-from pipeline.files import whole_file
+from pipeline.errors import SettingError, StoreError
+from pipeline.files.whole_file import write_text
 from pipeline.web.urls import without_secrets
 from tasks.commands.current import Current
 from tasks.configuration import config_files
@@ -58,7 +58,7 @@ def keep(values: dict[tuple[str, str], str]) -> None:
     _check_kept(text, values)
     with _in_force(text), Current.read([]) as current:
         current.check()
-    whole_file.replace(path, text)
+    write_text(path, text, StoreError)
 
 
 def table() -> list[str]:

@@ -25,9 +25,9 @@ from luigi.cmdline import luigi_run
 from luigi.cmdline_parser import CmdlineParser
 from luigi.retcodes import retcode
 
-from pipeline.errors import PipelineError
-from pipeline.files import whole_file
+from pipeline.errors import PipelineError, StoreError
 from pipeline.files.locks import Lock
+from pipeline.files.whole_file import write_text
 from pipeline.operations import status_file
 from pipeline.operations.notices import Notice
 from pipeline.operations.status_file import RunStatus
@@ -161,7 +161,7 @@ class _Watch:
         """Leave the figures and the status behind; a run of which one cannot be written has failed."""
         metrics_path = Path(self._how.metrics_file or self._outputs / status_file.METRICS_NAME)
         try:
-            whole_file.replace(metrics_path, status.metrics(self._outputs))
+            write_text(metrics_path, status.metrics(self._outputs), StoreError)
         except PipelineError as error:
             status = self._failed(status, error)
         try:

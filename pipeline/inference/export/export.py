@@ -7,12 +7,11 @@ the bytes of a file.
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from pathlib import Path
 
 from pipeline.errors import ExportError, did_you_mean
-from pipeline.files.file_kind import file_to_write
+from pipeline.files.whole_file import writing
 from pipeline.inference.trained_network import TrainedNetwork
 
 FORMATS = ("onnx", "safetensors")
@@ -39,22 +38,6 @@ def export(trained: TrainedNetwork, file_format: str, path: Path) -> None:
             f"the format {file_format} needs the package {error.name}, which is not installed. "
             f"Type `{sys.executable} -m pip install {error.name}`."
         ) from None
-    _write_whole(path, module.serialised(trained))
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    try:
-        target = file_to_write(path, ExportError)
-        partial = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise ExportError(
-            f"{path} cannot be written ({error.strerror}). See that its folder is there and has room."
-        ) from None
+    content = module.serialised(trained)
+    with writing(path, ExportError, make_folder=False, durable=True) as temporary:
+        temporary.write_bytes(content)

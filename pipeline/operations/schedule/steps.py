@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ScheduleError
+from pipeline.files.whole_file import write_text
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,7 @@ class Steps:
         """Write a file."""
         self._tell(f"write {path}", text)
         if not self.dry:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
-            except OSError as error:
-                raise ScheduleError(f"{path} cannot be written ({error.strerror}). Whose folder is it?") from None
+            write_text(path, text, ScheduleError)
 
     def delete(self, path: Path) -> None:
         """Remove a file."""
