@@ -18,8 +18,9 @@ from luigi.cmdline_parser import CmdlineParser
 
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.files.system_text import readable
+from pipeline.operations import run_history
 from pipeline.progress.terminal import highlighted
-from pipeline.store import results, run_history, runs, unfinished
+from pipeline.store import latest, results, runs, unfinished
 from pipeline.store.stage import Stage
 from pipeline.web.urls import without_secrets
 from tasks.configuration import config_files, last_run, make_variables
@@ -58,10 +59,10 @@ class Run:
         if not self._stages and os.getpid() == self._process:
             parser = CmdlineParser.get_instance()
             self._asked_for = parser.known_args.root_task if parser else None
-            self._stages = results.closure(*roots)
+            self._stages = results.upstream(*roots)
             check_forced(self._stages, self._asked_for or roots[0].name)
             self._found = results.seals(found for found in self._stages if found.name in settings.active().forced())
-            self._redo = self.redo()
+            self._forced_stages = self.forced_stages()
             self._outputs = settings.active().outputs
             self._history = self._outputs / run_history.NAME
             if parser:  # a notebook keeps its own ways
@@ -72,12 +73,12 @@ class Run:
             changes = changed()
             if self.tells_of_the_last:
                 last_run.tell(self._outputs, changes)
-            run_history.append(self._history, {**self._beginning(roots[0]), "settings": changes})
+            run_history.append_line(self._history, {**self._beginning(roots[0]), "settings": changes})
             atexit.register(self._finish)
 
-    def redo(self) -> results.Redo:
+    def forced_stages(self) -> results.ForcedStages:
         """Return the stages that ``--force`` names."""
-        return results.Redo(settings.active().forced(), self.id, self._found)
+        return results.ForcedStages(settings.active().forced(), self.id, self._found)
 
     def place(self, stage: Stage) -> str:
         """Say which stage of the run this is, in the order in which data flows; nothing of one that is not in it."""
@@ -110,7 +111,7 @@ class Run:
             results.clear_leftovers(folder)
         for folder in {stage.folder for stage in self._stages}:
             unfinished.clear_leftovers(folder)
-        runs.clear_leftovers(self._outputs)
+        latest.clear_leftovers(self._outputs)
 
     def _beginning(self, root: Stage) -> dict[str, object]:
         return {
@@ -125,16 +126,16 @@ class Run:
         """Leave the run's last line in the history, and a summary for whoever started it."""
         if not self._stages or os.getpid() != self._process:
             return
-        summary = run_history.summarise(self._stages, self._redo, time.perf_counter() - self._clock)
+        summary = run_history.summarise(self._stages, self._forced_stages, time.perf_counter() - self._clock)
         is_published = all(condition() for condition in self._conditions)
         if not is_published:
             summary["exit"] = "failed"
         try:
-            run_history.append(self._history, {"run": self.id, **summary})
+            run_history.append_line(self._history, {"run": self.id, **summary})
         except OSError as error:  # what became of the stages is to be told all the same
             sys.stderr.write(f"{message_of(error)}\n")
         self._registration.close()
-        lines = run_history.told(summary)
+        lines = run_history.summary_lines(summary)
         if is_published and summary["stages"].get("Report", "not made") != "not made":
             lines.append(f"  report: {self._outputs / REPORT_PAGE}")
         print(highlighted("\n".join(lines)), flush=True)  # noqa: T201

@@ -13,6 +13,7 @@ from luigi.task_register import Register
 
 from pipeline.errors import PipelineError, StoreError
 from pipeline.store import results
+from pipeline.store.latest import copy_out, point_latest
 from pipeline.store.stage import Stage
 from tasks.luigi_adapter.console import TaskMonitor
 from tasks.luigi_adapter.errors import end, removed
@@ -122,10 +123,10 @@ class StageTask(luigi.Task):
         """Tell whether the result is current; if so, ``latest`` leads to it and to all that it was made from."""
         try:
             RUN.saw(self.stage)
-            if not self.may_be_published() or results.current(self.stage, RUN.redo()) is None:
+            if not self.may_be_published() or results.current(self.stage, RUN.forced_stages()) is None:
                 return False
-            for stage in results.closure(self.stage):
-                results.point_latest(stage, settings.active().latest, RUN.id)
+            for stage in results.upstream(self.stage):
+                point_latest(stage, settings.active().latest, RUN.id)
             self._show()
         except (PipelineError, OSError) as error:
             end(error)  # Luigi would go on after an error here, and print where it was raised
@@ -135,16 +136,16 @@ class StageTask(luigi.Task):
         """Bring the result about."""
         _share_out_cores(settings.active().thread_count())
         with TaskMonitor(self, self.stage_name, RUN.place(self.stage)) as monitor:
-            outcome, record = results.make(self.stage, monitor, RUN.redo())
+            outcome, record = results.make(self.stage, monitor, RUN.forced_stages())
             monitor.say(f"{monitor.title}: {outcome}, {record.seconds:.1f} s")
         if gone := results.missing(self.stage):
             raise StoreError(removed(gone.name, gone.path))
-        results.point_latest(self.stage, settings.active().latest, RUN.id)
+        point_latest(self.stage, settings.active().latest, RUN.id)
         self._show()
 
     def _show(self) -> None:
         for name in self.shown:
-            results.copy_out(self.stage, name, settings.active().latest.parent, RUN.id)
+            copy_out(self.stage, name, settings.active().latest.parent, RUN.id)
 
 
 def kinds() -> list[type[StageTask]]:

@@ -125,7 +125,7 @@ class Pipeline(luigi.WrapperTask):
     @property
     def stages(self) -> list[Stage]:
         """All stages, in the order in which data flows."""
-        return results.closure(*(task.stage for task in self._last))
+        return results.upstream(*(task.stage for task in self._last))
 
     def requires(self) -> list[StageTask]:
         """Name the last stages."""

@@ -313,7 +313,7 @@ def test_two_machines_share_a_folder(checkout):
     try:
         wait_for_row(first, 5)
         second = subprocess.Popen(on("two", *checkout.command("TrainMLP", *flags)), **options)
-        assert re.search(r"TrainMLP: waiting for process \d+ on one, who makes it", second.stdout.readline())
+        assert re.search(r"TrainMLP: waiting for process \d+ on one, which makes it", second.stdout.readline())
         assert checkout.status(*flags)["TrainMLP"]["why"] == [f"by process {first.pid} on one"]
         first.kill()
         wait_for_row(second, 5)

@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.progress.monitor import SILENT
 from pipeline.store import garbage, results, verification
+from pipeline.store.latest import point_latest
 from pipeline.store.stage import Stage
 from tests.small_stages import TEXT, chain
 
@@ -35,7 +36,7 @@ def names(found):
 
 
 def use(stage):
-    results.point_latest(stage, stage.folder / "latest", "0" * 12)
+    point_latest(stage, stage.folder / "latest", "0" * 12)
 
 
 class TestWhatIsNeeded:
@@ -61,7 +62,7 @@ class TestWhatIsNeeded:
     def test_what_a_withdrawn_result_was_made_from(self, stages, folder):
         use(stages[1])
         (stages[1].path / TEXT).write_text("SECOND")
-        assert len(verification.verify([folder], SILENT)) == 1
+        assert len(verification.verify([folder], 1, SILENT)) == 1
 
         assert names(garbage.unreached([folder], [], 0)) == ["Third"]
 
@@ -73,7 +74,7 @@ class TestARecordThatIsLost:
         return stages[1].path
 
     def test_is_wrong(self, lost, folder):
-        assert verification.verify([folder], SILENT) == [f"{lost}: has no record"]
+        assert verification.verify([folder], 1, SILENT) == [f"{lost}: has no record"]
 
     def test_leaves_what_may_go_though_it_is_reached(self, lost, stages, folder):
         use(stages[2])
@@ -86,14 +87,14 @@ class TestARecordThatIsLost:
         results.make(stages[2], SILENT)
 
         assert results.missing(stages[2]) is None
-        assert verification.verify([folder], SILENT) == []
+        assert verification.verify([folder], 1, SILENT) == []
 
     def test_is_not_missed_in_what_is_in_the_making_or_somebody_elses(self, stages, folder):
         for name in (f".{stages[0].key}.tmp", ".0123456789abcdef.old", "mine"):
             (folder / "First" / name).mkdir()
         (folder / "photos" / "0123456789abcdef").mkdir(parents=True)
 
-        assert verification.verify([folder], SILENT) == []
+        assert verification.verify([folder], 1, SILENT) == []
         assert garbage.unreached([folder], stages, 0) == []
 
     def test_is_told_by_the_commands(self, checkout):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline.store import run_history
+from pipeline.operations import run_history
 
 BEGINNING = {"run": "0" * 12, "root": "Pipeline", "started": "2026-01-01T00:00:00+00:00", "process": 1, "host": "here"}
 END = {
@@ -24,14 +24,14 @@ def path(tmp_path):
 
 def read(path, *lines):
     path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
-    return run_history.read(path)
+    return run_history.read_history(path)
 
 
 def test_a_run_has_what_both_of_its_lines_tell(path):
-    run_history.append(path, BEGINNING)
-    run_history.append(path, END)
+    run_history.append_line(path, BEGINNING)
+    run_history.append_line(path, END)
 
-    assert run_history.read(path) == [BEGINNING | END]
+    assert run_history.read_history(path) == [BEGINNING | END]
 
 
 def test_lines_of_earlier_versions_are_read(path):
@@ -41,9 +41,9 @@ def test_lines_of_earlier_versions_are_read(path):
 
 
 def test_a_run_without_an_end_was_killed(path):
-    run_history.append(path, BEGINNING)
+    run_history.append_line(path, BEGINNING)
 
-    assert run_history.read(path) == [BEGINNING | {"exit": "killed"}]
+    assert run_history.read_history(path) == [BEGINNING | {"exit": "killed"}]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_an_end_that_is_damaged_is_passed_over(path, damaged):
     runs = read(path, BEGINNING, END | damaged)
 
     assert runs == [BEGINNING | {"exit": "killed"}]
-    assert len(run_history.table(runs)) == 2
+    assert len(run_history.history_table(runs)) == 2
 
 
 def test_nothing_is_taken_from_a_line_that_nobody_asked_for(path):

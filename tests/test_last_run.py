@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pipeline.store import run_history
+from pipeline.operations import run_history
 from tests.checkout import QUICK, Checkout
 
 LINE = "The last run had "
@@ -41,7 +41,7 @@ def said(checkout, *arguments, program="pipeline", status=0):
 def with_settings(path, settings, **others):
     """Have the last run have had other settings."""
     line = json.loads(next(line for line in path.read_bytes().splitlines() if b'"root"' in line))
-    run_history.append(path, line | {"run": "f" * 12, "settings": settings} | others)
+    run_history.append_line(path, line | {"run": "f" * 12, "settings": settings} | others)
 
 
 class TestWhatIsSaid:
@@ -71,7 +71,7 @@ class TestWhatIsSaid:
         path = ran.folder / "outputs" / "demo" / run_history.NAME
         beginning = json.loads((ran.folder / "outputs" / run_history.NAME).read_bytes().splitlines()[1])
         digits = {"DownloadCIFAR.archive": ".cache/digits.tar.gz", "ConvertToHDF5.title": "scikit-learn's digits"}
-        run_history.append(path, beginning | {"settings": {"settings.data": "demo", **digits}})
+        run_history.append_line(path, beginning | {"settings": {"settings.data": "demo", **digits}})
 
         assert said(ran, "status", "--data", "demo") == [
             "The last run had DEMO=1; repeat it, or keep it with `make configure DEMO=1`."
@@ -80,7 +80,7 @@ class TestWhatIsSaid:
     def test_other_data(self, ran):
         path = ran.folder / "outputs" / "flowers" / run_history.NAME
         beginning = json.loads((ran.folder / "outputs" / run_history.NAME).read_bytes().splitlines()[1])
-        run_history.append(path, beginning | {"settings": {"settings.data": "flowers", "settings.seed": "3"}})
+        run_history.append_line(path, beginning | {"settings": {"settings.data": "flowers", "settings.seed": "3"}})
 
         assert said(ran, "status", "--data", "flowers") == [
             "The last run had SEED=3; repeat it, or keep it with `make configure SEED=3 DATA=flowers`."

@@ -7,7 +7,7 @@ import pytest
 from pipeline.progress.monitor import SILENT
 from pipeline.store import garbage, results
 from pipeline.store.record import Record
-from pipeline.store.results import Redo
+from pipeline.store.results import ForcedStages
 from tests.small_stages import TEXT, chain
 
 ONE, TWO = "1" * 12, "2" * 12
@@ -23,7 +23,7 @@ def text(stage):
 
 
 def make(*stages, run=ONE):
-    return [str(results.make(stage, SILENT, Redo(run=run))[0]) for stage in stages]
+    return [str(results.make(stage, SILENT, ForcedStages(run=run))[0]) for stage in stages]
 
 
 class TestInputs:
@@ -48,20 +48,20 @@ class TestInputs:
         assert make(*stages, run=TWO) == ["reused"] * 3
 
 
-class TestRedo:
+class TestForcedStages:
     """Of two runs at once that force the same stages, each must see that they were made since it began."""
 
     def test_makes_a_result_again_once_in_a_run(self, stages):
         make(*stages)
-        redo = Redo(frozenset(["Second"]), TWO, results.seals(stages))
+        forced = ForcedStages(frozenset(["Second"]), TWO, results.seals(stages))
         for expected in ("computed", "reused"):
-            outcomes = [str(results.make(stage, SILENT, redo)[0]) for stage in stages]
+            outcomes = [str(results.make(stage, SILENT, forced)[0]) for stage in stages]
             assert outcomes == ["reused", expected, "reused"]
 
     def test_takes_what_another_run_has_made_meanwhile(self, stages):
         make(*stages)
         forced = frozenset(["First", "Third"])
-        ours, others = (Redo(forced, run, results.seals(stages)) for run in ("3" * 12, TWO))
+        ours, others = (ForcedStages(forced, run, results.seals(stages)) for run in ("3" * 12, TWO))
         for stage in stages:
             results.make(stage, SILENT, ours)
             assert results.current(stage, others)
@@ -70,9 +70,9 @@ class TestRedo:
     def test_holds_a_result_that_another_run_replaces(self, stages):
         make(*stages)
         forced = frozenset(["First", "Third"])
-        ours = Redo(forced, TWO, results.seals(stages))
+        ours = ForcedStages(forced, TWO, results.seals(stages))
         results.make(stages[0], SILENT, ours)
-        later = Redo(forced, "3" * 12, results.seals(stages))
+        later = ForcedStages(forced, "3" * 12, results.seals(stages))
         results.make(stages[0], SILENT, later)
         for stage in stages:
             results.make(stage, SILENT, ours)
@@ -81,10 +81,10 @@ class TestRedo:
 
     def test_of_a_stage_that_was_not_looked_at_when_the_run_began(self, stages):
         make(*stages)
-        redo = Redo(frozenset(["First"]), TWO)
-        assert results.current(stages[0], redo) is None
-        results.make(stages[0], SILENT, redo)
-        assert results.current(stages[0], redo)
+        forced = ForcedStages(frozenset(["First"]), TWO)
+        assert results.current(stages[0], forced) is None
+        results.make(stages[0], SILENT, forced)
+        assert results.current(stages[0], forced)
 
 
 def link(path, elsewhere):
@@ -107,8 +107,8 @@ class TestWhatIsNoFolder:
     def test_gives_way_to_a_result(self, stages, tmp_path, put):
         make(*stages)
         put(stages[1].path, tmp_path / "elsewhere")
-        redo = Redo(frozenset(["Second"]), TWO)
-        assert str(results.make(stages[1], SILENT, redo)[0]) == "computed"
+        forced = ForcedStages(frozenset(["Second"]), TWO)
+        assert str(results.make(stages[1], SILENT, forced)[0]) == "computed"
         assert not stages[1].path.is_symlink()
         assert make(*stages, run=TWO) == ["reused"] * 3
         assert list(stages[1].path.parent.iterdir()) == [stages[1].path]
@@ -135,13 +135,13 @@ class TestWhatIsNoFolder:
     @pytest.mark.parametrize("put", [link, link_to_nothing, file])
     def test_is_in_nobodys_way_where_it_was_left_half_made(self, stages, left, tmp_path, put):
         put(left, tmp_path / "elsewhere")
-        results.make(stages[1], SILENT, Redo(frozenset(["Second"]), TWO))
+        results.make(stages[1], SILENT, ForcedStages(frozenset(["Second"]), TWO))
         assert list(left.parent.iterdir()) == [stages[1].path]
 
     def test_leads_to_something_that_stays(self, stages, tmp_path):
         make(*stages)
         link(stages[1].path, tmp_path / "elsewhere")
-        results.make(stages[1], SILENT, Redo(frozenset(["Second"]), TWO))
+        results.make(stages[1], SILENT, ForcedStages(frozenset(["Second"]), TWO))
         assert (tmp_path / "elsewhere" / TEXT).read_text() == "FirstSecond"
 
     def test_is_garbage_like_any_other(self, stages, tmp_path):

@@ -280,11 +280,11 @@ class TestFolder:
         lent = []
 
         def go_on():
-            with unfinished.held(more, self.CONTENTS, second, anew=False) as kept:
+            with unfinished.held(more, self.CONTENTS, second, restart=False) as kept:
                 lent.append(list(kept["checkpoints"].iterdir()))
 
         thread = threading.Thread(target=go_on)
-        with unfinished.held(stage, self.CONTENTS, SILENT, anew=False) as kept:
+        with unfinished.held(stage, self.CONTENTS, SILENT, restart=False) as kept:
             thread.start()
             while not second.lines:
                 time.sleep(0.01)
@@ -294,7 +294,7 @@ class TestFolder:
 
         assert lent == [[kept["checkpoints"] / "epoch-5.h5"]]
         assert re.fullmatch(
-            r"TrainSmall: waiting for process \d+ on \S+, who does the same with other epochs", second.lines[0]
+            r"TrainSmall: waiting for process \d+ on \S+, which does the same with other epochs", second.lines[0]
         )
 
     def test_is_emptied_for_a_stage_that_is_forced(self, tmp_path):
@@ -302,14 +302,14 @@ class TestFolder:
         folder = stage.checkpoints(self.CONTENTS)
         folder.mkdir(parents=True)
 
-        with unfinished.held(stage, self.CONTENTS, SILENT, anew=True) as kept:
+        with unfinished.held(stage, self.CONTENTS, SILENT, restart=True) as kept:
             assert kept == {"checkpoints": folder}
             assert not folder.exists()
 
     def test_other_stages_have_none(self, tmp_path):
         stage = dataclasses.replace(self.STAGE, folder=tmp_path, length_parameter=None)
 
-        with unfinished.held(stage, self.CONTENTS, SILENT, anew=False) as kept:
+        with unfinished.held(stage, self.CONTENTS, SILENT, restart=False) as kept:
             assert kept == {}
         assert list(tmp_path.iterdir()) == []
 

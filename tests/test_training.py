@@ -19,7 +19,7 @@ from pipeline.progress.monitor import SILENT, Monitor
 from pipeline.training import train as training
 from pipeline.training.examples import read_examples, split
 from pipeline.training.history import HISTORY_NAME
-from pipeline.training.train import room
+from pipeline.training.train import max_output_bytes
 from tests import reference, small_networks
 from tests.available import require
 
@@ -343,7 +343,7 @@ class TestTrouble:
         assert history(output)["data"]["class_names"] == ["cat", "dog"]
         assert weights.read(output / "weights.h5", Network.from_json(left_open, classes=2))["output/W"].shape == (7, 2)
         filled = left_open | {"output_num_units": 2}
-        assert room(images=tmp_path, architecture=left_open, epochs=1) == room(
+        assert max_output_bytes(images=tmp_path, architecture=left_open, epochs=1) == max_output_bytes(
             images=tmp_path, architecture=filled, epochs=1
         )
 

@@ -24,9 +24,13 @@ def test_an_error_leaves_the_old_file_alone(tmp_path, error):
     path = tmp_path / "file"
     path.write_text("old")
 
-    with pytest.raises(error), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise error
+    def write_half():
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
 
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

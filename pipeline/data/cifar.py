@@ -108,8 +108,8 @@ def convert(output: Path, *, archive: Path, title: str, given: Path | None = Non
         writer.describe(title or _title(contents.class_names), contents.class_names, contents.sha256)
 
 
-def room(archive: Path, **_others: object) -> int:
-    """Return how many bytes the data set takes at most: those of the unpacked archive, which gzip has at its end."""
+def max_output_bytes(archive: Path, **_others: object) -> int:
+    """Return the maximum size of the data set: those of the unpacked archive, which gzip has at its end."""
     path = archive / ARCHIVE_NAME
     if not path.is_file():
         return 0

@@ -47,8 +47,8 @@ def make_2d(output: Path, *, images: Path, monitor: Monitor) -> None:
     _make(output, images, description, (1, height, width), monitor)
 
 
-def room(images: Path, **_others: object) -> int:
-    """Return how many bytes the file takes: of an image the gray values, float32, and a label."""
+def max_output_bytes(images: Path, **_others: object) -> int:
+    """Return the size of the file in bytes: for each image the gray values, float32, and a label."""
     description = _describe_color(images / dataset.IMAGES_NAME)
     return sum(description.counts.values()) * (4 * math.prod(description.image_shape[1:]) + 1)
 

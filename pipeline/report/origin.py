@@ -39,7 +39,7 @@ def steps(sources: Iterable[Stage], run: str) -> list[Step]:
     StoreError
         One of them has no result.
     """
-    return [_step(stage, run) for stage in results.closure(*sources)]
+    return [_step(stage, run) for stage in results.upstream(*sources)]
 
 
 def _step(stage: Stage, run: str) -> Step:

@@ -88,7 +88,7 @@ def write(
     monitor.say(f"{REPORT_NAME}: {len(document) / 1e3:.0f} kB")
 
 
-def room(**folders: object) -> int:
-    """Return how many bytes the result takes at most: weights are shown in two files and in the page."""
+def max_output_bytes(**folders: object) -> int:
+    """Return the maximum size of the result: weights are shown in two files and in the page."""
     trained = [folder for key, folder in folders.items() if key.startswith("trained_") and isinstance(folder, Path)]
     return sum(NETWORK_BYTES + 3 * (folder / WEIGHTS_NAME).stat().st_size for folder in trained)

@@ -1,36 +1,43 @@
-"""Remove results, and checkpoints, that neither the settings reach nor what ``latest`` leads to was made from."""
+"""Remove results and checkpoints that neither the settings nor ``latest`` need."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from pipeline.files.whole_file import remove
-from pipeline.store import results, runs, unfinished
-from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, Record
+from pipeline.store import runs, unfinished
+from pipeline.store.record import (
+    DAMAGED_NAME,
+    RECORD_NAME,
+    Record,
+    has_record,
+    result_folders,
+    upstream_records,
+)
 from pipeline.store.stage import Stage
 
 SECONDS_A_DAY = 86_400
 SHOWN_AS = {"sha256": "archive"}
-"""Names that people know better than those of parameters."""
+"""Parameters under names that people know better."""
 DIGITS = 8
-"""How many digits of a digest are shown."""
+"""Digits shown of a digest."""
 
 
 @dataclass(frozen=True)
 class Unreached:
-    """A result, or a folder of checkpoints, that may go.
+    """A result, or a folder of checkpoints, that nothing needs.
 
     Parameters
     ----------
     stage : str
-        What made it.
+        The name of the stage that made it.
     about : str
-        By what one recognises it: the parameters that decided it, or what else is known.
+        The parameters that decided it, or a list of its files, so that one recognises it.
     made : float
         When it was made, in seconds since 1970.
     size : int
@@ -45,33 +52,39 @@ class Unreached:
 
     @property
     def days(self) -> float:
-        """How old it is; not below 0 where the clock has been set back."""
+        """Its age; not below 0 where the clock has been set back."""
         return max(0, time.time() - self.made) / SECONDS_A_DAY
 
 
-def unreached(folders: list[Path], reached: Iterable[Stage], keep_days: float) -> list[Unreached]:
-    """List what is older than ``keep_days`` and needed by none of the given stages, no run under way and no ``latest``.
+def unreached(folders: Sequence[Path], reached: Iterable[Stage], keep_days: float) -> list[Unreached]:
+    """List the results and checkpoints that are older than ``keep_days`` and that nothing needs.
 
-    A result without a record is of no use to anything; a run under way may be about to replace it.
+    Needed are those of the given stages, of runs under way, and those that ``latest`` leads to, with all upstream. Of
+    results without a record, which nothing can use, those of runs under way are needed: a run may be about to replace
+    them.
     """
     reached = list(reached)
-    in_use = _with_sources([link for folder in folders for link in (folder / "latest").glob("*")], folders)
-    under_way = runs.needed(folders)
+    in_use = upstream_records([link for folder in folders for link in (folder / "latest").glob("*")], folders)
+    under_way = runs.needed_results(folders)
     needed = {stage.path.resolve() for stage in reached} | in_use.keys() | under_way
-    going_on = unfinished.needed(folders, reached, in_use)
+    needed_checkpoints = unfinished.needed_checkpoints(folders, reached, in_use)
     found = []
     for folder in folders:
         found += [
             _result(path, folders)
-            for path in results.listed(folder)
-            if path.resolve() not in (needed if results.has_record(path) else under_way)
+            for path in result_folders(folder)
+            if path.resolve() not in (needed if has_record(path) else under_way)
         ]
-        found += [_checkpoints(path) for path in unfinished.listed(folder) if path.resolve() not in going_on]
+        found += [
+            _checkpoints(path)
+            for path in unfinished.checkpoint_folders(folder)
+            if path.resolve() not in needed_checkpoints
+        ]
     return [each for each in found if each.days >= keep_days]
 
 
-def table(found: Iterable[Unreached]) -> list[str]:
-    """Put what may go into lines for people to read, two for each."""
+def garbage_table(found: Iterable[Unreached]) -> list[str]:
+    """Return two lines for each unneeded folder, for people to read."""
     return [
         line
         for each in found
@@ -84,12 +97,12 @@ def table(found: Iterable[Unreached]) -> list[str]:
 
 
 def amount(found: Collection[Unreached]) -> str:
-    """Say how many they are, and how large."""
+    """Return the number of folders and their size, as ``2 folders, 1.5 MB``."""
     return f"{len(found)} {'folder' if len(found) == 1 else 'folders'}, {sum(each.size for each in found) / 1e6:.1f} MB"
 
 
 def collect(unreached: Iterable[Unreached], outputs: Path) -> None:
-    """Remove what is listed, and the links that led to it."""
+    """Remove folders, and the links in ``latest`` that led to them."""
     for result in unreached:
         remove(result.path)
     for link in (outputs / "latest").glob("*"):
@@ -97,26 +110,12 @@ def collect(unreached: Iterable[Unreached], outputs: Path) -> None:
             link.unlink()
 
 
-def _with_sources(paths: Iterable[Path], folders: list[Path]) -> dict[Path, Record | None]:
-    """Return the records of results, and of all that they were made from, by their folders."""
-    found: dict[Path, Record | None] = {}
-    waiting = [path.resolve() for path in paths]
-    while waiting:
-        path = waiting.pop(0)
-        if path not in found and path.is_dir():
-            found[path] = record = Record.read(path) or Record.read(path, DAMAGED_NAME)
-            sources = record.inputs.values() if record else ()
-            waiting += [
-                (folder / source["stage"] / source["key"]).resolve() for source in sources for folder in folders
-            ]
-    return found
-
-
-def _result(path: Path, folders: list[Path]) -> Unreached:
-    if not results.has_record(path):
+def _result(path: Path, folders: Sequence[Path]) -> Unreached:
+    if not has_record(path):
         return _found(path, path.parent.name, f"has no record; it holds {_names(path)}")
-    records = _with_sources([path], folders)
-    about = _told(filter(None, records.values())) if records[path.resolve()] else "its record cannot be read"
+    records = upstream_records([path], folders)
+    is_readable = records[path.resolve()] is not None
+    about = _parameters(filter(None, reversed(records.values()))) if is_readable else "its record cannot be read"
     return _found(path, path.parent.name, about)
 
 
@@ -133,10 +132,10 @@ def _names(path: Path) -> str:
     return ", ".join(sorted(file.name for file in path.iterdir())) or "nothing"
 
 
-def _told(lineage: Iterable[Record]) -> str:
-    """Say with which parameters a result, and all that it was made from, was made: ``seed 42, archive 6d958be0``."""
+def _parameters(records: Iterable[Record]) -> str:
+    """Return the parameters in records, each value once: ``seed 42, archive 6d958be0``."""
     values: dict[str, list[str]] = {}
-    for record in lineage:
+    for record in records:
         for name, value in record.parameters.items():
             if isinstance(value, str | int | float) and value != "":
                 text = str(value)[:DIGITS] if "sha256" in name else str(value)
@@ -146,7 +145,7 @@ def _told(lineage: Iterable[Record]) -> str:
 
 
 def _made(path: Path) -> float:
-    """When a result was published, or the last checkpoint kept, in seconds since 1970."""
+    """Return when a result was published or the last checkpoint written, in seconds since 1970."""
     for name in (RECORD_NAME, DAMAGED_NAME):
         with contextlib.suppress(FileNotFoundError):
             return (path / name).stat().st_mtime

@@ -1,9 +1,11 @@
-"""The record beside a result: what went into it and what came out."""
+"""The record beside a result: its inputs, parameters, code and files; where records lie, and which are upstream."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,12 @@ from pipeline.files.digests import file_digest, json_digest
 
 RECORD_NAME = "stage.json"
 DAMAGED_NAME = "damaged.json"
-"""What the record of a result that is not to be used is called."""
+"""The name of the record of a withdrawn result."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a result: written beside it, and read before it is used."""
+    """Everything known of a result; written beside it, and read before the result is used."""
 
     stage: str
     key: str
@@ -37,7 +39,7 @@ class Record:
     seal: str = ""
 
     def sealed(self) -> Record:
-        """Return the record with a digest of its own, by which `read` knows that it is whole."""
+        """Return the record with a digest of its own, by which `read` finds damage."""
         return replace(self, seal=self._digest())
 
     def write(self, folder: Path) -> None:
@@ -46,7 +48,7 @@ class Record:
 
     @classmethod
     def read(cls, folder: Path, name: str = RECORD_NAME) -> Record | None:
-        """Read the record of a result; None where there is none that is as it was written."""
+        """Read the record of a result; None where it is missing or damaged."""
         try:
             record = cls(**json.loads((folder / name).read_bytes()))
             return record if record._is_sound() and record.seal == record._digest() else None
@@ -59,7 +61,7 @@ class Record:
         return sum(file["bytes"] for file in self.files.values())
 
     def problems(self, folder: Path) -> list[str]:
-        """Name the files that are missing or have another size than they had."""
+        """Name the files that are missing or have another size than recorded."""
         found = []
         for name, expected in self.files.items():
             try:
@@ -72,7 +74,7 @@ class Record:
         return found
 
     def altered(self, folder: Path) -> list[str]:
-        """Name the files whose content is no longer what was recorded; reads all of it."""
+        """Name the files that no longer have the recorded content; reads all of them."""
         if problems := self.problems(folder):
             return problems
         return [
@@ -82,13 +84,13 @@ class Record:
         ]
 
     def withdraw(self, folder: Path) -> None:
-        """Mark a result as not to be used, unless another has taken its place; the next run makes it again."""
+        """Mark a result as damaged, unless another has replaced it; the next run makes it again."""
         if Record.read(folder) == self:
             with contextlib.suppress(FileNotFoundError):  # another process has just done so
                 (folder / RECORD_NAME).rename(folder / DAMAGED_NAME)
 
     def _is_sound(self) -> bool:
-        """Tell whether what is relied on has the types that it should have."""
+        """Return whether the values that other modules rely on have the right types."""
         mappings = (self.parameters, self.code, self.inputs, self.files, self.versions, self.measured)
         if not all(isinstance(mapping, dict) for mapping in mappings):
             return False
@@ -98,3 +100,43 @@ class Record:
 
     def _digest(self) -> str:
         return json_digest(asdict(replace(self, seal="")))
+
+
+def result_folders(folder: Path) -> Iterator[Path]:
+    """List the folders of all results of all stages in a folder, damaged ones too, and nothing else there."""
+    for path in sorted(folder.glob("*/*/")):
+        is_result = re.fullmatch("[A-Z][^/]*/[0-9a-f]{16}", f"{path.parent.name}/{path.name}")
+        if is_result and not path.parent.is_symlink():
+            yield path
+
+
+def has_record(path: Path) -> bool:
+    """Return whether the folder of a result has a record, even a damaged one; without one nothing can use it."""
+    return (path / RECORD_NAME).is_file() or (path / DAMAGED_NAME).is_file()
+
+
+def upstream_records(paths: Iterable[Path], folders: Sequence[Path]) -> dict[Path, Record | None]:
+    """Return the records of results and of all results upstream, in the order in which data flows.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        The folders of results; those that are not there are left out.
+    folders : sequence of Path
+        The folders that hold the results upstream.
+    """
+    found: dict[Path, Record | None] = {}
+
+    def visit(path: Path) -> None:
+        path = path.resolve()
+        if path in found or not path.is_dir():
+            return
+        found[path] = record = Record.read(path) or Record.read(path, DAMAGED_NAME)
+        for source in record.inputs.values() if record else ():
+            for folder in folders:
+                visit(folder / source["stage"] / source["key"])
+        found[path] = found.pop(path)  # behind those upstream
+
+    for path in paths:
+        visit(path)
+    return found

@@ -1,14 +1,12 @@
-"""Bring results about: use what is there, adopt what is equal, compute what is missing; publish it whole."""
+"""Find results, and make missing ones: adopt one of equal content, or compute it; publish it whole."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import shutil
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,34 +16,38 @@ from typing import Any
 from pipeline.errors import StoreError
 from pipeline.files.digests import file_digest, json_digest
 from pipeline.files.locks import Lock
-from pipeline.files.whole_file import remove, replacing, sync
+from pipeline.files.whole_file import remove, sync
 from pipeline.progress.monitor import Monitor
-from pipeline.store import failures, inputs, runs, unfinished
-from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, Record
+from pipeline.store import failures, unfinished
+from pipeline.store.record import Record
 from pipeline.store.stage import Stage
+from pipeline.store.verification import input_damage
 
 
 @dataclass(frozen=True)
-class Redo:
-    """Stages that are to run again although their results are current, once in a run.
+class ForcedStages:
+    """Stages that run again once in a run, although their results are current.
 
     Parameters
     ----------
     names : frozenset of str
     run : str
     found : mapping of Path to str
-        What `seals` returned when the run began. It tells which results were there before without asking a clock,
-        of which several machines have several.
+        What `seals` returned when the run began. A seal shows that a result is new without comparing the clocks
+        of several machines.
     """
 
     names: frozenset[str] = frozenset()
     run: str = ""
     found: Mapping[Path, str] = field(default_factory=dict)
 
-    def asks_for(self, stage: Stage, record: Record) -> bool:
-        """Say whether this result must be made again: neither this run nor another has made it since this one began."""
-        is_made_since = record.run == self.run or self.found.get(stage.path, record.seal) != record.seal
-        return stage.name in self.names and not is_made_since
+    def must_replace(self, stage: Stage, record: Record) -> bool:
+        """Return whether this result must be made again: no run has made it since this run began."""
+        is_new = record.run == self.run or self.found.get(stage.path, record.seal) != record.seal
+        return stage.name in self.names and not is_new
+
+
+NONE_FORCED = ForcedStages()
 
 
 class Outcome(StrEnum):
@@ -56,8 +58,8 @@ class Outcome(StrEnum):
     reused = "reused"
 
 
-def closure(*roots: Stage) -> list[Stage]:
-    """List stages and all that they need, each once, in the order in which data flows."""
+def upstream(*stages: Stage) -> list[Stage]:
+    """List stages and all stages upstream of them, each once, in the order in which data flows."""
     found: dict[Path, Stage] = {}
 
     def visit(stage: Stage) -> None:
@@ -65,163 +67,125 @@ def closure(*roots: Stage) -> list[Stage]:
             visit(source)
         found.setdefault(stage.path, stage)
 
-    for root in roots:
-        visit(root)
+    for stage in stages:
+        visit(stage)
     return list(found.values())
 
 
 def seals(stages: Iterable[Stage]) -> dict[Path, str]:
-    """Return the seals of the results of stages, which no two results share; an empty one where there is no result."""
+    """Return the seals of the results of stages; no two results share one. It is empty where there is no result."""
     records = {stage.path: Record.read(stage.path) for stage in stages}
     return {path: record.seal if record else "" for path, record in records.items()}
 
 
-def current(stage: Stage, redo: Redo | None = None, seen: dict[Path, Record | None] | None = None) -> Record | None:
-    """Return the record of a stage's result if that can be used as it is.
+def current(
+    stage: Stage, forced: ForcedStages = NONE_FORCED, seen: dict[Path, Record | None] | None = None
+) -> Record | None:
+    """Return the record of a stage's result if the result can be used as it is.
 
-    ``seen`` remembers what was found, for as long as nothing can have changed: for one look at many stages.
+    Parameters
+    ----------
+    seen : dict, optional
+        Remembers the records found, to look at many stages at once while no result changes.
     """
     seen = {} if seen is None else seen
     if stage.path not in seen:
-        seen[stage.path] = _look(stage, redo, seen)
+        seen[stage.path] = _find_current(stage, forced, seen)
     return seen[stage.path]
 
 
-def _look(stage: Stage, redo: Redo | None, seen: dict[Path, Record | None]) -> Record | None:
+def _find_current(stage: Stage, forced: ForcedStages, seen: dict[Path, Record | None]) -> Record | None:
     contents = {}
     for name, source in stage.inputs.items():
-        found = current(source, redo, seen)
+        found = current(source, forced, seen)
         if found is None:
             return None
         contents[name] = found.content
     record = Record.read(stage.path)
-    if record is None or record.problems(stage.path) or (redo and redo.asks_for(stage, record)):
+    if record is None or record.problems(stage.path) or forced.must_replace(stage, record):
         return None
     return record if record.content_key == stage.content_key(contents) else None
 
 
-def make(stage: Stage, monitor: Monitor, redo: Redo | None = None) -> tuple[Outcome, Record]:
-    """Bring a stage's result about: use it, adopt it, or compute it, from inputs that are what was recorded.
+def missing(stage: Stage) -> Stage | None:
+    """Return the first of a stage and those upstream whose result cannot be used; None where all can."""
+    seen: dict[Path, Record | None] = {}
+    return next((found for found in upstream(stage) if current(found, seen=seen) is None), None)
 
-    An input that is not there, or that is found damaged, is made before.
+
+def outcome(record: Record, run: str) -> Outcome:
+    """Return how a stage came to its result in a run."""
+    if record.run != run:
+        return Outcome.reused
+    return Outcome.adopted if record.adopted_from else Outcome.computed
+
+
+def make(stage: Stage, monitor: Monitor, forced: ForcedStages = NONE_FORCED) -> tuple[Outcome, Record]:
+    """Use the result of a stage, adopt it, or compute it; make missing and damaged inputs first.
 
     Raises
     ------
     StoreError
         The result cannot be written.
     PipelineError
-        Whatever the stage's function raises.
+        Any that the stage's function raises.
     """
     with failures.explained(stage):
         stage.path.parent.mkdir(parents=True, exist_ok=True)
         lock = Lock(stage.lock_path)
-        with lock.held(lambda holder: monitor.say(f"{stage.name}: waiting for {holder}, who makes it")):
-            return _make(stage, monitor, redo or Redo())
+        with lock.held(lambda holder: monitor.say(f"{stage.name}: waiting for {holder}, which makes it")):
+            return _make_locked(stage, monitor, forced)
 
 
-def missing(stage: Stage) -> Stage | None:
-    """Return the first stage, of one and all that it needs, whose result cannot be used; None where all can."""
-    seen: dict[Path, Record | None] = {}
-    return next((found for found in closure(stage) if current(found, seen=seen) is None), None)
-
-
-def outcome(record: Record, run: str) -> Outcome:
-    """Say how a stage came to its result in a run."""
-    if record.run != run:
-        return Outcome.reused
-    return Outcome.adopted if record.adopted_from else Outcome.computed
-
-
-def point_latest(stage: Stage, latest: Path, run: str) -> None:
-    """Let ``latest/NAME`` lead to a stage's result, on behalf of a run."""
-    link = latest / stage.name
-    target = os.path.relpath(stage.path.resolve(), latest.resolve())
-    with contextlib.suppress(OSError):
-        if str(link.readlink()) == target:
-            return
-    latest.mkdir(parents=True, exist_ok=True)
-    with replacing(link, runs.temporary(link, run)) as temporary:
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(target)
-
-
-def copy_out(stage: Stage, name: str, folder: Path, run: str) -> None:
-    """Keep a copy of one of a result's files in a folder where people look for it, on behalf of a run.
-
-    A link would not survive being copied, served or shared with Windows.
-    """
-    content = (stage.path / name).read_bytes()
-    copy = folder / name
-    with contextlib.suppress(FileNotFoundError):
-        if copy.read_bytes() == content:
-            return
-    with replacing(copy, runs.temporary(copy, run)) as temporary:
-        temporary.write_bytes(content)
-
-
-def listed(folder: Path) -> Iterator[Path]:
-    """List the folders of all results of all stages in a folder, damaged ones too, and nothing else there."""
-    for path in sorted(folder.glob("*/*/")):
-        is_one = re.fullmatch("[A-Z][^/]*/[0-9a-f]{16}", f"{path.parent.name}/{path.name}")
-        if is_one and not path.parent.is_symlink():
-            yield path
-
-
-def has_record(path: Path) -> bool:
-    """Tell whether a record lies in the folder of a result, be it damaged; without one it is of no use."""
-    return (path / RECORD_NAME).is_file() or (path / DAMAGED_NAME).is_file()
-
-
-def _make(stage: Stage, monitor: Monitor, redo: Redo) -> tuple[Outcome, Record]:
-    """Bring the result about; nobody else does."""
-    if record := current(stage, redo):
+def _make_locked(stage: Stage, monitor: Monitor, forced: ForcedStages) -> tuple[Outcome, Record]:
+    if record := current(stage, forced):
         return Outcome.reused, record
     remove(stage.temporary)
     started = datetime.now(UTC)
-    contents = _recorded_contents(stage, monitor, redo)
-    forced = stage.name in redo.names
+    contents = _recorded_contents(stage, monitor, forced)
+    is_forced = stage.name in forced.names
     try:
-        twin = None if forced else _same_content(stage, stage.content_key(contents))
+        twin = None if is_forced else _equal_result(stage, stage.content_key(contents))
         if twin:
-            monitor.say(f"{stage.name}: its inputs have the content that they had; the result is adopted")
-            record = _adopt(stage, twin, contents, redo.run)
+            monitor.say(f"{stage.name}: its inputs have the same content as before; the result is adopted")
+            record = _adopt(stage, twin, contents, forced.run)
         else:
-            contents = _undamaged_contents(stage, monitor, redo)
-            with unfinished.held(stage, contents, monitor, anew=forced) as kept:
-                record = _compute(stage, contents, kept, started, redo.run, monitor)
+            contents = _undamaged_contents(stage, monitor, forced)
+            with unfinished.held(stage, contents, monitor, restart=is_forced) as checkpoints:
+                record = _compute(stage, contents, checkpoints, started, forced.run, monitor)
         _publish(stage)
     finally:
         remove(stage.temporary)
     return (Outcome.adopted if twin else Outcome.computed), record
 
 
-def _recorded_contents(stage: Stage, monitor: Monitor, redo: Redo) -> dict[str, str]:
-    """Return the content of a stage's inputs by their records; an input that is not there is made."""
+def _recorded_contents(stage: Stage, monitor: Monitor, forced: ForcedStages) -> dict[str, str]:
+    """Return the digests of a stage's inputs from their records; make missing inputs."""
     contents = {}
     for name, source in stage.inputs.items():
         while (record := Record.read(source.path)) is None:
-            make(source, monitor, redo)
+            make(source, monitor, forced)
         contents[name] = record.content
     return contents
 
 
-def _undamaged_contents(stage: Stage, monitor: Monitor, redo: Redo) -> dict[str, str]:
-    """Return the content of a stage's inputs, which their files have; an input that is damaged is made again.
+def _undamaged_contents(stage: Stage, monitor: Monitor, forced: ForcedStages) -> dict[str, str]:
+    """Return the digests of a stage's inputs after comparing their files with them; make damaged inputs again.
 
-    Else what comes of the damage would be recorded as made from what there was before it, and be used for good.
+    Otherwise a result made from damaged files would be recorded as made from the undamaged ones, and be used for good.
     """
     for source in stage.inputs.values():
-        while (record := Record.read(source.path)) and (damaged := inputs.damage(source.path, record, redo.run)):
-            monitor.say(f"{stage.name}: {source.path} is made again: {', '.join(damaged)}")
+        while (record := Record.read(source.path)) and (damage := input_damage(source.path, record, forced.run)):
+            monitor.say(f"{stage.name}: {source.path} is made again: {', '.join(damage)}")
             record.withdraw(source.path)
-            make(source, monitor, redo)
-    return _recorded_contents(stage, monitor, redo)
+            make(source, monitor, forced)
+    return _recorded_contents(stage, monitor, forced)
 
 
 def _compute(
     stage: Stage,
     contents: Mapping[str, str],
-    kept: Mapping[str, Path],
+    checkpoints: Mapping[str, Path],
     started: datetime,
     run: str,
     monitor: Monitor,
@@ -230,14 +194,14 @@ def _compute(
     folders = {name: source.path for name, source in stage.inputs.items()}
     arguments: dict[str, Any] = {**folders, **stage.parameters, **stage.options}
     function = stage.resolve()
-    with failures.explained(stage, stage.room(arguments), [stage.temporary, *kept.values()]):
+    with failures.explained(stage, stage.max_output_bytes(arguments), [stage.temporary, *checkpoints.values()]):
         clock = time.perf_counter()
-        measured = function(output=stage.temporary, **arguments, **kept, monitor=monitor)
+        measured = function(output=stage.temporary, **arguments, **checkpoints, monitor=monitor)
         seconds = time.perf_counter() - clock
-        return _recorded(stage, contents, started, seconds, run, measured or {})
+        return _write_record(stage, contents, started, seconds, run, measured or {})
 
 
-def _recorded(
+def _write_record(
     stage: Stage,
     contents: Mapping[str, str],
     started: datetime,
@@ -255,7 +219,7 @@ def _recorded(
         content_key=stage.content_key(contents),
         parameters=dict(stage.parameters),
         code=stage.code,
-        inputs=inputs.described(stage, contents),
+        inputs=_described_inputs(stage, contents),
         files=files,
         content=json_digest({name: file["sha256"] for name, file in files.items()}),
         started=started.isoformat(timespec="seconds"),
@@ -269,26 +233,14 @@ def _recorded(
     return record
 
 
-def _adopt(stage: Stage, twin: Path, contents: Mapping[str, str], run: str) -> Record:
-    """Take over the files of a result that the same code made from the same content."""
-    found = Record.read(twin)
-    if found is None:
-        raise StoreError(f"{twin} was removed while {stage.name} adopted it. Run the same command again.")
-    stage.temporary.mkdir()
-    for name in found.files:
-        _link_or_copy(twin / name, stage.temporary / name)
-    values = asdict(found) | {
-        "key": stage.key,
-        "inputs": inputs.described(stage, contents),
-        "run": run,
-        "adopted_from": found.adopted_from or found.key,
+def _described_inputs(stage: Stage, contents: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    return {
+        name: {"stage": source.name, "key": source.key, "content": contents[name]}
+        for name, source in stage.inputs.items()
     }
-    record = Record(**values).sealed()
-    record.write(stage.temporary)
-    return record
 
 
-def _same_content(stage: Stage, content_key: str) -> Path | None:
+def _equal_result(stage: Stage, content_key: str) -> Path | None:
     """Find an undamaged result of this stage, under any key, that was made from the same content."""
     for folder in stage.path.parent.iterdir():
         record = Record.read(folder)
@@ -297,8 +249,34 @@ def _same_content(stage: Stage, content_key: str) -> Path | None:
     return None
 
 
+def _adopt(stage: Stage, twin: Path, contents: Mapping[str, str], run: str) -> Record:
+    """Link or copy the files of a result that the same code made from the same content."""
+    found = Record.read(twin)
+    if found is None:
+        raise StoreError(f"{twin} was removed while {stage.name} adopted it. Run the same command again.")
+    stage.temporary.mkdir()
+    for name in found.files:
+        _link_or_copy(twin / name, stage.temporary / name)
+    values = asdict(found) | {
+        "key": stage.key,
+        "inputs": _described_inputs(stage, contents),
+        "run": run,
+        "adopted_from": found.adopted_from or found.key,
+    }
+    record = Record(**values).sealed()
+    record.write(stage.temporary)
+    return record
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
+
+
 def _publish(stage: Stage) -> None:
-    """Move a finished result to its place, on disk before it is seen there."""
+    """Sync a finished result to the disk, then move it into place."""
     for path in (*stage.temporary.iterdir(), stage.temporary):
         sync(path)
     replaced = stage.path.with_name(f".{stage.key}.old")
@@ -311,16 +289,8 @@ def _publish(stage: Stage) -> None:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove from the folder of a stage what processes that died left half-made, unless somebody is at work on it."""
+    """Remove unfinished results that killed processes left in the folder of a stage."""
     for leftover in [*folder.glob(".*.tmp"), *folder.glob(".*.old"), *folder.glob(".*.lock")]:
-        lock = Lock(leftover.with_suffix(".lock"))
-        with lock.tried() as free:
+        with Lock(leftover.with_suffix(".lock")).tried() as free:
             if free and leftover.suffix != ".lock":  # trying a lock has removed its file
                 remove(leftover)
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(source)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, target)

@@ -31,8 +31,8 @@ class Stage:
     function : str
         ``"module:function"``, called with the paths of the inputs, the parameters and the options as
         keyword arguments, an empty folder as ``output``, and a ``monitor``. It may return a dict of
-        measurements, which differ from run to run, for the record. Its module may have a function ``room``,
-        called with the inputs, parameters and options, that returns how many bytes the result takes at most.
+        measurements, which differ from run to run, for the record. Its module may have a function
+        ``max_output_bytes``, called with the inputs, parameters and options, that returns the result's maximum size.
     parameters : mapping
         What can change the result, in JSON's types.
     inputs : mapping of str to Stage
@@ -90,16 +90,17 @@ class Stage:
     @functools.cached_property
     def key(self) -> str:
         """Name of the result: 16 hexadecimal digits."""
-        return _hash(self._identity({name: stage.key for name, stage in self.inputs.items()}))
+        return self.content_key({name: stage.key for name, stage in self.inputs.items()})
 
     def content_key(self, contents: Mapping[str, str]) -> str:
         """Name the result by its inputs' content where `key` has their keys."""
-        return _hash(self._identity(contents))
+        versions = self.versions if self.versions_matter else {}
+        return _hash(self.name, self.parameters, self.code, contents, versions)
 
     def checkpoints(self, contents: Mapping[str, str]) -> Path:
-        """Return the folder for what the function can go on from."""
-        decisive = self._identity(contents) | {"versions": self.versions}
-        return self.folder / CHECKPOINTS / checkpoints_name(decisive, self.length_parameter)
+        """Return the folder of the checkpoints from which the function can resume."""
+        name = checkpoints_name(self.name, self.parameters, self.code, contents, self.versions, self.length_parameter)
+        return self.folder / CHECKPOINTS / name
 
     @functools.cached_property
     def path(self) -> Path:
@@ -133,26 +134,31 @@ class Stage:
         fingerprint.check_loaded(self.code)
         return function
 
-    def room(self, arguments: Mapping[str, Any]) -> int | None:
-        """Return how many bytes the result takes at most, with these arguments; None where nobody can tell."""
+    def max_output_bytes(self, arguments: Mapping[str, Any]) -> int | None:
+        """Return the maximum size of the result with these arguments; None where the module has no such function."""
         module = importlib.import_module(self.function.partition(":")[0])
-        return module.room(**arguments) if hasattr(module, "room") else None
-
-    def _identity(self, inputs: Mapping[str, str]) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "parameters": dict(self.parameters),
-            "code": self.code,
-            "inputs": dict(inputs),
-            "versions": self.versions if self.versions_matter else {},
-        }
+        return module.max_output_bytes(**arguments) if hasattr(module, "max_output_bytes") else None
 
 
-def checkpoints_name(identity: Mapping[str, Any], length_parameter: str | None) -> str:
-    """Name a folder of checkpoints by all that decides a result but how far its stage goes."""
-    parameters = {name: value for name, value in identity["parameters"].items() if name != length_parameter}
-    return f"{identity['name']}-{_hash({**identity, 'parameters': parameters})}"
+def checkpoints_name(
+    name: str,
+    parameters: Mapping[str, Any],
+    code: Mapping[str, str],
+    inputs: Mapping[str, str],
+    versions: Mapping[str, str],
+    length_parameter: str | None,
+) -> str:
+    """Name a folder of checkpoints by everything that decides a result except the length of the computation."""
+    others = {parameter: value for parameter, value in parameters.items() if parameter != length_parameter}
+    return f"{name}-{_hash(name, others, code, inputs, versions)}"
 
 
-def _hash(identity: dict[str, Any]) -> str:
-    return json_digest(identity)[:16]
+def _hash(
+    name: str,
+    parameters: Mapping[str, Any],
+    code: Mapping[str, str],
+    inputs: Mapping[str, str],
+    versions: Mapping[str, str],
+) -> str:
+    decisive = {"parameters": parameters, "code": code, "inputs": inputs, "versions": versions}
+    return json_digest({"name": name} | {part: dict(values) for part, values in decisive.items()})[:16]

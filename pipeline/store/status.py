@@ -1,11 +1,12 @@
-"""A row for each stage: whether its result is there, and if not, why it would run."""
+"""A row for each stage: whether it has a result, and if not, why it would run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.files.locks import Lock
@@ -13,10 +14,12 @@ from pipeline.store import reasons, results
 from pipeline.store.record import Record
 from pipeline.store.stage import Stage
 
+Notes = Callable[[Mapping[str, Any]], list[str]]
+
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of a stage; the last four are None where there is no result.
+    """The state of a stage; the last four are None where it has no result.
 
     Parameters
     ----------
@@ -25,6 +28,8 @@ class Row:
         How long the result took to compute.
     size : int
         Bytes.
+    notes : list of str
+        Where the result was adopted from, libraries that have other versions now, and notes of the caller.
     """
 
     stage: str
@@ -38,13 +43,21 @@ class Row:
     notes: list[str] | None = None
 
 
-def rows(stages: Iterable[Stage], latest: Path) -> list[Row]:
-    """Look at stages, in the given order."""
-    return [_row(stage, latest) for stage in stages]
+def status_rows(stages: Iterable[Stage], latest: Path, notes: Notes) -> list[Row]:
+    """Return a row for each stage, in the given order.
+
+    Parameters
+    ----------
+    latest : Path
+        The folder of links to the results in use.
+    notes : callable
+        Returns more notes on a result from its measurements.
+    """
+    return [_row(stage, latest, notes) for stage in stages]
 
 
-def table(found: list[Row]) -> list[str]:
-    """Put rows into lines for people to read."""
+def status_table(rows: list[Row]) -> list[str]:
+    """Return a line for each row and one of headers, for people to read."""
     cells = [("STAGE", "STATE", "KEY", "MADE", "TOOK", "SIZE", "WHY")]
     cells += [
         (
@@ -56,7 +69,7 @@ def table(found: list[Row]) -> list[str]:
             "" if row.size is None else _megabytes(row.size),
             "; ".join(filter(None, [reasons.folded(row.why), *(row.notes or [])])),
         )
-        for row in found
+        for row in rows
     ]
     widths = [max(len(line[column]) for line in cells) for column in range(6)]
     return [
@@ -65,26 +78,26 @@ def table(found: list[Row]) -> list[str]:
     ]
 
 
-def explained(found: list[Row], stage: str) -> list[str]:
-    """Say of a stage what state it is in, and everything that is known of why.
+def explain_stage(rows: list[Row], stage: str) -> list[str]:
+    """Return lines with the state of a stage and every reason for it.
 
     Raises
     ------
     SettingError
         There is no such stage.
     """
-    names = list(dict.fromkeys(row.stage for row in found))
+    names = list(dict.fromkeys(row.stage for row in rows))
     if stage not in names:
         raise SettingError(f"--why is {stage!r}; expected one of {', '.join(names)}.{did_you_mean(stage, names)}")
     return [
         line
-        for row in found
+        for row in rows
         if row.stage == stage
         for line in (f"{row.stage} {row.key[:8]}: {row.state}", *(f"  {why}" for why in [*row.why, *(row.notes or [])]))
     ]
 
 
-def _row(stage: Stage, latest: Path) -> Row:
+def _row(stage: Stage, latest: Path, notes: Notes) -> Row:
     record = results.current(stage)
     holder = Lock(stage.lock_path).holder()
     if record is None:
@@ -99,19 +112,12 @@ def _row(stage: Stage, latest: Path) -> Row:
         made=record.started,
         seconds=record.seconds,
         size=record.size,
-        notes=_notes(stage, record),
+        notes=[*_adoption(record), *reasons.other_versions(stage, record), *notes(record.measured)],
     )
 
 
-def _notes(stage: Stage, record: Record) -> list[str]:
-    adopted = [f"adopted from {record.adopted_from[:8]}"] if record.adopted_from else []
-    return adopted + reasons.other_versions(stage, record) + _flags(record)
-
-
-def _flags(record: Record) -> list[str]:
-    """Tell the flags with which Theano computed a result."""
-    flags = record.measured.get("theano_flags", {})
-    return [f"Theano flags {', '.join(f'{name}={value}' for name, value in flags.items())}"] if flags else []
+def _adoption(record: Record) -> list[str]:
+    return [f"adopted from {record.adopted_from[:8]}"] if record.adopted_from else []
 
 
 def _local_time(moment: str | None) -> str:

@@ -85,8 +85,8 @@ def evaluate(
     return {"accuracy": result["accuracy"]}
 
 
-def room(images: Path, **_others: object) -> int:
-    """Return how many bytes the result takes at most: probabilities in float32, and a table of classes by classes."""
+def max_output_bytes(images: Path, **_others: object) -> int:
+    """Return the maximum size of the result: probabilities in float32, and a table of classes by classes."""
     data = dataset.describe(images / dataset.GRAYSCALE_NAME)
     classes = len(data.class_names)
     return 4 * data.counts["test"] * classes + TABLE_ENTRY_BYTES * classes**2

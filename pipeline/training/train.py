@@ -135,8 +135,8 @@ def train(
     return {"epoch_seconds": trained.epoch_seconds, "threads": threads, **resumed, **facts}
 
 
-def room(images: Path, architecture: dict[str, Any], epochs: int, **_others: object) -> int:
-    """Return how many bytes the result and its checkpoints take at most.
+def max_output_bytes(images: Path, architecture: dict[str, Any], epochs: int, **_others: object) -> int:
+    """Return the maximum size of the result and its checkpoints, in bytes.
 
     That is the weights, two checkpoints and a third in the making, each of weights and velocity in as much as
     float64, and a row for each epoch in each of the histories.

@@ -10,13 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pipeline.engines import devices
+from pipeline.engines.theano.flags import flags_note
 from pipeline.errors import PictureError, StoreError
+from pipeline.operations import changes, run_history
 from pipeline.operations.schedule import install
 from pipeline.operations.schedule.job import Job
 from pipeline.operations.schedule.steps import Steps
 from pipeline.progress.console import ConsoleMonitor
 from pipeline.progress.terminal import deliver, highlighted, highlighted_table
-from pipeline.store import changes, garbage, run_history, runs, verification
+from pipeline.store import garbage, runs, verification
 from pipeline.store import status as stage_status
 from tasks.commands import configure as configuring
 from tasks.commands.current import Current
@@ -39,20 +42,20 @@ def status(options: argparse.Namespace, current: Current) -> int:
     """Print a row for each stage."""
     if not options.json:
         current.tell_of_last_run()
-    rows = stage_status.rows(current.stages(), current.outputs / "latest")
+    rows = stage_status.status_rows(current.stages(), current.outputs / "latest", flags_note)
     if options.json:
         deliver(json.dumps([asdict(row) for row in rows], indent=1))
     elif options.why:
-        deliver(highlighted("\n".join(stage_status.explained(rows, options.why))))
+        deliver(highlighted("\n".join(stage_status.explain_stage(rows, options.why))))
     else:
-        deliver(highlighted_table(stage_status.table(rows), "STATE"))
+        deliver(highlighted_table(stage_status.status_table(rows), "STATE"))
     return 0
 
 
 def verify(_: argparse.Namespace, current: Current) -> int:
     """Read every file of every result; return 1 if one is damaged."""
     with ConsoleMonitor("verify") as monitor:
-        problems = verification.verify(current.folders(), monitor)
+        problems = verification.verify(current.folders(), devices.cores(), monitor)
     for problem in problems:
         deliver(problem)
     if problems:
@@ -71,7 +74,7 @@ def gc(options: argparse.Namespace, current: Current) -> int:
     folders, reached = current.folders(), current.all_reachable()
     unreached = garbage.unreached(folders, reached, options.keep_days)
     tell = _teller(options)
-    for line in garbage.table(unreached):
+    for line in garbage.garbage_table(unreached):
         tell(line)
     if options.dry_run:
         tell(f"{garbage.amount(unreached)}, would be removed.")
@@ -79,7 +82,7 @@ def gc(options: argparse.Namespace, current: Current) -> int:
     if unreached and not (options.yes or _is_wanted(f"Remove {garbage.amount(unreached)}? [y/N] ")):
         _print("Nothing is removed.")
         return 0
-    with runs.alone(folders):
+    with runs.none_begins(folders):
         still = garbage.unreached(folders, reached, options.keep_days)  # runs may have begun and ended since
         removed = [result for result in unreached if result in still]
         garbage.collect(removed, current.outputs)
@@ -101,9 +104,10 @@ def _is_wanted(question: str) -> bool:
 
 def history(options: argparse.Namespace, current: Current) -> int:
     """Print a row for each run."""
-    past = changes.add(run_history.read(current.outputs / run_history.NAME), current.folders())[-options.last :]
-    table = highlighted_table(run_history.table(past), "EXIT")
-    deliver(json.dumps(past, indent=1) if options.json else table)
+    past = run_history.read_history(current.outputs / run_history.NAME)
+    shown = changes.with_changes(past, current.folders())[-options.last :]
+    table = highlighted_table(run_history.history_table(shown), "EXIT")
+    deliver(json.dumps(shown, indent=1) if options.json else table)
     return 0
 
 

@@ -77,4 +77,4 @@ class Current:
 
     def all_reachable(self) -> list[Stage]:
         """Return the stages of the whole pipeline and of every other network that is declared."""
-        return results.closure(*self.stages(), *(Evaluate.of(network).stage for network in NETWORKS))
+        return results.upstream(*self.stages(), *(Evaluate.of(network).stage for network in NETWORKS))

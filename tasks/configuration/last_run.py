@@ -9,7 +9,7 @@ from pathlib import Path
 
 from luigi.cmdline_parser import CmdlineParser
 
-from pipeline.store import run_history
+from pipeline.operations import run_history
 from pipeline.web.urls import HIDDEN
 from tasks.configuration import demo, make_variables
 from tasks.configuration.changed import decisive_names

@@ -28,10 +28,9 @@ from luigi.retcodes import retcode
 from pipeline.errors import PipelineError, StoreError
 from pipeline.files.locks import Lock
 from pipeline.files.whole_file import write_text
-from pipeline.operations import status_file
+from pipeline.operations import run_history, status_file
 from pipeline.operations.notices import Notice
 from pipeline.operations.status_file import RunStatus
-from pipeline.store import run_history
 from tasks.run import RUN
 from tasks.settings import schedule, settings
 
@@ -217,7 +216,7 @@ def _open_log(path: Path, how: schedule) -> Iterator[IO[bytes]]:
 
 def _summary(path: Path, start: int) -> dict[str, Any]:
     """Return what this run left in the history."""
-    runs = run_history.read(path, start)
+    runs = run_history.read_history(path, start)
     return next((run for run in runs if run["run"] == RUN.id), {})
 
 

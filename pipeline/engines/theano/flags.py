@@ -5,7 +5,9 @@ from __future__ import annotations
 import configparser
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import SettingError
 
@@ -57,6 +59,12 @@ def decisive_flags() -> dict[str, str]:
         for name, value in sorted(_given().items())
         if name not in SET_BY_THE_ENGINE and not name.startswith(HARMLESS)
     }
+
+
+def flags_note(measured: Mapping[str, Any]) -> list[str]:
+    """Return a note on the flags with which Theano computed a result, from its measurements; none where it did not."""
+    flags = measured.get("theano_flags", {})
+    return [f"Theano flags {', '.join(f'{name}={value}' for name, value in flags.items())}"] if flags else []
 
 
 def _given() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What differed between a run and the one before it, and what that did to the test accuracy."""
+"""Differences between a run and the one before it, and the change of the test accuracy that they made."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.store import reasons
-from pipeline.store.record import Record
+from pipeline.store.record import Record, upstream_records
 
 
-def add(runs: Sequence[dict[str, Any]], folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Add ``changes`` to each run before which something had changed; ``folders`` hold the results.
+def with_changes(runs: Sequence[dict[str, Any]], folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return runs, with ``changes`` added to each run that differs from the one before.
+
+    The records of the results are compared, where they are still in one of the folders.
 
     Returns
     -------
     list of dict
         ``changes`` is a list of dicts: ``differences``, a list such as ``["learning_rate 0.015 -> 0.02"]``, and
-        ``accuracy``, by how much the test accuracy of each network rose that they concern. What is compared are the
-        records of results that are still there.
+        ``accuracy``, the rise in test accuracy of each network that they concern.
     """
     latest: dict[str, tuple[str, float]] = {}
-    told = []
+    compared = []
     for run in runs:
         changes: dict[tuple[str, ...], dict[str, float]] = {}
         keys = run.get("keys", {})
@@ -34,22 +35,22 @@ def add(runs: Sequence[dict[str, Any]], folders: Sequence[Path]) -> list[dict[st
                 changes.setdefault(differences, {})[network] = round(accuracy - accuracy_before, 6)
             latest[stage] = keys[stage], accuracy
         listed = [{"differences": list(differences), "accuracy": found} for differences, found in changes.items()]
-        told.append(run | ({"changes": listed} if listed else {}))
-    return told
+        compared.append(run | ({"changes": listed} if listed else {}))
+    return compared
 
 
-def line(change: dict[str, Any]) -> str:
-    """Put a change into a line, as ``learning_rate 0.015 -> 0.02: CNN +0.0195``."""
+def change_line(change: dict[str, Any]) -> str:
+    """Return a change as ``learning_rate 0.015 -> 0.02: CNN +0.0195``."""
     accuracy = ", ".join(f"{network} {rise:+.4f}" for network, rise in change["accuracy"].items())
     return f"{reasons.folded(change['differences'])}: {accuracy}"
 
 
 def _differences(stage: str, before: str, now: str, folders: Sequence[Path]) -> Iterator[str]:
-    """Compare two results of a stage, and all that they were made from."""
+    """Compare two results of a stage, and all results upstream of them."""
     if before == now:
         return
     stage = stage.partition(" ")[0]  # a key follows where a run has a stage with several settings
-    old, new = (dict(_made_from(stage, key, folders)) for key in (before, now))
+    old, new = (_upstream(stage, key, folders) for key in (before, now))
     if not (stage in old and stage in new):
         return
     seen = set()
@@ -60,10 +61,7 @@ def _differences(stage: str, before: str, now: str, folders: Sequence[Path]) -> 
                 yield difference
 
 
-def _made_from(stage: str, key: str, folders: Sequence[Path]) -> Iterator[tuple[str, Record]]:
-    """Yield the records of all that a result was made from, and its own, in the order in which data flows."""
-    record = next(filter(None, (Record.read(folder / stage / key) for folder in folders)), None)
-    if record:
-        for source in record.inputs.values():
-            yield from _made_from(source["stage"], source["key"], folders)
-        yield stage, record
+def _upstream(stage: str, key: str, folders: Sequence[Path]) -> dict[str, Record]:
+    """Return the records of a result and of all results upstream by the names of their stages."""
+    records = upstream_records([folder / stage / key for folder in folders], folders)
+    return {record.stage: record for record in records.values() if record}

@@ -13,42 +13,43 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.store import changes, results, runs
+from pipeline.operations.changes import change_line
+from pipeline.store import results, runs
 from pipeline.store.record import Record
 from pipeline.store.stage import Stage
 
 NAME = "history.jsonl"
 
 RUN = "[0-9a-f]{12}"
-"""The pattern of a run's id."""
+"""The pattern of a run's identifier."""
 BEGINNING = {"run": str, "root": str, "started": str, "process": int, "host": str}
 END = {"run": str, "exit": str, "seconds": int | float, "stages": dict, "accuracy": dict}
-"""What the two lines of a run tell, and the types of that."""
+"""The entries of the two lines of a run, with their types."""
 OPTIONAL = {"keys", "settings"}
-"""Parts that lines of earlier versions lack; each is a dict of texts."""
+"""Entries that lines of earlier versions lack; each is a dict of texts."""
 LAST_BYTES = 65536
-"""Where the last run's first line is looked for, however long the history is."""
+"""Bytes at the end of the history in which `last_settings` looks for the last run's first line."""
 
 DAMAGE = (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
-"""What reading a damaged line may raise; it is then passed over."""
+"""Errors that reading a damaged line may raise; the line is then skipped."""
 
 
-def append(path: Path, entry: dict[str, Any]) -> None:
-    """Add a line; several processes may do so at once."""
+def append_line(path: Path, entry: dict[str, Any]) -> None:
+    """Append a line; several processes may do so at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab", buffering=0) as file:
         file.write(b"\n" + json.dumps(entry).encode() + b"\n")  # first, in case the last line was cut off
 
 
-def read(path: Path, start: int = 0) -> list[dict[str, Any]]:
-    """Return the runs in the order in which they began, only those told from byte ``start`` of the file on.
+def read_history(path: Path, start: int = 0) -> list[dict[str, Any]]:
+    """Return the runs in the order in which they began, from the lines behind byte ``start`` of the file.
 
     Returns
     -------
     list of dict
         ``run``, ``root``, ``started``, ``process``, ``host``, ``exit`` ("ok", "failed", "running" or "killed");
         ``settings``, those that are not the defaults, by name, where it was not an earlier version that ran;
-        for a run that ended also ``seconds``, ``stages`` (what became of each), ``accuracy`` and ``keys`` (of the
+        for a run that ended also ``seconds``, ``stages`` (the outcome of each), ``accuracy`` and ``keys`` (of the
         results that have an accuracy).
     """
     found: dict[str, dict[str, Any]] = {}
@@ -56,11 +57,11 @@ def read(path: Path, start: int = 0) -> list[dict[str, Any]]:
         with contextlib.suppress(*DAMAGE):
             entry = _checked(json.loads(line))
             found.setdefault(entry["run"], {}).update(entry)
-    return [{"exit": _unfinished(path.parent, run), **run} for run in found.values() if "root" in run]
+    return [{"exit": _exit_of_unfinished(path.parent, run), **run} for run in found.values() if "root" in run]
 
 
 def last_settings(path: Path) -> dict[str, str]:
-    """Return the settings of the run that began last, as far as that can be read."""
+    """Return the settings of the run that began last; an empty dict where they cannot be read."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
         for line in reversed(file.read().splitlines()):
@@ -72,10 +73,10 @@ def last_settings(path: Path) -> dict[str, str]:
     return {}
 
 
-def summarise(stages: Iterable[Stage], redo: results.Redo, seconds: float) -> dict[str, Any]:
-    """Say what became of each stage in a run: computed, adopted, reused, or not made.
+def summarise(stages: Iterable[Stage], forced: results.ForcedStages, seconds: float) -> dict[str, Any]:
+    """Return the last line of a run: the outcome of each stage (computed, adopted, reused or not made), and accuracies.
 
-    Where a stage stands in the run with several settings, its key tells them apart.
+    A stage that is in the run several times, with several settings, has its key behind its name.
     """
     stages = list(stages)
     several = {name for name, count in Counter(stage.name for stage in stages).items() if count > 1}
@@ -85,11 +86,11 @@ def summarise(stages: Iterable[Stage], redo: results.Redo, seconds: float) -> di
     seen: dict[Path, Record | None] = {}
     for stage in stages:
         name = f"{stage.name} {stage.key[:8]}" if stage.name in several else stage.name
-        record = results.current(stage, redo, seen)
+        record = results.current(stage, forced, seen)
         if record is None:
             outcomes[name] = "not made"
             continue
-        outcomes[name] = str(results.outcome(record, redo.run))
+        outcomes[name] = str(results.outcome(record, forced.run))
         if "accuracy" in record.measured:
             accuracy[name], keys[name] = record.measured["accuracy"], stage.key
     failed = "not made" in outcomes.values()
@@ -102,8 +103,8 @@ def summarise(stages: Iterable[Stage], redo: results.Redo, seconds: float) -> di
     }
 
 
-def told(summary: dict[str, Any]) -> list[str]:
-    """Put the summary of a run into a few lines."""
+def summary_lines(summary: dict[str, Any]) -> list[str]:
+    """Return the summary of a run in a few lines, for people to read."""
     groups: dict[str, list[str]] = {}
     for name, outcome in summary["stages"].items():
         groups.setdefault(outcome, []).append(name)
@@ -118,11 +119,11 @@ def told(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
-def table(past: list[dict[str, Any]]) -> list[str]:
-    """Put runs into lines for people to read, each with what had changed before it."""
+def history_table(runs: list[dict[str, Any]]) -> list[str]:
+    """Return lines for people to read: of each run, and of what had changed before it."""
     return [
         f"{'STARTED':17} {'WHAT':14} {'TOOK':>9}  {'EXIT':8} STAGES",
-        *(line for run in past for line in _lines(run)),
+        *(line for run in runs for line in _lines(run)),
     ]
 
 
@@ -134,35 +135,37 @@ def _lines(run: dict[str, Any]) -> list[str]:
     accuracy = "".join(f"; {name} {value:.4f}" for name, value in run.get("accuracy", {}).items())
     return [
         f"{started:17} {run['root']:14} {took:>9}  {run['exit']:8} {counts}{accuracy}",
-        *(f"{'':18}{changes.line(change)}" for change in run.get("changes", [])),
+        *(f"{'':18}{change_line(change)}" for change in run.get("changes", [])),
     ]
 
 
 def _checked(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return what a line tells of a run, or raise one of `DAMAGE` where it is not what `append` was given."""
+    """Return the known entries of a line, or raise one of `DAMAGE` where one is missing or has another type."""
     kinds = BEGINNING if "root" in entry else END
-    told = {name: entry[name] for name in kinds} | {name: entry[name] for name in OPTIONAL & entry.keys()}
-    if not all(isinstance(told[name], kind) for name, kind in kinds.items()) or not re.fullmatch(RUN, told["run"]):
-        raise ValueError("it has values of other types")
-    if not all(_are_texts(told[name]) for name in OPTIONAL & told.keys()):
-        raise ValueError("it has values that are no texts")
+    checked = {name: entry[name] for name in kinds} | {name: entry[name] for name in OPTIONAL & entry.keys()}
+    if not all(isinstance(checked[name], kind) for name, kind in kinds.items()):
+        raise ValueError("an entry has another type")
+    if not re.fullmatch(RUN, checked["run"]):
+        raise ValueError("it is no identifier of a run")
+    if not all(_are_texts(checked[name]) for name in OPTIONAL & checked.keys()):
+        raise ValueError("an entry holds a value that is no text")
     if kinds is BEGINNING:
-        datetime.fromisoformat(told["started"]).astimezone()
+        datetime.fromisoformat(checked["started"]).astimezone()
     else:
-        _check_end(told)
-    return told
+        _check_end(checked)
+    return checked
 
 
 def _are_texts(values: Any) -> bool:
     return isinstance(values, dict) and all(isinstance(value, str) for value in values.values())
 
 
-def _check_end(told: dict[str, Any]) -> None:
-    if not all(isinstance(outcome, str) for outcome in told["stages"].values()):
+def _check_end(checked: dict[str, Any]) -> None:
+    if not all(isinstance(outcome, str) for outcome in checked["stages"].values()):
         raise ValueError("an outcome is no text")
-    for number in (told["seconds"], *told["accuracy"].values()):
+    for number in (checked["seconds"], *checked["accuracy"].values()):
         math.isnan(number)  # raises where it is no number, or one that no float can hold
 
 
-def _unfinished(outputs: Path, run: dict[str, Any]) -> str:
+def _exit_of_unfinished(outputs: Path, run: dict[str, Any]) -> str:
     return "running" if runs.is_under_way(outputs, run["run"]) else "killed"
