@@ -50,7 +50,7 @@ OTHER_RATES_SEEDS = 3
 
 COLUMNS = {"train_loss": "training loss", "valid_loss": "validation loss", "valid_accuracy": "validation accuracy"}
 
-PAGE = shown.ROOT / "docs" / "the-articles-runs.md"
+PAGE = shown.ROOT / "docs" / "explanation" / "the-articles-runs.md"
 PLOT = shown.IMAGES / "the-articles-runs.svg"
 
 
@@ -115,7 +115,7 @@ def main() -> None:
     draw(as_declared, PLOT if options.write_docs else shown.CACHE / PLOT.name)
     if options.write_docs:
         alternative_text = "Losses and validation accuracy of each network, with those of the article's runs"
-        shown.write_into(PAGE, "article", f"![{alternative_text}](images/{PLOT.name})\n\n{text}")
+        shown.write_into(PAGE, "article", f"![{alternative_text}](../images/{PLOT.name})\n\n{text}")
 
 
 def arguments() -> argparse.Namespace:
@@ -124,7 +124,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--seeds", type=whole_numbers, default=SEEDS, help="of the initial weights (default: %(default)s)"
     )
-    parser.add_argument("--write-docs", action="store_true", help=f"put tables and plot into docs/{PAGE.name}")
+    parser.add_argument("--write-docs", action="store_true", help="put tables and plot into the page of docs/")
     return parser.parse_args()
 
 

@@ -61,10 +61,10 @@ def main() -> None:
     text = report(result)
     print(f"\n{text}")
     shown.keep("growth", result)
-    draw(points, PLOT if options.write_readme else shown.CACHE / PLOT.name)
-    if options.write_readme:
+    draw(points, PLOT if options.write_docs else shown.CACHE / PLOT.name)
+    if options.write_docs:
         alternative_text = "Seconds an epoch against images, threads and minibatch size, as in the tables"
-        shown.write_into(shown.README, "growth", f"![{alternative_text}](docs/images/{PLOT.name})\n\n{text}")
+        shown.write_into(shown.SPEED_PAGE, "growth", f"![{alternative_text}](../images/{PLOT.name})\n\n{text}")
 
 
 def arguments() -> argparse.Namespace:
@@ -72,7 +72,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few points and few images, for a try")
     parser.add_argument("--images", help=f"numbers of images (default: {','.join(map(str, IMAGES))})")
-    parser.add_argument("--write-readme", action="store_true", help="put tables and plot into the README")
+    parser.add_argument("--write-docs", action="store_true", help="put tables and plot into the page of docs/")
     options = parser.parse_args()
     try:
         options.images = [int(count) for count in options.images.split(",")] if options.images else None

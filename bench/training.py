@@ -60,10 +60,10 @@ def main() -> None:
     text = report(result)
     print(f"\n{text}")
     shown.keep("training", result)
-    draw(networks, PLOT if options.write_readme else shown.CACHE / PLOT.name)
-    if options.write_readme:
+    draw(networks, PLOT if options.write_docs else shown.CACHE / PLOT.name)
+    if options.write_docs:
         alternative_text = "Seconds an epoch of each alternative, as in the tables"
-        shown.write_into(shown.README, "training", f"![{alternative_text}](docs/images/{PLOT.name})\n\n{text}")
+        shown.write_into(shown.SPEED_PAGE, "training", f"![{alternative_text}](../images/{PLOT.name})\n\n{text}")
 
 
 def arguments() -> argparse.Namespace:
@@ -77,7 +77,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, help="of which four in five train (default: the whole data set)")
     parser.add_argument("--threads", type=int, default=0, help="cores to use (default: all)")
     parser.add_argument("--python", type=Path, action="append", default=[], help="a Python that has JAX or Keras")
-    parser.add_argument("--write-readme", action="store_true", help="put tables and plot into the README")
+    parser.add_argument("--write-docs", action="store_true", help="put tables and plot into the page of docs/")
     options = parser.parse_args()
     unknown = set(filter(None, options.only.split(","))) - set(ALTERNATIVES)
     if unknown:

@@ -1,9 +1,11 @@
-"""How Sphinx builds the pages of this folder and the API's from docstrings: ``make docs``."""
+"""Build the pages of this folder, and the API's from docstrings: ``make docs``."""
 
+import re
 import tomllib
 from pathlib import Path
 
-_PROJECT = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"]
+_ROOT = Path(__file__).parents[1]
+_PROJECT = tomllib.loads(_ROOT.joinpath("pyproject.toml").read_text())["project"]
 
 project = _PROJECT["name"]
 version = release = _PROJECT["version"]
@@ -13,6 +15,7 @@ exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 html_theme = "furo"
 html_title = project
+myst_heading_anchors = 3
 
 autodoc_default_options = {
     "members": True,
@@ -27,3 +30,26 @@ default_role = "py:obj"
 nitpicky = True
 nitpick_ignore = [("py:class", "pipeline.engines.numba.compiler.Result")]  # a type variable
 nitpick_ignore_regex = [("py:.*", r"(?!pipeline\.|tasks\.).*")]  # of the names of others no list is at hand
+
+
+def setup(app):
+    """Turn links to files outside this folder, which work on GitHub, into links that work here."""
+    app.connect("source-read", _turn_links)
+
+
+def _turn_links(app, page, source):
+    folder = Path(app.srcdir, page).parent
+    source[0] = re.sub(r"\[([^\[\]]*)\]\((\.\./[^)#]+)\)", lambda link: _turned(*link.groups(), folder), source[0])
+
+
+def _turned(text, target, folder):
+    """Return a link to the API's page of a Python file, or of the function that the text names; else text alone."""
+    path = (folder / target).resolve()
+    if path.is_relative_to(Path(__file__).parent):
+        return f"[{text}]({target})"
+    if path.suffix != ".py":
+        return text
+    module = ".".join(path.relative_to(_ROOT).with_suffix("").parts).removesuffix(".__init__")
+    function = re.fullmatch(r"`\w+\.(\w+)(?<!\.py)`", text)
+    name = f"{module}.{function[1]}" if function else module
+    return f"{{py:obj}}`{text.strip('`')} <{name}>`"

@@ -1,4 +1,4 @@
-"""Data of one's own, as docs/own-data.md has it from the first line to the last, and with many classes."""
+"""Follow docs/how-to/own-data.md from the first line to the last, and train on data of many classes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,9 @@ from PIL import Image
 
 from pipeline.data import dataset
 from pipeline.data.cifar_writer import write_archive
-from tests.checkout import ROOT
+from tests.pages import Page
 
-PAGE = (ROOT / "docs" / "own-data.md").read_text()
-
-
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.M | re.S)
+PAGE = Page("docs/how-to/own-data.md")
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +26,8 @@ def shell(clone):
 @pytest.mark.xdist_group("makefile")
 class TestPage:
     def test_the_example(self, clone, shell):
-        first, look, *others = blocks("sh")
-        program, _ = blocks("python")
+        first, look, *others = PAGE.blocks("sh")
+        program, _ = PAGE.blocks("python")
         (clone.folder / "flowers.py").write_text(program)
 
         printed = [shell(command) for command in first.splitlines()]
@@ -51,7 +47,7 @@ class TestPage:
         assert "TrainCNN (stage 6 of 9): computed" in small
 
     def test_folders_of_pictures(self, clone, shell):
-        _, program = blocks("python")
+        _, program = PAGE.blocks("python")
         random = np.random.default_rng(0)
         for number in range(60):
             name = ["daisy", "lily", "poppy", "rose", "tulip"][number % 5]

@@ -1,4 +1,4 @@
-"""How figures are shown: tables in Markdown, plots in SVG, and both in the README or a page of docs/."""
+"""Write tables in Markdown and plots in SVG, and put both into a page of docs/."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
+SPEED_PAGE = ROOT / "docs" / "explanation" / "speed.md"
 IMAGES = ROOT / "docs" / "images"
 CACHE = ROOT / ".cache" / "bench"
 LUIGI = str(Path(sys.executable).with_name("luigi"))

@@ -16,7 +16,7 @@ from pipeline.errors import DeclarationError, SettingError, did_you_mean
 from pipeline.networks.declaration import Declaration, Hyperparameters, architecture, hyperparameters, nesterov_momentum
 from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, rectify, softmax
 
-# The article's text and its runs disagree; docs/the-articles-runs.md has the evidence.
+# The article's text and its runs disagree; docs/explanation/the-articles-runs.md has the evidence.
 # - CNN: the text has learning rate 0.015 and 5 epochs, which reach 54% of the test images. The tables of the article's
 #   runs (pipeline/report/article/runs.csv) have 50 epochs. Their losses fit 0.005, which reaches the article's 61%.
 # - MLP: the text has 0.01 and 50 epochs, which reach the article's 41%. The losses of its tables fit 0.015, which

@@ -1,4 +1,4 @@
-"""The stage that CONTRIBUTING.md adds, added as it says."""
+"""Add the stage of docs/how-to/own-stage.md, as that page does."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import re
 
 import pytest
 
-from tests.checkout import ROOT, STAGES
+from tests.checkout import STAGES
+from tests.pages import Page
 
-TEXT = (ROOT / "CONTRIBUTING.md").read_text()
+PAGE = Page("docs/how-to/own-stage.md")
 
 
 def follow(checkout):
-    """Do what the section says: add two files, name the stage in the list, add its setting."""
-    section = TEXT.partition("## Adding a stage")[2].partition("## Adding an engine")[0]
-    function, task, named = re.findall(r"^```python\n(.*?)^```$", section, re.M | re.S)
-    for path, text in zip(re.findall(r"Add `(\S+\.py)`:", section), (function, task), strict=True):
+    """Do each step: add two files, name the stage in the list, add its setting."""
+    function, task, named = PAGE.blocks("python")
+    for path, text in zip(re.findall(r"Add\s`(\S+\.py)`:", PAGE.text), (function, task), strict=True):
         (checkout.folder / path).write_text(text)
     imported, listed = named.strip().split("\n\n")
     before = listed.replace(", Histogram)", ",)")
     checkout.edit("tasks/whole.py", before, listed)
     checkout.edit("tasks/whole.py", "from tasks.learning", f"{imported}\nfrom tasks.learning")
-    [setting] = re.findall(r"^```ini\n(.*?)^```$", section, re.M | re.S)
+    [setting] = PAGE.blocks("ini")
     with (checkout.folder / "luigi.cfg").open("a") as file:
         file.write(f"\n{setting}")
 
