@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import io
+import pickle
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -26,12 +27,12 @@ import numpy as np
 
 with atheris.instrument_imports(include=["pipeline"]):
     from pipeline.data import cifar, pickles
-    from pipeline.data.cifar_writer import dumps
     from pipeline.data.tar import GzippedTar
     from pipeline.errors import ArchiveError
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests import archives
+from tests.archives import dumps, dumps_as_python_2
 
 SECONDS = 2
 MEGABYTES = 400
@@ -77,21 +78,35 @@ class ReadBatch:
         cifar.read_archive(self._path, len)
 
 
+def small_batch() -> dict[str, object]:
+    """Return a batch of one image, whose pixels are most of its bytes."""
+    return {"labels": [0], "data": np.zeros((1, cifar.VALUES), np.uint8), "filenames": ["a.png"]}
+
+
 def small_files() -> dict[str, bytes]:
-    """Return the files of an archive with one image in each batch, whose pixels are most of its bytes."""
-    batch = {"labels": [0], "data": np.zeros((1, cifar.VALUES), np.uint8), "filenames": ["a.png"]}
+    """Return the files of an archive with one image in each batch."""
     meta = {"num_cases_per_batch": 1, "label_names": ["cat", "dog"]}
-    return {name: dumps(batch) for name in cifar.BATCHES} | {cifar.META: dumps(meta)}
+    return {name: dumps(small_batch()) for name in cifar.BATCHES} | {cifar.META: dumps(meta)}
 
 
 def seeds(target: str) -> list[bytes]:
     """Sound inputs to start from."""
     files = small_files()
     batch, meta = files[cifar.TRAIN_BATCHES[2]], files[cifar.META]
-    varied = dumps({"text": ["a", b"\xff", "x" * 300], "numbers": [0, 255, 256, 65536, -1], "none": []})
+    varied = {
+        "text": ["a", "\xff", "x" * 300],
+        "bytes": [b"", b"\xff"],
+        "numbers": [255, 65536, -1, 2**40],
+        "none": [None],
+    }
+    arrays = {"data": np.arange(12, dtype=np.uint8).reshape(3, 4), "labels": [np.int64(7)], "float": np.float32([0.5])}
+    values = [small_batch(), varied, arrays]
     tar = archives.tar([("folder/a", b"alpha" * 60), ("folder/b", b""), ("folder/c", bytes(range(200)))])
     return {
-        "pickle": [batch, meta, varied, dumps({"data": np.arange(12, dtype=np.uint8).reshape(3, 4)})],
+        "pickle": [
+            *(pickle.dumps(value, protocol) for value in values for protocol in (2, 3, 4, 5)),
+            *(dumps_as_python_2(value) for value in ({"a": ["b", 1]}, small_batch())),
+        ],
         "gzip": [gzip.compress(tar, level, mtime=0) for level in (0, 1, 9)] + [archives.gzipped(b"") * 3],
         "tar": [tar, archives.tar([])],
         "batch": [b"b" + batch, b"m" + meta],

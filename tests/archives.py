@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import io
+import pickle
+import pickletools
+import struct
 import tarfile
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.data.cifar import ARCHIVE_NAME, BATCHES, META
-from pipeline.data.cifar_writer import dumps, write_batches
+from pipeline.data.cifar_writer import write_batches
 
 SIZE = 3
 """Images in each batch."""
@@ -32,6 +35,33 @@ def sound(folder: Path, class_names=CLASSES) -> Path:
     return path
 
 
+def dumps(value) -> bytes:
+    return pickle.dumps(value, 3)
+
+
+def dumps_as_python_2(value) -> bytes:
+    """Pickle a value with the operations that Python 2 and its NumPy write for it."""
+    written = []
+    for operation, argument, _ in pickletools.genops(pickle.dumps(value, 3)):
+        match operation.name:
+            case "PROTO":
+                written.append(b"\x80\x02")
+            case "SHORT_BINBYTES" | "BINUNICODE" | "BINBYTES":
+                text = argument.encode() if isinstance(argument, str) else argument
+                short = len(text) < 256
+                size = struct.pack("<B" if short else "<i", len(text))
+                written += [pickle.SHORT_BINSTRING if short else pickle.BINSTRING, size, text]
+            case "GLOBAL":
+                module, name = argument.split()
+                written.append(f"c{module.replace('_core', 'core')}\n{name}\n".encode())
+            case "BINPUT" | "BININT" | "BININT1" | "BININT2" | "BINGET" | "LONG_BINPUT" | "LONG_BINGET":
+                layout = {"BININT": "<i", "BININT2": "<H", "LONG_BINPUT": "<I", "LONG_BINGET": "<I"}
+                written += [operation.code.encode("latin-1"), struct.pack(layout.get(operation.name, "<B"), argument)]
+            case _:
+                written.append(operation.code.encode("latin-1"))
+    return b"".join(written)
+
+
 def contents():
     """What a sound archive pickles, by member."""
     values = {
@@ -42,7 +72,7 @@ def contents():
     return values
 
 
-def files():
+def files(dumps=dumps):
     """The files of a sound archive, by name."""
     return {name: dumps(value) for name, value in contents().items()}
 

@@ -18,6 +18,7 @@ from tarfile import TarInfo
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.data import dataset, pickles
 from pipeline.data.dataset import ByteArray
@@ -174,7 +175,7 @@ def _read(archive: GzippedTar, visit: Callable[[Batch], None]) -> Contents:
     return Contents(survey.class_names(), archive.sha256())
 
 
-def _load(archive: GzippedTar, member: TarInfo, limit: int) -> dict[bytes, Any]:
+def _load(archive: GzippedTar, member: TarInfo, limit: int) -> dict[str, Any]:
     content = archive.read(member, limit=limit)
     try:
         return pickles.loads(content)
@@ -243,68 +244,72 @@ class _Survey:
         return ArchiveError(f"it lacks {name!r}; expected the Python version of CIFAR-10.{beside}")
 
 
-def _meta(content: dict[bytes, Any]) -> _Meta:
-    listed = content.get(b"label_names")
+def _meta(content: dict[str, Any]) -> _Meta:
+    listed = content.get("label_names")
     if not isinstance(listed, list) or not 1 <= len(listed) <= 256:
         raise ArchiveError(f"'label_names' in {META!r} is {_kind(listed)}; expected a list of 1 to 256 names.")
     names = [_text(name) for name in listed]
     if len(set(names)) < len(names):
         raise ArchiveError(f"'label_names' in {META!r} has a name twice; expected a different one for each class.")
-    size = content.get(b"num_cases_per_batch")
+    size = content.get("num_cases_per_batch")
     if not isinstance(size, int | None):
         raise ArchiveError(f"'num_cases_per_batch' in {META!r} is {_kind(size)}; expected a whole number.")
     return _Meta(names, size)
 
 
 def _text(name: object) -> str:
-    text = name.decode(errors="replace") if isinstance(name, bytes) else ""
-    if not is_class_name(text):
+    text = name.decode(errors="replace") if isinstance(name, bytes) else name
+    if not isinstance(text, str) or not is_class_name(text):
         raise ArchiveError(f"a name in 'label_names' of {META!r} is {_kind(name)}; expected a line of text.")
     return text
 
 
-def _batch(name: str, content: dict[bytes, Any]) -> Batch:
+def _batch(name: str, content: dict[str, Any]) -> Batch:
     batches = TRAIN_BATCHES if name in TRAIN_BATCHES else TEST_BATCHES
-    images = _images(name, content.get(b"data"))
+    images = _images(name, content.get("data"))
     for key in ("labels", "filenames"):
-        listed = content.get(key.encode())
+        listed = content.get(key)
         if key == "filenames" and listed is None:
             continue
-        if not isinstance(listed, list) or len(listed) != len(images):
+        is_list = isinstance(listed, list) or (isinstance(listed, np.ndarray) and listed.ndim == 1)
+        if not is_list or len(content[key]) != len(images):
             raise ArchiveError(f"{key!r} in {name!r} is {_kind(listed)}; expected a list of {len(images):,}.")
     return Batch(
         split="train" if name in TRAIN_BATCHES else "test",
         index=batches.index(name),
         total=len(batches),
         images=images,
-        labels=_labels(name, content[b"labels"]),
+        labels=_labels(name, content["labels"]),
     )
 
 
 def _images(name: str, data: object) -> ByteArray:
-    if not isinstance(data, np.ndarray):
-        raise ArchiveError(f"'data' in {name!r} is {_kind(data)}; expected an array.")
-    if data.shape[1] != VALUES or not len(data):
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8:
+        raise ArchiveError(f"'data' in {name!r} is {_kind(data)}; expected an array of type uint8.")
+    if data.shape[1:] != (VALUES,) or not len(data):
         raise ArchiveError(f"'data' in {name!r} has shape {data.shape}; expected (N, {VALUES}), N from 1.")
     return data.reshape(-1, *IMAGE_SHAPE)
 
 
-def _labels(name: str, labels: list[object]) -> ByteArray:
-    for image, label in enumerate(labels):
+def _labels(name: str, labels: list[object] | npt.NDArray[Any]) -> ByteArray:
+    numbers = labels.tolist() if isinstance(labels, np.ndarray) else labels
+    for image, label in enumerate(numbers):
         if type(label) is not int or not 0 <= label <= 255:
             raise ArchiveError(f"the label of image {image} in {name!r} is {_kind(label)}; expected a class, from 0.")
-    return np.array(labels, np.uint8)
+    return np.array(numbers, np.uint8)
 
 
 def _kind(value: object) -> str:
-    """Say briefly what a value out of a pickle is, however large it may be."""
+    """Describe a value of a pickle in a few words, however large it may be."""
     match value:
         case None:
             return "missing"
-        case bool() | int():
-            return str(value)
-        case bytes():
+        case int() | float() | bytes() | str():
             return repr(value)
         case list():
             return f"a list of {len(value):,}"
+        case np.ndarray():
+            return f"an array of type {value.dtype} and shape {value.shape}"
+        case memoryview() | pickles.LongText():
+            return "a long string"
     return f"a {type(value).__name__}"

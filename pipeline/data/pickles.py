@@ -1,21 +1,25 @@
-"""Reading the pickles of the archive, which Python 2 wrote, without trusting them.
+"""Read the pickles of an archive without running them.
 
-A pickle is a program for a machine with a stack and a memo, and Python's own machine runs what it is
-given: it calls the functions that the pickle names, and reserves whatever memory it asks for. This one
-knows only the operations that Python 2 writes (protocol 2) for a dict of strings, whole numbers, lists
-and arrays of bytes. It calls nothing: NumPy's three names stand for themselves, and what they would do
-is done here. So a pickle takes memory in proportion to its length, and time up to `MAX_OPERATIONS`.
+A pickle is a program for a machine with a stack and a memo. Python's own machine calls the functions that a
+pickle names. Even where it may name only harmless ones, six bytes make it reserve 16 GiB (``LONG_BINPUT`` with a
+large slot), and a deeply nested tuple as a key overflows its stack. The machine here knows only the operations that
+Python 2 and 3 write (protocols 2 to 5) for dicts, lists, tuples, text, bytes, numbers and NumPy's arrays. It
+calls nothing: NumPy's names stand for themselves, and it makes the arrays itself. It takes memory in proportion to
+the pickle's length, and time up to `MAX_OPERATIONS`.
 
-`pickletools` in the standard library tells what each operation means, and
-``python -m pickletools FILE`` shows a pickle's.
+`pickletools` in the standard library explains each operation; ``python -m pickletools FILE`` lists those of a file.
 """
 
 from __future__ import annotations
 
+import codecs
+import math
 import pickle
+import re
 import struct
 from collections.abc import Callable
-from enum import StrEnum
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -23,65 +27,108 @@ import numpy.typing as npt
 
 from pipeline.errors import ArchiveError
 
-MAX_OPERATIONS = 300_000
-"""Most operations that a pickle may have; 10,000 images take 30,000."""
+MAX_OPERATIONS = 500_000
+"""Most operations of a pickle. 10,000 images take 30,000, or 160,000 where their labels are NumPy's scalars."""
+MAX_DIMENSIONS = 4
+SHORT = 255
+"""Most bytes of a text or bytes that are copied out of the pickle. Keys and names are short, arrays are not."""
+
+_STEP = 1 << 16
 
 
-class Global(StrEnum):
-    """The names that a pickle may mention, as it writes them: Python 2's NumPy, for an array."""
+class Global(Enum):
+    """The names that a pickle may mention. NumPy 2 writes ``numpy._core`` for ``numpy.core``."""
 
     reconstruct = "numpy.core.multiarray._reconstruct"
+    scalar = "numpy.core.multiarray.scalar"
+    frombuffer = "numpy.core.numeric._frombuffer"
     ndarray = "numpy.ndarray"
     dtype = "numpy.dtype"
+    encode = "_codecs.encode"
+    bytes = "__builtin__.bytes"
 
 
-def loads(data: bytes | bytearray | memoryview) -> dict[bytes, Any]:
+@dataclass(frozen=True)
+class LongText:
+    """A text of more than `SHORT` bytes, which is not decoded."""
+
+    utf8: memoryview
+
+
+def loads(data: bytes | bytearray | memoryview) -> dict[str, Any]:
     """Read the pickle of a dict.
 
-    A ``str`` of Python 2 becomes bytes, or a memoryview where it is longer than 255. An array becomes a
-    uint8 array of shape (rows, columns) that shares the memory of ``data``.
+    Keys become text. A ``str`` of Python 2 becomes bytes; bytes longer than `SHORT` become a memoryview, text longer
+    than that a `LongText`. NumPy's scalars become Python's numbers. An array keeps its shape and type, and shares the
+    memory of ``data``, unless Python 3 wrote it in protocol 2, where bytes are spelled as text.
 
     Raises
     ------
     ArchiveError
-        The pickle is damaged, or holds something other than strings, whole numbers, lists and arrays.
+        The pickle is damaged, or holds something other than the values listed above.
     """
     value = _Machine(memoryview(data)).run()
     if not isinstance(value, dict):
         raise ArchiveError(f"the pickle holds {type(value).__name__}; expected dict.")
-    return {key: item.values if isinstance(item, _Array) else item for key, item in value.items()}
+    return {key: item.array() if isinstance(item, _Array) else item for key, item in value.items()}
 
 
 class _Type:
-    """Stands for ``numpy.dtype('uint8')``, the only type that is read."""
+    """Stands for a type of NumPy's numbers, such as ``numpy.dtype('u1')``."""
 
-    def build(self, state: object) -> None:
-        if state != (3, b"|", None, None, None, -1, -1, 0):
-            raise ArchiveError("the pickle describes NumPy's type 'u1' in an unknown way.")
-
-
-class _Array:
-    """Stands for a NumPy array, which a pickle makes empty and then fills."""
-
-    values: npt.NDArray[np.uint8] | None = None
+    def __init__(self, name: str) -> None:
+        if not re.fullmatch("[iu][1248]|f[248]", name):
+            raise ArchiveError(f"the pickle holds values of NumPy's type {name[:SHORT]!r}; expected numbers.")
+        self._name = name
+        self.dtype = np.dtype(name)
 
     def build(self, state: object) -> None:
         match state:
-            case (1, (int(rows), int(columns)), _Type(), False, bytes() | memoryview() as values):
-                if len(values) != rows * columns or rows < 0 or columns < 0:
-                    raise ArchiveError(
-                        f"the pickle holds an array of shape ({rows}, {columns}) with {len(values)} bytes; "
-                        f"expected {rows * columns}."
-                    )
-                self.values = np.frombuffer(values, np.uint8).reshape(rows, columns)
+            case (3, str() | bytes() as order, None, None, None, -1, -1, 0) if _text(order) in ("|", "<", ">"):
+                self.dtype = np.dtype(_text(order) + self._name)
             case _:
-                raise ArchiveError(
-                    "the pickle holds an unknown kind of array; expected shape (rows, columns), uint8, row by row."
-                )
+                raise ArchiveError(f"the pickle describes NumPy's type {self._name!r} in an unknown way.")
+
+    def array(self, shape: tuple[Any, ...], values: bytes | memoryview, order: Any) -> npt.NDArray[Any]:
+        """Make an array of this type over bytes, in C's order or Fortran's."""
+        if len(shape) > MAX_DIMENSIONS or not all(isinstance(size, int) and 0 <= size < 1 << 63 for size in shape):
+            raise ArchiveError(
+                f"the pickle holds an array whose shape has {len(shape)} numbers; expected at most {MAX_DIMENSIONS}, "
+                "each from 0."
+            )
+        expected = math.prod(shape) * self.dtype.itemsize
+        if len(values) != expected:
+            raise ArchiveError(
+                f"the pickle holds an array of shape {shape} with {len(values)} bytes; expected {expected}."
+            )
+        try:
+            return np.ndarray(shape, self.dtype, values, order=order)
+        except ValueError:
+            raise ArchiveError(f"the pickle holds an array of shape {shape}, which is too large.") from None
+
+
+class _Array:
+    """Stands for an array, which up to protocol 4 a pickle makes empty and then fills."""
+
+    def __init__(self, values: npt.NDArray[Any] | None = None) -> None:
+        self._values = values
+
+    def build(self, state: object) -> None:
+        match state:
+            case (1, tuple() as shape, _Type() as kind, bool() as fortran, bytes() | memoryview() as values):
+                self._values = kind.array(shape, values, "F" if fortran else "C")
+            case _:
+                raise ArchiveError("the pickle fills an array in an unknown way.")
+
+    def array(self) -> npt.NDArray[Any]:
+        """Return the array."""
+        if self._values is None:
+            raise ArchiveError("the pickle makes an array and does not fill it.")
+        return self._values
 
 
 class _Machine:
-    """Runs a pickle: a stack, the stacks put aside by marks, and a memo."""
+    """Runs a pickle: a stack, the stacks that marks put aside, and a memo."""
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
@@ -89,9 +136,10 @@ class _Machine:
         self._stack: list[Any] = []
         self._set_aside: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
+        self._encoded = 0
 
     def run(self) -> object:
-        """Run up to the pickle's end and return what it leaves on the stack."""
+        """Run up to the pickle's end and return the value on top of the stack."""
         for _ in range(MAX_OPERATIONS):
             opcode = self.take(1)[0]
             if opcode == pickle.STOP[0]:
@@ -99,7 +147,7 @@ class _Machine:
             if opcode not in _OPERATIONS:
                 raise ArchiveError(
                     f"the pickle has the operation {bytes([opcode])!r} at byte {self._position - 1}, which no batch "
-                    "needs; expected protocol 2 as Python 2 writes it."
+                    "needs; expected protocol 2 to 5, and dicts, lists, numbers, text and arrays."
                 )
             _OPERATIONS[opcode](self)
         raise ArchiveError(f"the pickle has more than {MAX_OPERATIONS:,} operations; 10,000 images take 30,000.")
@@ -112,10 +160,13 @@ class _Machine:
         self._position += size
         return piece
 
-    def number(self, layout: str) -> int:
-        """Take a whole number, laid out as `struct` describes it."""
-        value: int = struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
-        return value
+    def number(self, layout: str) -> Any:
+        """Take a number, laid out as `struct` describes it."""
+        return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
+
+    def sized(self, layout: str) -> memoryview:
+        """Take bytes that come after their number."""
+        return self.take(self.number(layout))
 
     def line(self) -> str:
         """Take the text up to the next newline."""
@@ -126,13 +177,22 @@ class _Machine:
     def push(self, value: object) -> None:
         self._stack.append(value)
 
+    def push_bytes(self, piece: memoryview) -> None:
+        self.push(piece if len(piece) > SHORT else bytes(piece))
+
+    def push_text(self, piece: memoryview) -> None:
+        try:
+            self.push(LongText(piece) if len(piece) > SHORT else str(piece, "utf-8", "surrogatepass"))
+        except UnicodeDecodeError:
+            raise ArchiveError(f"the pickle has a text that is no UTF-8, before byte {self._position:,}.") from None
+
     def pop(self) -> Any:
         if not self._stack:
             raise ArchiveError(f"the pickle takes from an empty stack at byte {self._position - 1:,}.")
         return self._stack.pop()
 
     def top(self, kind: type) -> Any:
-        """Return the topmost value, which must be of the given kind."""
+        """Return the value on top of the stack, which must be of the given kind."""
         value = self.pop()
         if not isinstance(value, kind):
             raise ArchiveError(
@@ -147,7 +207,7 @@ class _Machine:
         self._stack = []
 
     def pop_to_mark(self) -> list[Any]:
-        """Take all since the last mark."""
+        """Take all values since the last mark."""
         if not self._set_aside:
             raise ArchiveError(f"the pickle lacks a mark before byte {self._position - 1:,}.")
         values, self._stack = self._stack, self._set_aside.pop()
@@ -157,8 +217,12 @@ class _Machine:
         return tuple([self.pop() for _ in range(size)][::-1])
 
     def put(self, slot: int) -> None:
-        """Note the topmost value in the memo."""
+        """Store the value on top of the stack in the memo."""
         self._memo[slot] = self.top(object)
+
+    def memoize(self) -> None:
+        """Store the value on top of the stack in the memo's next slot."""
+        self.put(len(self._memo))
 
     def get(self, slot: int) -> None:
         """Push a value from the memo."""
@@ -176,35 +240,60 @@ class _Machine:
         if len(values) % 2:
             raise ArchiveError(f"the pickle has a key without a value before byte {self._position - 1:,}.")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            if not isinstance(key, bytes):
-                raise ArchiveError(f"the pickle has {type(key).__name__} as a key; expected a short string.")
-            target[key] = value
+            target[_text(key)] = value
 
-    def name(self) -> None:
+    def name(self, module: object, attribute: object) -> None:
         """Push a name that the pickle mentions."""
-        name = f"{self.line()}.{self.line()}"
-        if name not in list(Global):
+        name = f"{_text(module)}.{_text(attribute)}"
+        try:
+            self.push(Global(name.replace("numpy._core.", "numpy.core.")))
+        except ValueError:
             raise ArchiveError(
-                f"the pickle names {name!r}; expected {', '.join(Global)}. "
-                "Nothing of it was run: another program than Python 2 wrote it, or one that means harm."
-            )
-        self.push(Global(name))
+                f"the pickle names {name!r}; expected {', '.join(known.value for known in Global)}. Nothing of it was "
+                "run: it holds other things than numbers, text and arrays of numbers, or it means harm."
+            ) from None
 
     def reduce(self) -> None:
-        """Push what NumPy's function would make of its arguments."""
+        """Push the result that a function would have for its arguments."""
         function, arguments = self.pop_tuple(2)
         match function, arguments:
             case Global.reconstruct, (Global.ndarray, (0,), b"b"):
                 self.push(_Array())
-            case Global.dtype, (b"u1", 0, 1):
-                self.push(_Type())
-            case Global.dtype, (bytes(name), _, _):
-                raise ArchiveError(f"the pickle holds an array of NumPy's type {name!r}; expected 'u1' (uint8).")
+            case Global.frombuffer, (
+                bytes() | memoryview() as data,
+                _Type() as kind,
+                tuple() as shape,
+                "C" | "F" as order,
+            ):
+                self.push(_Array(kind.array(shape, data, order)))
+            case Global.dtype, (str() | bytes() as name, 0, 1):
+                self.push(_Type(_text(name)))
+            case Global.scalar, (_Type() as kind, bytes() as value):
+                self.push(kind.array((), value, "C").item())
+            case Global.encode, (str() | LongText() as text, "latin1"):
+                self.push(self._encode(text))
+            case Global.bytes, ():
+                self.push(b"")
             case _:
-                raise ArchiveError("the pickle makes an array in an unknown way.")
+                raise ArchiveError("the pickle makes an array or bytes in an unknown way.")
+
+    def _encode(self, text: str | LongText) -> bytes | memoryview:
+        """Encode a text in Latin-1: Python 3 spells bytes so in protocol 2."""
+        utf8 = text.utf8 if isinstance(text, LongText) else memoryview(text.encode("utf-8", "surrogatepass"))
+        self._encoded += len(utf8)
+        if self._encoded > len(self._data):  # one text in the memo could be encoded thousands of times
+            raise ArchiveError("the pickle encodes more text than it has.")
+        pieces = (bytes(utf8[start : start + _STEP]) for start in range(0, len(utf8), _STEP))
+        encoded = bytearray()
+        try:
+            for piece in codecs.iterdecode(pieces, "utf-8"):  # at once, one wide character would quadruple the memory
+                encoded += piece.encode("latin-1")
+        except UnicodeError:
+            raise ArchiveError("the pickle spells bytes with characters that are not Latin-1.") from None
+        return memoryview(encoded) if len(encoded) > SHORT else bytes(encoded)
 
     def build(self) -> None:
-        """Let the array or type on top of the stack take its state."""
+        """Give the array or type on top of the stack its state."""
         state = self.pop()
         target = self.top(object)
         if not isinstance(target, _Array | _Type):
@@ -212,29 +301,44 @@ class _Machine:
         target.build(state)
 
 
+def _text(value: object) -> str:
+    """Return a short string as text, whichever Python wrote it."""
+    match value:
+        case str():
+            return value
+        case bytes():
+            return value.decode("latin-1")
+    raise ArchiveError(f"the pickle has {type(value).__name__} where a short string belongs.")
+
+
 def _protocol(machine: _Machine) -> None:
     version = machine.number("<B")
-    if version != 2:
-        raise ArchiveError(f"the pickle has protocol {version}; expected 2.")
-
-
-def _long_string(machine: _Machine) -> bytes | memoryview:
-    piece = machine.take(machine.number("<i"))
-    return piece if len(piece) > 255 else bytes(piece)
+    if not 2 <= version <= 5:
+        raise ArchiveError(f"the pickle has protocol {version}; expected 2 to 5.")
 
 
 _OPERATIONS: dict[int, Callable[[_Machine], None]] = {
     code[0]: operation
     for code, operation in {
         pickle.PROTO: _protocol,
+        pickle.FRAME: lambda machine: machine.number("<Q"),
         pickle.NONE: lambda machine: machine.push(None),
         pickle.NEWTRUE: lambda machine: machine.push(True),
         pickle.NEWFALSE: lambda machine: machine.push(False),
         pickle.BININT: lambda machine: machine.push(machine.number("<i")),
         pickle.BININT1: lambda machine: machine.push(machine.number("<B")),
         pickle.BININT2: lambda machine: machine.push(machine.number("<H")),
-        pickle.SHORT_BINSTRING: lambda machine: machine.push(bytes(machine.take(machine.number("<B")))),
-        pickle.BINSTRING: lambda machine: machine.push(_long_string(machine)),
+        pickle.LONG1: lambda machine: machine.push(int.from_bytes(machine.sized("<B"), "little", signed=True)),
+        pickle.BINFLOAT: lambda machine: machine.push(machine.number(">d")),
+        pickle.SHORT_BINSTRING: lambda machine: machine.push_bytes(machine.sized("<B")),
+        pickle.BINSTRING: lambda machine: machine.push_bytes(machine.sized("<i")),
+        pickle.SHORT_BINBYTES: lambda machine: machine.push_bytes(machine.sized("<B")),
+        pickle.BINBYTES: lambda machine: machine.push_bytes(machine.sized("<I")),
+        pickle.BINBYTES8: lambda machine: machine.push_bytes(machine.sized("<Q")),
+        pickle.BYTEARRAY8: lambda machine: machine.push_bytes(machine.sized("<Q")),
+        pickle.SHORT_BINUNICODE: lambda machine: machine.push_text(machine.sized("<B")),
+        pickle.BINUNICODE: lambda machine: machine.push_text(machine.sized("<I")),
+        pickle.BINUNICODE8: lambda machine: machine.push_text(machine.sized("<Q")),
         pickle.EMPTY_LIST: lambda machine: machine.push([]),
         pickle.APPEND: lambda machine: machine.extend([machine.pop()]),
         pickle.APPENDS: lambda machine: machine.extend(machine.pop_to_mark()),
@@ -248,10 +352,12 @@ _OPERATIONS: dict[int, Callable[[_Machine], None]] = {
         pickle.TUPLE: lambda machine: machine.push(tuple(machine.pop_to_mark())),
         pickle.MARK: _Machine.mark,
         pickle.BINPUT: lambda machine: machine.put(machine.number("<B")),
-        pickle.LONG_BINPUT: lambda machine: machine.put(machine.number("<i")),
+        pickle.LONG_BINPUT: lambda machine: machine.put(machine.number("<I")),
+        pickle.MEMOIZE: _Machine.memoize,
         pickle.BINGET: lambda machine: machine.get(machine.number("<B")),
-        pickle.LONG_BINGET: lambda machine: machine.get(machine.number("<i")),
-        pickle.GLOBAL: _Machine.name,
+        pickle.LONG_BINGET: lambda machine: machine.get(machine.number("<I")),
+        pickle.GLOBAL: lambda machine: machine.name(machine.line(), machine.line()),
+        pickle.STACK_GLOBAL: lambda machine: machine.name(*machine.pop_tuple(2)),
         pickle.REDUCE: _Machine.reduce,
         pickle.BUILD: _Machine.build,
     }.items()
