@@ -16,6 +16,7 @@ from pipeline.engines import devices
 from pipeline.engines.theano.flags import decisive_flags
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.networks.declared import NETWORKS
+from pipeline.web.urls import is_web_url
 from tasks.configuration import config_files
 from tasks.luigi_adapter.configuration import is_ours
 
@@ -248,9 +249,7 @@ class schedule(luigi.Config):  # noqa: N801, likewise
 
 
 def _check_webhook(url: str) -> None:
-    from pipeline.operations.notices import is_webhook
-
-    if not is_webhook(url):
+    if not is_web_url(url):
         raise SettingError("schedule.on_failure_webhook is no URL that one can post to; expected https://HOST/PATH.")
 
 

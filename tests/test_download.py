@@ -27,7 +27,7 @@ from pipeline.errors import DownloadError, SettingError
 from pipeline.files.json_cache import read_sealed, write_sealed
 from pipeline.files.remembered_digests import remembered_file_digest
 from pipeline.progress.monitor import SILENT, Monitor
-from pipeline.web import connection, retries
+from pipeline.web import connection
 from tests.unreliable_server import Answer, Handler, UnreliableServer, babbles, closes, hangs, says, sends, tunnels
 
 ARCHIVE = gzip.compress(random.Random(1).randbytes(400_000), mtime=0)
@@ -104,7 +104,7 @@ def _plain_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.lower().endswith("_proxy") or name in ("SSL_CERT_FILE", "SSL_CERT_DIR", *connection.BUNDLE_VARIABLES):
             monkeypatch.delenv(name)
-    monkeypatch.setattr(retries, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(connection, "FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture
@@ -184,6 +184,12 @@ class TestHonestServer:
             assert job.succeeded()
             job.fetch(here.url)
         assert [request.path for request in here.requests[1:]] == ["/cifar-10-python.tar.gz", "/elsewhere"]
+
+    def test_redirect_may_be_in_utf_8(self, job: Download) -> None:
+        with UnreliableServer(says(302, Location="/\u00e4%20b".encode().decode("latin-1")), sends(ARCHIVE)) as server:
+            job.fetch(server.url)
+        assert job.succeeded()
+        assert server.requests[1].path == "/%C3%A4%20b"
 
     def test_range_survives_a_redirect(self, job: Download) -> None:
         job.begin_with(ARCHIVE[:HALF])
@@ -610,8 +616,9 @@ class TestTimeLimit:
             (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n\x1f\x8b\r\n", b"1\r\nx\r\n"),
             (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n\x1f\x8b", b"x"),
             (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n<html>", b"x"),
+            (b"HTTP/1.1 200 OK\r\n\r\n\x1f\x8b", b"x"),
         ],
-        ids=["status", "headers", "chunks", "body", "page"],
+        ids=["status", "headers", "chunks", "body", "page", "body without a length"],
     )
     def test_is_given_up(self, job: Download, beginning: bytes, piece: bytes) -> None:
         with UnreliableServer(self.send_for_ever(beginning, piece)) as server:
@@ -620,18 +627,10 @@ class TestTimeLimit:
         assert len(server.requests) == 1
 
     def test_headers_after_the_last_byte(self, job: Download) -> None:
-        """What came before them is judged."""
-        beginning = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n\x1f\x8b\r\n0\r\n"
+        beginning = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n" % (len(ARCHIVE), ARCHIVE)
         with UnreliableServer(self.send_for_ever(beginning, b"X: y\r\n")) as server:
-            assert "all 2 bytes have SHA-256" in job.failure(server.url, time_limit=0.3)
-
-    def test_over_tls(
-        self, job: Download, monkeypatch: pytest.MonkeyPatch, tls: ssl.SSLContext, authority_file: str
-    ) -> None:
-        monkeypatch.setenv("SSL_CERT_FILE", authority_file)
-        with UnreliableServer(self.send_for_ever(b"HTTP/1.1 200 OK\r\nX: ", b"x"), tls=tls) as server:
-            message = job.failure(server.url, time_limit=0.5)
-        assert "took longer than 0.5 seconds (time_limit)" in message
+            job.fetch(server.url, time_limit=0.5)
+        assert job.succeeded()
 
 
 class TestRefusals:
@@ -650,7 +649,7 @@ class TestRefusals:
 
     def test_circle_of_redirects(self, job: Download) -> None:
         with UnreliableServer(says(302, Location="/cifar-10-python.tar.gz")) as server:
-            assert "infinite loop" in job.failure(server.url)
+            assert f"redirects to {server.url}; expected at most 10 redirects" in job.failure(server.url)
 
     @pytest.mark.parametrize("place", ["file:///etc/passwd", "ftp://127.0.0.1/archive"])
     def test_redirect_out_of_the_web(self, job: Download, place: str) -> None:
@@ -685,12 +684,27 @@ class TestRefusals:
                 message = job.failure(f"http://127.0.0.1:{port}/a", attempts=1, connect_timeout=0.2)
         assert "no connection within 0.2 seconds (connect_timeout)" in message
 
+    def test_server_that_never_shakes_hands(self, job: Download) -> None:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            port = listener.getsockname()[1]
+            message = job.failure(f"https://127.0.0.1:{port}/a", attempts=1, connect_timeout=0.2)
+        assert "no connection within 0.2 seconds (connect_timeout)" in message
+
     def test_server_that_hangs_up(self, job: Download) -> None:
         with UnreliableServer(closes) as server:
             assert "broke off the connection (Remote end closed connection" in job.failure(server.url)
 
 
 class TestProxies:
+    def test_login_at_a_proxy(self, job: Download, monkeypatch: pytest.MonkeyPatch) -> None:
+        with UnreliableServer(says(403), sends(ARCHIVE)) as proxy:
+            monkeypatch.setenv("ALL_PROXY", f"http://name:p%40ss@{proxy.host}")
+            job.failure("https://archive.invalid/a")
+            job.fetch("http://archive.invalid/a")
+        assert [request.headers["Proxy-Authorization"] for request in proxy.requests] == ["Basic bmFtZTpwQHNz"] * 2
+
     def test_http_proxy(self, job: Download, monkeypatch: pytest.MonkeyPatch) -> None:
         with UnreliableServer(sends(ARCHIVE)) as proxy:
             monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.host}")

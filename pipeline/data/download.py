@@ -26,9 +26,8 @@ from pipeline.data.transfer import Server, SlowTransferError
 from pipeline.errors import DownloadError, SettingError
 from pipeline.files import remembered_digests
 from pipeline.progress.monitor import Monitor
-from pipeline.web.connection import SCHEMES, BrokenTransferError, TransferError
-from pipeline.web.retries import Retries
-from pipeline.web.urls import without_secrets
+from pipeline.web.connection import BrokenTransferError, TransferError, retrying
+from pipeline.web.urls import is_web_url, without_secrets
 
 COPY_BYTES = 1 << 20
 
@@ -198,17 +197,20 @@ class _WebSource(_Source):
     def __init__(self, url: str, sha256: str, server: Server, attempts: int) -> None:
         super().__init__(url, sha256)
         self._server = server
-        self._retries = Retries(url, attempts)
+        self._attempts = attempts
         self._started_over = False
 
     def fill(self, file: PartialFile, minimum_rate: float, monitor: Monitor) -> None:
+        retrying(self.url, self._attempts, monitor)(self._complete, file, minimum_rate, monitor)
+
+    def _complete(self, file: PartialFile, minimum_rate: float, monitor: Monitor) -> None:
         full_size = published_archive.BYTES if self.sha256 == published_archive.SHA256 else None
         while file.sha256 != self.sha256:
             try:
                 self._server.send_rest(file, full_size=full_size, minimum_rate=minimum_rate, monitor=monitor)
-            except BrokenTransferError as error:
+            except BrokenTransferError:
                 if file.sha256 != self.sha256:  # a server may announce more bytes than there are
-                    self._retries.wait_after(error, monitor)
+                    raise
             else:
                 if file.sha256 != self.sha256:
                     self._start_over(file, monitor)
@@ -253,9 +255,9 @@ def _check(sha256: str, sources: Sequence[str], attempts: int) -> None:
 def _is_source(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        on_the_web = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
     except ValueError:
         return False
+    on_the_web = is_web_url(url) and "@" not in parts.netloc
     on_disk = parts.scheme == "file" and parts.netloc in ("", "localhost") and bool(parts.path)
     return (on_the_web or on_disk) and re.fullmatch("[!-~]+", url) is not None
 

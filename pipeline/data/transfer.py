@@ -6,21 +6,21 @@ digest tells, and that is for the caller to look at.
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from http import HTTPStatus
-from http.client import HTTPException, HTTPResponse
 from typing import NamedTuple
-from urllib.error import HTTPError
+
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError
 
 from pipeline.data.partial_file import PartialFile
 from pipeline.data.published_archive import MAXIMUM_BYTES
 from pipeline.progress.monitor import Monitor
-from pipeline.web.connection import BrokenTransferError, Deadline, TransferError, opener
+from pipeline.web.connection import BrokenTransferError, Client, TransferError
 from pipeline.web.urls import without_secrets
 
 CHUNK_BYTES = 1 << 16
@@ -69,10 +69,10 @@ class Server:
         version: Version | None = None,
     ) -> None:
         self.url = url
-        self._time_limit = time_limit
+        self._client = functools.partial(
+            Client, connect_timeout=connect_timeout, stall_timeout=stall_timeout, time_limit=time_limit
+        )
         self._version = version
-        self._connect_timeout = connect_timeout
-        self._stall_timeout = stall_timeout
         self._condition = version.condition if version else ""
 
     def send_rest(self, partial: PartialFile, *, full_size: int | None, minimum_rate: float, monitor: Monitor) -> None:
@@ -98,10 +98,9 @@ class Server:
         DownloadError
             The disk is full.
         """
-        with self._limited() as deadline:
-            answer = self._answer(partial.size, monitor, deadline)
-            with answer.response:
-                _receive(answer, partial, full_size, _Pace(minimum_rate), monitor)
+        with self._client() as client:
+            answer = self._answer(client, partial.size, monitor)
+            _receive(answer, partial, full_size, _Pace(minimum_rate), monitor)
 
     def version(self) -> Version:
         """Ask for the file's version, without the file.
@@ -111,108 +110,57 @@ class Server:
         BrokenTransferError, TransferError
             As `send_rest`.
         """
-        with self._limited() as deadline:
-            try:
-                response = self._open("HEAD", {}, deadline)
-            except HTTPError as error:
-                if error.code not in WITHOUT_HEAD:
-                    raise
-                error.close()
-                response = self._open("GET", {}, deadline)
-            with response:
-                return _version(response)
+        with self._client() as client:
+            response = client.send("HEAD", self.url, {})
+            if response.status in WITHOUT_HEAD:
+                response = client.send("GET", self.url, {})
+            return _version(response)
 
-    @contextmanager
-    def _limited(self) -> Iterator[Deadline]:
-        """Give what is done a deadline; whatever goes wrong is a `TransferError`."""
-        with Deadline(self._time_limit) as deadline:
-            try:
-                with self._errors_told():
-                    yield deadline
-            except TransferError:
-                if deadline.has_passed:
-                    raise TransferError(f"took longer than {self._time_limit:g} seconds (time_limit).") from None
-                raise
-
-    @contextmanager
-    def _errors_told(self) -> Iterator[None]:
-        """Turn whatever can go wrong with a connection into a `TransferError`."""
+    def _answer(self, client: Client, start: int, monitor: Monitor) -> _Answer:
         try:
-            yield
-        except HTTPError as error:
-            error.close()
-            raise _refusal(error) from None
-        except TimeoutError:
-            raise BrokenTransferError(f"sent nothing for {self._stall_timeout:g} seconds (stall_timeout).") from None
-        except (OSError, HTTPException) as error:
-            raise BrokenTransferError(
-                f"broke off the connection ({without_secrets(str(error)) or type(error).__name__})."
-            ) from None
-        except ValueError as error:
-            raise TransferError(
-                f"answered with something that makes no sense ({without_secrets(str(error))})."
-            ) from None
-
-    def _answer(self, start: int, monitor: Monitor, deadline: Deadline) -> _Answer:
-        try:
-            return self._ask(start, deadline)
+            return self._ask(client, start)
         except _RangeError as error:
             monitor.say(f"{without_secrets(self.url)}: {error}; asking for the whole file.")
-            return self._ask(0, deadline)
+            return self._ask(client, 0)
 
-    def _ask(self, start: int, deadline: Deadline) -> _Answer:
+    def _ask(self, client: Client, start: int) -> _Answer:
         headers = {}
         if start:
             headers["Range"] = f"bytes={start}-"
             if self._condition:
                 headers["If-Range"] = self._condition
-        try:
-            response = self._open("GET", headers, deadline)
-        except HTTPError as error:
-            if not start or error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                raise
-            error.close()
-            raise _RangeError(f"has no bytes from {start:,} on") from None
+        response = client.send("GET", self.url, headers)
+        if start and response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise _RangeError(f"has no bytes from {start:,} on")
+        found = _version(response)
         if self._version is None:
-            self._condition = Version(etag=response.headers.get("ETag", "")).condition
+            self._condition = Version(etag=found.etag).condition
         if response.status != HTTPStatus.PARTIAL_CONTENT:
-            self._check_version(response)
-            return _Answer(response, 0, response.length)
+            if self._version and found[:2] != self._version[:2]:  # a response in chunks may lack the length
+                raise TransferError("has another version than it had a moment ago. Run the same command again.")
+            return _Answer(response, 0, found.length)
         content_range = response.headers.get("Content-Range", "")
         stated = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", content_range)
         if stated is None or int(stated[1]) != start:
-            response.close()
             raise _RangeError(f"sends the range {content_range!r} when asked for bytes from {start:,} on")
         return _Answer(response, start, None if stated[2] == "*" else int(stated[2]))
 
-    def _check_version(self, response: HTTPResponse) -> None:
-        found = _version(response)
-        if self._version and found[:2] != self._version[:2]:  # a length may be left out of an answer in chunks
-            response.close()
-            raise TransferError("has another version than it had a moment ago. Run the same command again.")
 
-    def _open(self, method: str, headers: dict[str, str], deadline: Deadline) -> HTTPResponse:
-        request = urllib.request.Request(  # noqa: S310 (its opener knows only HTTP and HTTPS)
-            self.url, headers={"User-Agent": "faster-deep-learning", **headers}, method=method
-        )
-        director = opener(self.url, self._stall_timeout, deadline)
-        response: HTTPResponse = director.open(request, timeout=self._connect_timeout)
-        return response
-
-
-def _version(response: HTTPResponse) -> Version:
+def _version(response: BaseHTTPResponse) -> Version:
+    if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
+        raise _refusal(response)
     length = response.headers.get("Content-Length", "")
     return Version(
         response.headers.get("ETag", ""),
         response.headers.get("Last-Modified", ""),
-        int(length) if length.isdecimal() else None,
+        int(length) if length.isdecimal() and "Transfer-Encoding" not in response.headers else None,
     )
 
 
 class _Answer(NamedTuple):
     """A response, the first byte of the file that it sends, and the size of the file that it announces."""
 
-    response: HTTPResponse
+    response: BaseHTTPResponse
     start: int
     size: int | None
 
@@ -268,7 +216,7 @@ def _receive(answer: _Answer, partial: PartialFile, full_size: int | None, pace:
         raise BrokenTransferError(f"ended after {partial.size:,} of {size:,} bytes.")
 
 
-def _beginning_of_gzip(response: HTTPResponse) -> bytes:
+def _beginning_of_gzip(response: BaseHTTPResponse) -> bytes:
     beginning = response.read(len(GZIP_MAGIC))
     if beginning == GZIP_MAGIC:
         return beginning
@@ -283,10 +231,10 @@ def _beginning_of_gzip(response: HTTPResponse) -> bytes:
     )
 
 
-def _title(beginning: bytes, response: HTTPResponse) -> str | None:
+def _title(beginning: bytes, response: BaseHTTPResponse) -> str | None:
     """Title of an HTML page, empty where it has none; None where the response is no HTML page."""
     page = beginning
-    with suppress(OSError, HTTPException):
+    with suppress(HTTPError):
         while len(page) < PAGE_BYTES and b"</title" not in page.lower():
             chunk = response.read1(PAGE_BYTES)
             if not chunk:
@@ -299,12 +247,15 @@ def _title(beginning: bytes, response: HTTPResponse) -> str | None:
     return " ".join(html.unescape(title[1]).split()) if title else ""
 
 
-def _refusal(error: HTTPError) -> TransferError:
-    if error.code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+def _refusal(response: BaseHTTPResponse) -> TransferError:
+    status = response.status
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return TransferError(
             "the proxy asks for a name and a password (407): set HTTP_PROXY and HTTPS_PROXY to "
             "http://NAME:PASSWORD@HOST:PORT."
         )
-    reason = f"answered {error.code} {without_secrets(' '.join(str(error.msg).split()))}; expected 200 and the archive."
-    transient = error.code in TRANSIENT or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return BrokenTransferError(reason) if transient else TransferError(reason)
+    reason = without_secrets(" ".join((response.reason or "").split()))
+    is_transient = status in TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return (BrokenTransferError if is_transient else TransferError)(
+        f"answered {status} {reason}; expected 200 and the archive."
+    )

@@ -10,16 +10,14 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from pipeline.data.download import check_source, publish
 from pipeline.data.partial_file import PartialFile
 from pipeline.data.transfer import Server, Version
 from pipeline.errors import DownloadError, SettingError
 from pipeline.progress.monitor import SILENT, Monitor
-from pipeline.web.connection import SCHEMES, BrokenTransferError, TransferError
-from pipeline.web.retries import Retries
-from pipeline.web.urls import without_secrets
+from pipeline.web.connection import TransferError, retrying
+from pipeline.web.urls import is_web_url, without_secrets
 
 Result = TypeVar("Result")
 
@@ -36,13 +34,13 @@ def ask(source: str, *, connect_timeout: float, stall_timeout: float, time_limit
         It does not answer, or does not tell versions apart.
     """
     check_source(source)
-    if urlsplit(source).scheme not in SCHEMES:
+    if not is_web_url(source):
         raise SettingError(
             f"{without_secrets(source)!r} cannot be followed; expected an http or https URL. A file is followed "
             "without asking if it is given as ARCHIVE=path."
         )
     server = Server(source, connect_timeout=connect_timeout, stall_timeout=stall_timeout, time_limit=time_limit)
-    version = _patiently(server.version, source, attempts, SILENT)
+    version = _repeated(server.version, source, attempts, SILENT)
     if not version.etag and not version.last_modified:
         raise DownloadError(
             f"{without_secrets(source)} tells neither ETag nor Last-Modified, so that nobody can see whether it has "
@@ -92,7 +90,7 @@ def fetch(
         if not version.condition:
             file.clear()  # nothing vouches for what an earlier run began
         monitor.say(f"Fetching {without_secrets(source)}")
-        _patiently(
+        _repeated(
             lambda: server.send_rest(file, full_size=length, minimum_rate=minimum_rate, monitor=monitor),
             source,
             attempts,
@@ -102,21 +100,12 @@ def fetch(
     publish(partial, output, digest, monitor)
 
 
-def _patiently(transfer: Callable[[], Result], source: str, attempts: int, monitor: Monitor) -> Result:
-    """Try again after a failure that may pass."""
-    retries = Retries(source, attempts)
+def _repeated(transfer: Callable[[], Result], source: str, attempts: int, monitor: Monitor) -> Result:
+    """Repeat a transfer after transient failures; raise `DownloadError` after the last."""
     try:
-        while True:
-            try:
-                return transfer()
-            except BrokenTransferError as error:
-                retries.wait_after(error, monitor)
+        return retrying(source, attempts, monitor)(transfer)
     except TransferError as error:
-        raise _given_up(source, error) from None
-
-
-def _given_up(source: str, error: TransferError) -> DownloadError:
-    return DownloadError(
-        f"The archive cannot be followed.\n  {without_secrets(source)}: {error}\n"
-        "Try later, or take what you have: ARCHIVE=path."
-    )
+        raise DownloadError(
+            f"The archive cannot be followed.\n  {without_secrets(source)}: {error}\n"
+            "Try later, or use an archive that you have: ARCHIVE=path."
+        ) from None

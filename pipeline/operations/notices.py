@@ -8,15 +8,13 @@ import re
 import shlex
 import signal
 import subprocess
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.client import HTTPException
+from http import HTTPStatus
 from typing import IO, Any
-from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
-from pipeline.web.connection import SCHEMES, Deadline, TransferError, opener
+from pipeline.web.connection import Client, TransferError
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Notice:
             if address:
                 try:
                     say(tell(text, facts, log))
-                except (OSError, ValueError, HTTPException, TransferError, subprocess.SubprocessError) as error:
+                except (OSError, ValueError, TransferError, subprocess.SubprocessError) as error:
                     say(f"The notice of the failure failed: {_without_secrets(_reason(error))}")
 
     def _call(self, text: str, facts: dict[str, Any], log: IO[bytes]) -> str:
@@ -80,33 +78,17 @@ class Notice:
         return f"{command[0]} was told of the failure."
 
     def _post(self, text: str, facts: dict[str, Any], _: IO[bytes]) -> str:
-        request = urllib.request.Request(  # noqa: S310 (its opener knows only HTTP and HTTPS)
-            self.webhook,
-            data=json.dumps({"text": text, **facts}).encode(),
-            headers={"Content-Type": "application/json", "User-Agent": "faster-deep-learning"},
-            method="POST",
-        )
-        with Deadline(self.seconds) as deadline:
-            response = opener(self.webhook, self.seconds, deadline).open(request, timeout=self.seconds)
-            response.close()
-            if response.geturl() != self.webhook:  # a redirect loses what was posted
-                raise TransferError(f"{self.webhook} redirects elsewhere; expected the URL that it redirects to.")
+        with Client(connect_timeout=self.seconds, stall_timeout=self.seconds, time_limit=self.seconds) as client:
+            body = json.dumps({"text": text, **facts}).encode()
+            # a redirect would lose the body
+            response = client.send("POST", self.webhook, {"Content-Type": "application/json"}, body, redirects=0)
+            if response.status >= HTTPStatus.MULTIPLE_CHOICES:
+                raise TransferError(f"{self.webhook} answered {response.status}; expected 200.")
         return f"{urlsplit(self.webhook).hostname} was told of the failure."
-
-
-def is_webhook(url: str) -> bool:
-    """Tell whether a URL is one that can be posted to."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
 
 
 def _reason(error: Exception) -> str:
     match error:
-        case HTTPError():
-            return f"{error.url} answered {error.code}; expected 200."
         case subprocess.TimeoutExpired():
             return f"{error.cmd[0]} took longer than {error.timeout:.1f} seconds."
         case subprocess.CalledProcessError():

@@ -1,12 +1,17 @@
-"""Connections to HTTP and HTTPS servers, as the environment asks for them.
+"""Send HTTP and HTTPS requests as the environment asks, and try again after transient failures.
 
 Proxies come from ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``; trusted certificates from
-``SSL_CERT_FILE`` and ``SSL_CERT_DIR``, and besides from ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE``.
+``SSL_CERT_FILE`` and ``SSL_CERT_DIR``, and in addition from ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE``.
+
+urllib3 makes the connections: it depends on nothing and leaves certificates and redirects to its caller. httpx and
+requests depend on six and four packages and trust certifi's certificates in place of the machine's. None of the
+three limits the time of a whole transfer (https://github.com/encode/httpx/issues/1450), hence the timer in `Client`.
+urllib3 does not read the environment, hence `urllib.request.getproxies`.
 
 ::
 
     TransferError              a server does not send what it should; the text follows "URL: "
-    ├── BrokenTransferError    ... but may do better at the next attempt
+    ├── BrokenTransferError    ... but the next attempt may succeed
     └── SlowTransferError      ... fast enough, in pipeline.data.transfer
 """
 
@@ -15,20 +20,27 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import string
 import threading
 import urllib.request
+from base64 import b64encode
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPMessage, HTTPResponse, HTTPSConnection
+from http.client import HTTPException
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
-from urllib.error import URLError
-from urllib.parse import urlsplit
+from types import NoneType, TracebackType
+from typing import Any, NamedTuple, Self
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from pipeline.web.urls import without_secrets
+import tenacity
+import urllib3
+
+from pipeline.progress.monitor import Monitor
+from pipeline.web.urls import SCHEMES, without_secrets
 
 BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-SCHEMES = ("http", "https")
+MAX_REDIRECTS = 10
+FIRST_PAUSE = 0.5
+"""Seconds between the first two attempts; each further pause is twice as long."""
 
 
 class TransferError(Exception):
@@ -36,20 +48,48 @@ class TransferError(Exception):
 
 
 class BrokenTransferError(TransferError):
-    """A server does not send what it should, but may do better at the next attempt."""
+    """A server does not send what it should, but the next attempt may succeed."""
 
 
-class Deadline:
-    """Ends connections that last too long, whatever they wait for, once the ``with`` block has taken so many seconds.
+def retrying(source: str, attempts: int, monitor: Monitor) -> tenacity.Retrying:
+    """Return a caller that repeats a function after each `BrokenTransferError`, up to ``attempts`` calls in all."""
 
-    A socket timeout alone cannot do this: it begins anew with each byte, and a server may send headers for ever.
+    def report(state: tenacity.RetryCallState) -> None:
+        error, left = state.outcome and state.outcome.exception(), attempts - state.attempt_number
+        monitor.say(
+            f"{without_secrets(source)}: {error} Trying again in {state.upcoming_sleep:g} s; attempts left: {left}."
+        )
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(BrokenTransferError),
+        stop=tenacity.stop_after_attempt(attempts),
+        wait=tenacity.wait_exponential(multiplier=FIRST_PAUSE),
+        before_sleep=report,
+        reraise=True,
+    )
+
+
+class Client:
+    """Sends requests and, in a ``with`` block, limits their time and turns their errors into `TransferError`.
+
+    Parameters
+    ----------
+    connect_timeout, stall_timeout : float
+        Seconds to wait for a connection, TLS included, and for the next byte.
+    time_limit : float
+        Seconds that the block may take. A socket's timeout begins anew with each byte, and a server may send headers
+        for ever.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.has_passed = False
-        self._connected: list[socket.socket] = []
-        self._timer = threading.Timer(seconds, self._pass)
+    def __init__(self, *, connect_timeout: float, stall_timeout: float, time_limit: float) -> None:
+        self._timeout = urllib3.Timeout(connect=connect_timeout, read=stall_timeout)
+        self._time_limit = time_limit
+        self._timer = threading.Timer(time_limit, self._end)
         self._timer.daemon = True
+        self._is_late = False
+        self._socket: Any = None
+        self._response: urllib3.BaseHTTPResponse | None = None
+        self._server = self._peer = ""
 
     def __enter__(self) -> Self:
         self._timer.start()
@@ -59,67 +99,155 @@ class Deadline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._timer.cancel()
+        if self._response:
+            self._response.close()
+        if isinstance(
+            error, NoneType | TransferError | urllib3.exceptions.HTTPError | HTTPException | OSError | ValueError
+        ):
+            if self._is_late:  # without an error, too: a response without a length seems to end when it is cut off
+                raise TransferError(f"took longer than {self._time_limit:g} seconds (time_limit).") from None
+            if error and not isinstance(error, TransferError):
+                raise self._described(error) from None
 
-    def watch(self, connected: socket.socket) -> None:
-        """End this connection, too."""
-        self._connected.append(connected)
-        if self.has_passed:
-            self._pass()
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: bytes | None = None,
+        *,
+        redirects: int = MAX_REDIRECTS,
+    ) -> urllib3.BaseHTTPResponse:
+        """Send a request, follow redirects, and return the response once its headers have come.
 
-    def _pass(self) -> None:
-        self.has_passed = True
-        for connected in self._connected:
-            with suppress(OSError):
-                connected.shutdown(socket.SHUT_RDWR)
+        Its body can be read with ``read1`` until the next request or the end of the block.
+        """
+        for _ in range(redirects + 1):
+            if self._response:
+                self._response.close()
+            self._response = self._send(method, url, headers, body)
+            location = self._response.get_redirect_location()
+            if not location:
+                return self._response
+            url = _redirected(url, location)
+        raise TransferError(f"redirects to {without_secrets(url)}; expected at most {redirects} redirects.")
 
-
-def opener(url: str, stall_timeout: float, deadline: Deadline) -> urllib.request.OpenerDirector:
-    """Return what opens an HTTP or HTTPS URL, and no other.
-
-    The timeout that its ``open`` takes is for connecting, ``stall_timeout`` for each read, both in seconds.
-
-    Raises
-    ------
-    TransferError
-        The environment asks for a proxy or for certificates that cannot be used.
-    """
-    proxies = urllib.request.getproxies()
-    for scheme in SCHEMES:
-        if "all" in proxies:
-            proxies.setdefault(scheme, proxies["all"])
-    parts = urlsplit(url)
-    kind = _kind_of_proxy(parts.scheme, proxies.get(parts.scheme, ""))
-    if kind.startswith("socks") and not urllib.request.proxy_bypass(parts.netloc):
-        raise TransferError(
-            f"the environment asks for a {kind} proxy; expected an HTTP one: "
-            f"set {parts.scheme.upper()}_PROXY=http://HOST:PORT, or list the server in NO_PROXY."
+    def _send(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> urllib3.BaseHTTPResponse:
+        proxy = _proxy_for(url)
+        self._socket = None
+        self._server = urlsplit(url).netloc
+        self._peer = f"the proxy {proxy.host}" if proxy else self._server
+        options: Any = {"timeout": self._timeout, "retries": False}
+        if "https" in (urlsplit(url).scheme, proxy and proxy.scheme):
+            options["ssl_context"] = _tls_context()
+        manager = (
+            urllib3.ProxyManager(
+                proxy.url, proxy_headers=proxy.headers, proxy_ssl_context=options.get("ssl_context"), **options
+            )
+            if proxy
+            else urllib3.PoolManager(**options)
         )
-    director = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(proxies),
-        _Connections(stall_timeout, deadline),
-        _Redirects(),
-        urllib.request.UnknownHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.HTTPDefaultErrorHandler(),
-    ):
-        director.add_handler(handler)
-    return director
+        self._watch(manager.connection_from_url(url))
+        return manager.request(
+            method,
+            url,
+            headers={"User-Agent": "faster-deep-learning", **headers},
+            body=body,
+            redirect=False,
+            preload_content=False,
+            decode_content=False,
+            enforce_content_length=False,
+        )
+
+    def _watch(self, pool: Any) -> None:
+        """Keep the socket of a pool's connection, which urllib3 hands out only with the response."""
+
+        class Watched(pool.ConnectionCls):  # type: ignore[misc]
+            def connect(connection) -> None:  # noqa: N805
+                super().connect()
+                self._socket = connection.sock
+                if self._is_late:
+                    self._end()
+
+        pool.ConnectionCls = Watched
+
+    def _end(self) -> None:
+        """End the connection, which wakes up the thread that waits for it."""
+        self._is_late = True
+        with suppress(OSError, AttributeError):  # it is closed, or there is none yet
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _described(self, error: Exception) -> TransferError:
+        cause = _root_cause(error)
+        if isinstance(error, ValueError):
+            return TransferError(f"answered with something that makes no sense ({without_secrets(str(error))}).")
+        if not self._socket:
+            return self._unreachable(cause)
+        if isinstance(cause, TimeoutError):
+            return BrokenTransferError(f"sent nothing for {self._timeout.read_timeout:g} seconds (stall_timeout).")
+        return BrokenTransferError(f"broke off the connection ({without_secrets(str(cause)) or type(cause).__name__}).")
+
+    def _unreachable(self, cause: BaseException) -> TransferError:
+        """Explain why there is no connection with a server, or with the proxy on the way to it."""
+        match cause:
+            case socket.gaierror():
+                return BrokenTransferError(
+                    f"the name of {self._peer} cannot be resolved ({cause.strerror}): "
+                    "is this machine on the network, or must HTTPS_PROXY name its proxy?"
+                )
+            case ssl.SSLCertVerificationError():
+                return TransferError(
+                    f"the certificate of {self._server} is not trusted ({cause.verify_message}): is this machine's "
+                    "clock right? Certificates of your own go into SSL_CERT_FILE, now "
+                    f"{os.environ.get('SSL_CERT_FILE', 'not set')}."
+                )
+            case TimeoutError():
+                reason = f"no connection within {self._timeout.connect_timeout:g} seconds (connect_timeout)"
+            case ConnectionRefusedError():
+                reason = "the connection was refused"
+            case OSError() if str(cause).startswith("Tunnel connection failed"):
+                return TransferError(
+                    f"{self._peer} does not let through to {self._server} ({str(cause).partition(': ')[2]}): "
+                    "correct HTTPS_PROXY (http://NAME:PASSWORD@HOST:PORT), or list the server in NO_PROXY."
+                )
+            case _:
+                reason = without_secrets(str(cause))
+        return BrokenTransferError(f"{self._peer} cannot be reached ({reason}).")
 
 
-def _kind_of_proxy(scheme: str, proxy: str) -> str:
-    """Return the scheme of a proxy's URL, which may lack one; the rest may hold a password, so it is never shown."""
+class _Proxy(NamedTuple):
+    scheme: str
+    host: str
+    url: str
+    headers: dict[str, str]
+
+
+def _proxy_for(url: str) -> _Proxy | None:
+    """Return the proxy that the environment asks for; its URL may hold a password, so no error shows it."""
+    target = urlsplit(url)
+    proxies = urllib.request.getproxies()
+    given = proxies.get(target.scheme) or proxies.get("all", "")
+    if not given or urllib.request.proxy_bypass(target.netloc):
+        return None
     try:
-        parts = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
-        sound = not proxy or (parts.hostname and parts.port != 0 and parts.path in ("", "/"))
+        parts = urlsplit(given if "//" in given else f"http://{given}")
+        is_sound = bool(parts.hostname) and parts.port != 0 and parts.path in ("", "/")
     except ValueError:
-        sound = False
-    if not sound:
+        is_sound = False
+    variable = f"{target.scheme.upper()}_PROXY"
+    if not is_sound:
         raise TransferError(
-            f"{scheme.upper()}_PROXY or ALL_PROXY is no URL of a proxy; expected http://HOST:PORT or "
+            f"{variable} or ALL_PROXY is no URL of a proxy; expected http://HOST:PORT or "
             "http://NAME:PASSWORD@HOST:PORT, where %2F stands for / and %40 for @."
         )
-    return parts.scheme
+    if parts.scheme not in SCHEMES:
+        raise TransferError(
+            f"the environment asks for a {parts.scheme} proxy; expected an HTTP one: "
+            f"set {variable}=http://HOST:PORT, or list the server in NO_PROXY."
+        )
+    login, _, host = parts.netloc.rpartition("@")
+    headers = {"Proxy-Authorization": f"Basic {b64encode(unquote(login).encode()).decode()}"} if login else {}
+    return _Proxy(parts.scheme, host, f"{parts.scheme}://{host}", headers)
 
 
 def _tls_context() -> ssl.SSLContext:
@@ -136,88 +264,22 @@ def _tls_context() -> ssl.SSLContext:
     return context
 
 
-class _PatientConnection(HTTPConnection):
-    """Connects within ``timeout`` seconds; from then on each read may take ``stall_timeout`` seconds."""
-
-    def __init__(self, *arguments: Any, stall_timeout: float, deadline: Deadline, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._stall_timeout = stall_timeout
-        self._deadline = deadline
-
-    def connect(self) -> None:
-        super().connect()
-        self._deadline.watch(self.sock)
-        self.sock.settimeout(self._stall_timeout)
-
-
-class _PatientTLSConnection(_PatientConnection, HTTPSConnection):
-    """The same over TLS, whose handshake is part of connecting."""
+def _redirected(url: str, location: str) -> str:
+    """Return the URL that a redirect leads to, unless it is none of the web or leads from HTTPS down to HTTP."""
+    target = urljoin(url, quote(location, string.punctuation, "latin-1"))  # some servers send UTF-8 as it is
+    scheme, place = urlsplit(target)[:2]
+    if "@" in place:
+        raise TransferError(f"redirects to {without_secrets(target)} with a name or a password; expected none.")
+    allowed = ("https",) if urlsplit(url).scheme == "https" else SCHEMES
+    if scheme not in allowed:
+        raise TransferError(
+            f"redirects to {without_secrets(target)}; a redirect from {urlsplit(url).scheme} must lead to "
+            f"{' or '.join(allowed)}."
+        )
+    return target
 
 
-class _Connections(urllib.request.AbstractHTTPHandler):
-    """Makes the connections, and says why one cannot be made."""
-
-    http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
-
-    def __init__(self, stall_timeout: float, deadline: Deadline) -> None:
-        super().__init__()
-        self._waiting = {"stall_timeout": stall_timeout, "deadline": deadline}
-
-    def http_open(self, request: urllib.request.Request) -> HTTPResponse:
-        return self._connected(_PatientConnection, request)
-
-    def https_open(self, request: urllib.request.Request) -> HTTPResponse:
-        return self._connected(_PatientTLSConnection, request, context=_tls_context())
-
-    def _connected(self, kind: Any, request: urllib.request.Request, **options: Any) -> HTTPResponse:
-        try:
-            return self.do_open(kind, request, **self._waiting, **options)
-        except URLError as error:
-            raise _unreachable(request, error.reason) from None
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a redirect unless it leads out of the web or from HTTPS down to HTTP."""
-
-    def redirect_request(
-        self, request: urllib.request.Request, answer: IO[bytes], code: int, reason: str, headers: HTTPMessage, url: str
-    ) -> urllib.request.Request | None:
-        answer.close()  # or else its body would be read, however long it is
-        scheme, place = urlsplit(url)[:2]
-        if "@" in place:
-            raise TransferError(f"redirects to {without_secrets(url)} with a name or a password; expected none.")
-        if scheme not in SCHEMES or (request.type == "https" and scheme == "http"):
-            raise TransferError(
-                f"redirects to {without_secrets(url)}; a redirect from {request.type} must lead to "
-                f"{'https' if request.type == 'https' else 'http or https'}."
-            )
-        return super().redirect_request(request, answer, code, reason, headers, url)
-
-
-def _unreachable(request: urllib.request.Request, cause: object) -> TransferError:
-    """Say why there is no connection for a request: with its server, or with the proxy on the way to it."""
-    server = urlsplit(request.full_url).netloc
-    peer = request.host if request.host == server else f"the proxy {request.host}"
-    match cause:
-        case socket.gaierror():
-            return BrokenTransferError(
-                f"the name of {peer} cannot be resolved ({cause.strerror}): "
-                "is this machine on the network, or must HTTPS_PROXY name its proxy?"
-            )
-        case ssl.SSLCertVerificationError():
-            return TransferError(
-                f"the certificate of {server} is not trusted ({cause.verify_message}): is this machine's clock right? "
-                f"Certificates of your own go into SSL_CERT_FILE, now {os.environ.get('SSL_CERT_FILE', 'not set')}."
-            )
-        case TimeoutError():
-            reason = f"no connection within {request.timeout:g} seconds (connect_timeout)"
-        case ConnectionRefusedError():
-            reason = "the connection was refused"
-        case OSError() if str(cause).startswith("Tunnel connection failed"):
-            return TransferError(
-                f"{peer} does not let through to {server} ({str(cause).partition(': ')[2]}): "
-                "correct HTTPS_PROXY (http://NAME:PASSWORD@HOST:PORT), or list the server in NO_PROXY."
-            )
-        case _:
-            reason = str(cause)
-    return BrokenTransferError(f"{peer} cannot be reached ({reason}).")
+def _root_cause(error: BaseException) -> BaseException:
+    """Return the innermost of the errors that urllib3 wrapped."""
+    nested = [getattr(error, "original_error", None), error.__cause__, *error.args]
+    return next((_root_cause(inner) for inner in nested if isinstance(inner, BaseException)), error)

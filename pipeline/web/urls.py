@@ -1,17 +1,31 @@
-"""What may be shown of URLs, and of what those say who answer at them."""
+"""Check URLs, and redact secrets in them and in messages of servers.
+
+Apart from `connection`, so that importing `tasks` does not import an HTTP client.
+"""
 
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
+SCHEMES = ("http", "https")
 HIDDEN = "?..."
-"""What stands for a query that is not shown."""
+"""Stands for a query that is not shown."""
+
+
+def is_web_url(url: str) -> bool:
+    """Return whether a text is an HTTP or HTTPS URL with a host."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def without_secrets(text: str) -> str:
-    """Return a text without what is nobody's business: passwords in URLs, and their queries, which may be signatures.
+    """Return a text without the passwords in its URLs, and without their queries, which may be signatures.
 
-    Characters that a terminal would obey, not show, are replaced.
+    Characters that a terminal would obey are replaced.
 
     Returns
     -------
