@@ -1,7 +1,4 @@
-"""``python -m tasks TASK``: ``luigi --module tasks TASK``, but a luigi.cfg that makes no sense is told in a line.
-
-It knows ``--demo`` too.
-"""
+"""``python -m tasks TASK``: ``luigi --module tasks TASK``, with ``--demo``, and errors of luigi.cfg in a line."""
 
 from __future__ import annotations
 
@@ -21,5 +18,5 @@ if __name__ == "__main__":
         arguments = ["--module", "tasks", *demo.spelled_out(sys.argv[1:])]
     except SettingError as error:
         end(error)
-    RUN.goes_on_here(arguments)
+    RUN.continue_here(arguments)
     luigi_run(arguments)

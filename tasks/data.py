@@ -1,4 +1,4 @@
-"""From the archive to the two grayscale data sets."""
+"""The stages from the archive to the two grayscale data sets."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import luigi
 from luigi.parameter import ParameterVisibility
 
 from pipeline.data import published_archive
+from pipeline.data.archive_digest import digest_on_disk, given_digest
 from pipeline.errors import SettingError
 from pipeline.files.digests import json_digest
-from pipeline.files.remembered_digests import remembered_file_digest
 from tasks.settings import settings
 from tasks.stages import StageTask
 
 
 class DataTask(StageTask):
-    """A stage whose result is data that training reads."""
+    """A stage whose result is in the data folder."""
 
     @property
     def folder(self) -> Path:
@@ -26,14 +26,14 @@ class DataTask(StageTask):
 
 
 LEAST_VALUES = {"connect_timeout": 0.1, "stall_timeout": 0.1, "time_limit": 1, "minimum_rate": 0, "attempts": 1}
-"""By setting of `DownloadCIFAR`."""
+"""Least value of each setting of `DownloadCIFAR`."""
 
 
 class DownloadCIFAR(DataTask):
     """Fetch the archive, or take one from disk."""
 
     without_effect = ("minimum_rate", "connect_timeout", "stall_timeout", "time_limit", "attempts")
-    code_matters = False  # the digest, or what the source says of its version, decides what the archive is
+    code_matters = False  # the digest, or the version that the source reports, decides the result
 
     archive = luigi.OptionalParameter(
         default=None,
@@ -44,7 +44,7 @@ class DownloadCIFAR(DataTask):
         default=" ".join(published_archive.SOURCES),
         always_in_help=True,
         significant=False,
-        visibility=ParameterVisibility.PRIVATE,  # URLs may have signatures in them, which Luigi would log and send
+        visibility=ParameterVisibility.PRIVATE,  # Luigi would log and send the signatures in URLs
         description="URLs to download from (http, https or file), with blanks between them, the best first.",
     )
     sha256 = luigi.Parameter(
@@ -87,7 +87,7 @@ class DownloadCIFAR(DataTask):
             if not least <= value < math.inf:
                 raise SettingError(f"DownloadCIFAR.{name} is {value}; expected a number from {least}.")
         if given.sha256:
-            _checked_digest(given.sha256)
+            given_digest(given.sha256)
         if given.sources.split() != list(published_archive.SOURCES):
             from pipeline.data.download import check_source
 
@@ -119,11 +119,11 @@ class DownloadCIFAR(DataTask):
 
     @property
     def _memory(self) -> Path:
-        """Where the digests of archives on disk are remembered."""
+        """The file of the digests of archives on disk."""
         return settings.active().cache("digests.json")
 
     def _version(self) -> dict[str, Any]:
-        """Ask the source which version of the archive it has."""
+        """Ask the source for the version of its archive."""
         from pipeline.data import upstream
 
         if self.sha256:
@@ -146,32 +146,8 @@ class DownloadCIFAR(DataTask):
         return version._asdict()
 
     def _digest(self) -> str:
-        """Return the digest that decides the result, whatever path or URL the archive comes from."""
-        if self.archive:
-            path = Path(self.archive)
-            if not path.is_file():
-                raise SettingError(
-                    f"there is no archive at {path}; expected a file like cifar-10-python.tar.gz. "
-                    "Give its path as ARCHIVE=path, leave that out to download it, or try `make demo`."
-                )
-            if not (size := path.stat().st_size):
-                raise SettingError(
-                    f"the archive {path} is empty; expected a gzipped tar such as cifar-10-python.tar.gz. "
-                    "Copy it anew, give another as ARCHIVE=path, or leave that out to download it."
-                )
-            if size > published_archive.MAXIMUM_BYTES:
-                raise SettingError(
-                    f"the archive {path} has {size:,} bytes; expected at most {published_archive.MAXIMUM_BYTES:,}."
-                )
-            return remembered_file_digest(path, self._memory)
-        return _checked_digest(self.sha256)
-
-
-def _checked_digest(sha256: str) -> str:
-    digest = sha256.lower()
-    if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-        raise SettingError(f"DownloadCIFAR.sha256 is {sha256!r}; expected 64 hexadecimal digits.")
-    return digest
+        """Return the digest that decides the result, for any path or URL of the archive."""
+        return digest_on_disk(Path(self.archive), self._memory) if self.archive else given_digest(self.sha256)
 
 
 class ConvertToHDF5(DataTask):

@@ -1,4 +1,4 @@
-"""The gate before the report: a network must be as accurate as the settings ask."""
+"""The gate before the report: no new report while a network is less accurate than the settings ask."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import luigi
 
 from pipeline.errors import AccuracyError, SettingError
+from pipeline.report.gate import accuracy_fault, reported_accuracy
 from pipeline.store import results
 from pipeline.store.record import Record
 from tasks.learning import Evaluate
@@ -15,7 +16,7 @@ from tasks.settings import settings
 
 
 class gate(luigi.Config):  # noqa: N801, Luigi takes the section's name from it
-    """What a network's test accuracy must be for the report to be written."""
+    """Least test accuracies for a new report."""
 
     minimum_accuracy_mlp = luigi.OptionalFloatParameter(
         default=None, always_in_help=True, description="Least test accuracy of the MLP, from 0 to 1. Empty: any."
@@ -37,7 +38,7 @@ class gate(luigi.Config):  # noqa: N801, Luigi takes the section's name from it
 
 
 class GateTask(luigi.Task):
-    """Fail if a network is not accurate enough; no result is kept, so that each run asks anew."""
+    """Fail if a network is not accurate enough. It has no result, so that each run asks again."""
 
     network = luigi.Parameter()
 
@@ -49,20 +50,20 @@ class GateTask(luigi.Task):
 
     @property
     def is_open(self) -> bool:
-        """Whether any accuracy will do."""
+        """Whether any accuracy is high enough."""
         return self._minimum is None and self._limits.largest_drop is None
 
     def requires(self) -> Evaluate:
-        """Name the evaluation whose accuracy counts."""
+        """Return the evaluation."""
         return Evaluate.of(self.network)
 
     def complete(self) -> bool:
-        """Tell whether there is an accuracy, and whether it is high enough."""
+        """Return whether there is an accuracy, and a high enough one."""
         record = results.current(self._evaluation, RUN.forced_stages())
         return record is not None and self._fault(record) is None
 
     def run(self) -> None:
-        """Raise an error that has the figures."""
+        """Raise an error with the figures."""
         record = results.current(self._evaluation, RUN.forced_stages())
         if record is not None and (fault := self._fault(record)):
             raise AccuracyError(
@@ -70,25 +71,19 @@ class GateTask(luigi.Task):
             )
 
     def reported(self) -> float | None:
-        """Return the network's accuracy behind the latest report; None where there is none any more."""
-        report = Record.read(settings.active().latest / "Report")
-        source = report.inputs.get(f"evaluated_{self.network}", {}) if report else {}
-        record = Record.read(self._evaluation.path.with_name(source["key"])) if "key" in source else None
-        return record.measured.get("accuracy") if record else None
+        """Return the network's accuracy in the latest report, or None where there is none."""
+        return reported_accuracy(settings.active().latest / "Report", self.network, self._evaluation.path.parent)
 
     @property
     def _minimum(self) -> float | None:
-        minimum: float | None = getattr(self._limits, f"minimum_accuracy_{self.network}", None)  # few have one
+        minimum: float | None = getattr(self._limits, f"minimum_accuracy_{self.network}", None)  # only two have one
         return minimum
 
     def _fault(self, record: Record) -> str | None:
-        accuracy, name = record.measured["accuracy"], self._evaluation.name
-        if self._minimum is not None and accuracy < self._minimum:
-            return f"{name}: test accuracy {accuracy:.4f}; expected at least {self._minimum:g}."
-        drop, before = self._limits.largest_drop, self.reported()
-        if drop is not None and before is not None and accuracy < before - drop:
-            return (
-                f"{name}: test accuracy {accuracy:.4f}, which is {before - accuracy:.4f} below the {before:.4f} "
-                f"of the latest report; expected a drop of {drop:g} at most."
-            )
-        return None
+        return accuracy_fault(
+            self._evaluation.name,
+            record.measured["accuracy"],
+            minimum=self._minimum,
+            reported=self.reported(),
+            largest_drop=self._limits.largest_drop,
+        )

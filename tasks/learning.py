@@ -1,4 +1,4 @@
-"""Train and evaluate the networks."""
+"""The stages that train and evaluate networks."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tasks.settings import engine_settings, settings
 from tasks.stages import StageTask
 
 ANY = Hyperparameters(learning_rate=0.01, momentum=0.9, epochs=1)
-"""For a network that none is declared for."""
+"""Hyperparameters to check a setting against, before a network is chosen."""
 
 AS_DECLARED = "Empty: as pipeline/networks/declared.py declares it."
 
 
 class EngineTask(StageTask):
-    """A stage that an engine computes."""
+    """A stage that an engine computes, for one network."""
 
     kind: ClassVar[str]
     identifying = without_effect = ("network",)
@@ -69,21 +69,21 @@ class EngineTask(StageTask):
         return settings.active().choice(self.on_engine, self.on_device)
 
     def architecture(self) -> dict[str, Any]:
-        """Return the network as it is declared, in JSON's types."""
+        """Return the declared network, in JSON's types."""
         return find_network(self.network)[0]
 
     def images(self) -> StageTask:
-        """Return the data set that has the shape the network takes."""
+        """Return the data set of the network's input shape."""
         is_flat = len(self.architecture()["input_shape"]) == 2
         return GrayscaleFlat() if is_flat else Grayscale2D()
 
 
 @EngineTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)  # type: ignore[untyped-decorator]
 def _tell_of_device(task: EngineTask, _: luigi.Task) -> None:
-    """Say why a device was taken, before the first stage computes on it: Luigi asks what those need that are to run."""
+    """Print the device that ``auto`` chose, before the first stage computes: Luigi discovers what that one requires."""
     if (task.on_device or settings.active().device) == "auto":
         choice = task.choice()
-        RUN.say_once(f"{choice.engine} on {choice.device}; {choice.reason}")
+        RUN.print_once(f"{choice.engine} on {choice.device}; {choice.reason}")
 
 
 class Train(EngineTask):

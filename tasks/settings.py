@@ -1,4 +1,4 @@
-"""Settings that concern the whole run: the section ``[settings]`` of luigi.cfg, flags without a prefix."""
+"""The settings of a run, of its engines and of schedules: sections of luigi.cfg whose names are in lower case."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tasks.configuration import config_files
 from tasks.luigi_adapter.configuration import is_ours
 
 MOST_THREADS = 1024
-"""More than one machine has cores for, and few enough to be started."""
+"""More threads than a machine has cores, and few enough to start."""
 
 PRECISIONS = ("float32", "tf32", "bf16")
-"""What the torch engine can compute in."""
+"""Types that the torch engine can compute in."""
 
 DATA_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 NO_DATA_NAMES = {"checkpoints", "latest", "logs"}
-"""Folders in the outputs folder beside those of stages."""
+"""Folders in the outputs folder that belong to no stage."""
 
 
 class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from it
@@ -93,7 +93,7 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
 
     @classmethod
     def active(cls) -> Self:
-        """Return the settings of the command line that is being run; Luigi takes a while to put them together."""
+        """Return the settings of this command line, which Luigi puts together in 2 ms, once."""
         return cast(Self, _active(CmdlineParser.get_instance()))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -105,13 +105,13 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
             _check_data_name(self.data)
 
     def check(self) -> None:
-        """Raise `SettingError` where one of them has a value that nothing can take."""
+        """Raise `SettingError` where a setting has an impossible value."""
         devices.check(self.engine, self.device)
         self.checked_seed()
         self.thread_count()
 
     def url(self, name: str) -> str:
-        """Return where a browser finds something in the outputs folder."""
+        """Return the URL of a file in the outputs folder."""
         base = self.results_url or Path(self.outputs_dir).resolve().as_uri()
         return "/".join([base.rstrip("/"), *filter(None, [self.data]), name])
 
@@ -154,7 +154,7 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
         Raises
         ------
         SettingError
-            It is none that NumPy's generator takes.
+            NumPy's generator does not accept it.
         """
         seed = int(self.seed if own is None else own)
         if not 0 <= seed < 2**32:
@@ -162,15 +162,15 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
         return seed
 
     def choice(self, engine: str | None = None, device: str | None = None) -> devices.Choice:
-        """Return what ``engine`` and ``device``, or a task's own, come to."""
+        """Choose the engine and the device, from a task's own or these settings."""
         return _choose(engine or self.engine, device or self.device)
 
     def forced(self) -> frozenset[str]:
-        """Names of the stages to run again."""
+        """Return the names of the stages to run again."""
         return frozenset(filter(None, (name.strip() for name in self.force.split(","))))
 
     def cache(self, name: str) -> Path:
-        """Path of something in the cache folder."""
+        """Return the path of a file in the cache folder."""
         return Path(self.cache_dir) / name
 
 
@@ -254,7 +254,7 @@ def _check_webhook(url: str) -> None:
 
 
 def _check_data_name(name: str) -> None:
-    """Refuse what is no name, or that of a folder which holds something else, on disks that ignore case too."""
+    """Refuse a name that is not one, or that of another folder, in any case: some disks ignore it."""
     tasks = [task for task in Register.task_names() if task[:1].isupper() and is_ours(task)]
     kinds = {kind for task in tasks if (kind := getattr(Register.get_task_cls(task), "kind", None))}
     stages = [*tasks, *(f"{kind}{network}" for kind in kinds for network in NETWORKS)]
@@ -267,7 +267,7 @@ def _check_data_name(name: str) -> None:
 
 
 def engine_settings(engine: str) -> dict[str, Any]:
-    """Return the settings of an engine itself, by its own names for them."""
+    """Return the settings of an engine, by its names for them."""
     check_engine_settings()
     if engine == "theano":
         chosen = {"float_x": theano().floatX, "fast_math": theano().fastmath}
@@ -276,7 +276,7 @@ def engine_settings(engine: str) -> dict[str, Any]:
 
 
 def check_engine_settings() -> None:
-    """Raise `SettingError` where the section of an engine has a value that nothing can take."""
+    """Raise `SettingError` where the section of an engine has an impossible value."""
     _check_choice("theano.floatX", theano().floatX, devices.FLOAT_TYPES)
     _check_choice("torch.precision", torch().precision, PRECISIONS)
 

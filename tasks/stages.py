@@ -1,4 +1,4 @@
-"""What a stage is as a Luigi task: everything but its parameters and requirements."""
+"""The base class of the stages' tasks: everything but parameters and requirements."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ from tasks.settings import settings
 
 
 class StageTask(luigi.Task):
-    """A Luigi task around one stage; subclasses say which.
+    """A Luigi task around one stage, which a subclass names.
 
-    A task is complete when the stage's result is current. Its identity has the stage's key and the run in
-    it, so that a scheduler that serves several runs lets each bring about its own: what two of them need
-    is made once, since results have locks.
+    A task is complete when the stage's result is current. Its identity includes the stage's key and the run, so that
+    each of several runs of one scheduler makes its own results; the lock of a result lets only one of them compute it.
     """
 
     function: ClassVar[str]
     libraries: ClassVar[tuple[str, ...]] = ()
     length_parameter: ClassVar[str | None] = None
-    shown: ClassVar[tuple[str, ...]] = ()  # files of which the outputs folder has a copy, for people to open
+    shown: ClassVar[tuple[str, ...]] = ()  # files to copy into the outputs folder, for people to open
     code_matters: ClassVar[bool] = True
     identifying: ClassVar[tuple[str, ...]] = ()  # parameters that name one of several stages
     without_effect: ClassVar[tuple[str, ...]] = ()  # parameters that change no result
@@ -43,54 +42,54 @@ class StageTask(luigi.Task):
         self.task_id = f"{self.stage_name}_{self.stage.key}_{RUN.id}"
 
     @classmethod
-    @functools.cache  # Luigi asks for each task that is made, and takes a while to answer
+    @functools.cache  # Luigi computes it again for each task, 0.3 ms each time
     def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
         params: list[tuple[str, luigi.Parameter[Any]]] = super().get_params()
         return params
 
     @classmethod
     def configured(cls) -> Any:
-        """Return the stage's own settings as files and flags have them, as attributes, without making the task."""
+        """Return the stage's settings in files and flags, as attributes, without creating the task."""
         declared = [(name, parameter) for name, parameter in cls.get_params() if name not in cls.identifying]
         return SimpleNamespace(**dict(cls.get_param_values(declared, [], {})))
 
     @classmethod
     def check(cls, given: Any) -> None:
-        """Raise `SettingError` where an attribute named as a setting of the stage has an impossible value."""
+        """Raise `SettingError` where a setting of the stage, an attribute of ``given``, has an impossible value."""
 
     @property
     def stage_name(self) -> str:
-        """What the stage is called in folders, records and messages."""
+        """The stage's name in folders, records and messages."""
         return str(self.task_family)
 
     @property
     def priority(self) -> int:  # type: ignore[override]
-        """For Luigi: of what is ready, it takes the first in the order of the run's stages."""
-        return RUN.followers(self.stage)
+        """Priority for Luigi: of the tasks that are ready, the first in the order of the run's stages."""
+        return RUN.stages_from(self.stage)
 
     @property
     def folder(self) -> Path:
-        """Where the stage's results are kept."""
+        """The folder of the stage's results."""
         return settings.active().outputs
 
     def requires(self) -> dict[str, StageTask]:
-        """Name the tasks whose results the stage reads."""
+        """Return the tasks whose results the stage reads, by the function's names for them."""
         return {}
 
     def may_be_published(self) -> bool:
-        """Tell whether ``latest`` may lead to the result, once it is there."""
+        """Return whether ``latest`` may lead to the result."""
         return True
 
     def decides(self) -> dict[str, Any]:
-        """Return the values that can change the result, under the function's names for them."""
+        """Return the parameters that can change the result, by the function's names for them."""
         return {}
 
     def options(self) -> dict[str, Any]:
-        """Return the values that cannot change the result, likewise."""
+        """Return the parameters that cannot change the result, by the function's names for them."""
         return {}
 
     def stage_function(self) -> str:
-        """Return the function to call, where that depends on a parameter."""
+        """Return the function to call, as ``"module:function"``."""
         return self.function
 
     def engine_modules(self) -> tuple[str, ...]:
@@ -99,7 +98,7 @@ class StageTask(luigi.Task):
 
     @functools.cached_property
     def stage(self) -> Stage:
-        """The stage with its key."""
+        """The stage, with its key."""
         return Stage(
             name=self.stage_name,
             folder=self.folder,
@@ -120,20 +119,20 @@ class StageTask(luigi.Task):
         return luigi.LocalTarget(str(self.stage.path))
 
     def complete(self) -> bool:
-        """Tell whether the result is current; if so, ``latest`` leads to it and to all that it was made from."""
+        """Return whether the result is current; if so, let ``latest`` lead to it and to all results upstream."""
         try:
-            RUN.saw(self.stage)
+            RUN.begin_with(self.stage)
             if not self.may_be_published() or results.current(self.stage, RUN.forced_stages()) is None:
                 return False
             for stage in results.upstream(self.stage):
                 point_latest(stage, settings.active().latest, RUN.id)
             self._show()
         except (PipelineError, OSError) as error:
-            end(error)  # Luigi would go on after an error here, and print where it was raised
+            end(error)  # Luigi would continue after an error here, and print a traceback
         return True
 
     def run(self) -> None:
-        """Bring the result about."""
+        """Make the result."""
         _share_out_cores(settings.active().thread_count())
         with TaskMonitor(self, self.stage_name, RUN.place(self.stage)) as monitor:
             outcome, record = results.make(self.stage, monitor, RUN.forced_stages())
@@ -149,12 +148,12 @@ class StageTask(luigi.Task):
 
 
 def kinds() -> list[type[StageTask]]:
-    """Return every kind of stage that is declared; what they have in common, such as `StageTask`, is among them."""
+    """Return every declared class of stage, their base classes included."""
     tasks = map(Register.get_task_cls, Register.task_names())
     return [task for task in tasks if issubclass(task, StageTask)]
 
 
 def _share_out_cores(threads: int) -> None:
-    """Keep the threads of NumPy's matrix products to this worker's cores; its libraries ask once, as they load."""
+    """Limit the threads of NumPy's matrix products to this worker's cores; BLAS reads the limit when it is loaded."""
     for library in ("OPENBLAS", "MKL", "BLIS"):
         os.environ.setdefault(f"{library}_NUM_THREADS", str(threads))

@@ -1,4 +1,4 @@
-"""All settings, looked at before a run begins, be they used or not."""
+"""Check all settings before a run begins, even those that it does not use."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tasks.settings import check_engine_settings, schedule, settings
 
 
 def check() -> None:
-    """Look at every setting; no file of data is opened for that, and no server asked.
+    """Check every setting, without opening a data file or asking a server.
 
     Raises
     ------
     SettingError
-        One has a value that nothing can take.
+        A setting has an impossible value.
     ValueError
-        One has a value of the wrong kind, as Luigi puts it; `tasks.luigi_adapter.errors.message_of` has words for that.
+        A value has the wrong type; `tasks.luigi_adapter.errors.message_of` explains it.
     """
     _check_scheduler()
     settings.active().check()
@@ -46,5 +46,7 @@ def _check_schedule() -> None:
     try:
         schedule()
     except ValueError as error:
-        if not isinstance(error.__cause__, InterpolationMissingEnvvarError):  # a timer has variables that a shell lacks
+        if not isinstance(
+            error.__cause__, InterpolationMissingEnvvarError
+        ):  # the timer may set variables that this shell lacks
             raise

@@ -1,4 +1,4 @@
-"""The whole pipeline, and the check of the device."""
+"""The report, the whole pipeline, the comparison of engines, and the check of the device."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ from tasks.gate import GateTask
 from tasks.learning import Evaluate, Train
 from tasks.luigi_adapter.console import TaskMonitor
 from tasks.luigi_adapter.errors import end
-from tasks.run import REPORT_PAGE, RUN
+from tasks.run import RUN
 from tasks.settings import settings
 from tasks.stages import StageTask
 
+REPORT_PAGE = "report.html"
+"""The report's file, copied into the outputs folder."""
+
 
 class Report(StageTask):
-    """Show what came out, beside what the article had, in one page."""
+    """Show the results beside the article's, on one page."""
 
     function = "pipeline.report.report:write"
     libraries = ("numpy", "h5py", "matplotlib", "pillow")
@@ -44,7 +47,8 @@ class Report(StageTask):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._gates = [gate for gate in map(GateTask, self._names) if not gate.is_open]
-        RUN.must_end_with(self.may_be_published)
+        RUN.conditions.append(self.may_be_published)
+        RUN.shown[settings.active().outputs / REPORT_PAGE] = self.stage_name
 
     @classmethod
     def check(cls, given: Any) -> None:
@@ -105,21 +109,23 @@ class Report(StageTask):
 
     @functools.cached_property
     def _comparison(self) -> Path | None:
-        """The last comparison of engines, if there is one: a file that is taken as it is, like the archive."""
+        """The file of the last comparison of engines, if there is one."""
         path = settings.active().latest / "Compare" / "comparison.json"
         return path.resolve() if path.is_file() else None
 
 
 PIPELINE: tuple[type[StageTask], ...] = (Report,)
-"""What the pipeline consists of: the stages whose results no other stage reads, and all that these require."""
+"""The last stages: the pipeline consists of them and of all stages upstream."""
 
 
 class Pipeline(luigi.WrapperTask):
-    """Everything: the networks of the report, trained and evaluated, and the report."""
+    """Run everything: train and evaluate the networks of the report, and write the report."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._last = [stage() for stage in PIPELINE]  # made here, so that wrong settings end the run before it begins
+        self._last = [
+            stage() for stage in PIPELINE
+        ]  # created here, so that a wrong setting ends the run before it begins
         self.task_id = "_".join([self.task_family, *(task.task_id for task in self._last)])
 
     @property
@@ -128,19 +134,19 @@ class Pipeline(luigi.WrapperTask):
         return results.upstream(*(task.stage for task in self._last))
 
     def requires(self) -> list[StageTask]:
-        """Name the last stages."""
+        """Return the last stages."""
         return self._last
 
     def complete(self) -> bool:
         try:
-            RUN.saw(*(task.stage for task in self._last))
+            RUN.begin_with(*(task.stage for task in self._last))
         except (PipelineError, OSError) as error:
             end(error)
         return bool(super().complete())
 
 
 class Compare(StageTask):
-    """Train both networks on every engine and device that is here, and compare them with each other and the article."""
+    """Train both networks on every engine and device of this machine; compare accuracy and speed with the article."""
 
     function = "pipeline.report.comparison:compare"
     libraries = ("matplotlib",)
@@ -155,7 +161,7 @@ class Compare(StageTask):
 
     @functools.cached_property
     def trials(self) -> list[Trial]:
-        """One training of one network on one engine and device from one seed, for each that there is to be."""
+        """The trainings to compare: each network on each engine and device, from each seed."""
         return [
             Trial(network, engine, device, seed)
             for network in ("mlp", "cnn")
@@ -188,7 +194,7 @@ class Compare(StageTask):
 
 
 class CheckDevice(luigi.Task):
-    """Do the article's check with the configured engine: exp() over a vector, 1000 times."""
+    """Run the article's check of the device: exp() over a vector, 1000 times."""
 
     done = False
 
@@ -197,7 +203,7 @@ class CheckDevice(luigi.Task):
         self._choice, self._threads = settings.active().choice(), settings.active().thread_count()
 
     def run(self) -> None:
-        """Compute and print."""
+        """Run the check and print its result."""
         from pipeline.engines import device_check
 
         with TaskMonitor(self, self.task_family) as monitor:
@@ -205,5 +211,5 @@ class CheckDevice(luigi.Task):
         self.done = True
 
     def complete(self) -> bool:
-        """Tell whether this process has done the check."""
+        """Return whether this process has run the check."""
         return self.done

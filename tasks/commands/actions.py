@@ -41,7 +41,7 @@ def configure(*_: Any) -> int:
 def status(options: argparse.Namespace, current: Current) -> int:
     """Print a row for each stage."""
     if not options.json:
-        current.tell_of_last_run()
+        current.report_missing_settings()
     rows = stage_status.status_rows(current.stages(), current.outputs / "latest", flags_note)
     if options.json:
         deliver(json.dumps([asdict(row) for row in rows], indent=1))
@@ -70,7 +70,7 @@ def verify(_: argparse.Namespace, current: Current) -> int:
 
 def gc(options: argparse.Namespace, current: Current) -> int:
     """Remove unused results, after asking."""
-    current.tell_of_last_run()
+    current.report_missing_settings()
     folders, reached = current.folders(), current.all_reachable()
     unreached = garbage.unreached(folders, reached, options.keep_days)
     tell = _teller(options)
@@ -144,7 +144,7 @@ def export(options: argparse.Namespace, current: Current) -> int:
 def schedule(options: argparse.Namespace, current: Current) -> int:
     """Install a timer that runs the pipeline."""
     current.check()  # report wrong settings now, not at night
-    current.tell_of_last_run()
+    current.report_missing_settings()
     command = (sys.executable, "-m", "tasks.scheduled", *current.flags)
     install.install(Job(Path.cwd(), command, options.every), Steps(_teller(options), options.dry_run))
     return 0
@@ -158,7 +158,7 @@ def unschedule(options: argparse.Namespace, _: Current) -> int:
 
 
 def _teller(options: argparse.Namespace) -> Callable[[str], None]:
-    """Return the function that prints the steps of a command. Steps that are taken go on when stdout is closed."""
+    """Return the function that prints steps: closing stdout stops a dry run, and no real one."""
     return deliver if options.dry_run else _print
 
 
@@ -168,4 +168,4 @@ def _print(text: str) -> None:
 
 def complain(text: str) -> None:
     """Print an error."""
-    print(text, file=sys.stderr)  # noqa: T201, likewise
+    print(text, file=sys.stderr)  # noqa: T201, an error of the command

@@ -1,4 +1,4 @@
-"""Settings that are kept: written into local.cfg, and shown with the file that each comes from."""
+"""Keep settings in local.cfg, and list all that differ from their defaults."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from tasks.commands.current import Current
 from tasks.configuration import config_files
 from tasks.luigi_adapter.configuration import DEFAULTS, LOCAL, is_ours, set_defaults
 
-HEAD = "# Settings of your own, laid over luigi.cfg. `make configure SEED=7` keeps one, `make configure` shows all.\n"
+HEAD = (
+    "# Settings of your own, which override luigi.cfg. `make configure SEED=7` keeps one, `make configure` lists all.\n"
+)
 OPEN_SECTIONS = {"core", "execution_summary", "retcode", "scheduler", "worker"}
-"""Sections of Luigi's in which no passwords stand."""
+"""Luigi's sections without passwords."""
 
 
 def given() -> dict[tuple[str, str], str]:
-    """Return the settings that the command line gives, by section and key; an archive's path is made absolute."""
+    """Return the settings on the command line, by section and key; the path of an archive is absolute."""
     parser = CmdlineParser.get_instance()
     assert parser is not None
     flags = vars(parser.known_args)
@@ -37,12 +39,12 @@ def given() -> dict[tuple[str, str], str]:
 
 
 def keep(values: dict[tuple[str, str], str]) -> None:
-    """Write settings into local.cfg, whole or not at all; an empty one is taken out, and all others stay.
+    """Write settings into local.cfg, whole or not at all: an empty value removes one, and all others stay.
 
     Raises
     ------
     SettingError
-        With one of them no run could begin, or the file cannot hold it.
+        No run could begin with one of them, or the file cannot hold it.
     StoreError
         The file cannot be written.
     """
@@ -62,7 +64,7 @@ def keep(values: dict[tuple[str, str], str]) -> None:
 
 
 def table() -> list[str]:
-    """Return a line for each setting in the files that differs from its default."""
+    """Return a line for each setting in a file that differs from its default, and name the file."""
     config_files.require()
     config_files.check()
     files = {path: config_files.read(path) for path in config_files.paths()}
@@ -99,7 +101,7 @@ def _shown(section: str, key: str, value: str) -> str:
 
 
 def _with(text: str, section: str, key: str, value: str) -> str:
-    """Return the text of a file with a key set, or without it where the value is empty."""
+    """Return the text of a file with a key set, or removed if the value is empty."""
     if not value.isprintable() or value != value.strip() or "${" in value:
         raise SettingError(
             f"{section}.{key} is {value!r}; expected a line of printable UTF-8 without blanks at its ends and without "
@@ -120,7 +122,7 @@ def _with(text: str, section: str, key: str, value: str) -> str:
 
 
 def _check_kept(text: str, values: dict[tuple[str, str], str]) -> None:
-    """Raise `SettingError` where a file says otherwise than it should, as with keys that do not begin their lines."""
+    """Raise `SettingError` where a parser would read another value, as of a key that is indented."""
     file = configparser.RawConfigParser()
     file.optionxform = lambda key: key.replace("-", "_")  # type: ignore[assignment, method-assign]
     is_there_twice = False
@@ -138,21 +140,21 @@ def _check_kept(text: str, values: dict[tuple[str, str], str]) -> None:
 
 
 def _lines_of(key: str, lines: list[str], begin: int, end: int) -> tuple[int, int]:
-    """Return where a key of a section begins and ends, or twice where it is to be added."""
+    """Return the first line of a key and the line after it, or twice the line at which to add it."""
     name = re.compile(rf"{key.replace('_', '[-_]')}\s*[=:]")
     first = next((number for number in range(begin + 1, end) if name.match(lines[number])), None)
     if first is None:
         last = max(number for number in range(begin, end) if lines[number].strip())
         return last + 1, last + 1
     after = first + 1
-    while after < end and re.match(r"\s+\S", lines[after]):  # a value goes on in lines that are indented
+    while after < end and re.match(r"\s+\S", lines[after]):  # indented lines continue a value
         after += 1
     return first, after
 
 
 @contextlib.contextmanager
 def _in_force(text: str) -> Iterator[None]:
-    """Have a text count as local.cfg; the file that the environment names, which would hide some of it, does not."""
+    """Let Luigi read a text as local.cfg, and not the file that the environment names: it would override the text."""
     before = get_config()
     paths = LuigiConfigParser._config_paths
     tried = LuigiConfigParser()

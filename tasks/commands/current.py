@@ -1,4 +1,4 @@
-"""The stages as the settings have them now, for programs that look at results without running anything."""
+"""The stages that the settings select, for commands that run none."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 from luigi.cmdline_parser import CmdlineParser
 
 from pipeline.networks.declared import NETWORKS
+from pipeline.operations.run import check_forced
 from pipeline.store import results
 from pipeline.store.stage import Stage
 from tasks import validation
 from tasks.configuration import config_files, last_run
 from tasks.configuration.changed import changed
 from tasks.learning import Evaluate
-from tasks.run import check_forced
 from tasks.settings import engine_settings, settings
 from tasks.whole import Pipeline
 
 
 class Current:
-    """What luigi.cfg and flags on the command line come to."""
+    """The settings of a command line, and their stages."""
 
     def __init__(self, flags: Sequence[str]) -> None:
         self.flags = tuple(flags)
@@ -30,12 +30,12 @@ class Current:
     @classmethod
     @contextlib.contextmanager
     def read(cls, flags: Sequence[str]) -> Iterator[Current]:
-        """Read the settings, with the same flags on top as ``luigi --module tasks Pipeline`` takes."""
+        """Read the settings, with the flags of ``luigi --module tasks Pipeline``."""
         with CmdlineParser.global_instance(["Pipeline", *flags], allow_override=True):
             yield cls(flags)
 
     def check(self) -> None:
-        """Raise an error that tells which setting has a value that nothing can take, whether it is used or not."""
+        """Raise `SettingError` where a setting has an impossible value, used or not."""
         validation.check()
         self.stages()
 
@@ -44,12 +44,12 @@ class Current:
         """Folder of networks, results and the report."""
         return settings.active().outputs
 
-    def tell_of_last_run(self) -> None:
-        """Say on standard error which settings the last run had that are not these."""
-        last_run.tell(self.outputs, changed())
+    def report_missing_settings(self) -> None:
+        """Report on standard error which settings of the last run are missing here."""
+        last_run.report_missing(self.outputs, changed())
 
     def computing(self) -> dict[str, Any]:
-        """Return what computes, and where, as `pipeline.inference.prediction.Classifier` takes it."""
+        """Return the engine, the device and the threads, as arguments of `pipeline.inference.prediction.Classifier`."""
         choice = settings.active().choice()
         return {
             "engine": choice.engine,
@@ -68,11 +68,11 @@ class Current:
         Raises
         ------
         SettingError
-            There is no luigi.cfg, so that these would be none that anybody has set; or ``force`` names no stage.
+            There is no luigi.cfg, or ``force`` names no stage.
         """
         config_files.require()
         stages = Pipeline().stages
-        check_forced(stages, "Pipeline")
+        check_forced(settings.active().forced(), stages, "Pipeline")
         return stages
 
     def all_reachable(self) -> list[Stage]:

@@ -1,4 +1,4 @@
-"""The settings in force that differ from the defaults and can change a result, or where it is kept."""
+"""Settings that differ from their defaults and can change a result or its folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.web.urls import without_secrets
 
 
 def changed() -> dict[str, str]:
-    """Return them with their values, as in ``{"TrainCNN.learning_rate": "0.02"}``; of URLs, what may be shown."""
+    """Return changed settings with their values, without secrets: ``{"TrainCNN.learning_rate": "0.02"}``."""
     return _changed(CmdlineParser.get_instance())
 
 
@@ -29,7 +29,7 @@ def decisive_names() -> set[str]:
 def _changed(_: CmdlineParser | None) -> dict[str, str]:
     found = {}
     for section, name, parameter in _that_matter():
-        with contextlib.suppress(ValueError, configparser.Error):  # of a section that a notebook makes no use of
+        with contextlib.suppress(ValueError, configparser.Error):  # in a section that a notebook does not use
             value = _given_to_the_task(section, name, parameter) or parameter.task_value(section, name)
             if (text := _text(parameter, value)) != _text(parameter, parameter.normalize(parameter._default)):
                 found[f"{section}.{name}"] = without_secrets(text)
@@ -47,7 +47,7 @@ def _that_matter() -> Iterator[tuple[str, str, luigi.Parameter[Any]]]:
 
 
 def _given_to_the_task(section: str, name: str, parameter: luigi.Parameter[Any]) -> Any:
-    """Return what the task of the command line is given without its name: 3 for ``TrainCNN --epochs 3``."""
+    """Return the value of a flag without the task's name: 3 for ``TrainCNN --epochs 3``."""
     parser = CmdlineParser.get_instance()
     given = getattr(parser.known_args, name, None) if parser and parser.known_args.root_task == section else None
     return parameter.parse(given) if given else None

@@ -1,7 +1,6 @@
-"""The files that luigi.cfg is made of, held against what reads them.
+"""Check luigi.cfg and the files that override it: every section and key must have a reader.
 
-Luigi passes over a section that nobody reads, and of a key it only warns. A misspelt setting would leave
-its default in force.
+Luigi ignores an unknown section and only warns of an unknown key, so that a misspelt setting would keep its default.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 VENV = ".venv"
 
 FREE_SECTIONS = {"logging", "resources", "task_history"}
-"""Luigi's sections whose keys nothing declares."""
+"""Luigi's sections that accept any key."""
 FREE_KEYS = {
     "core": {
         "autoload_range",
@@ -34,17 +33,16 @@ FREE_KEYS = {
         "rpc_retry_wait",
     }
 }
-"""Luigi's keys that it reads without declaring them as parameters."""
+"""Luigi's keys that are not parameters."""
 
 
 def require() -> None:
-    """Look whether a file says what the settings are, and whether this code is the current folder's.
+    """Check that the current folder has settings, and, if it is a checkout, that this code is its own.
 
     Raises
     ------
     SettingError
-        There is none: this is not the folder that was meant, and others' settings would not count. Or the folder is a
-        checkout with code of its own.
+        There is no settings file, or the folder is a checkout with code of its own.
     """
     here = Path.cwd()
     ours = ("tasks/__init__.py", "pipeline/store/__init__.py")
@@ -61,7 +59,7 @@ def require() -> None:
 
 
 def check() -> None:
-    """Look over every file.
+    """Check every file.
 
     Raises
     ------
@@ -84,14 +82,14 @@ def paths() -> list[str]:
 
 
 def read(path: str) -> configparser.RawConfigParser:
-    """Return what a file says, as it stands there.
+    """Return the content of a file.
 
     Raises
     ------
     SettingError
         It cannot be read.
     """
-    file = configparser.RawConfigParser(default_section="")  # keys of [DEFAULT] are for all others to refer to
+    file = configparser.RawConfigParser(default_section="")  # the keys of [DEFAULT] are variables of all sections
     file.optionxform = str  # type: ignore[assignment, method-assign]
     try:
         file.read_string(Path(path).read_text(encoding="utf-8"), source=path)
@@ -107,7 +105,7 @@ def secrets() -> set[str]:
 
 
 def _known() -> dict[str, set[str]]:
-    """Return the keys of each section, as the tasks and Luigi declare them; a hyphen stands for an underscore."""
+    """Return the keys of each section that tasks and Luigi declare, with underscores."""
     known = defaultdict(set, {name: set[str]() for name in Register.task_names() if not is_base_class(name)})
     for section, keys in FREE_KEYS.items():
         known[section] |= keys
@@ -132,7 +130,7 @@ def _check_file(path: str, file: configparser.RawConfigParser, known: dict[str, 
 
 
 def _check_hyphens(files: dict[str, configparser.RawConfigParser]) -> None:
-    """Refuse a key with a hyphen where some file has it with an underscore, which is all that Luigi then looks at."""
+    """Refuse a key with a hyphen where a file has it with an underscore: Luigi would read only that one."""
     for path, file in files.items():
         for section in file.sections():
             for key in file.options(section):
@@ -146,7 +144,7 @@ def _check_hyphens(files: dict[str, configparser.RawConfigParser]) -> None:
 
 def _unknown_key(path: str, section: str, key: str, value: str, known: dict[str, set[str]]) -> SettingError:
     keys = sorted(known[section])
-    shown = f" = {without_secrets(value)}" if section in _ours(known) else ""  # Luigi's own may be passwords
+    shown = f" = {without_secrets(value)}" if section in _ours(known) else ""  # a key of Luigi's may be a password
     others = [name for name, declared in known.items() if key in declared and name in _ours(known)]
     place = did_you_mean(key, keys) or (f" It belongs into [{others[0]}]." if others else "")
     return SettingError(
@@ -156,5 +154,5 @@ def _unknown_key(path: str, section: str, key: str, value: str, known: dict[str,
 
 
 def _ours(known: dict[str, set[str]]) -> list[str]:
-    """Name the sections that are not Luigi's and have keys."""
+    """Return the pipeline's sections that have keys."""
     return [name for name in Register.task_names() if known.get(name) and is_ours(name)]

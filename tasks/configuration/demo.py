@@ -1,4 +1,4 @@
-"""The demo's settings, which ``--demo`` stands for: scikit-learn's digits, and folders of their own."""
+"""The flag ``--demo``: scikit-learn's digits, with folders of their own."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SETTINGS = {
 
 
 def spelled_out(flags: Sequence[str]) -> list[str]:
-    """Return flags as Luigi knows them, with the demo's settings in front where ``--demo`` is among them.
+    """Return flags with ``--demo`` replaced by the demo's settings.
 
     Raises
     ------
     SettingError
-        Other data is asked for beside the demo's.
+        Another flag names other data.
     """
     if FLAG not in flags:
         return list(flags)

@@ -1,4 +1,4 @@
-"""Name the settings that the last run had and a command lacks: without them, results would be made anew."""
+"""Report the settings that the last run had and a command lacks: without them, stages would run again."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ SAME_FOLDER = {"settings.data", "settings.outputs_dir"}
 """Settings that choose the outputs folder: the last run in a folder had the same."""
 
 
-def tell(outputs: Path, settings: Mapping[str, str]) -> None:
-    """Say on standard error which settings the last run had in an outputs folder and a command with these has not."""
+def report_missing(outputs: Path, settings: Mapping[str, str]) -> None:
+    """Report on standard error which settings the last run in an outputs folder had and these lack."""
     last = run_history.last_settings(outputs / run_history.NAME)
     concerned = decisive_names() - _not_compared()  # an earlier version may have had other settings
     missing = {
@@ -46,7 +46,7 @@ def _not_compared() -> set[str]:
 
 
 def _is_given(name: str) -> bool:
-    """Tell whether the command line says itself what a setting is."""
+    """Return whether the command line gives a setting."""
     parser = CmdlineParser.get_instance()
     flags = vars(parser.known_args) if parser else {}
     section, _, key = name.partition(".")
@@ -60,7 +60,7 @@ def _with_absolute_path(name: str, value: str | None) -> str | None:
 
 
 def _words(missing: Mapping[str, str], last: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Return what is missing as people type it, and what to type after ``make configure``."""
+    """Return the missing settings as people type them, and the words to type after ``make configure``."""
     folder = {name: value for name, value in last.items() if name == "settings.data"}
     demos: list[str] = []
     if demo.SETTINGS.items() <= last.items() and demo.SETTINGS.keys() & missing.keys():

@@ -1,4 +1,4 @@
-"""Settings as people type them after make, such as ``SEED=7``, and the flags of Luigi that they stand for."""
+"""Variables of make, such as ``SEED=7``, and Luigi's flags for them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 TABLE = Path(__file__).with_suffix(".txt")
 WITHOUT_PREFIX = {"core", "settings"}
-"""Sections whose settings are flags by their names alone."""
+"""Sections whose flags have no prefix."""
 
 
 @functools.cache
 def flags() -> dict[str, tuple[str, ...]]:
-    """Return the flags that each of make's variables stands for."""
+    """Return the flags of each variable."""
     lines = [line.split() for line in TABLE.read_text(encoding="utf-8").splitlines() if line[:1].isupper()]
     return {variable.partition("=")[0]: tuple(names.split(",")) for variable, names, *_ in lines}
 
@@ -27,7 +27,7 @@ def flag(setting: str) -> str:
 
 
 def typed(settings: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Return settings as words for a shell: as make's variables, and as flags where there is none."""
+    """Return settings as words for a shell: variables of make, and flags for those without a variable."""
     left = {flag(setting): value for setting, value in settings.items()}
     variables = []
     for variable, names in flags().items():

@@ -33,7 +33,7 @@ def _build_terse_parser(root_task: str | None = None, help_all: bool = False) ->
     """Refuse a misspelt flag in a line."""
     parser: argparse.ArgumentParser = _build_parser(root_task, help_all)
     parser.error = functools.partial(_refuse, parser)  # type: ignore[method-assign]
-    parser.allow_abbrev = False  # Luigi would take --seed-x of --seed-xy for it
+    parser.allow_abbrev = False  # Luigi would accept --see for --seed
     return parser
 
 

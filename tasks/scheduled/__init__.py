@@ -70,8 +70,8 @@ def _work(starts: int, log: Path, flags: Sequence[str]) -> None:
     for standard in (1, 2):
         os.dup2(descriptor, standard)
     arguments = ["--module", "tasks", "Pipeline", *flags]
-    RUN.tells_of_the_last = False  # its settings are those that it was scheduled with
-    RUN.goes_on_here(arguments)
+    RUN.compares_settings = False  # its settings are those that it was scheduled with
+    RUN.continue_here(arguments)
     luigi_run([*arguments, "--local-scheduler"])
 
 
