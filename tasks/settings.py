@@ -93,7 +93,7 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
 
     @classmethod
     def active(cls) -> Self:
-        """Return the settings of this command line, which Luigi puts together in 2 ms, once."""
+        """Return the settings of this command line; Luigi parses them once."""
         return cast(Self, _active(CmdlineParser.get_instance()))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
