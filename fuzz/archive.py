@@ -25,6 +25,8 @@ from pathlib import Path
 import atheris
 import numpy as np
 
+import pipeline  # noqa: F401, its finder of modules would come before that of Atheris, and nothing be instrumented
+
 with atheris.instrument_imports(include=["pipeline"]):
     from pipeline.data import cifar, pickles
     from pipeline.data.tar import GzippedTar
