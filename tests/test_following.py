@@ -81,7 +81,7 @@ class TestAsk:
             (says(404), "answered 404"),
             (says(503), "answered 503"),
             (closes, "broke off the connection"),
-            (sends(ARCHIVE), "tells neither ETag nor Last-Modified"),
+            (sends(ARCHIVE), "sends neither ETag nor Last-Modified"),
         ],
     )
     def test_an_answer_that_is_none_is_an_error(self, answer, fault):

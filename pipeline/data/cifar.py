@@ -1,11 +1,12 @@
-"""CIFAR-10's archive as published: reading it, batch by batch, and making a data set of it.
+"""Read an archive in CIFAR-10's layout, batch by batch, and make a data set of it.
 
 The archive (https://www.cs.toronto.edu/~kriz/cifar.html, "CIFAR-10 python version") is a gzipped tar of
-six batches and ``batches.meta``, each a Python 2 pickle of a dict. A batch has the keys ``data``, uint8
-of shape (N, 3072), a row being an image's 1024 red, 1024 green and 1024 blue values, each row by row;
-and ``labels``, a list of N whole numbers. ``batches.meta`` has ``label_names``, the classes' names.
+six batches and ``batches.meta``, each a pickle of a dict. A batch has the keys ``data``, uint8 of shape (N, 3072),
+where a row is an image's 1024 red, 1024 green and 1024 blue values; and ``labels``, N whole numbers.
+``batches.meta`` has ``label_names``, the classes' names. The published pickles are Python 2's; those that Python 3 and
+NumPy write of such dicts are read as well.
 
-The archive is read as a stream, so one batch is in memory at a time.
+The archive is read as a stream: one batch is in memory at a time.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ IMAGE_SHAPE = (3, 32, 32)
 VALUES = 3072
 """Values of an image: three channels of 32 x 32."""
 CLASS_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-"""The classes, by label, that make a data set CIFAR-10."""
+"""The classes of CIFAR-10, by label."""
 
 FETCH_ANEW = "Delete it and type `make pipeline` to fetch it anew, or `make pipeline ARCHIVE=PATH` to take another."
 GIVE_ANOTHER = "Give another: `make pipeline ARCHIVE=PATH`, or type `make pipeline` to download CIFAR-10."
 
 MAX_BATCH_BYTES = 64 << 20
-"""Largest pickle of a batch, some 21,000 images; a published one has 10,000 in 31 million bytes."""
+"""Largest pickle of a batch: some 21,000 images. A published one has 10,000 in 31 million bytes."""
 MAX_META_BYTES = 1 << 20
 MAX_NAME_BYTES = 255
-"""Longest name of a class: what is longer is no short string in a pickle."""
+"""Longest name of a class, in UTF-8: `pickles` does not decode longer strings."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,9 @@ class Batch:
     ----------
     split : {"train", "test"}
     index : int
-        The batch's place among the split's, from 0.
+        The batch's place in its split, from 0.
     total : int
-        How many batches the split has.
+        Number of batches of the split.
     images : uint8 array, shape (N, 3, 32, 32)
     labels : uint8 array, shape (N,)
     """
@@ -75,7 +76,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Contents:
-    """What is known of an archive once all of it has been read."""
+    """The class names and the digest of an archive, known once all of it has been read."""
 
     class_names: list[str]
     sha256: str
@@ -84,14 +85,13 @@ class Contents:
 def convert(output: Path, *, archive: Path, title: str, given: Path | None = None, monitor: Monitor) -> None:
     """Write the images of ``archive / "cifar-10-python.tar.gz"`` to ``output / "images.h5"``.
 
-    They keep their order, batch 1 to 5. ``title`` is what the data is called; where it is empty, the
-    data is CIFAR-10 if its classes are, or else "images of N classes". ``given`` is the file that somebody gave of
-    which the archive is a copy, for messages.
+    They keep their order, batch 1 to 5. ``title`` names the data; if it is empty, the title is "CIFAR-10" for
+    CIFAR-10's classes, else "images of N classes". ``given`` is the file that the archive is a copy of, for messages.
 
     Raises
     ------
     ArchiveError
-        The archive is not what it should be; no file is left.
+        The archive is damaged or has another layout; no file is left.
     DatasetError
         The file cannot be written.
     """
@@ -120,16 +120,15 @@ def max_output_bytes(archive: Path, **_others: object) -> int:
 
 
 def read_archive(path: Path, visit: Callable[[Batch], None], given: Path | None = None) -> Contents:
-    """Read an archive, perhaps a copy of one that was ``given``, in one pass and hand each batch to ``visit``.
+    """Read an archive in one pass and call ``visit`` with each batch; name ``given``, if any, in messages.
 
-    The batches come in the archive's order, which may be any; all are of the same size. A batch's memory
-    is free again once ``visit`` lets go of it. That its labels are below the number of classes is checked
-    at the end, as ``batches.meta`` may come last.
+    The batches come in the archive's order; all have the same size. A batch's memory is free again once ``visit``
+    drops it. The labels are compared with the number of classes at the end, because ``batches.meta`` may come last.
 
     Raises
     ------
     ArchiveError
-        It is not a whole and sound archive of this layout.
+        The archive is damaged, incomplete or of another layout.
     """
     try:
         with _opened(path) as file:
@@ -139,7 +138,7 @@ def read_archive(path: Path, visit: Callable[[Batch], None], given: Path | None 
 
 
 def is_class_name(text: str) -> bool:
-    """Tell whether a class may have this name: a line of text, in UTF-8 of up to 255 bytes."""
+    """Return whether a class may have this name: a line of text of at most 255 bytes in UTF-8."""
     is_line = text.isprintable() and bool(text.strip()) and "\N{REPLACEMENT CHARACTER}" not in text
     return is_line and len(text.encode()) <= MAX_NAME_BYTES
 
@@ -162,7 +161,7 @@ def _opened(path: Path) -> BinaryIO:
 def _read(archive: GzippedTar, visit: Callable[[Batch], None]) -> Contents:
     survey = _Survey()
     for member in archive:
-        name = member.name.removeprefix("./")  # as `tar -C folder .` begins them
+        name = member.name.removeprefix("./")  # `tar -C folder .` puts it first
         if name == META:
             survey.add_meta(_meta(_load(archive, member, MAX_META_BYTES)))
         elif name in BATCHES:
@@ -185,14 +184,14 @@ def _load(archive: GzippedTar, member: TarInfo, limit: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Meta:
-    """What ``batches.meta`` says; ``batch_size`` is None where it does not say."""
+    """The contents of ``batches.meta``; ``batch_size`` is None if it has none."""
 
     class_names: list[str]
     batch_size: object
 
 
 class _Survey:
-    """What was seen of an archive, each part held against the others."""
+    """The members of an archive so far, compared with each other."""
 
     def __init__(self) -> None:
         self._meta: _Meta | None = None
@@ -217,12 +216,12 @@ class _Survey:
         self._highest_labels[name] = int(labels.max())
 
     def add_other(self, name: str) -> None:
-        """Note a few of the members that nobody reads, for the message where those expected are missing."""
+        """Keep the names of three members that are not read, for the message about a missing one."""
         if len(self._others) < 3:
             self._others.append(name)
 
     def class_names(self) -> list[str]:
-        """Check that nothing is missing and all fits together, and return the classes' names."""
+        """Check that no member is missing and that they fit together, and return the classes' names."""
         for name in BATCHES:
             if name not in self._sizes:
                 raise self._missing(name)

@@ -22,37 +22,37 @@ from pipeline.files.whole_file import writing
 _Examples = tuple[ByteArray, ByteArray]
 
 MAX_BATCH_IMAGES = MAX_BATCH_BYTES // (VALUES + 300)
-"""Beside its values, an image takes less than 300 bytes of a batch: its label, and the name of its file."""
+"""An image takes its values and less than 300 bytes for its label and the name of its file."""
 
 
 def write_archive(path: str | Path, images: npt.ArrayLike, labels: npt.ArrayLike, class_names: Sequence[str]) -> int:
-    """Write images as an archive: part them into five training batches and a test batch of equal size.
+    """Write images as an archive of five training batches and a test batch of equal size.
 
-    The images of each class are dealt to the six batches in turn, in their order, so that a class has as many in
-    each, or one more. Inside a batch the classes are mixed evenly: training takes the images in their order, and
-    images sorted by class teach little. Where N is no multiple of six, up to five images are left out, the last ones
-    of the largest classes. The same images give the same archive.
+    The images of each class are dealt to the six batches in turn, so that each batch has as many of a class, or one
+    more. Inside a batch the classes are mixed evenly: training takes the images in their order, and learns little from
+    images sorted by class. If N is no multiple of six, the last images of the largest classes are left out, up to
+    five. The same images give the same archive.
 
     Parameters
     ----------
     path : str or Path
-        Ends in ``.tar.gz``; its folder is made where there is none.
+        Ends in ``.tar.gz``; its folder is made if there is none.
     images : uint8 array, shape (N, 3, 32, 32)
         Red, green and blue, from 0 to 255; N from 6 to about 119,000.
     labels : array of whole numbers, shape (N,)
-        The place of each image's class in ``class_names``, from 0.
+        The index of each image's class in ``class_names``.
     class_names : sequence of str
         A different name for each class, 1 to 256 of them.
 
     Returns
     -------
     int
-        How many images were left out.
+        Number of images that were left out.
 
     Raises
     ------
     ArchiveError
-        An argument is not as described here, or the file cannot be written; nothing is left of it.
+        An argument is not as described, or the file cannot be written; no file is left.
     """
     colors, classes = _checked_examples(images, labels, len(_checked_names(class_names)))
     most = len(BATCHES) * MAX_BATCH_IMAGES
@@ -65,19 +65,19 @@ def write_archive(path: str | Path, images: npt.ArrayLike, labels: npt.ArrayLike
 def write_batches(
     path: str | Path, batches: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]], class_names: Sequence[str]
 ) -> None:
-    """Write an archive of five training batches and a test batch as they are given.
+    """Write five training batches and a test batch as an archive.
 
     Parameters
     ----------
     path, class_names
         As in `write_archive`.
     batches : six pairs
-        Images and labels, as in `write_archive`; the same number of images in each, from 1 to about 19,900.
+        Images and labels, as in `write_archive`; each with the same number of images, from 1 to about 19,900.
 
     Raises
     ------
     ArchiveError
-        An argument is not as described here, or the file cannot be written; nothing is left of it.
+        An argument is not as described, or the file cannot be written; no file is left.
     """
     names = _checked_names(class_names)
     if len(batches) != len(BATCHES):
@@ -117,7 +117,7 @@ def write_members(path: str | Path, members: Mapping[str, bytes]) -> None:
     Raises
     ------
     ArchiveError
-        The file cannot be written; nothing is left of it.
+        The file cannot be written; no file is left.
     """
     with (
         writing(Path(path), ArchiveError) as temporary,
@@ -192,7 +192,7 @@ def _as_array(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
 
 
 def _remedy(shape: tuple[int, ...]) -> str:
-    """Say how images in another usual shape become what is expected."""
+    """Return how to convert images of another usual shape."""
     match shape:
         case (_, 32, 32, 3):
             return " Give images.transpose(0, 3, 1, 2): colors come before rows and columns."
@@ -202,7 +202,7 @@ def _remedy(shape: tuple[int, ...]) -> str:
 
 
 def _dealt(labels: ByteArray) -> list[npt.NDArray[np.intp]]:
-    """Deal images to the batches; return the rows of each batch, in the order that they have there."""
+    """Deal images to the batches; return the rows of each batch in order."""
     kept = _mixed(labels)[: len(labels) - len(labels) % len(BATCHES)]
     by_class = kept[np.argsort(labels[kept], kind="stable")]
     dealt = [by_class[batch :: len(BATCHES)] for batch in range(len(BATCHES))]
@@ -210,7 +210,7 @@ def _dealt(labels: ByteArray) -> list[npt.NDArray[np.intp]]:
 
 
 def _mixed(labels: ByteArray) -> npt.NDArray[np.intp]:
-    """Order images so that each class is spread evenly from beginning to end, its images in their order."""
+    """Return an order of the images in which each class is spread evenly and keeps the order of its images."""
     by_class = np.argsort(labels, kind="stable")
     counts = np.bincount(labels)
     place_in_class = np.empty(len(labels))

@@ -1,7 +1,7 @@
-"""The demo's data: scikit-learn's handwritten digits, as an archive in CIFAR-10's layout.
+"""Write the demo's data: scikit-learn's handwritten digits, as an archive in CIFAR-10's layout.
 
 They are 1,797 images of 8 x 8 pixels in 17 shades, the test set of the UCI ML repository's "Optical
-Recognition of Handwritten Digits" (Alpaydin and Kaynak, 1998). They come with scikit-learn, so the whole
+Recognition of Handwritten Digits" (Alpaydin and Kaynak, 1998). scikit-learn contains them, so the whole
 pipeline can run on real images without a network. ``python -m pipeline.data.digits PATH`` writes the archive.
 """
 
@@ -19,7 +19,7 @@ from pipeline.errors import ArchiveError, PipelineError
 
 CLASS_NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 BATCH_SIZE = 299
-"""Six equal batches of the 1,797 images leave three over."""
+"""Six batches of this size hold 1,794 of the 1,797 images."""
 
 _SHADES = 16
 _SCALE = 4
@@ -28,8 +28,8 @@ _SCALE = 4
 def write_archive(path: Path) -> None:
     """Write the first 1,794 digits, in scikit-learn's order, as six batches.
 
-    Each pixel becomes 4 x 4 equal ones, its 17 shades go from 0 to 255, and red, green and blue are the
-    same. As often with digits, the ink is white and the paper black.
+    Each pixel becomes 4 x 4 equal ones, the 17 shades go from 0 to 255, and red, green and blue are equal. The ink is
+    white and the paper black.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def write_archive(path: Path) -> None:
 def _load() -> tuple[ByteArray, ByteArray]:
     """Return the digits as images (1797, 3, 32, 32) and labels (1797,)."""
     try:
-        from sklearn.datasets import load_digits  # only the demo has it
+        from sklearn.datasets import load_digits  # only the demo needs it
     except ImportError:
         raise ArchiveError(
             "the demo's digits come with scikit-learn, which is not installed. Type `pip install scikit-learn`."

@@ -1,7 +1,7 @@
-"""The archive: fetched from the first of several sources that delivers it, or taken from disk.
+"""Fetch the archive from the first of several sources that delivers it, or copy it from disk.
 
-`fetch` calls nothing the archive before its SHA-256 is the expected one. Since that pins every byte, what
-one source began another may finish.
+`fetch` publishes a file only if it has the expected SHA-256. Since that pins every byte, one source may finish a
+file that another source began.
 """
 
 from __future__ import annotations
@@ -52,16 +52,15 @@ def fetch(
 ) -> None:
     """Fetch the archive into a folder from the first source that delivers it.
 
-    A source that is too slow is left for the next one; when all have been found slow, the fastest of
-    them is used however slow it is. Bytes that have arrived serve the next attempt, the next source and,
-    should this process be killed, the next run.
+    A slow source is left for the next one. If all are slow, the fastest delivers the rest. Bytes that have arrived
+    are kept for the next attempt, the next source and, if this process is killed, the next run.
 
     Parameters
     ----------
     output : Path
-        An existing folder; the archive in it is called `ARCHIVE_NAME`.
+        An existing folder; the archive is named `ARCHIVE_NAME` in it.
     partial : Path
-        The file that keeps what has arrived; no two processes may use it at once.
+        The file that keeps the bytes that have arrived; one process at a time may use it.
     sha256 : str
         SHA-256 of the archive in hexadecimal.
     sources : sequence of str
@@ -71,9 +70,9 @@ def fetch(
     minimum_rate : float
         Bytes per second below which a source is too slow.
     attempts : int
-        How often each source may fail before it is given up.
+        How often a source may fail before it is given up.
     time_limit : float
-        Seconds that an attempt may take in all.
+        Seconds that one attempt may take.
 
     Raises
     ------
@@ -108,17 +107,17 @@ def fetch(
 
 
 def take_local(output: Path, *, source: Path, sha256: str, memory: Path | None = None, monitor: Monitor) -> None:
-    """Copy an archive that is on disk into a folder, where it is called `ARCHIVE_NAME`.
+    """Copy an archive from disk into a folder, where it is named `ARCHIVE_NAME`.
 
     Parameters
     ----------
     memory : Path, optional
-        Where `remembered` has the digest of ``source``; it forgets it if the archive turns out to have another.
+        The file in which `remembered_digests` keeps the digest of ``source``. A wrong one is removed from it.
 
     Raises
     ------
     DownloadError
-        The archive is not there, cannot be read, or is another one; or the disk is full.
+        The archive is missing, cannot be read or has another SHA-256; or the disk is full.
     """
     copy = output / f"{ARCHIVE_NAME}.part"
     try:
@@ -138,7 +137,7 @@ def take_local(output: Path, *, source: Path, sha256: str, memory: Path | None =
 
 
 def publish(partial: Path, output: Path, sha256: str, monitor: Monitor) -> None:
-    """Move a file that is complete into a folder, where it is called `ARCHIVE_NAME`."""
+    """Move a complete file into a folder, where it is named `ARCHIVE_NAME`."""
     try:
         partial.replace(output / ARCHIVE_NAME)
     except OSError as error:
@@ -149,9 +148,9 @@ def publish(partial: Path, output: Path, sha256: str, monitor: Monitor) -> None:
 
 
 def check_source(url: str) -> None:
-    """Raise `SettingError` if a URL is none that an archive can come from."""
+    """Raise `SettingError` if no archive can come from a URL."""
     if not _is_source(url):
-        shown = without_secrets(re.sub(r"//.*@", "//", url))  # a password with a / in it is one, too
+        shown = without_secrets(re.sub(r"//.*@", "//", url))  # a password may contain /
         raise SettingError(
             f"{shown!r} is no source of the archive; expected https://HOST/PATH, http://HOST/PATH or file:///PATH, "
             "in ASCII and without a password."
@@ -159,9 +158,9 @@ def check_source(url: str) -> None:
 
 
 class _Source(ABC):
-    """Where the archive may come from.
+    """A source of the archive.
 
-    ``rate`` is the one, in bytes per second, at which it was found too slow; until then it is infinite.
+    ``rate`` is infinite until the source is too slow, and then its rate in bytes per second.
     """
 
     def __init__(self, url: str, sha256: str) -> None:
@@ -172,7 +171,7 @@ class _Source(ABC):
 
     @abstractmethod
     def fill(self, file: PartialFile, minimum_rate: float, monitor: Monitor) -> None:
-        """Make a partial file the archive, or raise `TransferError`."""
+        """Complete a partial file to the archive, or raise `TransferError`."""
 
 
 class _LocalSource(_Source):
@@ -192,7 +191,7 @@ class _LocalSource(_Source):
 
 
 class _WebSource(_Source):
-    """An archive on a web server, which may fail a number of times."""
+    """An archive on a web server."""
 
     def __init__(self, url: str, sha256: str, server: Server, attempts: int) -> None:
         super().__init__(url, sha256)
@@ -209,14 +208,14 @@ class _WebSource(_Source):
             try:
                 self._server.send_rest(file, full_size=full_size, minimum_rate=minimum_rate, monitor=monitor)
             except BrokenTransferError:
-                if file.sha256 != self.sha256:  # a server may announce more bytes than there are
+                if file.sha256 != self.sha256:  # the server announced more bytes than the archive has
                     raise
             else:
                 if file.sha256 != self.sha256:
                     self._start_over(file, monitor)
 
     def _start_over(self, file: PartialFile, monitor: Monitor) -> None:
-        """Drop all bytes, which are wrong; give the source up where they all are its own."""
+        """Drop all bytes; give the source up if it sent them all, or after the second time."""
         wrong = f"{file.size:,} bytes have SHA-256 {file.sha256}; expected {self.sha256}."
         all_its_own = file.pieces == 1
         file.clear()
@@ -233,7 +232,7 @@ def _source(url: str, sha256: str, attempts: int, server: Callable[[str], Server
 
 
 def _least_rate(source: _Source, others: Sequence[_Source], minimum_rate: float) -> float:
-    """Rate below which to leave a source: never that at which all others are slower, and never twice."""
+    """Return the rate below which to leave a source: once at most, and only if another one may be faster."""
     if source.rate < math.inf:
         return 0.0
     return min(minimum_rate, max((other.rate for other in others), default=0.0))

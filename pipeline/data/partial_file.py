@@ -1,4 +1,4 @@
-"""A file that grows as its bytes arrive and knows the SHA-256 of what it holds."""
+"""A file that grows as its bytes arrive, and its SHA-256."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.errors import NO_SPACE, DownloadError
 
 
 class PartialFile:
-    """The beginning of a file, left behind by an earlier run or empty; leaving the block closes it.
+    """The beginning of a file, empty or left by an earlier run. Use it in a ``with`` block, which closes it.
 
     Attributes
     ----------
@@ -20,13 +20,13 @@ class PartialFile:
     size : int
         Bytes that it holds.
     pieces : int
-        From how many answers, earlier runs being one, these bytes were put together. Only where it is
-        1 does a wrong SHA-256 say that the sender is wrong.
+        Number of responses that the bytes came from; earlier runs count as one. If it is 1, a wrong SHA-256 proves
+        that the sender is wrong.
 
     Raises
     ------
     DownloadError
-        The file cannot be opened, or what is to be added does not fit on its disk.
+        The file cannot be opened, or its disk is full.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,7 +57,7 @@ class PartialFile:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of all bytes that it holds, in hexadecimal."""
+        """SHA-256 of its bytes, in hexadecimal."""
         return self._hash.hexdigest()
 
     def clear(self) -> None:
@@ -67,12 +67,12 @@ class PartialFile:
         self.size = self.pieces = 0
 
     def begin_piece(self, full_size: int | None) -> None:
-        """Expect bytes from one more answer, up to ``full_size`` bytes in all where that is known.
+        """Expect bytes of one more response, up to ``full_size`` bytes in the file, if that is known.
 
         Raises
         ------
         DownloadError
-            The disk has no room for them.
+            They do not fit on the disk.
         """
         self._full_size = full_size
         if full_size and full_size - self.size > self._free():

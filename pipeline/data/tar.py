@@ -1,8 +1,11 @@
-"""Reading a gzipped tar from front to back, without unpacking it and without trusting it.
+"""Read a gzipped tar from front to back, without unpacking it and without trusting it.
 
-Nothing is written, only the member asked for is in memory, and what the archive may hold is bounded. The
-file's SHA-256 is computed on the way. `tarfile` reads the headers; its own stream mode compares no
-checksum of gzip's and reads extended headers of any size.
+Nothing is written, one member at a time is in memory, and the file's SHA-256 is computed on the way.
+
+`tarfile` parses each header, and no more. Its stream mode (``r|gz``) ignores gzip's checksum and bytes after gzip's
+end, and takes a damaged header for the end of the tar. It reads extended headers whole: one of 300 MB takes 603 MiB
+of memory, 60 kB of digits in one take 9 s, and 2,000 long names in a row end in a RecursionError (Python 3.11.7).
+`gzip` reads empty streams (6 MB: 2.3 s) and a header's file name (20 MB: 3.5 s) in one call, which nothing can bound.
 """
 
 from __future__ import annotations
@@ -18,16 +21,16 @@ from typing import Any, BinaryIO
 from pipeline.errors import ArchiveError
 
 MAX_BYTES = 512 << 20
-"""Most bytes that an archive may hold; CIFAR-10's holds 186 million."""
+"""Most bytes of an unpacked archive; CIFAR-10's has 186 million."""
 MAX_MEMBERS = 10_000
-"""Most headers that a tar may have; CIFAR-10's has 9."""
+"""Most headers of a tar; CIFAR-10's has 9."""
 MAX_GZIP_STREAMS = 10_000
-"""Most gzip streams, one after the other, that a file may be; CIFAR-10's is 1, and bgzip would make it 2,900."""
+"""Most gzip streams in a file, one after the other; CIFAR-10's has 1, and bgzip would make it 2,900."""
 
 _BLOCK = 512
 _GZIP = 16 + zlib.MAX_WBITS
 _STEP = 1 << 18
-# They hold what the next header has no room for. A short name is all that is wanted of it, so they are skipped.
+# Headers that hold long names and numbers for the next header. No member that is read needs one: they are skipped.
 _EXTENSIONS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _FIRST_BYTES = {
     b"<": "a web page",
@@ -46,9 +49,9 @@ _WITHOUT_CONTENT = {
 
 
 class GzippedTar:
-    """The members of a gzipped tar, each to be read before the next is asked for, or not at all.
+    """Iterates over the members of a gzipped tar. Read a member before you ask for the next one.
 
-    Every method raises `ArchiveError` where the file is no sound gzip or no sound tar.
+    Every method raises `ArchiveError` if the file is no sound gzip or no sound tar.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -72,7 +75,7 @@ class GzippedTar:
         self._drain()
 
     def read(self, member: tarfile.TarInfo, *, limit: int) -> bytearray:
-        """Read the content of the member that came last, which must be a plain file of at most ``limit`` bytes."""
+        """Return the content of the current member, which must be a plain file of at most ``limit`` bytes."""
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
             kind = _WITHOUT_CONTENT.get(member.type, f"of tar's type {member.type!r}")
             raise ArchiveError(f"{member.name!r} is {kind}; expected a file.")
@@ -85,7 +88,7 @@ class GzippedTar:
         return content
 
     def sha256(self) -> str:
-        """Return the digest of the file as it lies on the disk, once the iteration has come to its end."""
+        """Return the digest of the file on disk. Call it after the iteration has ended."""
         return self._gunzip.sha256.hexdigest()
 
     def _skip(self, size: int) -> None:
@@ -96,13 +99,13 @@ class GzippedTar:
             size -= len(piece)
 
     def _drain(self) -> None:
-        """Read what follows the tar, so that the whole file is hashed and gzip's checksum compared."""
+        """Read to the end of the file: this completes the digest and compares gzip's checksum."""
         while self._stream.read(_STEP):
             pass
 
 
 def _member(header: bytes) -> tarfile.TarInfo:
-    """Read a member's header."""
+    """Parse a member's header."""
     try:
         member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
     except tarfile.HeaderError as error:
@@ -117,7 +120,7 @@ def _member(header: bytes) -> tarfile.TarInfo:
 
 
 class _Gunzip(io.RawIOBase):
-    """What a gzip file holds, bounded and compared with its checksums, while the file itself is hashed."""
+    """Unpacks a gzip file, bounds its size, compares its checksums and hashes the file itself."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.sha256 = hashlib.sha256()
@@ -148,7 +151,7 @@ class _Gunzip(io.RawIOBase):
                 return piece
 
     def _begin_next(self) -> bool:
-        """Go on after the end of one gzip stream: others may follow, then zeros."""
+        """Return whether another gzip stream follows; zeros may follow the last one."""
         while following := self._stored or self._next_stored():
             self._stored = following.lstrip(b"\0")
             if self._stored:

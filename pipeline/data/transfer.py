@@ -1,7 +1,6 @@
-"""One transfer: what is missing of a gzip file, from one URL to the end of a partial file.
+"""Transfer the rest of a gzip file from one URL to the end of a partial file.
 
-What a server says of ranges and lengths is checked. Whether the bytes are the right ones only their
-digest tells, and that is for the caller to look at.
+The ranges and lengths that a server announces are checked. The caller compares the digest.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from pipeline.web.connection import BrokenTransferError, Client, TransferError
 from pipeline.web.urls import without_secrets
 
 CHUNK_BYTES = 1 << 16
-"""Most bytes that one read takes; a read returns at once with what has arrived."""
+"""Most bytes of one read; a read returns as soon as some have arrived."""
 PAGE_BYTES = 1 << 16
-"""How far a page that came in place of the file is searched for its title."""
+"""Bytes of an HTML page that are searched for its title."""
 RATE_WINDOW = 10.0
-"""Seconds over which a rate is averaged before it is judged."""
+"""Seconds over which a rate is averaged."""
 
 GZIP_MAGIC = b"\x1f\x8b"
 WITHOUT_HEAD = (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
@@ -44,7 +43,7 @@ class SlowTransferError(TransferError):
 
 
 class Version(NamedTuple):
-    """Which version of a file a server has, by its own account; what it does not tell is empty or None."""
+    """A server's version of a file, as it identifies it; empty or None for a header that it does not send."""
 
     etag: str = ""
     last_modified: str = ""
@@ -52,12 +51,12 @@ class Version(NamedTuple):
 
     @property
     def condition(self) -> str:
-        """What a server can compare, to send a rest only of this version; a weak tag does not vouch for every byte."""
+        """The value of ``If-Range``. A weak tag may stand for other bytes of the same meaning, so it does not serve."""
         return self.last_modified if self.etag.startswith("W/") else self.etag or self.last_modified
 
 
 class Server:
-    """What one URL leads to, whatever it is or in one version."""
+    """The file at a URL, in one version or in any."""
 
     def __init__(
         self,
@@ -76,14 +75,14 @@ class Server:
         self._condition = version.condition if version else ""
 
     def send_rest(self, partial: PartialFile, *, full_size: int | None, minimum_rate: float, monitor: Monitor) -> None:
-        """Append what is missing of a file to its beginning, or get all of it where the server cannot resume.
+        """Append the rest of a file to its beginning, or fetch all of it if the server cannot resume.
 
-        The beginning is dropped only once the server has begun to send a gzip file from the first byte.
+        The beginning is dropped only after the server has begun to send a gzip file from its first byte.
 
         Parameters
         ----------
         full_size : int or None
-            Bytes of the whole file, where that is known.
+            Bytes of the whole file, if known.
         minimum_rate : float
             Bytes per second, averaged over `RATE_WINDOW` seconds.
 
@@ -94,7 +93,7 @@ class Server:
         SlowTransferError
             The rate fell below the minimum.
         TransferError
-            What the server sends cannot be the file, or it took longer than the time limit.
+            The server sends something else, or takes longer than the time limit.
         DownloadError
             The disk is full.
         """
@@ -103,7 +102,7 @@ class Server:
             _receive(answer, partial, full_size, _Pace(minimum_rate), monitor)
 
     def version(self) -> Version:
-        """Ask for the file's version, without the file.
+        """Ask for the file's version without transferring the file.
 
         Raises
         ------
@@ -158,7 +157,7 @@ def _version(response: BaseHTTPResponse) -> Version:
 
 
 class _Answer(NamedTuple):
-    """A response, the first byte of the file that it sends, and the size of the file that it announces."""
+    """A response, the offset of its first byte in the file, and the size of the file that it announces."""
 
     response: BaseHTTPResponse
     start: int
@@ -166,11 +165,11 @@ class _Answer(NamedTuple):
 
 
 class _RangeError(TransferError):
-    """A server does not send the rest of a file; perhaps it sends all of it."""
+    """A server does not send the rest of a file, but may send all of it."""
 
 
 class _Pace:
-    """Raises `SlowTransferError` once the bytes of a window came at less than the minimum rate."""
+    """Raises `SlowTransferError` if the bytes of a window come at less than the minimum rate."""
 
     def __init__(self, minimum_rate: float) -> None:
         self._minimum_rate = minimum_rate
@@ -232,7 +231,7 @@ def _beginning_of_gzip(response: BaseHTTPResponse) -> bytes:
 
 
 def _title(beginning: bytes, response: BaseHTTPResponse) -> str | None:
-    """Title of an HTML page, empty where it has none; None where the response is no HTML page."""
+    """Return the title of an HTML page, empty if it has none; None if the response is no HTML page."""
     page = beginning
     with suppress(HTTPError):
         while len(page) < PAGE_BYTES and b"</title" not in page.lower():

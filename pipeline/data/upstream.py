@@ -1,7 +1,7 @@
-"""The archive as its source has it now, whichever version that is: for data that is not pinned by a digest.
+"""Follow a source: fetch the archive whenever its server has a new version, for data that no digest pins.
 
-A server tells versions of a file apart by its ``ETag`` and ``Last-Modified`` (RFC 9110, section 8.8). Asking
-for these costs no transfer; they decide whether there is something to fetch.
+A server identifies a version of a file by its ``ETag`` and ``Last-Modified`` (RFC 9110, section 8.8). Asking for
+these transfers no file; they decide whether there is something to fetch.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Result = TypeVar("Result")
 
 @functools.cache
 def ask(source: str, *, connect_timeout: float, stall_timeout: float, time_limit: float, attempts: int) -> Version:
-    """Ask a server which version of the archive it has; once in a process, so that a run has one answer.
+    """Ask a server for its version of the archive, once in a process, so that a run has one answer.
 
     Raises
     ------
     SettingError
-        The source is none that can be asked.
+        The source is no web server.
     DownloadError
-        It does not answer, or does not tell versions apart.
+        The server does not answer, or does not identify versions.
     """
     check_source(source)
     if not is_web_url(source):
@@ -43,8 +43,8 @@ def ask(source: str, *, connect_timeout: float, stall_timeout: float, time_limit
     version = _repeated(server.version, source, attempts, SILENT)
     if not version.etag and not version.last_modified:
         raise DownloadError(
-            f"{without_secrets(source)} tells neither ETag nor Last-Modified, so that nobody can see whether it has "
-            "changed. Set follow_source = false in the section [DownloadCIFAR] of luigi.cfg, and its sha256."
+            f"{without_secrets(source)} sends neither ETag nor Last-Modified, so that no change can be seen. "
+            "Set follow_source = false in the section [DownloadCIFAR] of luigi.cfg, and its sha256."
         )
     return version
 
@@ -69,18 +69,18 @@ def fetch(
     Parameters
     ----------
     output, partial, connect_timeout, stall_timeout, time_limit, minimum_rate, attempts
-        As for `download.fetch`.
+        As in `download.fetch`.
     source : str
         The one URL.
     etag, last_modified : str
-        The server's `ETag` (with its quotes) and `Last-Modified`, as `ask` returned them; empty where it sent none.
+        The server's ``ETag`` (with its quotes) and ``Last-Modified``, as `ask` returned them; empty if it sent none.
     length : int or None
-        Bytes, where it said that.
+        Bytes, if the server announced them.
 
     Raises
     ------
     DownloadError
-        It cannot be fetched, or is another version by now; or the disk is full.
+        It cannot be fetched, or the server has another version by now; or the disk is full.
     """
     version = Version(etag, last_modified, length)
     server = Server(
@@ -88,7 +88,7 @@ def fetch(
     )
     with PartialFile(partial) as file:
         if not version.condition:
-            file.clear()  # nothing vouches for what an earlier run began
+            file.clear()  # nothing proves that the beginning is of this version
         monitor.say(f"Fetching {without_secrets(source)}")
         _repeated(
             lambda: server.send_rest(file, full_size=length, minimum_rate=minimum_rate, monitor=monitor),

@@ -1,1 +1,1 @@
-"""HTTP: connections, retries, and URLs without secrets. Imports `files`, `progress` and `errors`."""
+"""HTTP. Read `connection` (requests, retries), `urls` (checks, secrets). Imports `progress`."""
