@@ -587,6 +587,15 @@ class TestSecrets:
         assert proxy.host in told
         assert "s3cret" not in told
 
+    def test_query_is_not_logged(self, job: Download, caplog: pytest.LogCaptureFixture) -> None:
+        def answer(handler: Handler) -> None:
+            handler.wfile.write(b"HTTP/1.1 404 Gone\r\nno header\r\nContent-Length: 0\r\n\r\n")
+
+        caplog.set_level("DEBUG")
+        with UnreliableServer(answer) as server:
+            job.failure(f"{server.url}?signature=s3cret")
+        assert "s3cret" not in caplog.text
+
     def test_answer_that_speaks_to_the_terminal(self, job: Download) -> None:
         def answer(handler: Handler) -> None:
             handler.wfile.write(b"HTTP/1.1 404 \x1b[2JGone\r\nContent-Length: 0\r\n\r\n")

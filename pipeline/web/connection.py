@@ -17,6 +17,7 @@ urllib3 does not read the environment, hence `urllib.request.getproxies`.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import ssl
@@ -41,6 +42,9 @@ BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 MAX_REDIRECTS = 10
 FIRST_PAUSE = 0.5
 """Seconds between the first two attempts; each further pause is twice as long."""
+
+# urllib3 logs whole URLs, whose queries and paths may be secrets: at DEBUG each, at WARNING those with broken headers.
+logging.getLogger("urllib3.connectionpool").addFilter(lambda _: False)
 
 
 class TransferError(Exception):
