@@ -62,6 +62,6 @@ def _differences(stage: str, before: str, now: str, folders: Sequence[Path]) -> 
 
 
 def _upstream(stage: str, key: str, folders: Sequence[Path]) -> dict[str, Record]:
-    """Return the records of a result and of all results upstream by the names of their stages."""
+    """Return the records of a result and of all results upstream, by stage, in the order in which data flows."""
     records = upstream_records([folder / stage / key for folder in folders], folders)
-    return {record.stage: record for record in records.values() if record}
+    return {record.stage: record for record in reversed(records.values()) if record}

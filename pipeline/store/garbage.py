@@ -115,7 +115,7 @@ def _result(path: Path, folders: Sequence[Path]) -> Unreached:
         return _found(path, path.parent.name, f"has no record; it holds {_names(path)}")
     records = upstream_records([path], folders)
     is_readable = records[path.resolve()] is not None
-    about = _parameters(filter(None, reversed(records.values()))) if is_readable else "its record cannot be read"
+    about = _parameters(filter(None, records.values())) if is_readable else "its record cannot be read"
     return _found(path, path.parent.name, about)
 
 

@@ -116,7 +116,7 @@ def has_record(path: Path) -> bool:
 
 
 def upstream_records(paths: Iterable[Path], folders: Sequence[Path]) -> dict[Path, Record | None]:
-    """Return the records of results and of all results upstream, in the order in which data flows.
+    """Return the records of results and of all results upstream of them, the nearest first.
 
     Parameters
     ----------
@@ -126,17 +126,13 @@ def upstream_records(paths: Iterable[Path], folders: Sequence[Path]) -> dict[Pat
         The folders that hold the results upstream.
     """
     found: dict[Path, Record | None] = {}
-
-    def visit(path: Path) -> None:
-        path = path.resolve()
-        if path in found or not path.is_dir():
-            return
-        found[path] = record = Record.read(path) or Record.read(path, DAMAGED_NAME)
-        for source in record.inputs.values() if record else ():
-            for folder in folders:
-                visit(folder / source["stage"] / source["key"])
-        found[path] = found.pop(path)  # behind those upstream
-
-    for path in paths:
-        visit(path)
+    waiting = [path.resolve() for path in paths]
+    while waiting:
+        path = waiting.pop(0)
+        if path not in found and path.is_dir():
+            found[path] = record = Record.read(path) or Record.read(path, DAMAGED_NAME)
+            sources = record.inputs.values() if record else ()
+            waiting += [
+                (folder / source["stage"] / source["key"]).resolve() for source in sources for folder in folders
+            ]
     return found
