@@ -1,0 +1,56 @@
+"""``python -m tasks.scheduled``: the pipeline under `pipeline.operations.supervisor`; timers call it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from luigi.cmdline import luigi_run
+from luigi.cmdline_parser import CmdlineParser
+from luigi.retcodes import retcode
+
+from pipeline.operations.notices import Notice
+from pipeline.operations.status_file import METRICS_NAME
+from pipeline.operations.supervisor import Supervision, supervise
+from pipeline.progress.terminal import outlast
+from tasks.luigi_adapter.errors import end, message_of
+from tasks.run import RUN
+from tasks.settings import schedule, settings
+
+
+def main(flags: Sequence[str]) -> int:
+    """Run the pipeline with the flags of ``luigi --module tasks Pipeline``, and return the exit status."""
+    with CmdlineParser.global_instance(["Pipeline", *flags], allow_override=True):
+        how, outputs = schedule(), settings.active().outputs
+        supervision = Supervision(
+            run=RUN.id,
+            outputs=outputs,
+            waits=how.when_busy == "wait",
+            busy_status=int(retcode().already_running),
+            log_bytes=how.log_bytes,
+            log_files=how.log_files,
+            metrics=Path(how.metrics_file or outputs / METRICS_NAME),
+            notice=Notice(how.on_failure_command, how.on_failure_webhook, how.notice_seconds),
+        )
+    command = [sys.executable, "-m", "tasks.scheduled", *flags]
+    return supervise(supervision, lambda: _run_luigi(["--module", "tasks", "Pipeline", *flags]), command)
+
+
+def _run_luigi(arguments: list[str]) -> None:
+    RUN.compares_settings = False  # a scheduled run has the settings that it was scheduled with
+    RUN.continue_here(arguments)
+    luigi_run([*arguments, "--local-scheduler"])
+
+
+if __name__ == "__main__":
+    outlast()
+    try:
+        status = main(sys.argv[1:])
+        sys.stderr.flush()
+        os._exit(status)  # the interpreter's own end takes longer than all that this process did
+    except Exception as error:
+        if message_of(error) is None:
+            raise
+        end(error)
