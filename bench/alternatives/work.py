@@ -13,10 +13,10 @@ import numpy as np
 from measuring import shown
 from pipeline.data import dataset
 from pipeline.data.cifar import CLASS_NAMES
-from pipeline.engines.engine import Examples, LabelArray
+from pipeline.engines.engine import Examples
+from pipeline.networks.arrays import FloatArray, LabelArray
 from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.declared import find_network
-from pipeline.networks.weights import FloatArray
 from pipeline.training.examples import read_examples
 
 VALIDATES = 0.2

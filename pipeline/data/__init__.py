@@ -1,5 +1,6 @@
 """From the archive to the grayscale data sets.
 
 Read `download` (and `upstream`, `transfer`, `partial_file`), `cifar` (`tar`, `pickles`), `dataset`, `grayscale`.
-`cifar_writer` and `digits` write archives in CIFAR-10's layout. Imports `web`, `progress`, `files` and `errors`.
+`cifar_writer` and `digits` write archives in CIFAR-10's layout. Imports `networks.arrays`, `web`, `progress`, `files`
+and `errors`.
 """

@@ -22,10 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data import dataset, pickles
-from pipeline.data.dataset import ByteArray
 from pipeline.data.published_archive import ARCHIVE_NAME
 from pipeline.data.tar import MAX_BYTES, GzippedTar
 from pipeline.errors import ArchiveError
+from pipeline.networks.arrays import ByteArray
 from pipeline.progress.monitor import Monitor
 
 FOLDER = "cifar-10-batches-py"

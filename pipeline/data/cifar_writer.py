@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data.cifar import BATCHES, IMAGE_SHAPE, MAX_BATCH_BYTES, MAX_NAME_BYTES, META, VALUES, is_class_name
-from pipeline.data.dataset import MAX_CLASSES, ByteArray
+from pipeline.data.dataset import MAX_CLASSES
 from pipeline.errors import ArchiveError
 from pipeline.files.whole_file import writing
+from pipeline.networks.arrays import ByteArray
 
 _Examples = tuple[ByteArray, ByteArray]
 

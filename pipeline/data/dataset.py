@@ -24,14 +24,10 @@ from typing import Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.errors import DatasetError
 from pipeline.files import hdf5
-
-ByteArray = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float32]
-ImageArray = npt.NDArray[Any]  # uint8 or float32, shape (N, ...)
+from pipeline.networks.arrays import ByteArray, ImageArray
 
 IMAGES_NAME = "images.h5"
 GRAYSCALE_NAME = "grayscale.h5"

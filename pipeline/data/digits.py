@@ -14,8 +14,8 @@ import numpy as np
 
 from pipeline.data import cifar_writer
 from pipeline.data.cifar import BATCHES
-from pipeline.data.dataset import ByteArray
 from pipeline.errors import ArchiveError, PipelineError
+from pipeline.networks.arrays import ByteArray
 
 CLASS_NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 BATCH_SIZE = 299

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.data import dataset
-from pipeline.data.dataset import ByteArray, Description, FloatArray
+from pipeline.data.dataset import Description
 from pipeline.errors import DatasetError
+from pipeline.networks.arrays import ByteArray, FloatArray
 from pipeline.progress.monitor import Monitor
 
 _THOUSANDTHS = np.array([299, 587, 114], np.float32)

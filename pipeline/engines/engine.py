@@ -14,14 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from pipeline.engines import devices
+from pipeline.networks.arrays import DoubleArray, FloatArray, LabelArray
 from pipeline.networks.declaration import Hyperparameters, Network
-from pipeline.networks.weights import FloatArray, Weights
-
-LabelArray = npt.NDArray[np.uint8]
+from pipeline.networks.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class Examples:
 class Trainer(Protocol):
     """A network in training on a device, with its data where the device reads them fastest."""
 
-    def train_epoch(self, on_progress: Callable[[int], None]) -> npt.NDArray[np.float64]:
+    def train_epoch(self, on_progress: Callable[[int], None]) -> DoubleArray:
         """Take a step on each minibatch of the training images, in file order.
 
         ``on_progress`` is called with the number of images done, as often as costs nothing.

@@ -23,12 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.engines import devices
-from pipeline.engines.engine import Examples, LabelArray, load_engine
+from pipeline.engines.engine import Examples, load_engine
 from pipeline.networks import weights
+from pipeline.networks.arrays import FloatArray, LabelArray
 from pipeline.networks.declaration import Declaration, Hyperparameters, Network, architecture, hyperparameters
 from pipeline.networks.declared import find_network
 from pipeline.networks.layers import Shape
-from pipeline.networks.weights import FloatArray
 from pipeline.progress.console import ConsoleMonitor
 from pipeline.progress.monitor import SILENT
 from pipeline.training.examples import split

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipeline.data.dataset import ByteArray
 from pipeline.errors import PictureError
 from pipeline.files.file_kind import kind_unless_regular
+from pipeline.networks.arrays import ByteArray
 
 FORMATS = ("PNG", "JPEG")
 SPARE = 8

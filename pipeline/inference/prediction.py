@@ -18,13 +18,13 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from pipeline.data.dataset import ByteArray, FloatArray
 from pipeline.data.grayscale import grayscale
 from pipeline.engines import devices
 from pipeline.engines.engine import load_engine
 from pipeline.errors import PictureError
 from pipeline.inference import pictures, trained_network
 from pipeline.inference.trained_network import TrainedNetwork
+from pipeline.networks.arrays import ByteArray, FloatArray
 
 PICTURES_AT_ONCE = 256
 

@@ -1,4 +1,4 @@
 """Networks: how one is declared, and its weights.
 
-Read `declared`, `layers`, `declaration`, `weights`. `arrays` allocates aligned arrays. Imports `files` and `errors`.
+Read `declared`, `layers`, `declaration`, `weights`. `arrays` has the types of arrays. Imports `files` and `errors`.
 """

@@ -1,4 +1,4 @@
-"""Arrays that begin where a cache line does, so that no load of a vector takes two."""
+"""Types of arrays, and arrays that begin at a cache line, so that a vector of 64 bytes never straddles two lines."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+ByteArray = npt.NDArray[np.uint8]
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+DoubleArray = npt.NDArray[np.float64]
+
+ImageArray = npt.NDArray[Any]
+"""Images, ``(N, ...)``: uint8 in color, float32 in grayscale."""
+LabelArray = ByteArray
+"""Indices of classes, ``(N,)``."""
+
 CACHE_LINE = 64
 """Bytes, on the processors of today's PCs and servers."""
 
 
 def zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return an array of zeros; memory is taken only as it is written to."""
+    """Return an array of zeros; the system hands out its memory page by page, as values are written."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     space = np.zeros(size + CACHE_LINE, np.uint8)
     start = -space.ctypes.data % CACHE_LINE

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.errors import WeightsError
 from pipeline.files import hdf5
+from pipeline.networks.arrays import FloatArray
 from pipeline.networks.declaration import Network
 
-FloatArray = npt.NDArray[np.float32]
 Weights = dict[str, FloatArray]
 
 WEIGHTS_NAME = "weights.h5"

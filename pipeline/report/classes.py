@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pipeline.data.dataset import ByteArray, FloatArray
+from pipeline.networks.arrays import ByteArray, FloatArray
 from pipeline.report import examples, figures
 from pipeline.report.examples import Example
 from pipeline.report.markup import Markup, element, legend, percent, table

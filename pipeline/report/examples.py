@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline.data.dataset import ByteArray, FloatArray
+from pipeline.networks.arrays import ByteArray, FloatArray
 
 MOST = 10
 """Images in each of the two rows."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.dataset import CIFAR_TITLE, FloatArray
+from pipeline.data.dataset import CIFAR_TITLE
 from pipeline.errors import StoreError
 from pipeline.networks import weights
+from pipeline.networks.arrays import FloatArray
 from pipeline.networks.declaration import Network
 from pipeline.networks.weights import WEIGHTS_NAME, Weights
 from pipeline.report.article.runs import ARTICLE, ArticleNetwork

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data import dataset
-from pipeline.engines.engine import LabelArray, load_engine
+from pipeline.engines.engine import load_engine
 from pipeline.networks import weights
+from pipeline.networks.arrays import FloatArray, LabelArray
 from pipeline.networks.declaration import Network
-from pipeline.networks.weights import WEIGHTS_NAME, FloatArray
+from pipeline.networks.weights import WEIGHTS_NAME
 from pipeline.progress.monitor import Monitor
 from pipeline.training import predictions
 from pipeline.training.examples import check_fit

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data import dataset
-from pipeline.engines.engine import Examples, LabelArray
+from pipeline.engines.engine import Examples
 from pipeline.errors import DatasetError
 from pipeline.networks import arrays
+from pipeline.networks.arrays import LabelArray
 from pipeline.networks.declaration import Network
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pipeline.data.dataset import FloatArray
 from pipeline.errors import DatasetError
 from pipeline.files import hdf5
+from pipeline.networks.arrays import FloatArray
 
 PREDICTIONS_NAME = "predictions.h5"
 PROBABILITIES = "probabilities"

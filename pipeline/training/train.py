@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.data import dataset
 from pipeline.engines.engine import Engine, Examples, Trainer, load_engine
 from pipeline.errors import EngineError
 from pipeline.networks import weights
+from pipeline.networks.arrays import DoubleArray
 from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.weights import WEIGHTS_NAME, Weights
 from pipeline.progress.monitor import SILENT, Monitor
@@ -220,7 +220,7 @@ def _run_epochs(
     return history, seconds
 
 
-def _check_finite(losses: npt.NDArray[np.float64], epoch: int, learning_rate: float) -> None:
+def _check_finite(losses: DoubleArray, epoch: int, learning_rate: float) -> None:
     broken = np.flatnonzero(~np.isfinite(losses))
     if broken.size:
         raise _lost(losses[broken[0]], f"epoch {epoch}, minibatch {broken[0] + 1}", learning_rate)

@@ -6,11 +6,10 @@ import math
 
 import numpy as np
 
-from pipeline.engines.engine import LabelArray
 from pipeline.engines.numba.compiler import kernel
 from pipeline.engines.numba.plan import Buffers
 from pipeline.engines.numba.vectors import LANES, load, rectified, rectifier_slopes, store
-from pipeline.networks.weights import FloatArray
+from pipeline.networks.arrays import FloatArray, LabelArray
 
 
 @kernel

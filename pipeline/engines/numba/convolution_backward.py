@@ -30,7 +30,7 @@ from pipeline.engines.numba.vectors import (
     where_bit,
 )
 from pipeline.networks import arrays
-from pipeline.networks.weights import FloatArray
+from pipeline.networks.arrays import FloatArray
 
 Nine = tuple[int, int, int, int, int, int, int, int, int]
 

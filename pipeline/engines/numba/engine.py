@@ -16,7 +16,6 @@ from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.engines import devices
 from pipeline.engines.engine import Engine, Examples, Trainer
@@ -24,7 +23,6 @@ from pipeline.engines.numba import compiler, worksharing
 from pipeline.engines.numba.plan import (
     IMAGES_PER_PART,
     Buffers,
-    IntArray,
     Layout,
     Parameters,
     get_velocity,
@@ -33,8 +31,9 @@ from pipeline.engines.numba.plan import (
     put_weights,
 )
 from pipeline.errors import DeviceError, EngineError
+from pipeline.networks.arrays import DoubleArray, FloatArray, IntArray
 from pipeline.networks.declaration import Hyperparameters, Network
-from pipeline.networks.weights import FloatArray, Weights
+from pipeline.networks.weights import Weights
 
 PROGRESS_REPORTS = 50
 """How often an epoch tells how far it is."""
@@ -135,7 +134,7 @@ class NumbaTrainer:
         compiler.compile_for(worksharing.train, *self._training(_new_counters(), 0, 0, np.zeros(0)))
         _logits(self._layout, self._parameters, self._buffers, valid.images[:0], threads)
 
-    def train_epoch(self, on_progress: Callable[[int], None]) -> npt.NDArray[np.float64]:
+    def train_epoch(self, on_progress: Callable[[int], None]) -> DoubleArray:
         batch_size = self._batch_size
         threads = len(self._scratch)
         losses = np.zeros(-(-len(self._train) // batch_size))
@@ -162,7 +161,7 @@ class NumbaTrainer:
         on_progress(len(self._train))
         return losses
 
-    def _training(self, counters: IntArray, thread: int, most: int, losses: npt.NDArray[np.float64]) -> tuple[Any, ...]:
+    def _training(self, counters: IntArray, thread: int, most: int, losses: DoubleArray) -> tuple[Any, ...]:
         """Return the arguments of `worksharing.train`."""
         return (
             counters,
@@ -210,10 +209,10 @@ def _logits(layout: Layout, parameters: Parameters, buffers: Buffers, images: Fl
     return logits
 
 
-def _log_softmax(logits: FloatArray) -> npt.NDArray[np.float64]:
+def _log_softmax(logits: FloatArray) -> DoubleArray:
     with np.errstate(invalid="ignore"):  # infinite logits make the loss nan, and it is told as that
         shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    logarithms: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    logarithms: DoubleArray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return logarithms
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.engines.numba.compiler import inlined, kernel
-from pipeline.engines.numba.plan import Buffers, ByteArray, IntArray, Parameters, Plan
+from pipeline.engines.numba.plan import Buffers, Parameters, Plan
 from pipeline.engines.numba.products import add_column_sums
 from pipeline.engines.numba.vectors import (
     LANES,
@@ -22,7 +22,7 @@ from pipeline.engines.numba.vectors import (
     store,
     store_each,
 )
-from pipeline.networks.weights import FloatArray
+from pipeline.networks.arrays import ByteArray, FloatArray, IntArray
 
 
 class Taps(NamedTuple):

@@ -16,12 +16,11 @@ from pipeline.engines.numba.compiler import for_python_too
 from pipeline.engines.numba.vectors import LANES
 from pipeline.errors import EngineError
 from pipeline.networks import arrays
+from pipeline.networks.arrays import ByteArray, DoubleArray, FloatArray, IntArray
 from pipeline.networks.declaration import NamedLayer, Network
 from pipeline.networks.layers import Conv2DLayer, MaxPool2DLayer, linear, rectify, softmax
-from pipeline.networks.weights import FloatArray, Weights
+from pipeline.networks.weights import Weights
 
-IntArray = npt.NDArray[np.int64]
-ByteArray = npt.NDArray[np.uint8]
 Plan = npt.NDArray[np.void]
 
 IMAGES_PER_PART = 8
@@ -116,7 +115,7 @@ class Buffers(NamedTuple):
     """
     gradients: FloatArray
     """Gradients of the convolutions' weights and biases, a row for each part of the minibatch."""
-    losses: npt.NDArray[np.float64]
+    losses: DoubleArray
     """Loss of each image."""
     tap_places: IntArray
     """For each tap of a filter: how many places after the first tap's value lies the value that it meets."""

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.engines.numba.compiler import inlined, kernel
-from pipeline.engines.numba.plan import IntArray
 from pipeline.engines.numba.vectors import (
     HAS_AVX512,
     LANES,
@@ -24,7 +23,7 @@ from pipeline.engines.numba.vectors import (
     store_each,
     zeros,
 )
-from pipeline.networks.weights import FloatArray
+from pipeline.networks.arrays import FloatArray, IntArray
 
 # Where each of so many rows begins.
 Four = tuple[int, int, int, int]

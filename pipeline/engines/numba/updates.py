@@ -12,7 +12,7 @@ from pipeline.engines.numba.compiler import inlined, kernel
 from pipeline.engines.numba.plan import Buffers, Parameters, Plan
 from pipeline.engines.numba.products import add_column_sums, eight_rows, eight_starts
 from pipeline.networks import arrays
-from pipeline.networks.weights import FloatArray
+from pipeline.networks.arrays import FloatArray
 
 NO_VELOCITY = np.float32(1e-30)
 """Below this a velocity is taken for zero: it would move no weight that is larger than 1e-22."""

@@ -13,10 +13,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import types
 
-from pipeline.engines.engine import LabelArray
 from pipeline.engines.numba.activations import cross_entropy
 from pipeline.engines.numba.atomics import fetch, fetch_add
 from pipeline.engines.numba.compiler import entry_point, kernel
@@ -29,9 +27,9 @@ from pipeline.engines.numba.convolution_backward import (
 )
 from pipeline.engines.numba.dense import dense_backward, dense_forward
 from pipeline.engines.numba.nonzero import Hits, room_for_hits
-from pipeline.engines.numba.plan import IMAGES_PER_PART, Buffers, IntArray, Parameters, Plan, parts_of
+from pipeline.engines.numba.plan import IMAGES_PER_PART, Buffers, Parameters, Plan, parts_of
 from pipeline.engines.numba.updates import room_for_gradient, update_share
-from pipeline.networks.weights import FloatArray
+from pipeline.networks.arrays import DoubleArray, FloatArray, IntArray, LabelArray
 
 SHARES = 16
 """Pieces into which an update is cut: as many as a minibatch of 128 has parts, so that as many threads share both."""
@@ -85,7 +83,7 @@ def train(
     batch_size: int,
     learning_rate: np.float32,
     momentum: np.float32,
-    losses: npt.NDArray[np.float64],
+    losses: DoubleArray,
 ) -> None:
     """Compute pieces of an epoch of training, side by side with other threads: up to ``most`` of them.
 
@@ -224,7 +222,7 @@ def _put_image(layer: np.record, activations: FloatArray, image: FloatArray, num
 
 
 @kernel
-def _mean(losses: npt.NDArray[np.float64]) -> float:
+def _mean(losses: DoubleArray) -> float:
     total = 0.0
     for loss in losses:
         total += loss

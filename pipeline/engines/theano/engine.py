@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.engines import devices
 from pipeline.engines.engine import Examples
@@ -27,8 +26,9 @@ from pipeline.engines.theano import environment
 from pipeline.engines.theano.child.messages import Arrays, receive, send
 from pipeline.engines.theano.flags import decisive_flags, given_flags
 from pipeline.errors import DeviceError, EngineError, SettingError
+from pipeline.networks.arrays import DoubleArray, FloatArray
 from pipeline.networks.declaration import Hyperparameters, Network
-from pipeline.networks.weights import FloatArray, Weights
+from pipeline.networks.weights import Weights
 
 if TYPE_CHECKING:
     # This makes the child's code part of the engine's for whoever follows imports; it cannot run here.
@@ -167,7 +167,7 @@ class TheanoTrainer:
     def __init__(self, child: Child) -> None:
         self._child = child
 
-    def train_epoch(self, on_progress: Callable[[int], None]) -> npt.NDArray[np.float64]:
+    def train_epoch(self, on_progress: Callable[[int], None]) -> DoubleArray:
         _, arrays = self._child.ask("epoch", on_progress=on_progress)
         return arrays["losses"]
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 # How long threads look for work before they sleep. Where another process needs a core, those that never sleep make
 # training many times slower; where none does, those that sleep at once make it take twice as long, since waking up
@@ -34,9 +33,9 @@ from pipeline.engines.torch.layers import Layers
 from pipeline.engines.torch.minibatches import Compute, Minibatches, OneByOne, Replayed, cuda_graphs
 from pipeline.engines.torch.parameters import TorchParameters
 from pipeline.errors import DeviceError, SettingError
-from pipeline.networks.arrays import CACHE_LINE
+from pipeline.networks.arrays import CACHE_LINE, DoubleArray, FloatArray
 from pipeline.networks.declaration import Hyperparameters, Network
-from pipeline.networks.weights import FloatArray, Weights
+from pipeline.networks.weights import Weights
 
 COMPUTE_TYPES = {"float32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 """What layers compute in, by the values of the setting ``precision``."""
@@ -83,7 +82,7 @@ class TorchTrainer:
         )
         self._valid = self._minibatches(self._loss_and_correct, valid, EVALUATION_BATCH[device], device, results=2)
 
-    def train_epoch(self, on_progress: Callable[[int], None]) -> npt.NDArray[np.float64]:
+    def train_epoch(self, on_progress: Callable[[int], None]) -> DoubleArray:
         return self._train.compute(on_progress)[:, 0]
 
     def validate(self) -> tuple[float, float]:

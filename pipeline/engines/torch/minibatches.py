@@ -9,10 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from pipeline.networks.arrays import DoubleArray
 
 Compute = Callable[[Tensor, Tensor], Tensor]
 """From the images and labels of a minibatch to its results, shape (results,)."""
@@ -25,7 +25,7 @@ class Minibatches(ABC):
     """Minibatches in file order, the last one smaller."""
 
     @abstractmethod
-    def compute(self, on_progress: Callable[[int], None]) -> npt.NDArray[np.float64]:
+    def compute(self, on_progress: Callable[[int], None]) -> DoubleArray:
         """Return the results of each, shape (minibatches, results)."""
 
 
@@ -36,7 +36,7 @@ class OneByOne(Minibatches):
         self._compute = compute
         self._images, self._labels = torch.split(images, size), torch.split(labels, size)
 
-    def compute(self, on_progress: Callable[[int], None]) -> npt.NDArray[np.float64]:
+    def compute(self, on_progress: Callable[[int], None]) -> DoubleArray:
         results = []
         done = 0
         for images, labels in zip(self._images, self._labels, strict=True):
@@ -83,11 +83,11 @@ class Replayed(Minibatches):
         if rest:
             self._in_turn.append(record(last))
 
-    def compute(self, on_progress: Callable[[int], None]) -> npt.NDArray[np.float64]:
+    def compute(self, on_progress: Callable[[int], None]) -> DoubleArray:
         self._number.zero_()
         for replay in self._in_turn:
             replay()
-        results: npt.NDArray[np.float64] = self._results.double().cpu().numpy()
+        results: DoubleArray = self._results.double().cpu().numpy()
         on_progress(self._count)
         return results
 

@@ -13,9 +13,10 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_help
 
 from pipeline.errors import ExportError
 from pipeline.inference.trained_network import TrainedNetwork
+from pipeline.networks.arrays import FloatArray
 from pipeline.networks.declaration import NamedLayer
 from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, Nonlinearity
-from pipeline.networks.weights import FloatArray, Weights
+from pipeline.networks.weights import Weights
 
 OPSET = 13
 """The first whose Softmax takes one axis; what needs no more, the most runtimes read."""
