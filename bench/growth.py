@@ -23,7 +23,6 @@ from measuring import machine, shown
 from measuring.alternative_process import AlternativeProcess, Measured, Task, python_for
 from measuring.shown import markdown_table
 from pipeline.engines import devices
-from pipeline.networks import declared
 from pipeline.networks.declared import find_network
 
 NETWORKS = ("mlp", "cnn")
@@ -107,7 +106,7 @@ def thread_counts(cores: int) -> list[int]:
 def fits(pair: Pair) -> bool:
     """Tell whether the images of all leave half of the free memory to others; say so where they do not."""
     task = pair[0]
-    _, *image_shape = declared(task.network)[0]["input_shape"]
+    _, *image_shape = find_network(task.network)[0]["input_shape"]
     size = 4 * math.prod(image_shape) * task.images * len(pair)
     free = machine.free_memory()
     if size > free // 2:
