@@ -102,6 +102,11 @@ def test_another_process_compiles_nothing(program):
     assert program.run() == LOADED
 
 
+def test_the_same_sources_in_another_folder_compile_nothing(program, tmp_path):
+    (tmp_path / "moved").mkdir()
+    assert Program(tmp_path / "moved", program.cache).run() == LOADED
+
+
 @pytest.mark.parametrize(
     ("pattern", "damage"),
     [("double*.nbi", cut), ("triple*.nbi", os.unlink), ("double*.nbc", empty), ("triple*.nbc", flip_a_bit)],

@@ -18,11 +18,23 @@ from pathlib import Path
 
 import numba
 from llvmlite import binding
+from numba.core.caching import UserProvidedCacheLocator
 
 from pipeline.files import loaded_sources
 
 DIGESTS_NAME = "digests.json"
 LOCK_NAME = "lock"
+
+
+class KernelLocator(UserProvidedCacheLocator):  # type: ignore[misc]
+    """Numba's rule for the folder of a module, without the path of the checkout.
+
+    The digest in the name of `folder` covers the sources, so checkouts that share ``NUMBA_CACHE_DIR`` share kernels.
+    """
+
+    @classmethod
+    def get_suitable_cache_subpath(cls, py_file: str) -> str:
+        return Path(py_file).stem
 
 
 def folder() -> Path:

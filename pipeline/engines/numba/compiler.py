@@ -20,6 +20,8 @@ _OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
 # Python never calls what is only a part: what it would call it through takes a third of the time to compile.
 _WITHOUT_WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
+_LOCATOR = f"{cache.__name__}.{cache.KernelLocator.__name__}"
+
 
 def kernel(function: Function[Arguments, Result]) -> Function[Arguments, Result]:
     """Compile a function as a part of whichever `entry_point` calls it.
@@ -57,7 +59,7 @@ def compile_for(function: Callable[..., Any], *arguments: object) -> None:
         return
     with cache.opened() as folder:
         if folder:
-            with _settings(CACHE_DIR=str(folder)):
+            with _settings(CACHE_DIR=str(folder), CACHE_LOCATOR_CLASSES=_LOCATOR):
                 dispatcher.enable_caching()
         try:
             # Level 2 of LLVM's optimisation takes three quarters of level 3's time, for kernels that are no slower.
