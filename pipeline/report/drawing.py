@@ -16,6 +16,8 @@ from typing import Any
 
 import matplotlib as mpl
 from cycler import cycler
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 INK = "#20252b"
@@ -27,6 +29,8 @@ OKABE_ITO = [BLUE, "#e69f00", "#009e73", "#cc79a7", VERMILION, "#56b4e9"]
 """Colours that colour-blind people tell apart: Okabe and Ito, "Color Universal Design" (2008)."""
 
 GROUND = "#ffffff"
+
+PNG_DPI = 130
 
 IN_A_PAGE = {INK: "currentColor", GROUND: "none", BLUE: "var(--blue)", VERMILION: "var(--vermilion)"}
 
@@ -40,11 +44,11 @@ _STYLE: dict[Any, Any] = {
     "axes.prop_cycle": cycler(color=OKABE_ITO),
     "axes.spines.right": False,
     "axes.spines.top": False,
+    "figure.facecolor": GROUND,
     "font.size": 9,
     "grid.alpha": 0.15,
     "grid.color": INK,
     "legend.frameon": False,
-    "savefig.facecolor": GROUND,
     "svg.fonttype": "none",
     "text.color": INK,
     "text.parse_math": False,  # a class may have a dollar sign in its name
@@ -71,8 +75,10 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     if layout := figure.get_layout_engine():
         layout.execute(figure)
         figure.set_layout_engine("none")  # once is enough for both
-    figure.savefig(folder / f"{name}.png", dpi=130, metadata={"Software": None})
-    figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    # `savefig` would draw each form twice, to find out first how large it is.
+    FigureCanvasSVG(figure).print_svg(folder / f"{name}.svg", metadata={"Date": None})  # type: ignore[no-untyped-call]
+    figure.set_dpi(PNG_DPI)
+    FigureCanvasAgg(figure).print_png(folder / f"{name}.png", metadata={"Software": None})  # type: ignore[no-untyped-call]
 
 
 def for_page(svg: str, description: str) -> str:
