@@ -191,6 +191,18 @@ class TestUnreadable:
         assert message in printed
 
 
+    def test_importing_tasks_raises_an_error_that_a_program_can_catch(self, checkout, shipped):
+        shipped.write_bytes(b"nonsense\n")
+        program = """
+from pipeline.errors import SettingError
+try:
+    import tasks
+except SettingError as error:
+    print("caught:", error)
+"""
+        assert "caught: luigi.cfg, local.cfg or " in told(checkout, program=("-c", program), status=0)
+
+
 FLAGS = {
     "--TrainCNN-epochs 0": "TrainCNN.epochs is 0; expected a whole number from 1.",
     "--TrainCNN-epochs -3": "TrainCNN.epochs is -3; expected a whole number from 1.",
