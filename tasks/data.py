@@ -74,10 +74,10 @@ class DownloadCIFAR(DataTask):
     time_limit = luigi.FloatParameter(
         default=21600.0,
         always_in_help=True,
-        description="Seconds that an attempt to download may take in all, however long a source keeps sending.",
+        description="Seconds that an attempt to download may take in all.",
     )
     attempts = luigi.IntParameter(
-        default=5, always_in_help=True, description="How often a source may break off before it is given up."
+        default=5, always_in_help=True, description="Number of attempts to download from a source."
     )
 
     @classmethod
@@ -159,7 +159,7 @@ class ConvertToHDF5(DataTask):
     title = luigi.Parameter(
         default="",
         always_in_help=True,
-        description="What the data is called wherever results are shown. Empty: by its class names.",
+        description="Title of the data wherever results are shown. Empty: its class names.",
     )
 
     def requires(self) -> dict[str, StageTask]:

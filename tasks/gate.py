@@ -27,7 +27,7 @@ class gate(luigi.Config):  # noqa: N801, Luigi takes the section's name from it
     largest_drop = luigi.OptionalFloatParameter(
         default=None,
         always_in_help=True,
-        description="By how much a test accuracy may be below that of the latest report, from 0 to 1. Empty: any.",
+        description="Largest drop of a test accuracy below the latest report's, from 0 to 1. Empty: any.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

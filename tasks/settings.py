@@ -40,13 +40,13 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
     engine = luigi.Parameter(
         default="auto",
         always_in_help=True,
-        description=f"What trains and evaluates: {', '.join(devices.ENGINES)}, or auto for torch on CUDA and numba "
+        description=f"Engine that trains and evaluates: {', '.join(devices.ENGINES)}, or auto for torch on CUDA and numba "
         "on the CPU.",
     )
     device = luigi.Parameter(
         default="auto",
         always_in_help=True,
-        description="Where it computes: cpu, cuda, or auto for CUDA where that can be used.",
+        description="Device to compute on: cpu, cuda, or auto for CUDA where it can be used.",
     )
     seed = luigi.IntParameter(
         default=42,
@@ -78,7 +78,7 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
     cache_dir = luigi.Parameter(
         default=".cache",
         always_in_help=True,
-        description="Folder of what is kept between runs only to save time; it may be removed at any time.",
+        description="Folder of files that only save time; it may be removed at any time.",
     )
     data = luigi.Parameter(
         default="",
@@ -88,7 +88,7 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
     results_url = luigi.Parameter(
         default="",
         always_in_help=True,
-        description="Where a web server shows the outputs folder, for links on luigid's page. Empty: a file: URL.",
+        description="URL at which a web server shows the outputs folder, for links on luigid's page. Empty: a file: URL.",
     )
 
     @classmethod
@@ -180,7 +180,7 @@ class theano(luigi.Config):  # noqa: N801, likewise
     without_effect = ()
 
     floatX = luigi.Parameter(  # noqa: N815, Theano's name for it
-        default="float32", always_in_help=True, description="The type that Theano computes in: float32 or float64."
+        default="float32", always_in_help=True, description="Type that Theano computes in: float32 or float64."
     )
     fastmath = luigi.BoolParameter(
         default=False,
@@ -198,7 +198,7 @@ class torch(luigi.Config):  # noqa: N801, likewise
     precision = luigi.Parameter(
         default="float32",
         always_in_help=True,
-        description="What layers compute in: float32, bf16, or on a GPU tf32; weights are float32 in any case.",
+        description="Type that layers compute in: float32, bf16, or on a GPU tf32; weights are always float32.",
     )
 
 
@@ -211,27 +211,25 @@ class schedule(luigi.Config):  # noqa: N801, likewise
         choices=["refuse", "wait"],
         default="refuse",
         always_in_help=True,
-        description="What a scheduled run does while another is at work in its outputs folder: refuse or wait.",
+        description="Action of a scheduled run while another one uses its outputs folder: refuse or wait.",
     )
     log_bytes = luigi.IntParameter(
-        default=1_000_000, always_in_help=True, description="Size from which on the log is put away for a new one."
+        default=1_000_000, always_in_help=True, description="Size in bytes above which a run begins a new log."
     )
-    log_files = luigi.IntParameter(
-        default=5, always_in_help=True, description="How many logs that were put away are kept, from 1."
-    )
+    log_files = luigi.IntParameter(default=5, always_in_help=True, description="Number of old logs to keep, from 1.")
     metrics_file = luigi.Parameter(
         default="",
         always_in_help=True,
-        description="Where Prometheus's figures go. Empty: metrics.prom in the outputs folder.",
+        description="File of Prometheus's metrics. Empty: metrics.prom in the outputs folder.",
     )
     on_failure_command = luigi.Parameter(
-        default="", always_in_help=True, description="A command that gets the message of a failure. Empty: none."
+        default="", always_in_help=True, description="Command that receives the message of a failure. Empty: none."
     )
     on_failure_webhook = luigi.Parameter(
-        default="", always_in_help=True, description="A URL that gets the message of a failure. Empty: none."
+        default="", always_in_help=True, description="URL that receives the message of a failure. Empty: none."
     )
     notice_seconds = luigi.FloatParameter(
-        default=30.0, always_in_help=True, description="How long the command and the webhook may take."
+        default=30.0, always_in_help=True, description="Seconds that the command and the webhook may take."
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -250,7 +248,7 @@ class schedule(luigi.Config):  # noqa: N801, likewise
 
 def _check_webhook(url: str) -> None:
     if not is_web_url(url):
-        raise SettingError("schedule.on_failure_webhook is no URL that one can post to; expected https://HOST/PATH.")
+        raise SettingError("schedule.on_failure_webhook is not a URL to post to; expected https://HOST/PATH.")
 
 
 def _check_data_name(name: str) -> None:
@@ -261,8 +259,8 @@ def _check_data_name(name: str) -> None:
     taken = {stage.lower() for stage in stages} | NO_DATA_NAMES
     if not re.fullmatch(DATA_NAME, name) or name.lower() in taken:
         raise SettingError(
-            f"data is {name!r}; expected up to 64 letters, digits, _ and -, such as flowers, but no stage's name "
-            f"and none of {', '.join(sorted(NO_DATA_NAMES))}."
+            f"data is {name!r}; expected up to 64 letters, digits, _ and -, such as flowers, but neither a stage's name "
+            f"nor one of {', '.join(sorted(NO_DATA_NAMES))}."
         )
 
 

@@ -190,7 +190,6 @@ class TestUnreadable:
         assert "luigi.cfg, local.cfg or the file that LUIGI_CONFIG_PATH names cannot be parsed: " in printed
         assert message in printed
 
-
     def test_importing_tasks_raises_an_error_that_a_program_can_catch(self, checkout, shipped):
         shipped.write_bytes(b"nonsense\n")
         program = """
@@ -264,7 +263,7 @@ NOT_IN_USE = {
     "--schedule-notice-seconds -1": "schedule.notice_seconds is -1.0; expected a number above 0.",
     "--schedule-notice-seconds inf": "schedule.notice_seconds is inf; expected a number above 0.",
     "--schedule-log-bytes 0": "schedule.log_bytes is 0; expected a number above 0.",
-    "--schedule-on-failure-webhook foo": "schedule.on_failure_webhook is no URL that one can post to; expected http",
+    "--schedule-on-failure-webhook foo": "schedule.on_failure_webhook is not a URL to post to; expected http",
     "--gate-largest-drop 2": "gate.largest_drop is 2.0; expected a number from 0 to 1, or nothing.",
     "--DownloadCIFAR-minimum-rate -1": "DownloadCIFAR.minimum_rate is -1.0; expected a number from 0.",
     "--DownloadCIFAR-sha256 zz": "DownloadCIFAR.sha256 is 'zz'; expected 64 hexadecimal digits.",
