@@ -40,8 +40,8 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
     engine = luigi.Parameter(
         default="auto",
         always_in_help=True,
-        description=f"Engine that trains and evaluates: {', '.join(devices.ENGINES)}, or auto for torch on CUDA and numba "
-        "on the CPU.",
+        description=f"Engine that trains and evaluates: {', '.join(devices.ENGINES)}, or auto for torch on CUDA and "
+        "numba on the CPU.",
     )
     device = luigi.Parameter(
         default="auto",
@@ -88,7 +88,7 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
     results_url = luigi.Parameter(
         default="",
         always_in_help=True,
-        description="URL at which a web server shows the outputs folder, for links on luigid's page. Empty: a file: URL.",
+        description="URL of a web server's outputs folder, for links on luigid's page. Empty: a file: URL.",
     )
 
     @classmethod
@@ -259,8 +259,8 @@ def _check_data_name(name: str) -> None:
     taken = {stage.lower() for stage in stages} | NO_DATA_NAMES
     if not re.fullmatch(DATA_NAME, name) or name.lower() in taken:
         raise SettingError(
-            f"data is {name!r}; expected up to 64 letters, digits, _ and -, such as flowers, but neither a stage's name "
-            f"nor one of {', '.join(sorted(NO_DATA_NAMES))}."
+            f"data is {name!r}; expected up to 64 letters, digits, _ and -, such as flowers, but neither a stage's "
+            f"name nor one of {', '.join(sorted(NO_DATA_NAMES))}."
         )
 
 
