@@ -1,11 +1,11 @@
-# What a person types. `make` alone prints the help.
+# The commands of this project. `make` alone prints the help.
 
-# What was typed after make, as it was typed: make would take `$` for the beginning of a variable, and run $(shell ...).
+# Keep the values typed after make as they are: make would expand `$` as a variable and run $(shell ...).
 OF_MAKE := SHELL MAKE% GNUMAKEFLAGS .%
 TYPED := $(filter-out $(OF_MAKE),$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
 $(foreach name,$(TYPED),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
 
-# The newest of these that is on the machine and serves: Python 3.11 to 3.13.
+# The first of these that is Python 3.11 to 3.13.
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $(name))))
 
@@ -20,13 +20,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LUIGI := $(BIN)/python -m tasks
 DIGITS := .cache/digits.tar.gz
 
-# Settings as NAME=--flag, or NAME=--flag,--flag where one name stands for several.
+# Settings as NAME=--flag, or NAME=--flag,--flag where one name sets several.
 SETTINGS := $(shell sed -n 's/^\([A-Z]*\)=[^ ]* *\(--[^ ]*\) .*/\1=\2/p' tasks/configuration/make_variables.txt)
 comma := ,
 name_of = $(firstword $(subst =, ,$(setting)))
 flags_of = $(foreach flag,$(subst $(comma), ,$(lastword $(subst =, ,$(setting)))),"$(flag)=$$$(name_of)")
 
-# The shell takes values from its environment, so that it obeys none of them.
+# The shell reads values from its environment, so it never executes one.
 FLAGS := $(foreach setting,$(SETTINGS),$${$(name_of):+$(flags_of)}) $${DEMO:+--demo} $(value ARGS)
 TO_KEEP := $(foreach setting,$(SETTINGS),$(if $(filter $(name_of),$(TYPED)),$(flags_of))) \
 	$(if $(filter DEMO,$(TYPED)),$(if $(DEMO),--demo,--data= --DownloadCIFAR-archive= --ConvertToHDF5-title=)) $(value ARGS)
@@ -49,7 +49,7 @@ ifneq ($(and $(NOT_KEPT),$(filter configure,$(MAKECMDGOALS))),)
 $(error $(NOT_KEPT)=$(value $(NOT_KEPT)) is no setting that can be kept; give it with each command)
 endif
 
-# PyTorch is large: it is installed where it is asked for, or where there is a GPU for it.
+# PyTorch is large: install it only where it is asked for or where there is a GPU.
 ENGINE_SETUP := $(VENV)/base $(if $(DEMO),$(DIGITS))
 ifneq ($(filter torch,$(ENGINE))$(filter cuda,$(DEVICE)),)
 ENGINE_SETUP += $(VENV)/torch
@@ -61,33 +61,33 @@ endif
 
 .PHONY: help pipeline demo theano compare check-device configure status verify gc history schedule unschedule test lint docs bench fuzz audit faults requirements clean distclean
 
-help: ## print this
+help: ## print this help
 	@echo 'Usage: make TARGET [SETTING=value ...]'
 	@echo
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo 'Settings:'
 	@awk '/^[A-Z]/ { name = $$1; $$1 = $$2 = ""; sub(/^ */, ""); printf "  %-25s  %s\n", name, $$0 }' tasks/configuration/make_variables.txt
-	@echo '  DEMO=1                     those of the demo'
-	@echo "  ARGS='--flag value ...'    any others, as words of the shell; luigi.cfg has all of them"
+	@echo '  DEMO=1                     the settings of the demo'
+	@echo "  ARGS='--flag value ...'    any others, split into words by the shell; luigi.cfg lists them"
 
 pipeline: $(ENGINE_SETUP) ## download CIFAR-10, train and evaluate the networks, write the report
 	@$(LUIGI) Pipeline $(FLAGS)
 
-demo: $(ENGINE_SETUP) $(DIGITS) ## the same in half a minute, without network, on scikit-learn's digits
+demo: $(ENGINE_SETUP) $(DIGITS) ## the same in half a minute on scikit-learn's digits, without a download of images
 	@$(LUIGI) Pipeline --demo $(FLAGS)
 
-theano: $(VENV)/base ## build the environment of the article's own libraries, with THEANO_PYTHON=python3.11
+theano: $(VENV)/base ## build the environment of the article's libraries; THEANO_PYTHON=python3.11 names a Python
 	@$(BIN)/python -m pipeline.engines.theano.setup
 
-compare: $(VENV)/torch theano ## train both networks on every engine, SEEDS=1,2,3: the article's table; 15 minutes a seed
+compare: $(VENV)/torch theano ## train both networks on every engine, from SEEDS=1,2,3: the article's table; 15 minutes a seed
 	@$(LUIGI) Compare $${SEEDS:+"--seeds=$$SEEDS"} $(FLAGS)
 	@$(LUIGI) Pipeline $(FLAGS)
 
-check-device: $(ENGINE_SETUP) ## the article's check: where is exp() computed, and how fast
+check-device: $(ENGINE_SETUP) ## the article's check: the device of exp(), and its speed
 	@$(LUIGI) CheckDevice $(FLAGS)
 
-# One process more than there are cores: many tests wait for a program of their own.
+# One process more than cores: many tests wait for a program.
 test: $(VENV)/dev ## run the tests
 	@$(BIN)/python -m pytest --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist loadgroup $(ARGS)
 
@@ -97,25 +97,25 @@ lint: $(VENV)/dev ## check style, format, types and imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-docs: $(VENV)/dev ## build the documentation of the API, in docs/_build/html
+docs: $(VENV)/dev ## build the pages and the API reference in docs/_build/html
 	@$(BIN)/python -m sphinx -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html
 
-bench: $(VENV)/dev ## measure; each command in bench/ says what
+bench: $(VENV)/dev ## run every measurement in bench/; 45 minutes
 	@for command in bench/*.py; do echo "$$command"; $(BIN)/python "$$command" || exit; done
 
-fuzz: $(VENV)/fuzz ## read COUNT corrupted pickles, tars, gzips and batches each, as many as a hundred thousand if not told
+fuzz: $(VENV)/fuzz ## read COUNT corrupted pickles, tars, gzips and batches each (default 100000)
 	@for target in pickle tar gzip batch; do $(BIN)/python fuzz/archive.py $$target --inputs="$${COUNT:-100000}" || exit; done
 
-faults: $(VENV)/dev ## run the slow tests: break what can break, and kill the pipeline KILLS times, a hundred if not told
+faults: $(VENV)/dev ## run the slow tests: inject faults, and kill the pipeline KILLS times (default 100)
 	@KILLS="$${KILLS:-100}" $(BIN)/python -m pytest -m slow $(ARGS)
 
-audit: $(AUDIT)/done ## look up the known vulnerabilities of all that is installed, on PyPI
+audit: $(AUDIT)/done ## look up known vulnerabilities of the installed packages on PyPI
 	@failed=; for name in dev fuzz audit theano; do echo "requirements/$$name.txt"; \
 		$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/$$name.txt || failed=1; done; \
 	echo requirements/torch.txt; \
 	$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements/torch.txt || failed=1; test -z "$$failed"
 
-configure: $(ENGINE_SETUP) ## keep the settings given here for every later command; alone, show those that are kept
+configure: $(ENGINE_SETUP) ## keep the settings given here for every later command; without any, show them
 	@$(BIN)/python -m pipeline configure $(TO_KEEP)
 
 status: $(VENV)/base ## a row for each stage: is its result there, and why would it run?
@@ -124,33 +124,33 @@ status: $(VENV)/base ## a row for each stage: is its result there, and why would
 verify: $(VENV)/base ## read every file of every result and find damaged ones
 	@$(BIN)/python -m pipeline verify $(FLAGS)
 
-gc: $(VENV)/base ## remove unused results older than KEEP days, if you say yes; YES=1 does not ask, DRY=1 only lists them
+gc: $(VENV)/base ## remove unused results older than KEEP days (default 30) after asking; YES=1 does not ask, DRY=1 only lists them
 	@$(BIN)/python -m pipeline gc $${KEEP:+"--keep-days=$$KEEP"} $${DRY:+--dry-run} $${YES:+--yes} $(FLAGS)
 
-history: $(VENV)/base ## the runs: when, what ran, what was reused, accuracy
+history: $(VENV)/base ## a row for each run: time, stages, accuracy, and the settings that changed it
 	@$(BIN)/python -m pipeline history $(FLAGS)
 
-schedule: $(ENGINE_SETUP) ## have `make pipeline` run by itself, EVERY=daily or 'Mon..Fri 02:30'; DRY=1 only tells how
+schedule: $(ENGINE_SETUP) ## schedule `make pipeline`, EVERY=daily or 'Mon..Fri 02:30'; DRY=1 only prints the actions
 	@$(BIN)/python -m pipeline schedule --every="$$EVERY" $${DRY:+--dry-run} $(FLAGS)
 
-unschedule: $(VENV)/base ## have it run by itself no more; DRY=1 only tells how
+unschedule: $(VENV)/base ## remove the schedule; DRY=1 only prints the actions
 	@$(BIN)/python -m pipeline unschedule $${DRY:+--dry-run}
 
-requirements: $(VENV)/base ## pin the newest versions of what the set-up installs
+requirements: $(VENV)/base ## pin the newest versions of all packages
 	@$(PIP) install uv
 	@for name in dev demo export base fuzz audit; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate $$(test $$name = dev || echo -c requirements/dev.txt) \
 		requirements/$$name.in --output-file requirements/$$name.txt; done
 
-clean: ## remove results and data sets; archives that were downloaded stay
+clean: ## remove results and data sets; downloaded archives stay
 	@for folder in outputs data; do [ ! -d $$folder ] || { \
 		find -H $$folder -mindepth 1 -type d -name DownloadCIFAR -prune -o -not -type d -exec rm -f {} + && \
 		find -H $$folder -mindepth 1 -type d -empty -delete; } || exit; done
 
-distclean: ## remove all that git does not track: the environment, archives, local.cfg, files of your own
+distclean: ## remove everything that git does not track: environment, archives, local.cfg, your own files
 	@git clean -ffdxq
 
-# The environment, in steps that run again only when what they install has changed.
+# The environment, in steps that run again only when their requirements change.
 
 $(VENV)/base: requirements/base.txt pyproject.toml
 	@$(if $(PYTHON),,$(error No Python 3.11 to 3.13 found. Install one, or name it: make PYTHON=/path/to/python3.12))
@@ -177,7 +177,7 @@ $(VENV)/fuzz: requirements/fuzz.txt $(VENV)/dev
 	@$(PIP) install --require-hashes --requirement requirements/fuzz.txt
 	@touch $@
 
-# What audits the environment is no part of it.
+# The audit tool is not part of the environment that it audits.
 $(AUDIT)/done: requirements/audit.txt
 	@$(PYTHON) -m venv $(AUDIT)
 	@$(AUDIT)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements/audit.txt

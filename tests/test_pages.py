@@ -9,11 +9,11 @@ import sys
 import luigi
 import numpy as np
 import pytest
-from luigi.task_register import Register
 from PIL import Image
 
+import tasks
 from pipeline.operations.schedule import crontab, systemd
-from tasks import configuration, make_variables
+from tasks.configuration import make_variables
 from tests.checkout import ROOT, STAGES
 from tests.pages import Page, is_defined, pages
 
@@ -71,10 +71,6 @@ AS_TYPED = {
     "tensorboard --logdir outputs/latest": "ls outputs/latest/*/events.out.tfevents.*",
 }
 """Commands in the place of those that would leave traces, go on for ever, or name nobody's file."""
-
-
-IN_COMMON = {"StageTask", "DataTask", "EngineTask"}
-"""Classes that are no tasks themselves."""
 
 
 def commands():
@@ -170,10 +166,9 @@ class TestReference:
 
     def test_every_task_and_each_setting_that_is_only_a_flag(self):
         page, settings = Page("docs/reference/tasks.md").prose, (ROOT / "luigi.cfg").read_text()
-        for name in {name for name in Register.task_names() if configuration.is_ours(name)} - IN_COMMON:
-            task = Register.get_task_cls(name)
+        for task in (getattr(tasks, name) for name in tasks.__all__):
             if not issubclass(task, luigi.Config):
-                assert f"`{name}`" in page
+                assert f"`{task.__name__}`" in page
                 for setting, _ in task.get_params():
                     assert re.search(rf"^{setting} =", settings, re.M) or f"-{setting.replace('_', '-')}" in page
 
