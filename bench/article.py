@@ -25,11 +25,10 @@ from matplotlib.ticker import PercentFormatter
 from alternatives.work import Work, data_path, data_title
 from measuring import machine, shown
 from measuring.shown import markdown_table
-from pipeline.data import dataset
-from pipeline.data.dataset import CIFAR_TITLE
+from pipeline.data.dataset import CIFAR_TITLE, open_dataset
 from pipeline.engines import devices
 from pipeline.engines.engine import load_engine
-from pipeline.networks import weights
+from pipeline.networks.weights import draw_weights
 from pipeline.report.article.curves import draw_article
 from pipeline.report.article.runs import ARTICLE, ArticleNetwork, Run
 from pipeline.training.train import fit
@@ -144,7 +143,7 @@ def train(
     fitted = fit(
         work.network,
         how,
-        weights.draw(work.network, seed),
+        draw_weights(work.network, seed),
         work.train,
         work.valid,
         engine=engine,
@@ -152,7 +151,8 @@ def train(
         threads=work.threads,
     )
     seconds = time.perf_counter() - start
-    images, labels = dataset.read_split(data_path(work.network), "test")
+    with open_dataset(data_path(work.network)) as data:
+        images, labels = data.read("test")
     probabilities = engine.probabilities(work.network, fitted.weights, images, device="cpu", threads=work.threads)
     accuracy = float((probabilities.argmax(1) == labels).mean())
     print(

@@ -25,9 +25,9 @@ from pipeline.data.cifar import CLASS_NAMES
 from pipeline.engines.numba import convolution, convolution_backward, dense, updates, worksharing
 from pipeline.engines.numba.compiler import compile_for, entry_point
 from pipeline.engines.numba.plan import IMAGES_PER_PART, Layout, parts_of, put_weights
-from pipeline.networks import weights
 from pipeline.networks.declaration import Network
 from pipeline.networks.declared import find_network
+from pipeline.networks.weights import draw_weights
 
 IMAGES = 128
 ROUNDS = 20
@@ -131,7 +131,7 @@ def measure(name: str) -> list[dict[str, Any]]:
     network = Network.from_json(architecture, len(CLASS_NAMES))
     layout = Layout.of(network, IMAGES)
     parameters, buffers, scratch = layout.parameters(), layout.buffers(), worksharing.scratch(layout.plan)
-    put_weights(network, layout, weights.draw(network, 42), parameters)
+    put_weights(network, layout, draw_weights(network, 42), parameters)
     buffers.activations[:] = np.random.default_rng(0).normal(size=buffers.activations.shape)
     kernels = kernels_of(network, layout)
     for _, _, function, layer in kernels:

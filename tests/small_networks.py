@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.data import dataset
+from pipeline.data.dataset import GRAYSCALE_NAME, DatasetWriter
 from pipeline.engines.engine import Examples
 from pipeline.networks.declaration import Network, architecture
 from pipeline.networks.layers import (
@@ -95,7 +95,7 @@ def whole_examples(network, count, seed):
 
 def write_examples(folder, network, *, train=60, test=30, title="small things", seed=0):
     """Write random images that a network takes, a third of each class or so, where a stage looks for them."""
-    with dataset.Writer(folder / dataset.GRAYSCALE_NAME) as writer:
+    with DatasetWriter(folder / GRAYSCALE_NAME) as writer:
         for split, count in (("train", train), ("test", test)):
             examples = random_examples(network, count, seed=[seed, count])
             writer.put(split, 0, examples.images, examples.labels, total=count)

@@ -11,13 +11,12 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from pipeline.data import dataset
-from pipeline.data.dataset import CIFAR_TITLE
+from pipeline.data.dataset import CIFAR_TITLE, GRAYSCALE_NAME, describe_dataset, open_dataset
 from pipeline.engines import devices
 from pipeline.engines.engine import Examples, load_engine
-from pipeline.networks import weights
 from pipeline.networks.declaration import Network
 from pipeline.networks.declared import find_network
+from pipeline.networks.weights import draw_weights
 from pipeline.report.article.curves import draw_article
 from pipeline.report.article.runs import ARTICLE, RUNS_PATH, Epoch, Run
 from pipeline.report.drawing import new_figure
@@ -141,7 +140,7 @@ class TestTheNetworksFollow:
 def fit(network, seed, examples, valid, *, epochs):
     architecture, how = find_network(network)
     checked = Network.from_json(architecture, classes=10)
-    initial = weights.draw(checked, seed)
+    initial = draw_weights(checked, seed)
     options = dict(engine=load_engine("numba"), device="cpu", threads=devices.cores())
     return train.fit(checked, how.replaced(epochs=epochs), initial, examples, valid, **options).history
 
@@ -149,7 +148,8 @@ def fit(network, seed, examples, valid, *, epochs):
 def cifar(network):
     """Read the images that `make pipeline` leaves in this checkout; skip the test where it has not run on CIFAR-10."""
     is_flat = len(find_network(network)[0]["input_shape"]) == 2
-    path = ROOT / "outputs" / "latest" / ("GrayscaleFlat" if is_flat else "Grayscale2D") / dataset.GRAYSCALE_NAME
-    if not path.exists() or (found := dataset.describe(path)).title != CIFAR_TITLE or found.counts["train"] != 50_000:
+    path = ROOT / "outputs" / "latest" / ("GrayscaleFlat" if is_flat else "Grayscale2D") / GRAYSCALE_NAME
+    if not path.exists() or (found := describe_dataset(path)).title != CIFAR_TITLE or found.counts["train"] != 50_000:
         pytest.skip(f"{path.relative_to(ROOT)} does not hold CIFAR-10; `make pipeline` makes it")
-    return read_examples(path, find_network(network)[1].validation_fraction)
+    with open_dataset(path) as data:
+        return read_examples(data, find_network(network)[1].validation_fraction)

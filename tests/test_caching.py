@@ -65,11 +65,13 @@ def truncate(stage, name):
 
 
 def reformat(checkout):
-    checkout.edit("pipeline/data/grayscale.py", "from pipeline.data import dataset\n", "")
+    checkout.edit("pipeline/data/grayscale.py", "from pipeline.errors import DatasetError\n", "")
     checkout.edit(
-        "pipeline/data/grayscale.py", "import numpy as np\n", "from pipeline.data import dataset\nimport numpy as np\n"
+        "pipeline/data/grayscale.py",
+        "import numpy as np\n",
+        "from pipeline.errors import DatasetError\nimport numpy as np\n",
     )
-    checkout.edit("pipeline/data/grayscale.py", '"""From color', '"""Another docstring.\n\nFrom color')
+    checkout.edit("pipeline/data/grayscale.py", '"""Convert color', '"""Another docstring.\n\nConvert color')
     checkout.edit("pipeline/data/grayscale.py", "    gray -= _HALF\n", "    gray  -=  (_HALF)  # half of white\n")
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from pipeline.progress.monitor import SILENT, Monitor
-from pipeline.training import checkpoint
-from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from pipeline.training.history import Epoch
 
 
 class Listener(Monitor):
@@ -24,11 +24,13 @@ def after(epochs, dtype=np.float32):
     weights, velocity = (
         {name: random.normal(size=shape).astype(dtype) for name, shape in shapes.items()} for _ in "wv"
     )
-    return Checkpoint(weights, velocity, random.normal(size=(epochs, 4)).tolist())
+    return Checkpoint(
+        weights, velocity, [Epoch(number, *random.normal(size=4).tolist()) for number in range(1, epochs + 1)]
+    )
 
 
 def assert_same(found, expected):
-    assert found.epochs == expected.epochs
+    assert found.history == expected.history
     for part in ("weights", "velocity"):
         arrays, expected_arrays = getattr(found, part), getattr(expected, part)
         assert arrays.keys() == expected_arrays.keys()
@@ -42,20 +44,20 @@ def folder(tmp_path):
     """A folder with the checkpoints of two epochs."""
     folder = tmp_path / "checkpoints"
     for epochs in (1, 2):
-        checkpoint.write(folder, after(epochs))
+        write_checkpoint(folder, after(epochs))
     return folder
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_what_is_written_is_read(tmp_path, dtype):
-    checkpoint.write(tmp_path, after(3, dtype))
+    write_checkpoint(tmp_path, after(3, dtype))
 
-    assert_same(checkpoint.newest(tmp_path, 3, SILENT), after(3, dtype))
+    assert_same(read_checkpoint(tmp_path, 3, SILENT), after(3, dtype))
 
 
 def test_the_same_values_give_the_same_bytes(tmp_path):
     for name in ("once", "again"):
-        checkpoint.write(tmp_path / name, after(1))
+        write_checkpoint(tmp_path / name, after(1))
 
     once, again = ((tmp_path / name / "epoch-1.h5").read_bytes() for name in ("once", "again"))
     assert once == again
@@ -68,28 +70,28 @@ def test_is_a_file_that_hdf5_reads(folder):
 
 
 def test_the_last_two_are_kept(folder):
-    checkpoint.write(folder, after(3))
+    write_checkpoint(folder, after(3))
 
     assert sorted(path.name for path in folder.iterdir()) == ["epoch-2.h5", "epoch-3.h5"]
 
 
 def test_a_training_that_began_anew_leaves_none_of_the_old_ones(folder):
     for epochs in (8, 9, 1):
-        checkpoint.write(folder, after(epochs))
+        write_checkpoint(folder, after(epochs))
 
     assert [path.name for path in folder.iterdir()] == ["epoch-1.h5"]
 
 
 def test_one_that_went_too_far_is_passed_over(folder):
-    assert_same(checkpoint.newest(folder, 1, SILENT), after(1))
-    assert checkpoint.newest(folder, 0, SILENT) is None
+    assert_same(read_checkpoint(folder, 1, SILENT), after(1))
+    assert read_checkpoint(folder, 0, SILENT) is None
 
 
 def test_the_tenth_comes_after_the_ninth(tmp_path):
     for epochs in (9, 10):
-        checkpoint.write(tmp_path, after(epochs))
+        write_checkpoint(tmp_path, after(epochs))
 
-    assert_same(checkpoint.newest(tmp_path, 100, SILENT), after(10))
+    assert_same(read_checkpoint(tmp_path, 100, SILENT), after(10))
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["an empty folder", "no folder"])
@@ -98,14 +100,14 @@ def test_there_may_be_none(tmp_path, there):
     if there:
         folder.mkdir()
 
-    assert checkpoint.newest(folder, 5, SILENT) is None
+    assert read_checkpoint(folder, 5, SILENT) is None
 
 
 def test_other_files_are_left_alone(folder):
     (folder / "epoch-best.h5").touch()
-    checkpoint.write(folder, after(3))
+    write_checkpoint(folder, after(3))
 
-    assert_same(checkpoint.newest(folder, 5, SILENT), after(3))
+    assert_same(read_checkpoint(folder, 5, SILENT), after(3))
     assert (folder / "epoch-best.h5").exists()
 
 
@@ -116,7 +118,7 @@ class TestDamage:
         path.write_bytes(path.read_bytes()[:size])
         listener = Listener()
 
-        assert_same(checkpoint.newest(folder, 5, listener), after(1))
+        assert_same(read_checkpoint(folder, 5, listener), after(1))
         assert listener.lines == [
             f"{path} is damaged: its SHA-256 is not the one that was written into it. It is not used."
         ]
@@ -130,7 +132,7 @@ class TestDamage:
             path.write_bytes(spoilt)
             listener = Listener()
 
-            assert_same(checkpoint.newest(folder, 5, listener), after(1))
+            assert_same(read_checkpoint(folder, 5, listener), after(1))
             assert len(listener.lines) == 1, position
 
     def test_of_all_of_them(self, folder):
@@ -138,14 +140,14 @@ class TestDamage:
             path.write_bytes(b"")
         listener = Listener()
 
-        assert checkpoint.newest(folder, 5, listener) is None
+        assert read_checkpoint(folder, 5, listener) is None
         assert len(listener.lines) == 2
 
     def test_one_that_cannot_be_written_spoils_none(self, folder):
         (folder / "epoch-3.h5").mkdir()
 
         with pytest.raises(OSError, match=r"epoch-3\.h5"):
-            checkpoint.write(folder, after(3))
+            write_checkpoint(folder, after(3))
 
         assert sorted(path.name for path in folder.iterdir()) == ["epoch-1.h5", "epoch-2.h5", "epoch-3.h5"]
-        assert_same(checkpoint.newest(folder, 2, SILENT), after(2))
+        assert_same(read_checkpoint(folder, 2, SILENT), after(2))

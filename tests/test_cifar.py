@@ -475,8 +475,9 @@ class TestConvert:
 
         cifar.convert(output, archive=archive, title="", monitor=SILENT)
 
-        train, train_labels = dataset.read_split(output / "images.h5", "train")
-        test, test_labels = dataset.read_split(output / "images.h5", "test")
+        with dataset.open_dataset(output / "images.h5") as data:
+            train, train_labels = data.read("train")
+            test, test_labels = data.read("test")
         batches = archives.batches()
         assert np.array_equal(train, np.concatenate([images for images, _ in batches[:5]]))
         assert np.array_equal(train_labels, np.concatenate([labels for _, labels in batches[:5]]))
@@ -498,7 +499,7 @@ class TestConvert:
 
         cifar.convert(output, archive=archive, title=title, monitor=SILENT)
 
-        description = dataset.describe(output / "images.h5")
+        description = dataset.describe_dataset(output / "images.h5")
         assert description.title == expected
         assert description.class_names == class_names
         assert description.archive_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()

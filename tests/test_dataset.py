@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.data import dataset
+from pipeline.data.dataset import DatasetWriter, Description, describe_dataset, open_dataset
 from pipeline.errors import DatasetError
 
 IMAGES = np.arange(7 * 12, dtype=np.uint8).reshape(7, 3, 2, 2)
@@ -17,7 +17,7 @@ LABELS = np.array([0, 1, 0, 1, 1, 0, 1], np.uint8)
 
 
 def write(path, images=IMAGES, labels=LABELS, title="small things"):
-    with dataset.Writer(path) as writer:
+    with DatasetWriter(path) as writer:
         writer.put("train", 0, images[:5], labels[:5], total=5)
         writer.put("test", 0, images[5:], labels[5:], total=2)
         writer.describe(title, ["cat", "dog"], "ab" * 32)
@@ -44,7 +44,7 @@ def replace(name, values):
 
 class TestSoundFiles:
     def test_describes_what_it_holds(self, path):
-        assert dataset.describe(path) == dataset.Description(
+        assert describe_dataset(path) == Description(
             title="small things",
             class_names=["cat", "dog"],
             archive_sha256="ab" * 32,
@@ -54,24 +54,27 @@ class TestSoundFiles:
         )
 
     def test_reads_a_split(self, path):
-        images, labels = dataset.read_split(path, "test")
+        with open_dataset(path) as data:
+            images, labels = data.read("test")
 
         assert np.array_equal(images, IMAGES[5:])
         assert np.array_equal(labels, LABELS[5:])
         assert (images.dtype, labels.dtype) == (np.uint8, np.uint8)
 
     def test_reads_labels_alone(self, path):
-        assert np.array_equal(dataset.read_labels(path, "train"), LABELS[:5])
+        with open_dataset(path) as data:
+            assert np.array_equal(data.labels("train"), LABELS[:5])
 
     def test_reads_in_chunks(self, path):
-        chunks = list(dataset.read_chunks(path, "train", rows=2))
+        with open_dataset(path) as data:
+            chunks = list(data.chunks("train", rows=2))
 
         assert [start for start, _, _ in chunks] == [0, 2, 4]
         assert np.array_equal(np.concatenate([images for _, images, _ in chunks]), IMAGES[:5])
         assert np.array_equal(np.concatenate([labels for _, _, labels in chunks]), LABELS[:5])
 
     def test_may_be_written_in_pieces_in_any_order(self, tmp_path, path):
-        with dataset.Writer(tmp_path / "pieces.h5") as writer:
+        with DatasetWriter(tmp_path / "pieces.h5") as writer:
             for start in (3, 0, 1, 4, 2):
                 rows = slice(start, start + 1)
                 writer.put("train", start, IMAGES[rows], LABELS[rows], total=5)
@@ -83,7 +86,8 @@ class TestSoundFiles:
     def test_keeps_floats(self, tmp_path):
         gray = np.linspace(-0.5, 0.5, 7 * 4, dtype=np.float32).reshape(7, 4)
 
-        images, _ = dataset.read_split(write(tmp_path / "gray.h5", gray), "train")
+        with open_dataset(write(tmp_path / "gray.h5", gray)) as data:
+            images, _ = data.read("train")
 
         assert images.dtype == np.float32
         assert images.tobytes() == gray[:5].tobytes()
@@ -94,9 +98,9 @@ class TestSoundFiles:
             import sys
             from pathlib import Path
             import numpy as np
-            from pipeline.data import dataset
-            with dataset.Writer(Path(sys.argv[1])) as writer:
-                for split in dataset.SPLITS:
+            from pipeline.data.dataset import SPLITS, DatasetWriter
+            with DatasetWriter(Path(sys.argv[1])) as writer:
+                for split in SPLITS:
                     writer.put(split, 0, np.ones((9, 3, 32, 32), np.uint8), np.zeros(9, np.uint8), total=9)
                 writer.describe("title", ["caf\\u00e9", "dog"], "ab" * 32)
         """)
@@ -117,17 +121,17 @@ class TestSoundFiles:
 class TestSpoiltFiles:
     def test_missing(self, tmp_path):
         with pytest.raises(DatasetError, match=r"images.h5 is not there. Type `make pipeline` to make it"):
-            dataset.describe(tmp_path / "images.h5")
+            describe_dataset(tmp_path / "images.h5")
 
     def test_a_folder(self, tmp_path):
         with pytest.raises(DatasetError, match=r"cannot be read as HDF5 \(Is a directory\)"):
-            dataset.describe(tmp_path)
+            describe_dataset(tmp_path)
 
     def test_no_hdf5(self, path):
         path.write_text("<html>")
 
         with pytest.raises(DatasetError, match=r"cannot be read as HDF5.*it is no HDF5 file.*Delete the folder"):
-            dataset.read_split(path, "train")
+            describe_dataset(path)
 
     @pytest.mark.parametrize("part", [0.01, 0.3, 0.6, 0.95, 0.999])
     def test_cut_off(self, path, part):
@@ -135,7 +139,7 @@ class TestSpoiltFiles:
         path.write_bytes(data[: int(len(data) * part)])
 
         with pytest.raises(DatasetError, match="cannot be read as HDF5"):
-            dataset.read_split(path, "train")
+            describe_dataset(path)
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -162,23 +166,29 @@ class TestSpoiltFiles:
         spoil(path, change)
 
         with pytest.raises(DatasetError, match=message):
-            dataset.describe(path)
+            describe_dataset(path)
 
     def test_a_label_without_a_class(self, path):
         spoil(path, replace("train/labels", np.array([0, 1, 2, 0, 1], np.uint8)))
 
-        with pytest.raises(DatasetError, match="'/train/labels' holds 2; expected 0 to 1"):
-            list(dataset.read_chunks(path, "train", rows=2))
+        with (
+            open_dataset(path) as data,
+            pytest.raises(DatasetError, match=rf"^{path}: '/train/labels' holds 2; expected 0 to 1"),
+        ):
+            list(data.chunks("train", rows=2))
 
     def test_an_unknown_split(self, path):
-        with pytest.raises(DatasetError, match="there is no split 'valid'; expected train or test"):
-            dataset.read_split(path, "valid")
+        with (
+            open_dataset(path) as data,
+            pytest.raises(DatasetError, match="there is no split 'valid'; expected train or test"),
+        ):
+            data.read("valid")
 
 
 class TestFailingWrites:
     def test_leaves_no_file_where_the_block_fails(self, path):
         def fail():
-            with dataset.Writer(path) as writer:
+            with DatasetWriter(path) as writer:
                 writer.put("train", 0, IMAGES, LABELS, total=7)
                 raise KeyboardInterrupt
 
@@ -198,13 +208,13 @@ class TestFailingWrites:
             import resource, signal, sys
             from pathlib import Path
             import numpy as np
-            from pipeline.data import dataset
+            from pipeline.data.dataset import SPLITS, DatasetWriter
             from pipeline.errors import DatasetError
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
             try:
-                with dataset.Writer(Path(sys.argv[1])) as writer:
-                    for split in dataset.SPLITS:
+                with DatasetWriter(Path(sys.argv[1])) as writer:
+                    for split in SPLITS:
                         writer.put(split, 0, np.ones((100, 3, 32, 32), np.uint8), np.zeros(100, np.uint8), total=100)
                     writer.describe("title", ["cat", "dog"], "ab" * 32)
             except DatasetError as error:

@@ -47,11 +47,12 @@ def test_stays_the_same(archive):
 def test_every_class_is_in_both_splits(archive, tmp_path):
     cifar.convert(tmp_path, archive=archive.parent, title="", monitor=SILENT)
 
-    description = dataset.describe(tmp_path / "images.h5")
+    description = dataset.describe_dataset(tmp_path / "images.h5")
     assert description.title == "images of 10 classes"
     assert description.counts == {"train": 1495, "test": 299}
-    for split, least in (("train", 140), ("test", 25)):
-        assert np.bincount(dataset.read_labels(tmp_path / "images.h5", split), minlength=10).min() >= least
+    with dataset.open_dataset(tmp_path / "images.h5") as data:
+        for split, least in (("train", 140), ("test", 25)):
+            assert np.bincount(data.labels(split), minlength=10).min() >= least
 
 
 def test_runs_as_a_program_and_writes_the_same_bytes(archive, tmp_path):

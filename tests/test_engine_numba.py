@@ -16,9 +16,9 @@ from pipeline.engines.engine import Examples
 from pipeline.engines.numba import worksharing
 from pipeline.engines.numba.engine import ENGINE
 from pipeline.errors import DeviceError, EngineError
-from pipeline.networks import weights as weights_of
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.layers import linear, tanh
+from pipeline.networks.weights import write_weights as weights_of
 from tests import reference
 from tests.small_networks import convolution, dense, pool, random_examples
 from tests.small_networks import network as network_of
@@ -402,14 +402,14 @@ from numba.core import event
 from pipeline.networks.declaration import Network
 from pipeline.engines.engine import Examples
 from pipeline.engines.numba.engine import ENGINE
-from pipeline.networks import weights
+from pipeline.networks.weights import draw_weights, read_weights, write_weights
 from pipeline.networks.declared import find_network
 for name in ("mlp", "cnn"):
     network = Network.from_json(find_network(name)[0], classes=10)
     compiled_before = ENGINE.first_wait() is None
     with event.install_recorder("numba:compile") as recorder:
         images = np.zeros((2, *network.input_shape), np.float32)
-        probabilities = ENGINE.probabilities(network, weights.draw(network, 1), images, device="cpu", threads=1)
+        probabilities = ENGINE.probabilities(network, draw_weights(network, 1), images, device="cpu", threads=1)
     print(name, compiled_before, len(recorder.buffer), probabilities.shape)
 """
 

@@ -32,7 +32,7 @@ import pytest
 
 from pipeline.engines.devices import ENGINES
 from pipeline.engines.engine import Examples, load_engine
-from pipeline.networks import weights
+from pipeline.networks.weights import draw_weights
 from tests.available import require
 
 pytestmark = pytest.mark.xdist_group("theano")  # they share what was trained, with Theano too
@@ -70,7 +70,7 @@ def silent(_done):
 def train(engine, golden, images, epochs=1):
     """Train with the first images; return the losses and the weights."""
     first = Examples(golden.examples.images[:images], golden.examples.labels[:images])
-    start = weights.draw(golden.network, golden.seed)
+    start = draw_weights(golden.network, golden.seed)
     trainer = load_engine(engine).trainer(golden.network, golden.hyperparameters, start, first, first, **ON)
     losses = [trainer.train_epoch(silent) for _ in range(epochs)]
     return np.concatenate(losses), trainer.weights()
@@ -105,7 +105,7 @@ def ties(steps, golden):
     if golden.name == "mlp":
         return 0
     how = golden.hyperparameters
-    bound = np.abs(weights.draw(golden.network, golden.seed)["output/W"]).max()
+    bound = np.abs(draw_weights(golden.network, golden.seed)["output/W"]).max()
     gradient = 0.6 * bound / how.batch_size
     times = sum(how.momentum**power for since in range(1, steps + 1) for power in range(since + 1))
     return how.learning_rate * gradient * times

@@ -17,9 +17,9 @@ from pipeline.engines.engine import Examples
 from pipeline.engines.theano import environment as theano_environment
 from pipeline.engines.theano.engine import ENGINE, TheanoEngine
 from pipeline.errors import DeviceError, EngineError
-from pipeline.networks import weights
 from pipeline.networks.declaration import Network, hyperparameters
 from pipeline.networks.declared import MLP
+from pipeline.networks.weights import draw_weights
 from tests.available import require
 
 PROJECT = Path(__file__).parents[1]
@@ -56,7 +56,7 @@ def golden_trainer(golden, engine=ENGINE, examples=None):
     return engine.trainer(
         golden.network,
         golden.hyperparameters,
-        weights.draw(golden.network, golden.seed),
+        draw_weights(golden.network, golden.seed),
         examples or golden.examples,
         first(golden.examples, 300),
         device="cpu",
@@ -85,7 +85,7 @@ def small_trainer(rows=1000, features=4):
     random = np.random.RandomState(0)
     examples = Examples(random.rand(rows, features).astype(np.float32), random.randint(0, 3, rows).astype(np.uint8))
     settings = hyperparameters(MLP)
-    return ENGINE.trainer(SMALL, settings, weights.draw(SMALL, 1), examples, examples, device="cpu", threads=1)
+    return ENGINE.trainer(SMALL, settings, draw_weights(SMALL, 1), examples, examples, device="cpu", threads=1)
 
 
 def silent(_done):
@@ -117,7 +117,7 @@ class TestSteps:
             np.testing.assert_allclose(values, golden.after_one_step[name], rtol=0, atol=tolerance, err_msg=name)
 
     def test_gives_the_golden_probabilities(self, golden):
-        drawn = weights.draw(golden.network, golden.seed)
+        drawn = draw_weights(golden.network, golden.seed)
         images = golden.examples.images[:128]
         probabilities = ENGINE.probabilities(golden.network, drawn, images, device="cpu", threads=2)
         assert probabilities.dtype == np.float32

@@ -14,9 +14,9 @@ import pytest
 
 from pipeline.engines.engine import Examples, load_engine
 from pipeline.errors import DeviceError, SettingError
-from pipeline.networks import weights
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.layers import MaxPool2DLayer, linear
+from pipeline.networks.weights import draw_weights
 from tests import reference, small_networks
 from tests.small_networks import convolution, dense, pool
 
@@ -40,7 +40,7 @@ def on(request):
 
 NETWORK = small_networks.NETWORKS["like the article's"]
 HOW = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=8)
-START = weights.draw(NETWORK, seed=1)
+START = draw_weights(NETWORK, seed=1)
 EXAMPLES = small_networks.random_examples(NETWORK, 20, seed=1)
 
 
@@ -77,7 +77,7 @@ class TestAgainstTheano:
 
     @pytest.fixture
     def start(self, golden):
-        return weights.draw(golden.network, golden.seed)
+        return draw_weights(golden.network, golden.seed)
 
     def test_first_probabilities(self, golden, start, on):
         probabilities = ENGINE.probabilities(golden.network, start, golden.examples.images[:128], **on)
@@ -176,7 +176,7 @@ class TestTiesAndZeros:
     def test_black_images(self, on):
         """Without biases every sum of such images is zero, and every maximum tied."""
         network = small_networks.network((1, 8, 8), convolution(3, (3, 3)), pool((2, 2)), dense(6))
-        start = weights.draw(network, seed=1)
+        start = draw_weights(network, seed=1)
         examples = small_networks.whole_examples(network, 4, seed=1)
         examples.images[:] = 0
 
@@ -432,7 +432,7 @@ class TestOnTheCPU:
 COUNT_FAULTS = """
 import json, resource
 import numpy as np
-from pipeline.networks import weights
+from pipeline.networks.weights import draw_weights, read_weights, write_weights
 from pipeline.networks.declaration import Network
 from pipeline.engines.engine import Examples, load_engine
 from pipeline.networks.declared import find_network
@@ -441,7 +441,7 @@ architecture, how = find_network("cnn")
 network = Network.from_json(architecture, classes=10)
 examples = Examples(np.random.default_rng(1).random((24 * 128, 1, 32, 32), np.float32), np.zeros(24 * 128, np.uint8))
 trainer = load_engine("torch").trainer(
-    network, how, weights.draw(network, 1), examples, examples, device="cpu", threads=1
+    network, how, draw_weights(network, 1), examples, examples, device="cpu", threads=1
 )
 counts = [0]
 trainer.train_epoch(lambda _: counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt))

@@ -15,14 +15,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from pipeline.data import dataset
+from pipeline.data.dataset import GRAYSCALE_NAME, open_dataset
 from pipeline.errors import DeclarationError, SettingError
 from pipeline.inference import estimator
 from pipeline.inference.estimator import NetworkClassifier
-from pipeline.networks import declared, weights
+from pipeline.networks import declared
 from pipeline.networks.declaration import nesterov_momentum
 from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, softmax
-from pipeline.networks.weights import WEIGHTS_NAME
+from pipeline.networks.weights import WEIGHTS_NAME, read_weights
 from tests import trained_networks
 
 SMALL_CNN = dict(
@@ -96,13 +96,14 @@ class TestFit:
     def test_unshuffled_it_takes_the_steps_of_the_pipeline(self, tmp_path, network):
         trained_networks.write_data(tmp_path / "data", network, trained_networks.color_images(4))
         folder = trained_networks.train(tmp_path / "outputs", tmp_path / "data", network, epochs=2)
-        images, labels = dataset.read_split(tmp_path / "data" / dataset.GRAYSCALE_NAME, "train")
+        with open_dataset(tmp_path / "data" / GRAYSCALE_NAME) as data:
+            images, labels = data.read("train")
 
         classifier = NetworkClassifier(
             network, epochs=2, learning_rate=0.1, batch_size=16, shuffle=False, random_state=1, threads=1
         ).fit(images, labels)
 
-        expected = weights.read(folder / WEIGHTS_NAME, classifier.network_)
+        expected = read_weights(folder / WEIGHTS_NAME, classifier.network_)
         for name, values in classifier.weights_.items():
             assert np.array_equal(values, expected[name])
 

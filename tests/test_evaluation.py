@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from pipeline.data import dataset
+from pipeline.data.dataset import CIFAR_TITLE, GRAYSCALE_NAME, open_dataset
 from pipeline.errors import DatasetError, WeightsError
-from pipeline.networks import weights
 from pipeline.networks.declaration import Network, architecture
 from pipeline.networks.layers import DenseLayer, InputLayer, softmax
+from pipeline.networks.weights import write_weights
 from pipeline.progress.monitor import Monitor
-from pipeline.training import evaluate, predictions
+from pipeline.training import evaluate
 from tests import reference, small_networks
 
 NAMES = ["cat", "dog", "frog", "ship"]
@@ -95,7 +95,7 @@ class TestMetrics:
 
 class TestAccuracyLine:
     def test_is_the_articles(self):
-        line = evaluate.accuracy_line(0.40567, dataset.CIFAR_TITLE)
+        line = evaluate.accuracy_line(0.40567, CIFAR_TITLE)
 
         assert line == "The accuracy of this network is: 0.41"
 
@@ -132,7 +132,7 @@ class TestEvaluate:
         for name in ("images", "trained", "output"):
             (tmp_path / name).mkdir()
         small_networks.write_examples(tmp_path / "images", NETWORK)
-        weights.write(tmp_path / "trained/weights.h5", small_networks.random_weights(NETWORK, seed=1))
+        write_weights(tmp_path / "trained/weights.h5", small_networks.random_weights(NETWORK, seed=1))
         (tmp_path / "trained/history.json").write_text(
             json.dumps({"trained": {"network": "tiny", "engine": "numba", "seed": 7}, "epochs": []})
         )
@@ -148,7 +148,8 @@ class TestEvaluate:
 
         measured = self.evaluate(folders, listener)
 
-        images, labels = dataset.read_split(folders["images"] / dataset.GRAYSCALE_NAME, "test")
+        with open_dataset(folders["images"] / GRAYSCALE_NAME) as data:
+            images, labels = data.read("test")
         probabilities = reference.probabilities(NETWORK, small_networks.random_weights(NETWORK, seed=1), images)
         accuracy = np.mean(probabilities.argmax(1) == labels)
         written = json.loads((folders["output"] / "metrics.json").read_text())
@@ -159,7 +160,7 @@ class TestEvaluate:
         assert measured == {"accuracy": accuracy}
         assert listener.lines == [f"The accuracy of this network is: {accuracy:.2f} (on small things, not CIFAR-10)"]
         assert sorted(path.name for path in folders["output"].iterdir()) == ["metrics.json", "predictions.h5"]
-        written = predictions.read(folders["output"] / "predictions.h5")
+        written = evaluate.read_predictions(folders["output"] / "predictions.h5")
         np.testing.assert_allclose(written, probabilities, atol=1e-6)
 
     def test_says_what_was_evaluated_with_what(self, folders):
@@ -185,9 +186,9 @@ class TestEvaluate:
 
     def test_weights_that_do_not_fit(self, folders):
         other = small_networks.network((12,), small_networks.dense(4))
-        weights.write(folders["trained"] / "weights.h5", small_networks.random_weights(other, seed=1))
+        write_weights(folders["trained"] / "weights.h5", small_networks.random_weights(other, seed=1))
 
-        with pytest.raises(WeightsError, match=r"there is no 'output/W' in it"):
+        with pytest.raises(WeightsError, match=r"it lacks 'output/W'"):
             self.evaluate(folders, Listener())
 
         assert not list(folders["output"].iterdir())

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from safetensors import safe_open
 
-from pipeline.data import dataset
+from pipeline.data.dataset import GRAYSCALE_NAME, open_dataset
 from pipeline.engines.engine import load_engine
 from pipeline.errors import ExportError
 from pipeline.inference import trained_network
@@ -53,7 +53,8 @@ class TestONNX:
     @pytest.mark.parametrize("network", ["mlp", "cnn"])
     def test_the_same_predictions_on_the_test_set(self, folder, tmp_path, network):
         found = trained_network.latest(network, folder / "outputs")
-        images, _ = dataset.read_split(folder / "data" / network / dataset.GRAYSCALE_NAME, "test")
+        with open_dataset(folder / "data" / network / GRAYSCALE_NAME) as data:
+            images, _ = data.read("test")
         expected = load_engine("numba").probabilities(found.network, found.weights, images, device="cpu", threads=1)
 
         export.export(found, "onnx", tmp_path / "network.onnx")

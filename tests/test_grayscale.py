@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pipeline.data import dataset
+from pipeline.data.dataset import DatasetWriter, Description, describe_dataset, open_dataset
 from pipeline.data.grayscale import grayscale, make_2d, make_flat
 from pipeline.errors import DatasetError
 from pipeline.progress.monitor import SILENT, Monitor
@@ -31,7 +31,7 @@ def random_images(count, height=32, width=32):
 
 
 def write(path, train, test):
-    with dataset.Writer(path) as writer:
+    with DatasetWriter(path) as writer:
         for split, images in (("train", train), ("test", test)):
             writer.put(split, 0, images, np.arange(len(images)).astype(np.uint8) % 2, total=len(images))
         writer.describe("small things", ["cat", "dog"], "ab" * 32)
@@ -97,12 +97,14 @@ class TestStages:
         make(output, images=images, monitor=SILENT)
 
         for split, count in (("train", 300), ("test", 20)):
-            color, labels = dataset.read_split(images / "images.h5", split)
-            gray, gray_labels = dataset.read_split(output / "grayscale.h5", split)
+            with open_dataset(images / "images.h5") as data:
+                color, labels = data.read(split)
+            with open_dataset(output / "grayscale.h5") as data:
+                gray, gray_labels = data.read(split)
             assert gray.shape == (count, *shape)
             assert np.array_equal(gray, grayscale(color).reshape(gray.shape))
             assert np.array_equal(gray_labels, labels)
-        assert dataset.describe(output / "grayscale.h5") == dataset.Description(
+        assert describe_dataset(output / "grayscale.h5") == Description(
             title="small things",
             class_names=["cat", "dog"],
             archive_sha256="ab" * 32,
@@ -159,7 +161,7 @@ class TestStages:
 
     def test_leave_no_file_where_the_images_are_spoilt(self, folders):
         images, output = folders
-        with dataset.Writer(images / "images.h5") as writer:
+        with DatasetWriter(images / "images.h5") as writer:
             writer.put("train", 0, random_images(2), np.array([0, 1], np.uint8), total=2)
             writer.put("test", 0, random_images(2), np.array([0, 9], np.uint8), total=2)
             writer.describe("small things", ["cat", "dog"], "ab" * 32)

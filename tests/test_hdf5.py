@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.data import dataset
+from pipeline.data.dataset import SPLITS, DatasetWriter, describe_dataset
 from pipeline.errors import DatasetError, WeightsError
-from pipeline.networks import weights
+from pipeline.networks.weights import draw_weights, read_weights, write_weights
 from tests import small_networks
 from tests.small_networks import dense
 
@@ -26,8 +26,8 @@ SECRET = b"root:x:0:0:" * 400
 READ = textwrap.dedent("""
     import resource, sys
     from pathlib import Path
-    from pipeline.data import dataset
-    from pipeline.networks import weights
+    from pipeline.data.dataset import describe_dataset, DatasetWriter, SPLITS, open_dataset
+    from pipeline.networks.weights import draw_weights, read_weights, write_weights
     from pipeline.errors import PipelineError
     from tests.test_hdf5 import NETWORK
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -35,9 +35,10 @@ READ = textwrap.dedent("""
     resource.setrlimit(resource.RLIMIT_CPU, (10, 10))
     try:
         if sys.argv[1] == "weights":
-            weights.read(Path(sys.argv[2]), NETWORK)
+            read_weights(Path(sys.argv[2]), NETWORK)
         else:
-            dataset.read_split(Path(sys.argv[2]), "train")
+            with open_dataset(Path(sys.argv[2])) as data:
+                data.read("train")
     except PipelineError as error:
         print(error)
 """)
@@ -158,15 +159,15 @@ def read_in_little_memory(kind, path):
 
 
 def spoil_weights(path, way, other):
-    weights.write(path, weights.draw(NETWORK, seed=1))
+    write_weights(path, draw_weights(NETWORK, seed=1))
     with h5py.File(path, "r+") as file:
         del file[NAME]
         way(Place(file, NAME, SHAPE, np.float32, other))
 
 
 def spoil_dataset(path, way, other, name="train/images"):
-    with dataset.Writer(path) as writer:
-        for split in dataset.SPLITS:
+    with DatasetWriter(path) as writer:
+        for split in SPLITS:
             writer.put(split, 0, np.zeros((5, 12), np.uint8), np.zeros(5, np.uint8), total=5)
         writer.describe("small things", ["cat"], "ab" * 32)
     with h5py.File(path, "r+") as file:
@@ -182,16 +183,15 @@ class TestHostileFiles:
         spoil_weights(path, way, elsewhere(tmp_path))
 
         with pytest.raises(WeightsError, match=rf"^{path}: .*'{NAME}'.* Train the network again: .*\.$"):
-            weights.read(path, NETWORK)
+            read_weights(path, NETWORK)
 
     @pytest.mark.parametrize("name", ["train/images", "train/labels"])
     def test_images(self, tmp_path, way, name):
         path = tmp_path / "images.h5"
         spoil_dataset(path, way, elsewhere(tmp_path), name)
 
-        for read in (dataset.describe, lambda path: dataset.read_split(path, "train")):
-            with pytest.raises(DatasetError, match=rf"^{path}: .*{name}'.* Delete the folder {tmp_path}"):
-                read(path)
+        with pytest.raises(DatasetError, match=rf"^{path}: .*{name}'.* Delete the folder {tmp_path}"):
+            describe_dataset(path)
 
 
 class TestBoundedMemory:
@@ -227,7 +227,7 @@ class TestBoundedMemory:
 
     def test_many_groups(self, tmp_path):
         path = tmp_path / "weights.h5"
-        weights.write(path, weights.draw(NETWORK, seed=1))
+        write_weights(path, draw_weights(NETWORK, seed=1))
         with h5py.File(path, "r+") as file:
             for number in range(5000):
                 file.create_group(f"group{number}")
@@ -237,9 +237,9 @@ class TestBoundedMemory:
 
 def test_a_circle_of_groups_is_refused(tmp_path):
     path = tmp_path / "weights.h5"
-    weights.write(path, weights.draw(NETWORK, seed=1))
+    write_weights(path, draw_weights(NETWORK, seed=1))
     with h5py.File(path, "r+") as file:
         file["layer1/again"] = file["layer1"]
 
     with pytest.raises(WeightsError, match="it holds 'layer1/again', which the network does not have"):
-        weights.read(path, NETWORK)
+        read_weights(path, NETWORK)

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data import dataset
 from pipeline.data.cifar_writer import write_archive
-from tests.pages import Page
+from pipeline.data.dataset import GRAYSCALE_NAME, describe_dataset
 
 PAGE = Page("docs/how-to/own-data.md")
 
@@ -78,7 +77,7 @@ class TestManyClasses:
 
         metrics = json.loads((checkout.result("EvaluateMLP") / "metrics.json").read_text())
         assert [entry["images"] for entry in metrics["classes"]] == [max(classes, 5) // classes] * classes
-        described = dataset.describe(checkout.result("Grayscale2D") / dataset.GRAYSCALE_NAME)
+        described = describe_dataset(checkout.result("Grayscale2D") / GRAYSCALE_NAME)
         assert described.counts == {"train": 5 * max(classes, 5), "test": max(classes, 5)}
         for network in ("mlp", "cnn"):
             asked = ("predict", "picture.png", "--network", network, "--top", "256", "--json", "--engine", "torch")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data import dataset
+from pipeline.data.dataset import GRAYSCALE_NAME, open_dataset
 from pipeline.engines.engine import load_engine
 from pipeline.errors import DeviceError, PictureError, SettingError
 from pipeline.inference import prediction, trained_network
@@ -68,7 +68,8 @@ class TestPredict:
     @pytest.mark.parametrize("network", ["mlp", "cnn"])
     def test_the_same_probabilities_as_in_the_evaluation(self, folder, outputs, files, network):
         found = trained_network.latest(network, outputs)
-        gray, _ = dataset.read_split(folder / "data" / network / dataset.GRAYSCALE_NAME, "test")
+        with open_dataset(folder / "data" / network / GRAYSCALE_NAME) as data:
+            gray, _ = data.read("test")
         expected = load_engine("numba").probabilities(found.network, found.weights, gray, device="cpu", threads=1)
 
         predicted = list(classifier(outputs, network).predict_many(files))
@@ -90,7 +91,8 @@ class TestPredict:
             monitor=SILENT,
         )
 
-        labels = dataset.read_labels(data / dataset.GRAYSCALE_NAME, "test")
+        with open_dataset(data / GRAYSCALE_NAME) as images:
+            labels = images.labels("test")
         predicted = classifier(outputs).predict_many(files)
         right = [
             each.class_name == trained_networks.CLASSES[label] for each, label in zip(predicted, labels, strict=True)

@@ -5,19 +5,19 @@ import numpy as np
 import pytest
 
 from pipeline.errors import DatasetError
-from pipeline.training import predictions
+from pipeline.training.evaluate import read_predictions, write_predictions
 
 PROBABILITIES = np.random.default_rng(0).dirichlet(np.ones(3), 20).astype(np.float32)
 
 
 def test_are_read_as_they_were_written(tmp_path):
-    predictions.write(tmp_path / "predictions.h5", PROBABILITIES)
-    np.testing.assert_array_equal(predictions.read(tmp_path / "predictions.h5"), PROBABILITIES)
+    write_predictions(tmp_path / "predictions.h5", PROBABILITIES)
+    np.testing.assert_array_equal(read_predictions(tmp_path / "predictions.h5"), PROBABILITIES)
 
 
 def test_the_same_values_give_the_same_bytes(tmp_path):
     for name in ("first", "second"):
-        predictions.write(tmp_path / name, PROBABILITIES)
+        write_predictions(tmp_path / name, PROBABILITIES)
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
 
 
@@ -39,4 +39,4 @@ def test_a_file_that_is_none_is_named(tmp_path, prepare):
     path = tmp_path / "predictions.h5"
     prepare(path)
     with pytest.raises(DatasetError, match=r"predictions.h5.*`make pipeline`"):
-        predictions.read(path)
+        read_predictions(path)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.engines.engine import Examples
-from pipeline.networks import weights
 from pipeline.networks.declaration import Hyperparameters
+from pipeline.networks.weights import draw_weights
 from tests import reference, small_networks
 
 
@@ -13,7 +13,7 @@ class TestAgainstTheano:
     """Theano was float32: in flat parts of an image its rounding breaks ties, which float64 breaks otherwise."""
 
     def test_probabilities(self, golden):
-        drawn = weights.draw(golden.network, golden.seed)
+        drawn = draw_weights(golden.network, golden.seed)
 
         probabilities = reference.probabilities(golden.network, drawn, golden.examples.images[:128])
 
@@ -23,7 +23,7 @@ class TestAgainstTheano:
         first = Examples(golden.examples.images[:128], golden.examples.labels[:128])
         once = golden.hyperparameters.replaced(epochs=1)
 
-        losses, after = reference.trained(golden.network, once, weights.draw(golden.network, golden.seed), first)
+        losses, after = reference.trained(golden.network, once, draw_weights(golden.network, golden.seed), first)
 
         assert losses.ravel() == pytest.approx(golden.losses[:1], abs=1e-6)
         for name, expected in golden.after_one_step.items():

@@ -159,7 +159,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(trainings, engine, kil
     printed = process.communicate(timeout=120)[0].splitlines()
 
     assert process.returncode == 0
-    assert reached <= int(re.fullmatch(rf"going on from epoch (\d+) of {epochs}", printed[1])[1]) < epochs
+    assert reached <= int(re.fullmatch(rf"resuming after epoch (\d+) of {epochs}", printed[1])[1]) < epochs
     assert len(rows(printed)) == epochs
     assert trainings.files("disturbed") == trainings.files("undisturbed")
 
@@ -176,7 +176,7 @@ class TestEpochs:
 
         lines, measured = trainings.train("8", epochs=8)
 
-        assert lines[1] == "going on from epoch 5 of 8"
+        assert lines[1] == "resuming after epoch 5 of 8"
         assert rows(lines)[:5] == rows(first)
         assert len(rows(lines)) == len(measured["epoch_seconds"]) == 8
         assert measured["resumed_from_epoch"] == 5
@@ -188,7 +188,7 @@ class TestEpochs:
 
         lines, measured = trainings.train("3", epochs=3)
 
-        assert not any("going on" in line for line in lines)
+        assert not any("resuming" in line for line in lines)
         assert "resumed_from_epoch" not in measured
         assert trainings.files("3") == trainings.files("straight to 3")
 
@@ -197,7 +197,7 @@ class TestEpochs:
 
         lines, _ = trainings.train("again")
 
-        assert lines[1] == "going on from epoch 5 of 5"
+        assert lines[1] == "resuming after epoch 5 of 5"
         assert trainings.files("again") == trainings.files("once")
 
 
@@ -211,7 +211,7 @@ def test_a_damaged_checkpoint_costs_its_epoch(trainings):
 
     assert lines[1:3] == [
         f"{path} is damaged: its SHA-256 is not the one that was written into it. It is not used.",
-        "going on from epoch 4 of 8",
+        "resuming after epoch 4 of 8",
     ]
     assert trainings.files("8") == trainings.files("straight to 8")
 
@@ -364,7 +364,7 @@ class TestRun:
         process.communicate()
 
         checkout.run("--TrainMLP-epochs", "60", task="TrainMLP")
-        assert re.search(r"^going on from epoch \d\d of 60$", checkout.output, re.MULTILINE)
+        assert re.search(r"^resuming after epoch \d\d of 60$", checkout.output, re.MULTILINE)
         assert len(rows(checkout.output.splitlines())) == 60
         assert checkout.leftovers() == []
         disturbed = trained(checkout)

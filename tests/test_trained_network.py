@@ -9,9 +9,9 @@ import pytest
 from pipeline.errors import SettingError, StoreError
 from pipeline.files.digests import file_digest
 from pipeline.inference import trained_network
-from pipeline.networks import weights
 from pipeline.networks.declaration import Network
 from pipeline.networks.declared import find_network
+from pipeline.networks.weights import read_weights
 from pipeline.store.record import Record
 from tests import trained_networks
 
@@ -42,7 +42,7 @@ def test_the_network_that_was_trained_last(outputs, results):
     assert found.title == "random images"
     assert found.name == "mlp"
     assert found.key == folder.name != first.key
-    expected = weights.read(folder / "weights.h5", found.network)
+    expected = read_weights(folder / "weights.h5", found.network)
     for name, values in found.weights.items():
         assert np.array_equal(values, expected[name])
         assert name.endswith("/b") or not np.array_equal(values, first.weights[name])

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
-from pipeline.data import dataset
+from pipeline.data.dataset import GRAYSCALE_NAME, open_dataset
 from pipeline.engines.engine import Examples
 from pipeline.errors import DatasetError, EngineError, SettingError
-from pipeline.networks import weights
 from pipeline.networks.declaration import Hyperparameters, Network, architecture
 from pipeline.networks.layers import DenseLayer, InputLayer, softmax
-from pipeline.networks.weights import WEIGHTS_NAME
+from pipeline.networks.weights import WEIGHTS_NAME, draw_weights, read_weights
 from pipeline.progress.monitor import SILENT, Monitor
 from pipeline.training import train as training
 from pipeline.training.examples import read_examples, split
@@ -82,6 +81,12 @@ def train(output, images, *, monitor=SILENT, **changes):
     return training.train(output, images=images, monitor=monitor, **settings | changes)
 
 
+def examples(images):
+    """Read the images that train and those that validate."""
+    with open_dataset(images / GRAYSCALE_NAME) as data:
+        return read_examples(data, HOW.validation_fraction)
+
+
 def history(output):
     return json.loads((output / HISTORY_NAME).read_text())
 
@@ -121,26 +126,26 @@ class TestSplit:
 
 class TestReadExamples:
     def test_parts_the_images_in_file_order(self, images):
-        path = images / dataset.GRAYSCALE_NAME
-        everything, labels = dataset.read_split(path, "train")
+        path = images / GRAYSCALE_NAME
+        with open_dataset(path) as data:
+            everything, labels = data.read("train")
+            train, valid = read_examples(data, 0.25)
         validates = split(labels, 0.25)
 
-        train, valid = read_examples(path, 0.25)
-
-        for examples, chosen in ((train, ~validates), (valid, validates)):
-            assert examples.images.dtype == np.float32
-            assert np.array_equal(examples.images, everything[chosen])
-            assert np.array_equal(examples.labels, labels[chosen])
+        for part, chosen in ((train, ~validates), (valid, validates)):
+            assert part.images.dtype == np.float32
+            assert np.array_equal(part.images, everything[chosen])
+            assert np.array_equal(part.labels, labels[chosen])
 
     @pytest.mark.parametrize("count", [256, 257, 700])
     def test_more_images_than_are_read_at_once(self, tmp_path, count):
         network = small_networks.NETWORKS["odd sizes"]
         small_networks.write_examples(tmp_path, network, train=count)
-        path = tmp_path / dataset.GRAYSCALE_NAME
-        everything, labels = dataset.read_split(path, "train")
+        path = tmp_path / GRAYSCALE_NAME
+        with open_dataset(path) as data:
+            everything, labels = data.read("train")
+            train, valid = read_examples(data, 0.2)
         validates = split(labels, 0.2)
-
-        train, valid = read_examples(path, 0.2)
 
         assert np.array_equal(train.images, everything[~validates])
         assert np.array_equal(valid.images, everything[validates])
@@ -151,9 +156,9 @@ class TestTrain:
     def test_takes_the_steps_of_the_rules(self, output, images):
         train(output, images)
 
-        train_examples, valid_examples = read_examples(images / dataset.GRAYSCALE_NAME, 0.25)
-        losses, after = reference.trained(NETWORK, HOW, weights.draw(NETWORK, seed=1), train_examples)
-        written = weights.read(output / WEIGHTS_NAME, NETWORK)
+        train_examples, valid_examples = examples(images)
+        losses, after = reference.trained(NETWORK, HOW, draw_weights(NETWORK, seed=1), train_examples)
+        written = read_weights(output / WEIGHTS_NAME, NETWORK)
         for name, values in after.items():
             assert written[name] == pytest.approx(values, rel=1e-4, abs=1e-5), name
 
@@ -241,7 +246,7 @@ class TestTrain:
 
         train(output, tmp_path, architecture=declared)
 
-        assert weights.read(output / WEIGHTS_NAME, network).keys() == network.weight_shapes.keys()
+        assert read_weights(output / WEIGHTS_NAME, network).keys() == network.weight_shapes.keys()
 
 
 class TestWhatIsHeard:
@@ -251,7 +256,7 @@ class TestWhatIsHeard:
         train(output, images, monitor=listener)
 
         first, *header, one, two, three, last = listener.lines
-        validates = split(dataset.read_labels(images / dataset.GRAYSCALE_NAME, "train"), 0.25).sum()
+        validates = len(examples(images)[1])
         assert first == (
             f"tiny on small things: {60 - validates} images train, {validates} validate; 115 parameters; torch on cpu"
         )
@@ -279,7 +284,7 @@ class TestWhatIsHeard:
 
         train(output, images, monitor=listener)
 
-        trained = len(read_examples(images / dataset.GRAYSCALE_NAME, 0.25)[0])
+        trained = len(examples(images)[0])
         done = [done for done, _, _ in listener.steps]
         assert done == sorted(done)
         assert {trained, 2 * trained, 3 * trained} <= set(done)
@@ -313,7 +318,7 @@ class TestTrouble:
             train(output, tmp_path)
 
     def test_images_of_another_type(self, output, images):
-        with h5py.File(images / dataset.GRAYSCALE_NAME, "r+") as file:
+        with h5py.File(images / GRAYSCALE_NAME, "r+") as file:
             for split in ("train", "test"):
                 count = len(file[f"{split}/images"])
                 del file[f"{split}/images"]
@@ -341,7 +346,7 @@ class TestTrouble:
         train(output, tmp_path, architecture=left_open, engine=engine)
 
         assert history(output)["data"]["class_names"] == ["cat", "dog"]
-        assert weights.read(output / "weights.h5", Network.from_json(left_open, classes=2))["output/W"].shape == (7, 2)
+        assert read_weights(output / "weights.h5", Network.from_json(left_open, classes=2))["output/W"].shape == (7, 2)
         filled = left_open | {"output_num_units": 2}
         assert max_output_bytes(images=tmp_path, architecture=left_open, epochs=1) == max_output_bytes(
             images=tmp_path, architecture=filled, epochs=1

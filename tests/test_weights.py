@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import WeightsError
-from pipeline.networks import weights
+from pipeline.networks.weights import draw_weights, read_weights, write_weights
 from tests import small_networks
 from tests.small_networks import convolution, dense
 
@@ -17,7 +17,7 @@ NETWORK = small_networks.network((2, 6, 5), convolution(3, (3, 2)), dense(20))
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "weights.h5"
-    weights.write(path, weights.draw(NETWORK, seed=1))
+    write_weights(path, draw_weights(NETWORK, seed=1))
     return path
 
 
@@ -38,7 +38,7 @@ class TestDraw:
     def test_follows_glorot_and_bengio(self):
         network = small_networks.network((3, 8, 8), convolution(40, (5, 3)), dense(100))
 
-        drawn = weights.draw(network, seed=3)
+        drawn = draw_weights(network, seed=3)
 
         for name, fans in {"layer1/W": (40 + 3) * 15, "layer2/W": 40 * 24 + 100, "layer3/W": 100 + 3}.items():
             bound = math.sqrt(6 / fans)
@@ -47,12 +47,12 @@ class TestDraw:
             assert drawn[name].std() == pytest.approx(bound / math.sqrt(3), rel=0.1), name
 
     def test_biases_are_zero(self):
-        drawn = weights.draw(NETWORK, seed=3)
+        drawn = draw_weights(NETWORK, seed=3)
 
         assert not any(np.any(values) for name, values in drawn.items() if name.endswith("/b"))
 
     def test_shapes_and_type(self):
-        drawn = weights.draw(NETWORK, seed=3)
+        drawn = draw_weights(NETWORK, seed=3)
 
         assert list(drawn) == list(NETWORK.weight_shapes)
         assert {name: values.shape for name, values in drawn.items()} == NETWORK.weight_shapes
@@ -62,14 +62,14 @@ class TestDraw:
         """As Lasagne draws them."""
         generator = np.random.RandomState(42)
 
-        drawn = weights.draw(NETWORK, seed=42)
+        drawn = draw_weights(NETWORK, seed=42)
 
         for name, bound in (("layer1/W", 6 / (5 * 6)), ("layer2/W", 6 / (48 + 20)), ("layer3/W", 6 / 23)):
             expected = generator.uniform(-math.sqrt(bound), math.sqrt(bound), NETWORK.weight_shapes[name])
             assert np.array_equal(drawn[name], expected.astype(np.float32)), name
 
     def test_the_seed_decides(self):
-        once, again, other = (weights.draw(NETWORK, seed)["layer2/W"] for seed in (1, 1, 2))
+        once, again, other = (draw_weights(NETWORK, seed)["layer2/W"] for seed in (1, 1, 2))
 
         assert np.array_equal(once, again)
         assert not np.any(once == other)
@@ -77,24 +77,24 @@ class TestDraw:
 
 class TestFile:
     def test_reads_what_was_written(self, path):
-        read = weights.read(path, NETWORK)
+        read = read_weights(path, NETWORK)
 
-        expected = weights.draw(NETWORK, seed=1)
+        expected = draw_weights(NETWORK, seed=1)
         assert list(read) == list(expected)
         assert all(np.array_equal(read[name], expected[name]) for name in expected)
         assert {values.dtype for values in read.values()} == {np.dtype(np.float32)}
 
     def test_same_weights_same_bytes(self, path, tmp_path):
-        weights.write(tmp_path / "again.h5", weights.draw(NETWORK, seed=1))
-        weights.write(tmp_path / "other.h5", weights.draw(NETWORK, seed=2))
+        write_weights(tmp_path / "again.h5", draw_weights(NETWORK, seed=1))
+        write_weights(tmp_path / "other.h5", draw_weights(NETWORK, seed=2))
 
         assert (tmp_path / "again.h5").read_bytes() == path.read_bytes()
         assert (tmp_path / "other.h5").read_bytes() != path.read_bytes()
 
     def test_layout_in_memory_does_not_count(self, path, tmp_path):
-        drawn = {name: np.asfortranarray(values) for name, values in weights.draw(NETWORK, seed=1).items()}
+        drawn = {name: np.asfortranarray(values) for name, values in draw_weights(NETWORK, seed=1).items()}
 
-        weights.write(tmp_path / "fortran.h5", drawn)
+        write_weights(tmp_path / "fortran.h5", drawn)
 
         assert (tmp_path / "fortran.h5").read_bytes() == path.read_bytes()
 
@@ -108,20 +108,20 @@ class TestFile:
 class TestDamage:
     def test_missing(self, tmp_path):
         with pytest.raises(WeightsError, match=r"absent\.h5 is not there"):
-            weights.read(tmp_path / "absent.h5", NETWORK)
+            read_weights(tmp_path / "absent.h5", NETWORK)
 
     @pytest.mark.parametrize("content", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n" + bytes(100)])
     def test_no_hdf5(self, path, content):
         path.write_bytes(content)
 
         with pytest.raises(WeightsError, match=r"cannot be read as HDF5 \(.*\)\. Train the network again"):
-            weights.read(path, NETWORK)
+            read_weights(path, NETWORK)
 
     def test_cut_off(self, path):
         path.write_bytes(path.read_bytes()[:-100])
 
         with pytest.raises(WeightsError, match=r"cannot be read as HDF5 \(it is cut off\)"):
-            weights.read(path, NETWORK)
+            read_weights(path, NETWORK)
 
     @pytest.mark.parametrize("start", range(0, 2048, 128))
     def test_any_damage_to_the_structure_is_told_or_harmless(self, path, start):
@@ -130,7 +130,7 @@ class TestDamage:
         path.write_bytes(content)
 
         try:
-            read = weights.read(path, NETWORK)
+            read = read_weights(path, NETWORK)
         except WeightsError:
             return
         assert {name: values.shape for name, values in read.items()} == NETWORK.weight_shapes
@@ -138,9 +138,9 @@ class TestDamage:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda file: file.pop("layer2/b"), r"there is no 'layer2/b' in it; .* one of shape \(20,\)"),
-            (lambda file: file.pop("layer2"), r"there is no 'layer2/W' in it"),
-            (replace("layer2", [1, 2]), r"there is no 'layer2/W' in it"),
+            (lambda file: file.pop("layer2/b"), r"it lacks 'layer2/b'; .* of shape \(20,\)"),
+            (lambda file: file.pop("layer2"), r"it lacks 'layer2/W'"),
+            (replace("layer2", [1, 2]), r"it lacks 'layer2/W'"),
             (
                 replace("layer2/b", np.zeros(21, np.float32)),
                 r"'layer2/b' has shape \(21,\) and type float32; .*\(20,\)",
@@ -158,4 +158,4 @@ class TestDamage:
         spoil(path, change)
 
         with pytest.raises(WeightsError, match=rf"weights\.h5: {message}"):
-            weights.read(path, NETWORK)
+            read_weights(path, NETWORK)

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from pipeline.data import dataset
+from pipeline.data.dataset import GRAYSCALE_NAME, DatasetWriter
 from pipeline.data.grayscale import grayscale
 from pipeline.networks.declared import find_network
 from pipeline.progress.monitor import SILENT
@@ -28,7 +28,7 @@ def write_data(folder, network, test):
     """Write a gray data set of random images, whose test images are those given, in color."""
     shape = find_network(network)[0]["input_shape"][1:]
     folder.mkdir(parents=True)
-    with dataset.Writer(folder / dataset.GRAYSCALE_NAME) as writer:
+    with DatasetWriter(folder / GRAYSCALE_NAME) as writer:
         for split, color in (("train", color_images(60, seed=1)), ("test", test)):
             labels = np.arange(len(color), dtype=np.uint8) % 10
             writer.put(split, 0, grayscale(color).reshape(-1, *shape), labels, total=len(color))

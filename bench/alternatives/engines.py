@@ -6,12 +6,12 @@ import numpy as np
 
 from alternatives.work import Epoch, Scores, Work
 from pipeline.engines.engine import load_engine
-from pipeline.networks import weights
+from pipeline.networks.weights import draw_weights
 
 
 def prepare(work: Work, engine: str, device: str) -> Epoch:
     """Train with an engine of the pipeline, as the stages do."""
-    start = weights.draw(work.network, 42)
+    start = draw_weights(work.network, 42)
     trainer = load_engine(engine).trainer(
         work.network, work.how, start, work.train, work.valid, device=device, threads=work.threads
     )

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from measuring import shown
-from pipeline.data import dataset
 from pipeline.data.cifar import CLASS_NAMES
+from pipeline.data.dataset import describe_dataset, open_dataset
 from pipeline.engines.engine import Examples
-from pipeline.networks.arrays import FloatArray, LabelArray
+from pipeline.networks.arrays import LabelArray
 from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.declared import find_network
 from pipeline.training.examples import read_examples
@@ -66,14 +66,15 @@ def data_path(network: Network) -> Path:
 def data_title(name: str) -> str:
     """Return what the images are that a network is given here."""
     path = data_path(Network.from_json(find_network(name)[0], len(CLASS_NAMES)))
-    return dataset.describe(path).title if path.exists() else "random images"
+    return describe_dataset(path).title if path.exists() else "random images"
 
 
 def _examples(network: Network, images: int | None) -> tuple[Examples, Examples]:
     """Return images that train and images that validate; some are there several times where many are asked for."""
     path = data_path(network)
     if images is None and path.exists():
-        return read_examples(path, VALIDATES)
+        with open_dataset(path) as data:
+            return read_examples(data, VALIDATES)
     images = images or 50_000
     pieces = _pieces_of(path) if path.exists() else _random_pieces(network)
     validate = round(images * VALIDATES)
@@ -81,9 +82,10 @@ def _examples(network: Network, images: int | None) -> tuple[Examples, Examples]
 
 
 def _pieces_of(path: Path) -> Iterator[tuple[FloatArray, LabelArray]]:
-    for _ in itertools.count():
-        for _, images, labels in dataset.read_chunks(path, "train"):
-            yield images, labels
+    with open_dataset(path) as data:
+        for _ in itertools.count():
+            for _, images, labels in data.chunks("train"):
+                yield images, labels
 
 
 def _random_pieces(network: Network) -> Iterator[tuple[FloatArray, LabelArray]]:

@@ -96,7 +96,7 @@ def convert(output: Path, *, archive: Path, title: str, given: Path | None = Non
         The file cannot be written.
     """
     done = 0
-    with dataset.Writer(output / dataset.IMAGES_NAME) as writer:
+    with dataset.DatasetWriter(output / dataset.IMAGES_NAME) as writer:
 
         def store(batch: Batch) -> None:
             nonlocal done

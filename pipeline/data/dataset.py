@@ -1,4 +1,4 @@
-"""The HDF5 files that hold images: one layout for color and for grayscale, written once, read often.
+"""HDF5 files of images and labels, in one layout for color and for grayscale.
 
 ::
 
@@ -9,18 +9,18 @@
     ├── test/images    (10000, ...)
     └── test/labels    (10000,)
 
-The values lie in one piece and as they are: compression saves at most 20% of such images, and reading
-takes several times as long. The same images give the same bytes.
+The values are stored contiguous and uncompressed: compression saves at most 20% of such images, and makes reading
+several times slower. The same images give the same bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -33,23 +33,23 @@ IMAGES_NAME = "images.h5"
 GRAYSCALE_NAME = "grayscale.h5"
 SPLITS = ("train", "test")
 MAX_CLASSES = 256
-"""As many as a label, which is a byte, can tell apart."""
+"""The number of values of a label, which is a byte."""
 CIFAR_TITLE = "CIFAR-10"
-"""The title of CIFAR-10 itself; results on other data say so."""
+"""The title of CIFAR-10 itself; results on data of another title name it."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a file of images holds.
+    """Description of a file of images.
 
     Parameters
     ----------
     title : str
-        What the data is called.
+        Name of the data, such as ``CIFAR-10``.
     class_names : list of str
-        By label.
+        Names of the classes, by label.
     archive_sha256 : str
-        Digest of the archive that the images came from.
+        Digest of the archive that the images come from.
     counts : dict
         Number of images by split.
     image_shape : tuple of int
@@ -66,8 +66,8 @@ class Description:
     dtype: str
 
 
-class Writer:
-    """Writes a file of images; should the ``with`` block fail, there is no file.
+class DatasetWriter:
+    """Writes a file of images, and removes it where the ``with`` block raises an error.
 
     Raises
     ------
@@ -79,7 +79,7 @@ class Writer:
         self._path = path
         self._stored: dict[str, h5py.Dataset] = {}
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> DatasetWriter:
         with self._writing():
             self._path.unlink(missing_ok=True)
             self._file = h5py.File(self._path, "w-")
@@ -97,12 +97,12 @@ class Writer:
             self._path.unlink(missing_ok=True)
 
     def put(self, split: str, start: int, images: ImageArray, labels: ByteArray, *, total: int) -> None:
-        """Write some images of a split, in any order.
+        """Write a chunk of a split; chunks may come in any order.
 
         Parameters
         ----------
         start : int
-            Place of the first of them in the split, which has ``total``.
+            Index of the chunk's first image in the split, which has ``total`` images.
         images : array, shape (N, ...)
         labels : uint8 array, shape (N,)
         """
@@ -114,7 +114,7 @@ class Writer:
                 self._stored[name][start : start + len(values)] = values
 
     def describe(self, title: str, class_names: list[str], archive_sha256: str) -> None:
-        """Write what the images are; see `Description`."""
+        """Write the attributes; see `Description`."""
         with self._writing():
             self._file.attrs["title"] = title
             self._file.attrs["class_names"] = class_names
@@ -129,95 +129,107 @@ class Writer:
                 self._path.unlink(missing_ok=True)
             raise DatasetError(
                 f"{self._path} cannot be written ({hdf5.cause(error)}). "
-                "See that its folder is there and has room, then type the same again."
+                "Check that its folder exists and that the disk has space, then run the same command again."
             ) from None
 
 
-def describe(path: Path) -> Description:
-    """Return what a file of images holds.
+def describe_dataset(path: Path) -> Description:
+    """Return the description of a file of images.
 
     Raises
     ------
     DatasetError
         The file is missing, damaged or of another layout.
     """
-    with _reading(path) as file:
-        return _description(file)
+    with open_dataset(path) as data:
+        return data.description
 
 
-def read_split(path: Path, split: str) -> tuple[ImageArray, ByteArray]:
-    """Read all images of a split and their labels.
-
-    Returns
-    -------
-    images : array, shape (N, ...) and type as `describe` tells
-    labels : uint8 array, shape (N,)
+@contextmanager
+def open_dataset(path: Path) -> Iterator[Dataset]:
+    """Open a file of images for reading.
 
     Raises
     ------
     DatasetError
         The file is missing, damaged or of another layout.
     """
-    with _reading(path) as file:
-        return _open_split(file, split).read()
+    with ExitStack() as stack:
+        with _explained(path):
+            file = stack.enter_context(h5py.File(path, "r"))
+            splits = {split: _checked_split(file, split) for split in SPLITS}
+            data = Dataset(path, _description(file, splits), splits)
+        yield data
 
 
-def read_labels(path: Path, split: str) -> ByteArray:
-    """Read the labels of a split, without its images.
-
-    Raises
-    ------
-    DatasetError
-        The file is missing, damaged or of another layout.
-    """
-    with _reading(path) as file:
-        return _open_split(file, split).read_labels()
-
-
-def read_chunks(path: Path, split: str, rows: int = 256) -> Iterator[tuple[int, ImageArray, ByteArray]]:
-    """Read a split piece by piece: yield the place of the first image, the images and their labels.
-
-    Memory stays at ``rows`` images. With 256 of CIFAR-10 a piece fits a core's cache.
-
-    Raises
-    ------
-    DatasetError
-        The file is missing, damaged or of another layout.
-    """
-    with _reading(path) as file:
-        stored = _open_split(file, split)
-        for start in range(0, len(stored), rows):
-            yield start, *stored.read(slice(start, start + rows))
-
-
-def _reading(path: Path) -> AbstractContextManager[h5py.File]:
-    return hdf5.reading(path, DatasetError, f"Delete the folder {path.parent} and type `make pipeline`.")
+class _Split(NamedTuple):
+    images: h5py.Dataset
+    labels: h5py.Dataset
 
 
 @dataclass(frozen=True)
-class _Split:
-    """A split as it lies in the file; its images and labels are as they should be."""
+class Dataset:
+    """An open file of images; its methods raise `DatasetError` where the file is damaged."""
 
-    images: h5py.Dataset
-    labels: h5py.Dataset
-    classes: int
+    path: Path
+    description: Description
+    _splits: dict[str, _Split]
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    def read(self, split: str) -> tuple[ImageArray, ByteArray]:
+        """Read all images of a split, shape (N, ...), and their labels, shape (N,)."""
+        return self._read(split, np.s_[:])
 
-    def read(self, rows: slice = np.s_[:]) -> tuple[ImageArray, ByteArray]:
-        return self.images[rows], self.read_labels(rows)
+    def labels(self, split: str) -> ByteArray:
+        """Read the labels of a split, shape (N,)."""
+        return self._labels(split, np.s_[:])
 
-    def read_labels(self, rows: slice = np.s_[:]) -> ByteArray:
-        labels: ByteArray = self.labels[rows]
-        if labels.max() >= self.classes:
-            raise DatasetError(f"{self.labels.name!r} holds {labels.max()}; expected 0 to {self.classes - 1}.")
-        return labels
+    def chunks(self, split: str, rows: int = 256) -> Iterator[tuple[int, ImageArray, ByteArray]]:
+        """Read a split chunk by chunk: yield the index of the chunk's first image, the images and their labels.
+
+        Memory stays at ``rows`` images; 256 of CIFAR-10, 0.8 MB in color and 1 MB in gray, fit the cache of a core.
+        """
+        for start in range(0, len(self._split(split).labels), rows):
+            yield start, *self._read(split, slice(start, start + rows))
+
+    def _read(self, split: str, rows: slice) -> tuple[ImageArray, ByteArray]:
+        labels = self._labels(split, rows)
+        with _explained(self.path):
+            return self._split(split).images[rows], labels
+
+    def _labels(self, split: str, rows: slice) -> ByteArray:
+        stored, classes = self._split(split).labels, len(self.description.class_names)
+        with _explained(self.path):
+            labels: ByteArray = stored[rows]
+            if labels.max() >= classes:
+                raise DatasetError(f"{stored.name!r} holds {labels.max()}; expected 0 to {classes - 1}.")
+            return labels
+
+    def _split(self, split: str) -> _Split:
+        if split not in self._splits:
+            raise DatasetError(f"there is no split {split!r}; expected {' or '.join(SPLITS)}.")
+        return self._splits[split]
 
 
-def _open_split(file: h5py.File, split: str) -> _Split:
-    if split not in SPLITS:
-        raise DatasetError(f"there is no split {split!r}; expected {' or '.join(SPLITS)}.")
+def _explained(path: Path) -> AbstractContextManager[None]:
+    return hdf5.explained(path, DatasetError, f"Delete the folder {path.parent} and type `make pipeline`.")
+
+
+def _description(file: h5py.File, splits: dict[str, _Split]) -> Description:
+    kinds = {(images.shape[1:], images.dtype.name) for images, _ in splits.values()}
+    if len(kinds) > 1:
+        raise DatasetError(f"training and test images differ in shape or type: {sorted(kinds)}; expected the same.")
+    image_shape, dtype = kinds.pop()
+    return Description(
+        title=_text(file, "title"),
+        class_names=_class_names(file),
+        archive_sha256=_text(file, "archive_sha256"),
+        counts={name: len(split.labels) for name, split in splits.items()},
+        image_shape=image_shape,
+        dtype=dtype,
+    )
+
+
+def _checked_split(file: h5py.File, split: str) -> _Split:
     images, labels = (_stored(file, f"{split}/{name}") for name in ("images", "labels"))
     if images.dtype not in (np.uint8, np.float32) or images.ndim < 2 or not len(images):
         raise DatasetError(
@@ -228,7 +240,7 @@ def _open_split(file: h5py.File, split: str) -> _Split:
         raise DatasetError(
             f"{labels.name!r} has shape {labels.shape} and type {labels.dtype}; expected {images.shape[:1]} and uint8."
         )
-    return _Split(images, labels, classes=len(_class_names(file)))
+    return _Split(images, labels)
 
 
 def _stored(file: h5py.File, name: str) -> h5py.Dataset:
@@ -258,19 +270,3 @@ def _attribute(file: h5py.File, name: str) -> Any:
     if name not in file.attrs:
         raise DatasetError(f"it lacks the attribute {name!r}.")
     return file.attrs[name]
-
-
-def _description(file: h5py.File) -> Description:
-    images = {split: _open_split(file, split).images for split in SPLITS}
-    kinds = {(stored.shape[1:], stored.dtype.name) for stored in images.values()}
-    if len(kinds) > 1:
-        raise DatasetError(f"training and test images differ in shape or type: {sorted(kinds)}; expected the same.")
-    image_shape, dtype = kinds.pop()
-    return Description(
-        title=_text(file, "title"),
-        class_names=_class_names(file),
-        archive_sha256=_text(file, "archive_sha256"),
-        counts={split: len(stored) for split, stored in images.items()},
-        image_shape=image_shape,
-        dtype=dtype,
-    )

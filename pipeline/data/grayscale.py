@@ -1,18 +1,18 @@
-"""From color to grayscale: flat for the MLP, two-dimensional for the CNN.
+"""Convert color images to grayscale: flat for the MLP, two-dimensional for the CNN.
 
-A pixel's gray is 0.299 R + 0.587 G + 0.114 B, the luma of ITU-R Recommendation BT.601, divided by 255
-and less 0.5: from -0.5, black, to 0.5, white.
+A gray value is 0.299 R + 0.587 G + 0.114 B, the luma of ITU-R Recommendation BT.601, divided by 255, minus 0.5:
+from -0.5 (black) to 0.5 (white).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.data import dataset
-from pipeline.data.dataset import Description
+from pipeline.data.dataset import GRAYSCALE_NAME, IMAGES_NAME, Dataset, DatasetWriter, describe_dataset, open_dataset
 from pipeline.errors import DatasetError
 from pipeline.networks.arrays import ByteArray, FloatArray
 from pipeline.progress.monitor import Monitor
@@ -23,42 +23,58 @@ _WHITE = np.float32(255_000)
 
 
 def make_flat(output: Path, *, images: Path, monitor: Monitor) -> None:
-    """Write the images of ``images / "images.h5"`` in gray, (N, 1024), to ``output / "grayscale.h5"``.
+    """Convert ``images / "images.h5"`` to ``output / "grayscale.h5"``, whose images have the shape (height * width,).
 
     Raises
     ------
     DatasetError
-        There are no color images, or the file cannot be written.
+        The images are not in color, or a file cannot be read or written.
     """
-    description = _describe_color(images / dataset.IMAGES_NAME)
-    _, height, width = description.image_shape
-    _make(output, images, description, (height * width,), monitor)
+    _convert(images / IMAGES_NAME, output / GRAYSCALE_NAME, lambda height, width: (height * width,), monitor)
 
 
 def make_2d(output: Path, *, images: Path, monitor: Monitor) -> None:
-    """Write the images of ``images / "images.h5"`` in gray, (N, 1, 32, 32), to ``output / "grayscale.h5"``.
+    """Convert ``images / "images.h5"`` to ``output / "grayscale.h5"``, whose images have the shape (1, height, width).
 
     Raises
     ------
     DatasetError
-        There are no color images, or the file cannot be written.
+        The images are not in color, or a file cannot be read or written.
     """
-    description = _describe_color(images / dataset.IMAGES_NAME)
-    _, height, width = description.image_shape
-    _make(output, images, description, (1, height, width), monitor)
+    _convert(images / IMAGES_NAME, output / GRAYSCALE_NAME, lambda height, width: (1, height, width), monitor)
 
 
-def max_output_bytes(images: Path, **_others: object) -> int:
-    """Return the size of the file in bytes: for each image the gray values, float32, and a label."""
-    description = _describe_color(images / dataset.IMAGES_NAME)
-    return sum(description.counts.values()) * (4 * math.prod(description.image_shape[1:]) + 1)
+def _convert(source: Path, target: Path, gray_shape: Callable[[int, int], tuple[int, ...]], monitor: Monitor) -> None:
+    with open_dataset(source) as data:
+        height, width = _color_size(data)
+        shape = gray_shape(height, width)
+        about = data.description
+        done, total = 0, sum(about.counts.values())
+        with DatasetWriter(target) as writer:
+            for split, count in about.counts.items():
+                for start, color, labels in data.chunks(split):
+                    writer.put(split, start, grayscale(color).reshape(-1, *shape), labels, total=count)
+                    done += len(color)
+                    monitor.progress(done, total, "images")
+            writer.describe(about.title, about.class_names, about.archive_sha256)
+
+
+def _color_size(data: Dataset) -> tuple[int, int]:
+    """Return the height and the width of color images."""
+    match data.description.image_shape, data.description.dtype:
+        case (3, height, width), "uint8":
+            return height, width
+    raise DatasetError(
+        f"{data.path} holds images of shape {data.description.image_shape} and type {data.description.dtype}; "
+        "expected color, (3, height, width) and uint8."
+    )
 
 
 def grayscale(images: ByteArray) -> FloatArray:
-    """Return color images (N, 3, height, width), uint8, in gray: (N, height, width), float32.
+    """Convert color images, (N, 3, height, width) and uint8, to gray, (N, height, width) and float32.
 
-    Each value is the float32 nearest to the formula's: in thousandths, 299 R + 587 G + 114 B - 127500 is
-    a whole number below 2**24, which float32 holds exactly, so only the division by 255000 rounds.
+    Each value is the float32 nearest to the formula's. In thousandths, 299 R + 587 G + 114 B - 127500 is a whole
+    number below 2**24, which float32 represents exactly, so that only the division by 255000 rounds.
     """
     count, channels, height, width = images.shape
     gray = _THOUSANDTHS @ images.reshape(count, channels, height * width).astype(np.float32)
@@ -67,24 +83,7 @@ def grayscale(images: ByteArray) -> FloatArray:
     return gray.reshape(count, height, width)
 
 
-def _describe_color(path: Path) -> Description:
-    description = dataset.describe(path)
-    match description.image_shape, description.dtype:
-        case (3, _, _), "uint8":
-            return description
-    raise DatasetError(
-        f"{path} holds images of shape {description.image_shape} and type {description.dtype}; "
-        "expected color, (3, height, width) and uint8."
-    )
-
-
-def _make(output: Path, images: Path, description: Description, shape: tuple[int, ...], monitor: Monitor) -> None:
-    done, total = 0, sum(description.counts.values())
-    with dataset.Writer(output / dataset.GRAYSCALE_NAME) as writer:
-        for split, count in description.counts.items():
-            for start, color, labels in dataset.read_chunks(images / dataset.IMAGES_NAME, split):
-                gray = grayscale(color).reshape(len(color), *shape)
-                writer.put(split, start, gray, labels, total=count)
-                done += len(color)
-                monitor.progress(done, total, "images")
-        writer.describe(description.title, description.class_names, description.archive_sha256)
+def max_output_bytes(images: Path, **_others: object) -> int:
+    """Return the maximum output size in bytes: of each image, gray values in float32 and a label."""
+    about = describe_dataset(images / IMAGES_NAME)
+    return sum(about.counts.values()) * (4 * math.prod(about.image_shape[1:]) + 1)

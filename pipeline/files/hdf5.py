@@ -19,17 +19,23 @@ from pipeline.errors import PipelineError
 
 @contextmanager
 def reading(path: Path, kind: type[PipelineError], advice: str) -> Iterator[h5py.File]:
-    """Open a file; whatever is wrong with it in the ``with`` block is an error of the given kind.
+    """Open a file for reading; errors in the ``with`` block are raised as `explained` does."""
+    with explained(path, kind, advice), h5py.File(path, "r") as file:
+        yield file
+
+
+@contextmanager
+def explained(path: Path, kind: type[PipelineError], advice: str) -> Iterator[None]:
+    """Raise errors of reading a file as errors of one kind.
 
     Raises
     ------
     PipelineError
-        Of the given kind, or of a subclass: the file is missing or damaged, or the block raised this error. The
-        message has the path in front and ends with the advice.
+        Of the given kind: the file is missing or damaged, or the block raised an error of this kind. The message
+        begins with the path and ends with the advice.
     """
     try:
-        with h5py.File(path, "r") as file:
-            yield file
+        yield
     except FileNotFoundError:
         raise kind(f"{path} is not there. Type `make pipeline` to make it.") from None
     except kind as error:

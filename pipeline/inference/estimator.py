@@ -24,11 +24,11 @@ import numpy.typing as npt
 
 from pipeline.engines import devices
 from pipeline.engines.engine import Examples, load_engine
-from pipeline.networks import weights
 from pipeline.networks.arrays import FloatArray, LabelArray
 from pipeline.networks.declaration import Declaration, Hyperparameters, Network, architecture, hyperparameters
 from pipeline.networks.declared import find_network
 from pipeline.networks.layers import Shape
+from pipeline.networks.weights import draw_weights
 from pipeline.progress.console import ConsoleMonitor
 from pipeline.progress.monitor import SILENT
 from pipeline.training.examples import split
@@ -156,7 +156,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             trained = fit(
                 self.network_,
                 how,
-                weights.draw(self.network_, seed),
+                draw_weights(self.network_, seed),
                 train,
                 valid,
                 engine=load_engine(choice.engine),
@@ -165,10 +165,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 monitor=console if self.verbose else SILENT,
             )
         self.weights_ = trained.weights
-        self.history_ = [
-            asdict(epoch) | {"seconds": seconds}
-            for epoch, seconds in zip(trained.history, trained.epoch_seconds, strict=True)
-        ]
+        self.history_ = [asdict(epoch) for epoch in trained.history]
         return self
 
     def predict_proba(self, X: npt.ArrayLike) -> FloatArray:  # noqa: N803, scikit-learn's name

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.errors import DeclarationError, StoreError
-from pipeline.networks import weights
 from pipeline.networks.declaration import Network
 from pipeline.networks.declared import find_network
-from pipeline.networks.weights import WEIGHTS_NAME, Weights
+from pipeline.networks.weights import WEIGHTS_NAME, Weights, read_weights
 from pipeline.store.record import RECORD_NAME, Record
 from pipeline.training.history import HISTORY_NAME
 
@@ -84,7 +83,7 @@ def latest(name: str, outputs: Path = Path("outputs")) -> TrainedNetwork:
         name=str(record.parameters["network"]),
         key=record.key,
         network=network,
-        weights=weights.read(folder / WEIGHTS_NAME, network),
+        weights=read_weights(folder / WEIGHTS_NAME, network),
         class_names=class_names,
         title=title,
     )

@@ -1,8 +1,7 @@
-"""A network's weights: drawn, written, read. The same names, shapes and file for every engine.
+"""Draw, write and read a network's weights, in names, shapes and a file that all engines share.
 
 The names and shapes are Lasagne's: ``hidden/W`` is ``(inputs, units)``, ``conv1/W`` is
-``(filters, channels, height, width)``, and the filters stand as a true convolution takes them
-(an engine that correlates flips them).
+``(filters, channels, height, width)``, for a true convolution: an engine that correlates flips the filters.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ Weights = dict[str, FloatArray]
 WEIGHTS_NAME = "weights.h5"
 
 
-def draw(network: Network, seed: int) -> Weights:
+def draw_weights(network: Network, seed: int) -> Weights:
     """Draw initial weights: Glorot uniform for each ``W``, zero for each ``b``.
 
-    ``W`` is uniform in (-a, a), a = sqrt(6 / ((n1 + n2) r)), where n1 and n2 are the first two sizes of
-    its shape and r is the product of the others: Glorot and Bengio (2010), equation 16, as Lasagne
-    computes it with gain 1. All come, layer by layer, from one ``numpy.random.RandomState(seed)``.
+    ``W`` is uniform in (-a, a), a = sqrt(6 / ((n1 + n2) r)), where n1 and n2 are the first two sizes of its shape and
+    r is the product of the others: Glorot and Bengio (2010), equation 16, as Lasagne computes it with gain 1.
+    One ``numpy.random.RandomState(seed)`` draws them layer by layer.
     """
     generator = np.random.RandomState(seed)
     weights = {}
@@ -41,14 +40,14 @@ def draw(network: Network, seed: int) -> Weights:
     return weights
 
 
-def write(path: Path, weights: Weights) -> None:
-    """Write weights to an HDF5 file, a data set each; the same weights give the same bytes."""
+def write_weights(path: Path, weights: Weights) -> None:
+    """Write weights to an HDF5 file, each as a data set; the same weights give the same bytes."""
     with h5py.File(path, "w") as file:
         for name, values in weights.items():
             file.create_dataset(name, data=values.astype(np.float32, copy=False))
 
 
-def read(path: Path, network: Network) -> Weights:
+def read_weights(path: Path, network: Network) -> Weights:
     """Read the weights of a network.
 
     Raises
@@ -56,28 +55,27 @@ def read(path: Path, network: Network) -> Weights:
     WeightsError
         The file cannot be read, or its names or shapes are not the network's.
     """
-    with hdf5.reading(
-        path,
-        WeightsError,
-        "Train the network again: `make verify` withdraws what is damaged, and `make pipeline` makes it anew.",
-    ) as file:
+    advice = "Train the network again: `make verify` withdraws damaged results, and `make pipeline` makes them again."
+    with hdf5.reading(path, WeightsError, advice) as file:
         weights = {name: _read_one(file, name, shape) for name, shape in network.weight_shapes.items()}
         if spare := hdf5.unexpected(file, set(weights)):
-            raise WeightsError(f"it holds {spare!r}, which the network does not have: these are another's weights.")
+            raise WeightsError(
+                f"it holds {spare!r}, which the network does not have: these weights are another network's."
+            )
     return weights
 
 
 def _read_one(file: h5py.File, name: str, shape: tuple[int, ...]) -> FloatArray:
-    dataset = hdf5.find(file, name)
-    if dataset is None:
-        raise WeightsError(f"there is no {name!r} in it; the network expects one of shape {shape}.")
-    if dataset.shape != shape or dataset.dtype != np.float32:
+    stored = hdf5.find(file, name)
+    if stored is None:
+        raise WeightsError(f"it lacks {name!r}; the network expects it, of shape {shape}.")
+    if stored.shape != shape or stored.dtype != np.float32:
         raise WeightsError(
-            f"{name!r} has shape {dataset.shape} and type {dataset.dtype}; the network expects {shape} and float32."
+            f"{name!r} has shape {stored.shape} and type {stored.dtype}; the network expects {shape} and float32."
         )
-    if problem := hdf5.misplaced(dataset):
+    if problem := hdf5.misplaced(stored):
         raise WeightsError(f"{name!r} {problem}; expected them in one piece.")
-    values: FloatArray = dataset[()]
+    values: FloatArray = stored[()]
     if not np.isfinite(values).all():
         raise WeightsError(f"{name!r} holds values that are not finite.")
     return values

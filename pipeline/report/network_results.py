@@ -10,14 +10,11 @@ from typing import Any
 
 from pipeline.data.dataset import CIFAR_TITLE
 from pipeline.errors import StoreError
-from pipeline.networks import weights
-from pipeline.networks.arrays import FloatArray
 from pipeline.networks.declaration import Network
-from pipeline.networks.weights import WEIGHTS_NAME, Weights
+from pipeline.networks.weights import WEIGHTS_NAME, Weights, read_weights
 from pipeline.report.article.runs import ARTICLE, ArticleNetwork
 from pipeline.store.record import Record
-from pipeline.training import predictions
-from pipeline.training.evaluate import METRICS_NAME
+from pipeline.training.evaluate import METRICS_NAME, PREDICTIONS_NAME, read_predictions
 from pipeline.training.history import HISTORY_NAME
 
 
@@ -113,8 +110,8 @@ class NetworkResults:
 
     def weights(self) -> Weights:
         """Read the trained weights."""
-        return weights.read(self.trained / WEIGHTS_NAME, self.network)
+        return read_weights(self.trained / WEIGHTS_NAME, self.network)
 
     def probabilities(self) -> FloatArray:
         """Read the probabilities of the test images' classes, shape (N, classes)."""
-        return predictions.read(self.evaluated / predictions.PREDICTIONS_NAME)
+        return read_predictions(self.evaluated / PREDICTIONS_NAME)

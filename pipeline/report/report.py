@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.data import dataset
+from pipeline.data.dataset import GRAYSCALE_NAME, open_dataset
 from pipeline.networks.weights import WEIGHTS_NAME
 from pipeline.progress.monitor import Monitor
 from pipeline.report import architecture, classes, learning, origin, revision, summary
@@ -67,9 +67,9 @@ def write(
         A file is missing or damaged.
     """
     shown = [NetworkResults.read(name, folders[f"trained_{name}"], folders[f"evaluated_{name}"]) for name in networks]
-    path = images / dataset.GRAYSCALE_NAME
-    data = dataset.describe(path)
-    test_images, labels = dataset.read_split(path, "test")
+    with open_dataset(images / GRAYSCALE_NAME) as file:
+        data = file.description
+        test_images, labels = file.read("test")
     plotter = Plotter(output)
     taken = origin.steps(sources.values(), run)
     sections = [

@@ -1,11 +1,11 @@
-"""Checkpoints: what a training that was broken off needs to go on from its last epoch, to the same bytes.
+"""Checkpoints: the state from which an interrupted training resumes after its last epoch, to the same bytes.
 
-That is each weight, its velocity, and what was measured of the epochs so far. No generator's state is
-among it: the initial weights are all that training draws, and minibatches come in file order.
+The state is each weight, its velocity, and the history. It has no state of a random generator: only the initial weights
+are drawn, and minibatches are taken in file order.
 
-A checkpoint is a file, ``epoch-3.h5``, which begins with the SHA-256 of what follows. No epoch waits
-until it is on the disk, which would double its cost: a process that is killed loses nothing that it wrote,
-and after a power cut the digest tells whether a file is whole.
+A checkpoint is a file, ``epoch-3.h5``, which begins with the SHA-256 of its content. It is not synced to the disk,
+which would double the time of an epoch: a process that is killed loses nothing that it wrote, and after a power cut the
+digest shows whether the file is whole.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import h5py
@@ -23,49 +23,50 @@ import numpy as np
 from pipeline.files.whole_file import replacing
 from pipeline.networks.weights import Weights
 from pipeline.progress.monitor import Monitor
+from pipeline.training.history import Epoch
 
 SEAL_SIZE = 512
-"""Bytes in front of what HDF5 reads; it looks for its beginning there, and at no smaller offset but 0."""
+"""Bytes before the HDF5 content: HDF5 looks for its signature at byte 0, 512, 1024 and so on."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training after some of its epochs.
+    """The state of a training after some of its epochs.
 
     Parameters
     ----------
     weights, velocity : dict
-        What an engine's `trainer` goes on from; no velocity before the first epoch.
-    epochs : list of list of float
-        For each epoch its training loss, validation loss, validation accuracy, and seconds.
+        The weights and their velocity, as an engine's `trainer` takes them; no velocity before the first epoch.
+    history : list of Epoch
     """
 
     weights: Weights
     velocity: Weights | None
-    epochs: list[list[float]]
+    history: list[Epoch]
 
 
-def write(folder: Path, checkpoint: Checkpoint) -> None:
-    """Keep a checkpoint, and of those before it only the last, to fall back on.
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, and remove all others but the one before it, the fallback if this one is damaged.
 
     Raises
     ------
     OSError
-        It cannot be written; the ones before it are still there.
+        It cannot be written; the others are still there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    number = len(checkpoint.epochs)
-    with replacing(_path(folder, number)) as temporary:
-        temporary.write_bytes(_sealed(_to_hdf5(checkpoint)))
+    number = len(checkpoint.history)
+    content = _to_hdf5(checkpoint)
+    with replacing(folder / f"epoch-{number}.h5") as temporary:
+        temporary.write_bytes(_seal(content) + content)
     for other, path in _listed(folder):
         if other not in (number, number - 1):
             path.unlink()
 
 
-def newest(folder: Path, most: int, monitor: Monitor) -> Checkpoint | None:
-    """Read the checkpoint of the last epoch up to ``most``; of damaged ones tell the monitor, and pass over them."""
+def read_checkpoint(folder: Path, last: int, monitor: Monitor) -> Checkpoint | None:
+    """Read the newest checkpoint up to the epoch ``last``; damaged ones are reported to the monitor and skipped."""
     for number, path in sorted(_listed(folder), reverse=True):
-        if number > most:
+        if number > last:
             continue
         content = path.read_bytes()
         if content[:SEAL_SIZE] == _seal(content[SEAL_SIZE:]):
@@ -74,18 +75,10 @@ def newest(folder: Path, most: int, monitor: Monitor) -> Checkpoint | None:
     return None
 
 
-def _path(folder: Path, epoch: int) -> Path:
-    return folder / f"epoch-{epoch}.h5"
-
-
 def _listed(folder: Path) -> Iterator[tuple[int, Path]]:
     for path in folder.glob("epoch-*.h5"):
         if found := re.fullmatch(r"epoch-(\d+)\.h5", path.name):
             yield int(found[1]), path
-
-
-def _sealed(content: bytes) -> bytes:
-    return _seal(content) + content
 
 
 def _seal(content: bytes) -> bytes:
@@ -98,7 +91,7 @@ def _to_hdf5(checkpoint: Checkpoint) -> bytes:
         for part in ("weights", "velocity"):
             for name, values in getattr(checkpoint, part).items():
                 file[f"{part}/{name}"] = values
-        file["epochs"] = np.array(checkpoint.epochs, np.float64)
+        file["epochs"] = np.array([astuple(epoch)[1:] for epoch in checkpoint.history], np.float64)
     return buffer.getvalue()
 
 
@@ -107,4 +100,5 @@ def _from_hdf5(content: bytes) -> Checkpoint:
         names: list[str] = []
         file["weights"].visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
         weights, velocity = ({name: file[part][name][()] for name in names} for part in ("weights", "velocity"))
-        return Checkpoint(weights, velocity, file["epochs"][()].tolist())
+        rows = file["epochs"][()].tolist()
+        return Checkpoint(weights, velocity, [Epoch(number, *row) for number, row in enumerate(rows, start=1)])

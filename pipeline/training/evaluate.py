@@ -6,21 +6,24 @@ import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data import dataset
+from pipeline.data.dataset import CIFAR_TITLE, GRAYSCALE_NAME, describe_dataset, open_dataset
 from pipeline.engines.engine import load_engine
-from pipeline.networks import weights
+from pipeline.errors import DatasetError
+from pipeline.files import hdf5
 from pipeline.networks.arrays import FloatArray, LabelArray
 from pipeline.networks.declaration import Network
-from pipeline.networks.weights import WEIGHTS_NAME
+from pipeline.networks.weights import WEIGHTS_NAME, read_weights
 from pipeline.progress.monitor import Monitor
-from pipeline.training import predictions
 from pipeline.training.examples import check_fit
 from pipeline.training.history import HISTORY_NAME
 
 METRICS_NAME = "metrics.json"
+PREDICTIONS_NAME = "predictions.h5"
+PROBABILITIES = "probabilities"
 TABLE_ENTRY_BYTES = 100
 """More than an entry of the confusion matrix takes, with its share of all else in the file."""
 
@@ -37,60 +40,57 @@ def evaluate(
     threads: int,
     monitor: Monitor,
 ) -> dict[str, Any]:
-    """Evaluate a trained network; write ``predictions.h5``, and ``metrics.json`` with what `metrics` returns.
+    """Evaluate a trained network; write ``predictions.h5`` and ``metrics.json``, which has the result of `metrics`.
 
     Parameters
     ----------
     output : Path
         The folder to write into.
     images, trained : Path
-        The folders of `grayscale`'s data set and of what `train` wrote.
+        The folders of `grayscale`'s data set and of `train`'s result.
     architecture : dict
         The network, as `declaration.architecture` returns it.
     engine, device : str
         See `load_engine` and `Engine`; ``engine_settings`` are the engine's own.
     threads : int
-        CPU threads that may compute at once.
+        Maximum number of CPU threads that compute at once.
 
     Returns
     -------
     dict
-        ``accuracy``, for the record of the run.
+        ``accuracy``, for the record of the result.
 
     Raises
     ------
     DatasetError, WeightsError
-        A file is missing, damaged or does not fit the network.
+        A file is missing or damaged, or does not fit the network.
     DeviceError, EngineError
-        The device is not there, or the engine cannot evaluate this network.
+        The device is missing, or the engine cannot evaluate this network.
     """
-    path = images / dataset.GRAYSCALE_NAME
-    data = dataset.describe(path)
-    network = Network.from_json(architecture, len(data.class_names))
-    check_fit(path, data, network)
-    test_images, labels = dataset.read_split(path, "test")
+    with open_dataset(images / GRAYSCALE_NAME) as data:
+        about = data.description
+        network = Network.from_json(architecture, len(about.class_names))
+        check_fit(data, network)
+        test_images, labels = data.read("test")
+    weights = read_weights(trained / WEIGHTS_NAME, network)
     probabilities = load_engine(engine, engine_settings).probabilities(
-        network,
-        weights.read(trained / WEIGHTS_NAME, network),
-        test_images,
-        device=device,
-        threads=threads,
+        network, weights, test_images, device=device, threads=threads
     )
-    predictions.write(output / predictions.PREDICTIONS_NAME, probabilities)
-    result = metrics(probabilities, labels, data.class_names)
-    how = json.loads((trained / HISTORY_NAME).read_text())["trained"]
-    result["evaluated"] = how | {"evaluation_engine": engine, "evaluation_device": device}
-    result["data"] = {"title": data.title, "archive_sha256": data.archive_sha256}
+    write_predictions(output / PREDICTIONS_NAME, probabilities)
+    result = metrics(probabilities, labels, about.class_names)
+    how_trained = json.loads((trained / HISTORY_NAME).read_text())["trained"]
+    result["evaluated"] = how_trained | {"evaluation_engine": engine, "evaluation_device": device}
+    result["data"] = {"title": about.title, "archive_sha256": about.archive_sha256}
     (output / METRICS_NAME).write_text(json.dumps(result, indent=1) + "\n")
-    monitor.say(accuracy_line(result["accuracy"], data.title))
+    monitor.say(accuracy_line(result["accuracy"], about.title))
     return {"accuracy": result["accuracy"]}
 
 
 def max_output_bytes(images: Path, **_others: object) -> int:
-    """Return the maximum size of the result: probabilities in float32, and a table of classes by classes."""
-    data = dataset.describe(images / dataset.GRAYSCALE_NAME)
-    classes = len(data.class_names)
-    return 4 * data.counts["test"] * classes + TABLE_ENTRY_BYTES * classes**2
+    """Return the maximum output size in bytes: probabilities in float32, and a table of classes by classes."""
+    about = describe_dataset(images / GRAYSCALE_NAME)
+    classes = len(about.class_names)
+    return 4 * about.counts["test"] * classes + TABLE_ENTRY_BYTES * classes**2
 
 
 def metrics(probabilities: FloatArray, labels: LabelArray, class_names: list[str]) -> dict[str, Any]:
@@ -105,14 +105,14 @@ def metrics(probabilities: FloatArray, labels: LabelArray, class_names: list[str
     -------
     dict
         ``images``, ``accuracy``, ``loss`` (mean cross-entropy), ``classes`` (a list of ``name``, ``images``,
-        ``precision``, ``recall``; None where there is nothing to divide by), and ``confusion_matrix``,
-        in which row i, column j counts the images of class i that were taken for class j.
+        ``precision``, ``recall``; None where the divisor is 0), and ``confusion_matrix``,
+        in which row i, column j counts the images of class i that were classified as class j.
     """
     predicted = probabilities.argmax(1)
     confusion = confusion_matrix(labels, predicted, len(class_names))
-    of_true_class = np.take_along_axis(probabilities, labels[:, None].astype(np.intp), 1)
+    of_label = np.take_along_axis(probabilities, labels[:, None].astype(np.intp), 1)
     # A probability may underflow to 0 in float32; its logarithm must stay finite.
-    loss = -np.log(np.maximum(of_true_class, np.finfo(np.float32).tiny), dtype=np.float64).mean()
+    loss = -np.log(np.maximum(of_label, np.finfo(np.float32).tiny), dtype=np.float64).mean()
     return {
         "images": len(labels),
         "accuracy": float((predicted == labels).mean()),
@@ -131,7 +131,7 @@ def metrics(probabilities: FloatArray, labels: LabelArray, class_names: list[str
 
 
 def confusion_matrix(labels: LabelArray, predicted: npt.NDArray[np.intp], classes: int) -> npt.NDArray[np.int64]:
-    """Count, in row i and column j, the images of class i that were taken for class j.
+    """Count, in row i and column j, the images of class i that were classified as class j.
 
     Parameters
     ----------
@@ -145,10 +145,37 @@ def confusion_matrix(labels: LabelArray, predicted: npt.NDArray[np.intp], classe
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
+def write_predictions(path: Path, probabilities: FloatArray) -> None:
+    """Write the probabilities of the classes, float32 of shape (N, classes), in the order of the images.
+
+    The same values give the same bytes.
+    """
+    with h5py.File(path, "w") as file:
+        file.create_dataset(PROBABILITIES, data=probabilities.astype(np.float32, copy=False))
+
+
+def read_predictions(path: Path) -> FloatArray:
+    """Read the probabilities that `write_predictions` wrote.
+
+    Raises
+    ------
+    DatasetError
+        The file is missing, damaged or of another layout.
+    """
+    with hdf5.reading(path, DatasetError, f"Delete the folder {path.parent} and type `make pipeline`.") as file:
+        found = hdf5.find(file, PROBABILITIES)
+        if found is None or found.dtype != np.float32 or found.ndim != 2:
+            raise DatasetError(f"it has no {PROBABILITIES} of type float32 and shape (N, classes).")
+        if problem := hdf5.misplaced(found):
+            raise DatasetError(f"its {PROBABILITIES}: {problem}.")
+        probabilities: FloatArray = found[()]
+    return probabilities
+
+
 def accuracy_line(accuracy: float, title: str) -> str:
-    """Return the article's last line; data other than CIFAR-10 is named."""
+    """Return the line that the article's program prints last, which names data other than CIFAR-10."""
     line = f"The accuracy of this network is: {accuracy:.2f}"
-    return line if title == dataset.CIFAR_TITLE else f"{line} (on {title}, not CIFAR-10)"
+    return line if title == CIFAR_TITLE else f"{line} (on {title}, not CIFAR-10)"
 
 
 def _ratio(part: np.int64, whole: np.int64) -> float | None:

@@ -1,13 +1,11 @@
-"""The images that train a network and those that validate it."""
+"""Choose the images that train a network and those that validate it."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data import dataset
+from pipeline.data.dataset import Dataset
 from pipeline.engines.engine import Examples
 from pipeline.errors import DatasetError
 from pipeline.networks import arrays
@@ -15,46 +13,48 @@ from pipeline.networks.arrays import LabelArray
 from pipeline.networks.declaration import Network
 
 
-def check_fit(path: Path, data: dataset.Description, network: Network) -> None:
-    """Raise `DatasetError` where a network cannot take these images or tell these classes apart."""
-    if data.image_shape != network.input_shape or data.dtype != "float32":
+def check_fit(data: Dataset, network: Network) -> None:
+    """Raise `DatasetError` if a network does not take these images or has not as many outputs as there are classes."""
+    about = data.description
+    if about.image_shape != network.input_shape or about.dtype != "float32":
         raise DatasetError(
-            f"{path} holds images of shape {data.image_shape} and type {data.dtype}; "
+            f"{data.path} holds images of shape {about.image_shape} and type {about.dtype}; "
             f"the network takes {network.input_shape} and float32. Change input_shape in its declaration."
         )
-    if len(data.class_names) != network.classes:
+    if len(about.class_names) != network.classes:
         raise DatasetError(
-            f"{path} holds {len(data.class_names)} classes, and the network's last layer has {network.classes} units. "
-            f"Leave {network.layers[-1].name}_num_units out of its declaration: then it has a unit for each class."
+            f"{data.path} holds {len(about.class_names)} classes, and the network's last layer has {network.classes} "
+            f"units. Leave {network.layers[-1].name}_num_units out of its declaration: then it has a unit for each "
+            "class."
         )
 
 
-def read_examples(path: Path, validation_fraction: float) -> tuple[Examples, Examples]:
-    """Read the training images, parted into those that train and those that validate.
+def read_examples(data: Dataset, validation_fraction: float) -> tuple[Examples, Examples]:
+    """Read the training images, split into those that train and those that validate.
 
-    They are read piece by piece, so that memory holds each image once.
+    They are read chunk by chunk, so that memory holds each image once.
     """
-    labels = dataset.read_labels(path, "train")
+    labels = data.labels("train")
     validates = split(labels, validation_fraction)
-    shape = dataset.describe(path).image_shape
+    shape = data.description.image_shape
     parts = [
-        Examples(arrays.zeros((int(chosen.sum()), *shape), np.float32), labels[chosen])
+        (chosen, Examples(arrays.zeros((int(chosen.sum()), *shape), np.float32), labels[chosen]))
         for chosen in (~validates, validates)
     ]
-    filled = [0, 0]
-    for start, chunk, _ in dataset.read_chunks(path, "train"):
-        for index, examples in enumerate(parts):
-            rows = chunk[validates[start : start + len(chunk)] == bool(index)]
-            examples.images[filled[index] : filled[index] + len(rows)] = rows
-            filled[index] += len(rows)
-    return parts[0], parts[1]
+    for start, chunk, _ in data.chunks("train"):
+        rows = slice(start, start + len(chunk))
+        for chosen, examples in parts:
+            first, count = chosen[: rows.start].sum(), chosen[rows].sum()
+            examples.images[first : first + count] = chunk[chosen[rows]]
+    (_, train), (_, valid) = parts
+    return train, valid
 
 
 def split(labels: LabelArray, validation_fraction: float) -> npt.NDArray[np.bool_]:
-    """Choose the images to hold out for validation: nolearn's ``TrainSplit``.
+    """Choose the images to hold out for validation, as nolearn's ``TrainSplit`` does.
 
-    That is the first of scikit-learn's stratified folds, without shuffling: of each class the first
-    images in file order, as many as the fold's share of the sorted labels has.
+    They are the first of scikit-learn's stratified folds, without shuffling: of each class the first images in file
+    order, as many as are of this class among the labels 0, n, 2n ... of the sorted labels, with n folds.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def split(labels: LabelArray, validation_fraction: float) -> npt.NDArray[np.bool
     _, first_seen, classes = np.unique(labels, return_index=True, return_inverse=True)
     by_appearance = np.argsort(np.argsort(first_seen))[classes]
     shares = np.bincount(np.sort(by_appearance)[::folds], minlength=len(first_seen))
-    chosen = np.zeros(len(labels), bool)
+    validates = np.zeros(len(labels), bool)
     for label, share in enumerate(shares):
-        chosen[np.flatnonzero(by_appearance == label)[:share]] = True
-    return chosen
+        validates[np.flatnonzero(by_appearance == label)[:share]] = True
+    return validates

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.data import dataset
+from pipeline.data.dataset import Description
 
 HISTORY_NAME = "history.json"
 
@@ -17,28 +17,21 @@ TABLE_HEAD = (
     "  epoch    train loss    valid loss    train/val    valid acc      dur",
     "-------  ------------  ------------  -----------  -----------  -------",
 )
-"""The table that nolearn prints."""
+"""The head of the table that nolearn prints."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """A row of the table: losses and accuracy are means over images."""
+    """The results of an epoch, counted from 1.
+
+    Losses and accuracy, from 0 to 1, are means over images; the seconds are of training and validation together.
+    """
 
     epoch: int
     train_loss: float
     valid_loss: float
     valid_accuracy: float
-
-
-def table_row(history: Sequence[Epoch], seconds: float) -> str:
-    """Put the last epoch into a line, with a mark where none before it was as accurate on the validation images."""
-    epoch = history[-1]
-    ratio = epoch.train_loss / epoch.valid_loss if epoch.valid_loss else math.nan
-    return (
-        f"{epoch.epoch:7d}  {epoch.train_loss:12.5f}  {epoch.valid_loss:12.5f}  {ratio:11.5f}"
-        f"  {epoch.valid_accuracy:11.5f}  {seconds:6.2f}s"
-        f"{' *' if best_epoch(history) is epoch else ''}"
-    )
+    seconds: float
 
 
 def best_epoch(history: Sequence[Epoch]) -> Epoch:
@@ -46,11 +39,27 @@ def best_epoch(history: Sequence[Epoch]) -> Epoch:
     return max(history, key=lambda epoch: epoch.valid_accuracy)
 
 
-def write_history(path: Path, history: list[Epoch], how_trained: dict[str, Any], data: dataset.Description) -> None:
+def table_row(history: Sequence[Epoch]) -> str:
+    """Format the last epoch as a line of the table, with a mark if its validation accuracy is the highest so far."""
+    epoch = history[-1]
+    ratio = epoch.train_loss / epoch.valid_loss if epoch.valid_loss else math.nan
+    return (
+        f"{epoch.epoch:7d}  {epoch.train_loss:12.5f}  {epoch.valid_loss:12.5f}  {ratio:11.5f}"
+        f"  {epoch.valid_accuracy:11.5f}  {epoch.seconds:6.2f}s"
+        f"{' *' if best_epoch(history) is epoch else ''}"
+    )
+
+
+def history_rows(history: Sequence[Epoch]) -> list[dict[str, float]]:
+    """Return the epochs as ``history.json`` has them: without seconds, which differ from run to run."""
+    return [{name: value for name, value in asdict(epoch).items() if name != "seconds"} for epoch in history]
+
+
+def write_history(path: Path, history: Sequence[Epoch], how_trained: dict[str, Any], data: Description) -> None:
     """Write ``history.json``: how the network was trained, on which data, and a row for each epoch."""
     document = {
         "trained": how_trained,
         "data": {"title": data.title, "class_names": data.class_names, "archive_sha256": data.archive_sha256},
-        "epochs": [asdict(epoch) for epoch in history],
+        "epochs": history_rows(history),
     }
     path.write_text(json.dumps(document, indent=1) + "\n")

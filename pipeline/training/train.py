@@ -1,40 +1,91 @@
-"""Train a declared network on a data set, as nolearn does: split, minibatches, a row for each epoch."""
+"""Train a declared network on a data set, as nolearn does: validation split, minibatches, a row for each epoch."""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.data import dataset
+from pipeline.data.dataset import GRAYSCALE_NAME, describe_dataset, open_dataset
 from pipeline.engines.engine import Engine, Examples, Trainer, load_engine
 from pipeline.errors import EngineError
-from pipeline.networks import weights
-from pipeline.networks.arrays import DoubleArray
 from pipeline.networks.declaration import Hyperparameters, Network
-from pipeline.networks.weights import WEIGHTS_NAME, Weights
+from pipeline.networks.weights import WEIGHTS_NAME, Weights, draw_weights, write_weights
 from pipeline.progress.monitor import SILENT, Monitor
 from pipeline.report import history_files
-from pipeline.training import checkpoint
-from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pipeline.training.examples import check_fit, read_examples
-from pipeline.training.history import HISTORY_NAME, TABLE_HEAD, Epoch, best_epoch, table_row, write_history
+from pipeline.training.history import (
+    HISTORY_NAME,
+    TABLE_HEAD,
+    Epoch,
+    best_epoch,
+    history_rows,
+    table_row,
+    write_history,
+)
 
 EPOCH_BYTES = 1000
 """More than an epoch takes in all histories and checkpoints together."""
 
 
 @dataclass(frozen=True)
+class TrainingParameters:
+    """Everything that decides the weights, besides the images.
+
+    Parameters
+    ----------
+    network : str
+        Name of the network, for messages and ``history.json``.
+    architecture : dict
+        The network, as `declaration.architecture` returns it.
+    engine, device : str
+        See `load_engine` and `Engine`; ``engine_settings`` are the engine's own.
+    seed : int
+        Seed of the initial weights; see `draw_weights`.
+    hyperparameters : Hyperparameters
+    """
+
+    network: str
+    architecture: dict[str, Any]
+    engine: str
+    engine_settings: dict[str, Any]
+    device: str
+    seed: int
+    hyperparameters: Hyperparameters
+
+    @classmethod
+    def of_stage(
+        cls,
+        *,
+        network: str,
+        architecture: dict[str, Any],
+        engine: str,
+        device: str,
+        seed: int,
+        engine_settings: dict[str, Any] | None = None,
+        **hyperparameters: Any,
+    ) -> TrainingParameters:
+        """Group the parameters of the stage, among which the fields of `Hyperparameters` stand one by one."""
+        how = Hyperparameters(**hyperparameters)
+        return cls(network, architecture, engine, engine_settings or {}, device, seed, how)
+
+    def for_history(self) -> dict[str, Any]:
+        """Return the parameters as ``history.json`` has them: one by one, without the architecture."""
+        computed = {"engine": self.engine, **self.engine_settings, "device": self.device}
+        return {"network": self.network, **computed, "seed": self.seed, **asdict(self.hyperparameters)}
+
+
+@dataclass(frozen=True)
 class Fit:
-    """What a training came to: the last weights, a row for each epoch, and how long each took."""
+    """A finished training: the last weights and the results of each epoch."""
 
     weights: Weights
     history: list[Epoch]
-    epoch_seconds: list[float]
     resumed_from_epoch: int = 0
 
 
@@ -42,20 +93,10 @@ def train(
     output: Path,
     *,
     images: Path,
-    network: str,
-    architecture: dict[str, Any],
-    engine: str,
-    engine_settings: dict[str, Any] | None = None,
-    device: str,
-    seed: int,
-    epochs: int,
-    learning_rate: float,
-    momentum: float,
-    batch_size: int,
-    validation_fraction: float,
     threads: int,
     monitor: Monitor,
     checkpoints: Path | None = None,
+    **parameters: Any,
 ) -> dict[str, Any]:
     """Train a network and write ``weights.h5``, ``history.json``, and the history as `history_files` has it.
 
@@ -65,84 +106,71 @@ def train(
         The folder to write into.
     images : Path
         The folder of `grayscale`'s data set.
-    network : str
-        What the network is called where progress is told.
-    architecture : dict
-        The network, as `declaration.architecture` returns it.
-    engine, device : str
-        See `load_engine` and `Engine`; ``engine_settings`` are the engine's own.
-    seed : int
-        Of the generator that draws the initial weights; see `weights.draw`.
-    epochs, learning_rate, momentum, batch_size, validation_fraction
-        See `declaration.Hyperparameters`.
     threads : int
-        CPU threads that may compute at once.
+        Maximum number of CPU threads that compute at once.
     checkpoints : Path, optional
         As in `fit`.
+    **parameters
+        As in `TrainingParameters.of_stage`.
 
     Returns
     -------
     dict
-        What was measured and may differ from run to run: ``epoch_seconds``, training and validation
-        together, ``threads``, ``device_name``, the engine's own facts, and ``resumed_from_epoch`` where that
-        is not 0.
+        Measurements, which differ from run to run: ``epoch_seconds``, training and validation together, ``threads``,
+        ``device_name``, facts of the engine, and ``resumed_from_epoch`` if the training was resumed.
 
     Raises
     ------
     DatasetError
-        The images do not fit the network.
+        The file of images is missing or damaged, or does not fit the network.
     EngineError
-        The engine cannot train the network, or the loss is no longer a number.
+        The engine cannot train the network, or the loss is not finite.
     """
-    how = Hyperparameters(learning_rate, momentum, epochs, batch_size, validation_fraction)
-    path = images / dataset.GRAYSCALE_NAME
-    data = dataset.describe(path)
-    declared = Network.from_json(architecture, len(data.class_names))
-    check_fit(path, data, declared)
-    train_examples, valid_examples = read_examples(path, validation_fraction)
+    given = TrainingParameters.of_stage(**parameters)
+    with open_dataset(images / GRAYSCALE_NAME) as data:
+        network = Network.from_json(given.architecture, len(data.description.class_names))
+        check_fit(data, network)
+        train_examples, valid_examples = read_examples(data, given.hyperparameters.validation_fraction)
     monitor.say(
-        f"{network} on {data.title}: {len(train_examples)} images train, {len(valid_examples)} validate; "
-        f"{declared.parameter_count} parameters; {engine} on {device}"
+        f"{given.network} on {data.description.title}: {len(train_examples)} images train, "
+        f"{len(valid_examples)} validate; {network.parameter_count} parameters; {given.engine} on {given.device}"
     )
-    loaded = load_engine(engine, engine_settings)
-    if wait := loaded.first_wait():
-        monitor.say(f"{engine}: {wait}")
+    engine = load_engine(given.engine, given.engine_settings)
+    if wait := engine.first_wait():
+        monitor.say(f"{given.engine}: {wait}")
     trained = fit(
-        declared,
-        how,
-        weights.draw(declared, seed),
+        network,
+        given.hyperparameters,
+        draw_weights(network, given.seed),
         train_examples,
         valid_examples,
-        engine=loaded,
-        device=device,
+        engine=engine,
+        device=given.device,
         threads=threads,
         checkpoints=checkpoints,
         monitor=monitor,
     )
-    weights.write(output / WEIGHTS_NAME, trained.weights)
-    how_trained = {
-        "network": network,
-        "engine": engine,
-        **(engine_settings or {}),
-        "device": device,
-        "seed": seed,
-        **asdict(how),
-    }
-    write_history(output / HISTORY_NAME, trained.history, how_trained, data)
-    history_files.write(output, [asdict(epoch) for epoch in trained.history])
+    write_weights(output / WEIGHTS_NAME, trained.weights)
+    write_history(output / HISTORY_NAME, trained.history, given.for_history(), data.description)
+    history_files.write(output, history_rows(trained.history))
     resumed = {"resumed_from_epoch": trained.resumed_from_epoch} if trained.resumed_from_epoch else {}
-    facts = {"device_name": loaded.device_name(device), **loaded.facts()}
-    return {"epoch_seconds": trained.epoch_seconds, "threads": threads, **resumed, **facts}
+    return {
+        "epoch_seconds": [epoch.seconds for epoch in trained.history],
+        "threads": threads,
+        **resumed,
+        "device_name": engine.device_name(given.device),
+        **engine.facts(),
+    }
 
 
 def max_output_bytes(images: Path, architecture: dict[str, Any], epochs: int, **_others: object) -> int:
-    """Return the maximum size of the result and its checkpoints, in bytes.
+    """Return the maximum size in bytes of the output and the checkpoints.
 
-    That is the weights, two checkpoints and a third in the making, each of weights and velocity in as much as
-    float64, and a row for each epoch in each of the histories.
+    They are the weights, three checkpoints, one of them unfinished, each of weights and velocity in up to float64,
+    and a row for each epoch in each of the histories.
     """
     checkpointed = 3 * 2 * 8
-    classes = len(dataset.describe(images / dataset.GRAYSCALE_NAME).class_names)
+    classes = len(describe_dataset(images / GRAYSCALE_NAME).class_names)
     return Network.from_json(architecture, classes).parameter_count * (4 + checkpointed) + epochs * EPOCH_BYTES
 
 
@@ -159,75 +187,58 @@ def fit(
     checkpoints: Path | None = None,
     monitor: Monitor = SILENT,
 ) -> Fit:
-    """Train a network on examples in memory, from the weights ``initial``, and tell a row for each epoch.
+    """Train a network on examples in memory, from the weights ``initial``, and report a row for each epoch.
 
     Parameters
     ----------
     checkpoints : Path, optional
-        A folder of this training alone, with any number of epochs: it goes on from the last epoch that is
-        kept there, and keeps each. The result is the same to the byte.
+        A folder for the checkpoints of this training, with any number of epochs. The training resumes from the newest
+        one there, and writes one after each epoch. The result is the same to the byte.
 
     Raises
     ------
     EngineError
-        The engine cannot train the network, or the loss is no longer a number.
+        The engine cannot train the network, or the loss is not finite.
     """
-    start = checkpoint.newest(checkpoints, how.epochs, monitor) if checkpoints else None
+    start = read_checkpoint(checkpoints, how.epochs, monitor) if checkpoints else None
     start = start or Checkpoint(initial, None, [])
     trainer = engine.trainer(
         network, how, start.weights, train, valid, device=device, threads=threads, velocity=start.velocity
     )
-    history, seconds = _run_epochs(trainer, how, len(train), monitor, start, checkpoints)
-    trained = trainer.weights()
-    trainer.close()
-    return Fit(trained, history, seconds, resumed_from_epoch=len(start.epochs))
-
-
-def _run_epochs(
-    trainer: Trainer,
-    how: Hyperparameters,
-    images: int,
-    monitor: Monitor,
-    start: Checkpoint,
-    checkpoints: Path | None,
-) -> tuple[list[Epoch], list[float]]:
-    history = [Epoch(number, *measured[:-1]) for number, measured in enumerate(start.epochs, start=1)]
-    seconds = [measured[-1] for measured in start.epochs]
+    history = list(start.history)
     if history:
-        monitor.say(f"going on from epoch {len(history)} of {how.epochs}")
-    for line in (*TABLE_HEAD, *(table_row(history[: index + 1], seconds[index]) for index in range(len(history)))):
+        monitor.say(f"resuming after epoch {len(history)} of {how.epochs}")
+    for line in (*TABLE_HEAD, *(table_row(history[:count]) for count in range(1, len(history) + 1))):
         monitor.say(line)
-    sizes = np.diff([*range(0, images, how.batch_size), images])
     for number in range(len(history) + 1, how.epochs + 1):
-        clock = time.perf_counter()
-        losses = trainer.train_epoch(
-            lambda done, before=(number - 1) * images: monitor.progress(  # type: ignore[misc]
-                before + done, how.epochs * images, "images"
-            )
-        )
-        _check_finite(losses, number, how.learning_rate)
-        valid_loss, valid_accuracy = trainer.validate()
-        if not math.isfinite(valid_loss):
-            raise _lost(valid_loss, f"epoch {number}, validation", how.learning_rate)
-        seconds.append(time.perf_counter() - clock)
-        history.append(Epoch(number, float(np.average(losses, weights=sizes)), valid_loss, valid_accuracy))
+        history.append(_train_epoch(trainer, how, number, len(train), monitor))
         if checkpoints:
-            measured = [[*astuple(epoch)[1:], duration] for epoch, duration in zip(history, seconds, strict=True)]
-            checkpoint.write(checkpoints, Checkpoint(trainer.weights(), trainer.velocity(), measured))
-        monitor.say(table_row(history, seconds[-1]))
+            write_checkpoint(checkpoints, Checkpoint(trainer.weights(), trainer.velocity(), history))
+        monitor.say(table_row(history))
     best = best_epoch(history)
     monitor.say(f"best validation accuracy {best.valid_accuracy:.4f} in epoch {best.epoch} of {how.epochs}")
-    return history, seconds
+    trained = trainer.weights()
+    trainer.close()
+    return Fit(trained, history, resumed_from_epoch=len(start.history))
 
 
-def _check_finite(losses: DoubleArray, epoch: int, learning_rate: float) -> None:
+def _train_epoch(trainer: Trainer, how: Hyperparameters, number: int, images: int, monitor: Monitor) -> Epoch:
+    before, total = (number - 1) * images, how.epochs * images
+    clock = time.perf_counter()
+    losses = trainer.train_epoch(lambda done: monitor.progress(before + done, total, "images"))
     broken = np.flatnonzero(~np.isfinite(losses))
     if broken.size:
-        raise _lost(losses[broken[0]], f"epoch {epoch}, minibatch {broken[0] + 1}", learning_rate)
+        raise _not_finite(losses[broken[0]], f"epoch {number}, minibatch {broken[0] + 1}", how)
+    valid_loss, valid_accuracy = trainer.validate()
+    if not math.isfinite(valid_loss):
+        raise _not_finite(valid_loss, f"epoch {number}, validation", how)
+    seconds = time.perf_counter() - clock
+    sizes = np.diff([*range(0, images, how.batch_size), images])
+    return Epoch(number, float(np.average(losses, weights=sizes)), valid_loss, valid_accuracy, seconds)
 
 
-def _lost(loss: float, where: str, learning_rate: float) -> EngineError:
+def _not_finite(loss: float, where: str, how: Hyperparameters) -> EngineError:
     return EngineError(
-        f"the loss is {loss} in {where}, with learning rate {learning_rate}: "
+        f"the loss is {loss} in {where}, with learning rate {how.learning_rate}: "
         "the weights have left the range of float32. Try a smaller learning rate."
     )
