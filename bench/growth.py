@@ -86,7 +86,7 @@ def pairs_of(network: str, options: argparse.Namespace) -> list[tuple[str, Pair]
     batch_sizes = QUICK_BATCH_SIZES if options.quick else BATCH_SIZES
     fixed = QUICK_FIXED_IMAGES if options.quick else FIXED_IMAGES
     names = [name for name in ("numba", BEST_PYTORCH[network]) if python_for(name, [Path(sys.executable)])]
-    cores, usual = devices.cores(), find_network(network)[1].batch_size
+    cores, usual = devices.cores(), find_network(network).hyperparameters.batch_size
 
     def pair(threads: int, images: int, batch_size: int) -> Pair:
         return tuple(Task(name, network, threads, images, batch_size) for name in names)

@@ -128,7 +128,7 @@ def has_backward(layer: np.record) -> bool:
 def measure(name: str) -> list[dict[str, Any]]:
     """Time each kernel that a network uses, and print a line for each."""
     architecture, _ = find_network(name)
-    network = Network.from_json(architecture, len(CLASS_NAMES))
+    network = Network.build(architecture, len(CLASS_NAMES))
     layout = Layout.of(network, IMAGES)
     parameters, buffers, scratch = layout.parameters(), layout.buffers(), worksharing.scratch(layout.plan)
     put_weights(network, layout, draw_weights(network, 42), parameters)

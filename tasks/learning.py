@@ -70,7 +70,7 @@ class EngineTask(StageTask):
 
     def architecture(self) -> dict[str, Any]:
         """Return the declared network, in JSON's types."""
-        return find_network(self.network)[0]
+        return find_network(self.network).architecture
 
     def images(self) -> StageTask:
         """Return the data set of the network's input shape."""
@@ -128,7 +128,7 @@ class Train(EngineTask):
         return {"images": self.images()}
 
     def decides(self) -> dict[str, Any]:
-        how = self._hyperparameters(self, find_network(self.network)[1])
+        how = self._hyperparameters(self, find_network(self.network).hyperparameters)
         return {
             "network": self.network,
             "architecture": self.architecture(),

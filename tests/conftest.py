@@ -14,7 +14,6 @@ import pytest
 
 from pipeline.engines.engine import Examples
 from pipeline.networks.declaration import Network
-from pipeline.networks.declared import find_network
 from tests.checkout import STAGES, Checkout
 from tests.clone import fresh_clone
 
@@ -41,8 +40,8 @@ def golden_images():
 def golden(request):
     """What Theano, Lasagne and nolearn computed for one of the article's networks; see golden/README.md."""
     arrays = dict(np.load(GOLDEN / f"{request.param}.npz"))
-    architecture, hyperparameters = find_network({"mlp": "mlp", "cnn": "cnn_printed"}[request.param])
-    network = Network.from_json(architecture, classes=10)
+    architecture, hyperparameters = declared({"mlp": "mlp", "cnn": "cnn_printed"}[request.param])
+    network = Network.build(architecture, classes=10)
     images = golden_images().reshape(-1, *network.input_shape)
     return SimpleNamespace(
         name=request.param,

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.data.dataset import GRAYSCALE_NAME, DatasetWriter
 from pipeline.engines.engine import Examples
-from pipeline.networks.declaration import Network, architecture
+from pipeline.networks.declaration import Network
 from pipeline.networks.layers import (
     Conv2DLayer,
     DenseLayer,
@@ -27,7 +27,7 @@ def network(input_shape, *layers, classes=3):
     declaration = {"layers": [(f"layer{index}", kind) for index, (kind, _) in enumerate(layers)]}
     for index, (_, options) in enumerate(layers):
         declaration |= {f"layer{index}_{option}": value for option, value in options.items()}
-    return Network.from_json(architecture(declaration))
+    return Network.build(declaration)
 
 
 def dense(num_units, nonlinearity=rectify):

@@ -139,7 +139,7 @@ class TestTheNetworksFollow:
 
 def fit(network, seed, examples, valid, *, epochs):
     architecture, how = find_network(network)
-    checked = Network.from_json(architecture, classes=10)
+    checked = Network.build(architecture, classes=10)
     initial = draw_weights(checked, seed)
     options = dict(engine=load_engine("numba"), device="cpu", threads=devices.cores())
     return train.fit(checked, how.replaced(epochs=epochs), initial, examples, valid, **options).history
@@ -147,9 +147,9 @@ def fit(network, seed, examples, valid, *, epochs):
 
 def cifar(network):
     """Read the images that `make pipeline` leaves in this checkout; skip the test where it has not run on CIFAR-10."""
-    is_flat = len(find_network(network)[0]["input_shape"]) == 2
+    is_flat = len(find_network(network).architecture["input_shape"]) == 2
     path = ROOT / "outputs" / "latest" / ("GrayscaleFlat" if is_flat else "Grayscale2D") / GRAYSCALE_NAME
     if not path.exists() or (found := describe_dataset(path)).title != CIFAR_TITLE or found.counts["train"] != 50_000:
         pytest.skip(f"{path.relative_to(ROOT)} does not hold CIFAR-10; `make pipeline` makes it")
     with open_dataset(path) as data:
-        return read_examples(data, find_network(network)[1].validation_fraction)
+        return read_examples(data, find_network(network).hyperparameters.validation_fraction)

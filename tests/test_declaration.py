@@ -102,7 +102,7 @@ class TestArchitecture:
         assert architecture(changed) != architecture(DECLARATION)
 
     def test_builds_the_network_it_came_from(self):
-        network = Network.from_json(json.loads(json.dumps(architecture(DECLARATION))))
+        network = Network.build(json.loads(json.dumps(architecture(DECLARATION))))
 
         assert architecture({"layers": LAYERS} | _options(network)) == architecture(DECLARATION)
 
@@ -125,7 +125,7 @@ def _options(network):
 class TestNetwork:
     @pytest.fixture
     def network(self):
-        return Network.from_json(architecture(DECLARATION))
+        return Network.build(DECLARATION)
 
     def test_shapes(self, network):
         assert [layer.output_shape for layer in network.layers] == [(3, 9, 8), (4, 7, 7), (4, 3, 3), (5,), (7,)]
@@ -156,18 +156,18 @@ class TestClassesLeftToTheData:
 
     @pytest.mark.parametrize("classes", [1, 2, 7, 256])
     def test_the_last_layer_takes_the_datas(self, classes):
-        network = Network.from_json(architecture(self.OPEN), classes)
+        network = Network.build(self.OPEN, classes)
 
         assert network.classes == classes
-        assert network == Network.from_json(architecture(DECLARATION | {"output_num_units": classes}))
-        assert Network.from_json(network.to_json()) == network
+        assert network == Network.build(DECLARATION | {"output_num_units": classes})
+        assert Network.build(network.to_json()) == network
 
     def test_a_number_that_is_declared_stays(self):
-        assert Network.from_json(architecture(DECLARATION), classes=3).classes == 7
+        assert Network.build(DECLARATION, classes=3).classes == 7
 
     def test_somebody_must_say_how_many(self):
         with pytest.raises(DeclarationError, match=r"^the declaration lacks 'output_num_units', .* classes=10\)\.$"):
-            Network.from_json(architecture(self.OPEN))
+            Network.build(self.OPEN)
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -178,7 +178,10 @@ class TestClassesLeftToTheData:
             ),
             ({"output_num_units": None}, r"^layer 'output': num_units is None; expected a whole number from 1\.$"),
             ({"output_nonlinearity": sigmoid}, r"^layer 'output': the last layer, and no other, .* softmax\.$"),
-            ({"conv1_filter_size": (10, 2)}, r"^layer 'conv1': filter_size \(10, 2\) is larger than the 9x8 image"),
+            (
+                {"conv1_filter_size": (10, 2)},
+                r"^layer 'conv1': filter_size \(10, 2\) is larger than the layer's input, 9x8",
+            ),
             ({"layers": LAYERS[:3]}, r"^layer 'pool1': the last layer, and no other, must be a DenseLayer"),
         ],
     )
@@ -202,9 +205,15 @@ class TestWrongDeclarations:
             ({"conv1_pool_size": 2}, r"^the declaration has no 'conv1_pool_size'"),
             ({"hidden_num_units": 0}, r"^layer 'hidden': num_units is 0; expected a whole number from 1\.$"),
             ({"hidden_nonlinearity": "sigmod"}, r"^layer 'hidden': nonlinearity is 'sigmod'; .*'sigmoid'\?$"),
-            ({"conv1_filter_size": (10, 2)}, r"^layer 'conv1': filter_size \(10, 2\) is larger than the 9x8 image"),
-            ({"pool1_pool_size": (8, 1)}, r"^layer 'pool1': pool_size \(8, 1\) is larger than the 7x7 image"),
-            ({"input_shape": (None, 72)}, r"^layer 'conv1': an image \(channels, height, width\) must come in"),
+            (
+                {"conv1_filter_size": (10, 2)},
+                r"^layer 'conv1': filter_size \(10, 2\) is larger than the layer's input, 9x8",
+            ),
+            ({"pool1_pool_size": (8, 1)}, r"^layer 'pool1': pool_size \(8, 1\) is larger than the layer's input, 7x7"),
+            (
+                {"input_shape": (None, 72)},
+                r"^layer 'conv1': the layer's input has shape \(72,\); expected an image, \(channels, height, width\)",
+            ),
             ({"input_shape": (100, 3, 9, 8)}, r"^layer 'input': shape is \(100, 3, 9, 8\); expected \(None, "),
             ({"output_nonlinearity": sigmoid}, r"^layer 'output': the last layer, and no other, .* softmax\.$"),
             ({"hidden_nonlinearity": softmax}, r"^layer 'output': the last layer, and no other, .* softmax\.$"),
@@ -293,7 +302,7 @@ class TestHyperparameters:
             ({"update_learning_rate": float("inf")}, r"^learning_rate is inf; "),
             ({"update_learning_rate": "0.01"}, r"^learning_rate is '0\.01'; "),
             ({"update_learning_rate": True}, r"^learning_rate is True; "),
-            ({"update_momentum": 1}, r"^momentum is 1; expected a number from 0 up to, but not including, 1\.$"),
+            ({"update_momentum": 1}, r"^momentum is 1; expected a number of at least 0 and below 1\.$"),
             ({"update_momentum": -0.1}, r"^momentum is -0\.1; "),
             ({"max_epochs": 0}, r"^epochs is 0; expected a whole number from 1\.$"),
             ({"max_epochs": 2.0}, r"^epochs is 2\.0; "),

@@ -405,7 +405,7 @@ from pipeline.engines.numba.engine import ENGINE
 from pipeline.networks.weights import draw_weights, read_weights, write_weights
 from pipeline.networks.declared import find_network
 for name in ("mlp", "cnn"):
-    network = Network.from_json(find_network(name)[0], classes=10)
+    network = Network.build(find_network(name).architecture, classes=10)
     compiled_before = ENGINE.first_wait() is None
     with event.install_recorder("numba:compile") as recorder:
         images = np.zeros((2, *network.input_shape), np.float32)

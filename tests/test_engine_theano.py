@@ -23,7 +23,7 @@ from pipeline.networks.weights import draw_weights
 from tests.available import require
 
 PROJECT = Path(__file__).parents[1]
-SMALL = Network.from_json(
+SMALL = Network.build(
     {
         "layers": [["input", "InputLayer"], ["output", "DenseLayer"]],
         "input_shape": [None, 4],

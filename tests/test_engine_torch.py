@@ -438,7 +438,7 @@ from pipeline.engines.engine import Examples, load_engine
 from pipeline.networks.declared import find_network
 
 architecture, how = find_network("cnn")
-network = Network.from_json(architecture, classes=10)
+network = Network.build(architecture, classes=10)
 examples = Examples(np.random.default_rng(1).random((24 * 128, 1, 32, 32), np.float32), np.zeros(24 * 128, np.uint8))
 trainer = load_engine("torch").trainer(
     network, how, draw_weights(network, 1), examples, examples, device="cpu", threads=1

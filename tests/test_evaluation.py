@@ -121,7 +121,7 @@ ARCHITECTURE = architecture(
         "output_nonlinearity": softmax,
     }
 )
-NETWORK = Network.from_json(ARCHITECTURE)
+NETWORK = Network.build(ARCHITECTURE)
 
 
 class TestEvaluate:

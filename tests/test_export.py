@@ -90,7 +90,7 @@ class TestONNX:
         opened = session(tmp_path / "network.onnx")
         metadata = opened.get_modelmeta()
         assert json.loads(metadata.custom_metadata_map["class_names"]) == ["cat", "dog", "frog"]
-        assert Network.from_json(json.loads(metadata.custom_metadata_map["network"])) == found.network
+        assert Network.build(json.loads(metadata.custom_metadata_map["network"])) == found.network
         assert metadata.custom_metadata_map["key"] == "0123456789abcdef"
         assert metadata.graph_name == "small"
         assert "from -0.5, black, to 0.5, white" in metadata.description
@@ -119,7 +119,7 @@ class TestSafetensors:
                 assert file.get_tensor(name).dtype == np.float32
                 assert np.array_equal(file.get_tensor(name), values)
             metadata = file.metadata()
-        assert Network.from_json(json.loads(metadata["network"])) == found.network
+        assert Network.build(json.loads(metadata["network"])) == found.network
         assert json.loads(metadata["class_names"]) == ["cat", "dog", "frog"]
         assert metadata["key"] == "0123456789abcdef"
         assert metadata["data"] == "things"

@@ -165,7 +165,7 @@ class TestMaxPool2DLayer:
             MaxPool2DLayer(**{"pool_size": (2, 2)} | options).check()
 
     def test_refuses_a_window_larger_than_the_image(self):
-        with pytest.raises(DeclarationError, match=r"pool_size \(2, 3\) is larger than the 2x2 image"):
+        with pytest.raises(DeclarationError, match=r"pool_size \(2, 3\) is larger than the layer's input, 2x2"):
             MaxPool2DLayer((2, 3)).output_shape((1, 2, 2))
 
     def test_refuses_what_is_no_image(self):

@@ -12,7 +12,7 @@ from pipeline.networks.declared import NETWORKS, find_network
 def test_every_network_takes_as_many_classes_as_there_are(name, classes):
     architecture, _ = find_network(name)
 
-    assert Network.from_json(architecture, classes).classes == classes
+    assert Network.build(architecture, classes).classes == classes
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_every_network_takes_as_many_classes_as_there_are(name, classes):
 )
 def test_the_articles_numbers(name, input_shape, parameters, how):
     architecture, hyperparameters = find_network(name)
-    network = Network.from_json(architecture, classes=10)
+    network = Network.build(architecture, classes=10)
 
     assert network.input_shape == input_shape
     assert network.parameter_count == parameters
@@ -35,7 +35,7 @@ def test_the_articles_numbers(name, input_shape, parameters, how):
 
 
 def test_the_cnns_shapes():
-    network = Network.from_json(find_network("cnn")[0], classes=10)
+    network = Network.build(find_network("cnn").architecture, classes=10)
 
     assert [layer.output_shape for layer in network.layers] == [
         (1, 32, 32),

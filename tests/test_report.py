@@ -64,7 +64,7 @@ def results(tmp_path_factory):
             images, trained, evaluated = (tmp_path / f"{kind} {name}" for kind in ("images", "trained", "evaluated"))
             for folder in (images, trained, evaluated):
                 folder.mkdir()
-            network = Network.from_json(declared)
+            network = Network.build(declared)
             small_networks.write_examples(images, network, title=title, test=test)
             how = dict(architecture=declared, engine="torch", device="cpu", threads=1, monitor=SILENT)
             measured = train(
@@ -408,7 +408,7 @@ class TestFigures:
         assert opacity[0, 0] > opacity[1, 1] == opacity[1, 0] > opacity[0, 1]
 
     def test_a_filter_is_shown_as_it_meets_the_image(self):
-        network = Network.from_json(NETWORKS["cnn"])
+        network = Network.build(NETWORKS["cnn"])
         weights = small_networks.random_weights(network, seed=0)
         image = np.random.default_rng(0).normal(size=(6, 6))
         for shown, stored in zip(figures.first_layer(network, weights), weights["conv/W"][:, 0], strict=True):
@@ -417,7 +417,7 @@ class TestFigures:
             )
 
     def test_a_unit_is_shown_as_it_meets_the_image(self):
-        network = Network.from_json(NETWORKS["mlp"])
+        network = Network.build(NETWORKS["mlp"])
         weights = small_networks.random_weights(network, seed=0)
         image = np.random.default_rng(0).normal(size=(6, 6))
         shown = figures.first_layer(network, weights)

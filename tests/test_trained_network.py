@@ -37,7 +37,7 @@ def test_the_network_that_was_trained_last(outputs, results):
 
     found = trained_network.latest("mlp", outputs)
 
-    assert found.network == Network.from_json(find_network("mlp")[0], classes=10)
+    assert found.network == Network.build(find_network("mlp").architecture, classes=10)
     assert found.class_names == trained_networks.CLASSES
     assert found.title == "random images"
     assert found.name == "mlp"
@@ -49,10 +49,10 @@ def test_the_network_that_was_trained_last(outputs, results):
 
 
 def test_a_network_that_is_declared_otherwise_since_then(results, tmp_path):
-    architecture = find_network("mlp")[0] | {"hidden_num_units": 7}
+    architecture = find_network("mlp").architecture | {"hidden_num_units": 7}
     trained_networks.train(tmp_path, results / "data", "mlp", architecture)
 
-    assert trained_network.latest("mlp", tmp_path).network == Network.from_json(architecture, classes=10)
+    assert trained_network.latest("mlp", tmp_path).network == Network.build(architecture, classes=10)
 
 
 def test_not_trained_yet(tmp_path):

@@ -33,7 +33,7 @@ ARCHITECTURE = architecture(
         "output_nonlinearity": softmax,
     }
 )
-NETWORK = Network.from_json(ARCHITECTURE)
+NETWORK = Network.build(ARCHITECTURE)
 HOW = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=3, batch_size=10, validation_fraction=0.25)
 
 
@@ -346,7 +346,7 @@ class TestTrouble:
         train(output, tmp_path, architecture=left_open, engine=engine)
 
         assert history(output)["data"]["class_names"] == ["cat", "dog"]
-        assert read_weights(output / "weights.h5", Network.from_json(left_open, classes=2))["output/W"].shape == (7, 2)
+        assert read_weights(output / "weights.h5", Network.build(left_open, classes=2))["output/W"].shape == (7, 2)
         filled = left_open | {"output_num_units": 2}
         assert max_output_bytes(images=tmp_path, architecture=left_open, epochs=1) == max_output_bytes(
             images=tmp_path, architecture=filled, epochs=1

@@ -26,7 +26,7 @@ def color_images(count, seed=0):
 
 def write_data(folder, network, test):
     """Write a gray data set of random images, whose test images are those given, in color."""
-    shape = find_network(network)[0]["input_shape"][1:]
+    shape = find_network(network).architecture["input_shape"][1:]
     folder.mkdir(parents=True)
     with DatasetWriter(folder / GRAYSCALE_NAME) as writer:
         for split, color in (("train", color_images(60, seed=1)), ("test", test)):
@@ -43,7 +43,7 @@ def train(outputs, data, network="cnn", architecture=None, epochs=1):
         function="pipeline.training.train:train",
         parameters={
             "network": network,
-            "architecture": architecture or find_network(network)[0],
+            "architecture": architecture or find_network(network).architecture,
             "engine": "numba",
             "device": "cpu",
             "seed": 1,

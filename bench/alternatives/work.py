@@ -52,7 +52,7 @@ class Work:
     def read(cls, name: str, images: int | None, batch_size: int | None, threads: int) -> Work:
         """Take a network as it is declared, on the data set or on as many images as are asked for."""
         architecture, how = find_network(name)
-        network = Network.from_json(architecture, len(CLASS_NAMES))
+        network = Network.build(architecture, len(CLASS_NAMES))
         train, valid = _examples(network, images)
         return cls(name, network, how.replaced(batch_size=batch_size), train, valid, threads)
 
@@ -65,7 +65,7 @@ def data_path(network: Network) -> Path:
 
 def data_title(name: str) -> str:
     """Return what the images are that a network is given here."""
-    path = data_path(Network.from_json(find_network(name)[0], len(CLASS_NAMES)))
+    path = data_path(Network.build(find_network(name).architecture, len(CLASS_NAMES)))
     return describe_dataset(path).title if path.exists() else "random images"
 
 

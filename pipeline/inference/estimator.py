@@ -261,7 +261,7 @@ def _fitted_to(declared: dict[str, Any], image_shape: Shape, classes: int) -> Ne
     shape = _input_shape(image_shape, tuple(declared[f"{first}_shape"][1:]))
     fitted = declared | {f"{first}_shape": [None, *shape]}
     fitted.pop(f"{last}_num_units", None)
-    return Network.from_json(fitted, classes)
+    return Network.build(fitted, classes)
 
 
 def _input_shape(image_shape: Shape, declared: Shape) -> Shape:

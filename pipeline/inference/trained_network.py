@@ -73,7 +73,7 @@ def latest(name: str, outputs: Path = Path("outputs")) -> TrainedNetwork:
     try:
         data = json.loads((folder / HISTORY_NAME).read_bytes())["data"]
         class_names, title = list(data["class_names"]), str(data["title"])
-        network = Network.from_json(record.parameters["architecture"], len(class_names))
+        network = Network.build(record.parameters["architecture"], len(class_names))
     except (OSError, ValueError, KeyError, TypeError, DeclarationError):
         raise StoreError(
             f"{folder / HISTORY_NAME} does not say which classes {name} was trained on: "

@@ -1,4 +1,4 @@
-"""Networks: how one is declared, and its weights.
+"""Declare networks, check them, and keep their weights.
 
 Read `declared`, `layers`, `declaration`, `weights`. `arrays` has the types of arrays. Imports `files` and `errors`.
 """

@@ -1,6 +1,6 @@
-"""From a network's declaration, in nolearn's keywords, to a checked `Network`.
+"""Build a checked `Network` from its declaration in nolearn's keywords.
 
-A declaration is what one would pass to nolearn's ``NeuralNet``::
+A declaration is a dict of the keyword arguments of nolearn's ``NeuralNet``::
 
     dict(
         layers=[("input", InputLayer), ("hidden", DenseLayer), ("output", DenseLayer)],
@@ -13,8 +13,8 @@ A declaration is what one would pass to nolearn's ``NeuralNet``::
         max_epochs=50,
     )
 
-An option of a layer carries the layer's name in front: ``hidden_num_units``. The last layer has a unit for each class;
-where its ``num_units`` are left out, as here, the data decides how many.
+The option of a layer begins with the layer's name: ``hidden_num_units``. The last layer has a unit for each class;
+without its ``num_units``, as here, it has as many units as the data has classes.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from pipeline.errors import DeclarationError, did_you_mean
 from pipeline.networks.layers import DenseLayer, InputLayer, Layer, Nonlinearity, Shape, layer_class, softmax
 
 Declaration = Mapping[str, Any]
+"""A network in nolearn's keywords, or in JSON's types as `architecture` returns it."""
 
 
 class Update(StrEnum):
-    """How the weights follow their gradient."""
+    """A rule that updates the weights from their gradient, by Lasagne's name for it."""
 
     nesterov_momentum = "nesterov_momentum"
 
@@ -43,34 +44,34 @@ nesterov_momentum = Update.nesterov_momentum
 
 @dataclass(frozen=True)
 class BatchIterator:
-    """Minibatches in file order, the last one smaller."""
+    """Minibatches in file order; the last one is smaller if the images do not fill it."""
 
     batch_size: int = 128
 
 
 @dataclass(frozen=True)
 class TrainSplit:
-    """The part of the training images that is held out for validation."""
+    """The fraction of the training images to hold out for validation."""
 
     eval_size: float = 0.2
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """How a network is trained.
+    """The hyperparameters of a training.
 
     Parameters
     ----------
     learning_rate : float
-        Step along the gradient of the mean loss of a minibatch.
+        Factor of the gradient of a minibatch's mean loss in each update.
     momentum : float
-        Nesterov momentum, from 0 up to but not including 1.
+        Nesterov momentum, at least 0 and below 1.
     epochs : int
         Passes over the training images.
     batch_size : int (default=128)
         Images in a minibatch; nolearn's default.
     validation_fraction : float (default=0.2)
-        Part of the training images held out for validation; nolearn's default.
+        Fraction of the training images to hold out for validation; nolearn's default.
     """
 
     learning_rate: float
@@ -80,36 +81,26 @@ class Hyperparameters:
     validation_fraction: float = 0.2
 
     def __post_init__(self) -> None:
-        _require(
-            "learning_rate",
-            self.learning_rate,
-            _is_number(self.learning_rate) and self.learning_rate > 0,
-            "a number above 0",
-        )
-        _require(
-            "momentum",
-            self.momentum,
-            _is_number(self.momentum) and 0 <= self.momentum < 1,
-            "a number from 0 up to, but not including, 1",
-        )
-        _require("epochs", self.epochs, _is_count(self.epochs), "a whole number from 1")
-        _require("batch_size", self.batch_size, _is_count(self.batch_size), "a whole number from 1")
-        _require(
-            "validation_fraction",
-            self.validation_fraction,
-            _is_number(self.validation_fraction) and 0 < self.validation_fraction <= 0.5,
-            "a number above 0 and up to 0.5",
-        )
+        fraction = self.validation_fraction
+        for name, is_allowed, expected in (
+            ("learning_rate", _is_number(self.learning_rate) and self.learning_rate > 0, "a number above 0"),
+            ("momentum", _is_number(self.momentum) and 0 <= self.momentum < 1, "a number of at least 0 and below 1"),
+            ("epochs", _is_count(self.epochs), "a whole number from 1"),
+            ("batch_size", _is_count(self.batch_size), "a whole number from 1"),
+            ("validation_fraction", _is_number(fraction) and 0 < fraction <= 0.5, "a number above 0 and up to 0.5"),
+        ):
+            if not is_allowed:
+                raise DeclarationError(f"{name} is {getattr(self, name)!r}; expected {expected}.")
 
     def replaced(self, **values: float | int | None) -> Hyperparameters:
-        """Return a copy with the given values in place; None leaves a value as it is."""
+        """Return a copy with the given values; None keeps a value."""
         given = {name: value for name, value in values.items() if value is not None}
         return dataclasses.replace(self, **given)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class NamedLayer:
-    """A layer in its place: its name, what it is, and the shapes of what goes in and comes out."""
+    """A layer of a network, with its name and the shapes of its input and output."""
 
     name: str
     layer: Layer
@@ -136,7 +127,7 @@ class Network:
 
     @property
     def classes(self) -> int:
-        """How many classes the output layer tells apart."""
+        """Number of classes, which is the number of units of the last layer."""
         return self.layers[-1].output_shape[0]
 
     @property
@@ -146,51 +137,39 @@ class Network:
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers training adjusts."""
+        """Number of values that training adjusts."""
         return sum(math.prod(shape) for shape in self.weight_shapes.values())
 
     @classmethod
-    def from_json(cls, architecture: Mapping[str, Any], classes: int | None = None) -> Network:
-        """Build the network from what `architecture` returned.
+    def build(cls, declaration: Declaration, classes: int | None = None) -> Network:
+        """Build the network that a declaration, or its `architecture`, describes.
 
         Parameters
         ----------
         classes : int, optional
-            How many classes the data has: the units of the last layer, where the declaration leaves them out.
+            Number of classes of the data: the units of the last layer, if the declaration does not state them.
 
         Raises
         ------
         DeclarationError
-            The architecture is not valid, or nothing says how many classes there are.
+            The declaration is not valid, or neither it nor ``classes`` states the number of classes.
         """
-        options = dict(architecture)
-        listed = _checked_names(options.pop("layers", None))
-        if left_open := _left_open(listed, options):
+        options = {keyword: value for keyword, value in declaration.items() if keyword not in TRAINING_KEYWORDS}
+        listed = _checked_layers(options.pop("layers", []))
+        if open_option := _open_option(listed, options):
             if classes is None:
                 raise DeclarationError(
-                    f"the declaration lacks {left_open!r}, which leaves the number of classes to the data. "
-                    "Give it too: Network.from_json(architecture, classes=10)."
+                    f"the declaration lacks {open_option!r}, which leaves the number of classes to the data. "
+                    "Pass it: Network.build(declaration, classes=10)."
                 )
-            options[left_open] = classes
+            options[open_option] = classes
         layers: list[NamedLayer] = []
         shape: Shape = ()
-        for name, class_name in listed:
-            layer = _build(name, layer_class(class_name), options)
-            try:
-                layer.check()
-                output_shape = layer.output_shape(shape)
-            except DeclarationError as error:
-                raise DeclarationError(f"layer {name!r}: {error}") from None
-            layers.append(NamedLayer(name, layer, shape, output_shape))
-            shape = output_shape
+        for name, kind in listed:
+            layers.append(_named_layer(name, kind, options, shape))
+            shape = layers[-1].output_shape
         _check_ends(layers)
-        if options:
-            known = [f"{name}_{option}" for name, kind in listed for option in layer_class(kind).option_names()]
-            unknown = next(iter(options))
-            raise DeclarationError(
-                f"the declaration has no {unknown!r}: it is neither an option of one of its layers nor a keyword of "
-                f"training.{did_you_mean(unknown, [*known, *TRAINING_KEYWORDS])}"
-            )
+        _check_none_left(options, listed)
         return cls(tuple(layers))
 
     def to_json(self) -> dict[str, Any]:
@@ -214,34 +193,28 @@ TRAINING_KEYWORDS = {
     "regression": False,
     "verbose": 0,
 }
-"""What a declaration says of training, with nolearn's and Lasagne's defaults; None must be given."""
+"""The keywords of a declaration that concern training, with nolearn's and Lasagne's defaults; None has no default."""
 
 
 def architecture(declaration: Declaration) -> dict[str, Any]:
-    """Return what a declaration says of the network itself, in JSON's types and normal form.
+    """Return the part of a declaration that describes the network itself, in JSON's types and in normal form.
 
-    Layer classes become their names, tuples lists; options that have their default value are left out. The units of the
-    last layer are left out where the declaration leaves them out.
+    Layer classes become their names, tuples become lists, and options with their default value are left out. The units
+    of the last layer are left out if the declaration does not state them.
 
     Raises
     ------
     DeclarationError
         The declaration is not valid.
     """
-    stated = {keyword: value for keyword, value in declaration.items() if keyword not in TRAINING_KEYWORDS}
-    pairs = [
-        (name, kind.__name__ if isinstance(kind, type) else kind)
-        for name, kind in _checked_names(stated.pop("layers", []))
-    ]
-    any_number = 1  # mistakes show with any
-    plain = Network.from_json({"layers": pairs, **stated}, any_number).to_json()
-    if left_open := _left_open(pairs, stated):
-        del plain[left_open]
+    plain = Network.build(declaration, classes=1).to_json()  # mistakes show with any number of classes
+    if open_option := _open_option(_checked_layers(declaration["layers"]), declaration):
+        del plain[open_option]
     return plain
 
 
 def hyperparameters(declaration: Declaration) -> Hyperparameters:
-    """Return what a declaration says of training.
+    """Return the hyperparameters that a declaration states, with nolearn's defaults for the others.
 
     Raises
     ------
@@ -268,28 +241,29 @@ def hyperparameters(declaration: Declaration) -> Hyperparameters:
     )
 
 
-def _checked_names(listed: Any) -> list[tuple[str, Any]]:
+def _checked_layers(listed: Any) -> list[tuple[str, type[Layer]]]:
+    """Return the names and classes of layers, which are given by class or by the class's name."""
     entries = listed if isinstance(listed, list | tuple) else ()
     if not entries or not all(isinstance(entry, list | tuple) and len(entry) == 2 for entry in entries):
         raise DeclarationError(f"layers is {listed!r}; expected a list of (name, layer class).")
-    names = [name for name, _ in listed]
+    names = [name for name, _ in entries]
     for name in names:
         if not isinstance(name, str) or not name.isidentifier():
             raise DeclarationError(f"layer name {name!r} must be a Python identifier, such as 'conv1'.")
         if names.count(name) > 1:
             raise DeclarationError(f"two layers are called {name!r}; each needs a name of its own.")
-    return [(name, kind) for name, kind in listed]
+    return [(name, layer_class(kind.__name__ if isinstance(kind, type) else kind)) for name, kind in entries]
 
 
-def _left_open(listed: list[tuple[str, Any]], options: Mapping[str, Any]) -> str | None:
-    """Return the option that says how many units the last layer has, where the declaration leaves it to the data."""
-    name, class_name = listed[-1]
+def _open_option(listed: list[tuple[str, type[Layer]]], options: Mapping[str, Any]) -> str | None:
+    """Return the option for the units of the last layer, if the declaration leaves it to the data."""
+    name, kind = listed[-1]
     option = f"{name}_num_units"
-    return option if class_name == DenseLayer.__name__ and option not in options else None
+    return option if kind is DenseLayer and option not in options else None
 
 
-def _build(name: str, kind: type[Layer], options: dict[str, Any]) -> Layer:
-    """Make a layer, taking its options out of ``options``."""
+def _named_layer(name: str, kind: type[Layer], options: dict[str, Any], input_shape: Shape) -> NamedLayer:
+    """Build a layer from its options, which are removed from ``options``."""
     values = {}
     for field in dataclasses.fields(kind):
         keyword = f"{name}_{field.name}"
@@ -297,7 +271,22 @@ def _build(name: str, kind: type[Layer], options: dict[str, Any]) -> Layer:
             values[field.name] = _from_json(field.name, options.pop(keyword))
         elif field.default is dataclasses.MISSING:
             raise DeclarationError(f"layer {name!r} ({kind.__name__}) lacks {keyword!r}.")
-    return kind(**values)
+    layer = kind(**values)
+    try:
+        layer.check()
+        return NamedLayer(name, layer, input_shape, layer.output_shape(input_shape))
+    except DeclarationError as error:
+        raise DeclarationError(f"layer {name!r}: {error}") from None
+
+
+def _check_none_left(options: Mapping[str, Any], listed: list[tuple[str, type[Layer]]]) -> None:
+    if options:
+        unknown = next(iter(options))
+        known = [f"{name}_{option}" for name, kind in listed for option in kind.option_names()]
+        raise DeclarationError(
+            f"the declaration has no {unknown!r}: it is neither an option of one of its layers nor a keyword of "
+            f"training.{did_you_mean(unknown, [*known, *TRAINING_KEYWORDS])}"
+        )
 
 
 def _check_ends(layers: list[NamedLayer]) -> None:
@@ -338,8 +327,3 @@ def _is_count(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _require(name: str, value: object, allowed: bool, expected: str) -> None:
-    if not allowed:
-        raise DeclarationError(f"{name} is {value!r}; expected {expected}.")

@@ -1,27 +1,27 @@
-"""The networks, each declared once, as one would for nolearn's ``NeuralNet``.
+"""Declare the networks, in the keywords of nolearn's ``NeuralNet``.
 
-The last layer has as many units as the data has classes, where its ``num_units`` are left out.
+Without ``num_units``, the last layer has as many units as the data has classes.
 
-A network of your own is one more declaration and one more entry in `NETWORKS`; then
-``luigi --module tasks Evaluate --network NAME`` trains and evaluates it, and ``[Report] networks`` in luigi.cfg has the
-report show it.
+To add a network, write its declaration and add it to `NETWORKS`. ``luigi --module tasks Evaluate --network NAME``
+trains and evaluates it; with its name in ``[Report] networks`` in luigi.cfg the report shows it.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.errors import DeclarationError, SettingError, did_you_mean
 from pipeline.networks.declaration import Declaration, Hyperparameters, architecture, hyperparameters, nesterov_momentum
 from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, rectify, softmax
 
-# The article's text and its runs disagree; docs/explanation/the-articles-runs.md has the evidence.
-# - CNN: the text has learning rate 0.015 and 5 epochs, which reach 54% of the test images. The tables of the article's
-#   runs (pipeline/report/article/runs.csv) have 50 epochs. Their losses fit 0.005, which reaches the article's 61%.
-# - MLP: the text has 0.01 and 50 epochs, which reach the article's 41%. The losses of its tables fit 0.015, which
-#   reaches 40%.
-# `mlp` and `cnn` have the settings that reach the article's test accuracy.
+# The article's text and its runs disagree; docs/explanation/the-articles-runs.md has the evidence, bench/article.py
+# measures it.
+# - CNN: the text has learning rate 0.015 and 5 epochs, which give a test accuracy of 54%. The tables of the article's
+#   runs (pipeline/report/article/runs.csv) have 50 epochs. Their losses fit 0.005, which gives the article's 61%.
+# - MLP: the text has 0.01 and 50 epochs, which give the article's 41%. The losses of its tables fit 0.015, which
+#   gives 40%.
+# `mlp` and `cnn` have the settings that give the article's test accuracy.
 
 MLP: Declaration = dict(
     layers=[
@@ -102,28 +102,35 @@ NETWORKS: dict[str, Declaration] = {
     "cnn": CNN,
     "cnn_printed": CNN_PRINTED,
 }
-"""Every network by the name that ``--network`` takes."""
+"""All networks, by the names that ``--network`` takes."""
 
 
-def find_network(name: str) -> tuple[dict[str, Any], Hyperparameters]:
-    """Return a network's architecture, in JSON's types, and how it is trained.
+class DeclaredNetwork(NamedTuple):
+    """A declared network: its architecture, in JSON's types, and the hyperparameters of its training."""
+
+    architecture: dict[str, Any]
+    hyperparameters: Hyperparameters
+
+
+def find_network(name: str) -> DeclaredNetwork:
+    """Return a network by its name.
 
     Raises
     ------
     SettingError
         No network has this name.
     DeclarationError
-        The network is declared wrongly, or one has a name that folders cannot tell from another's.
+        The declaration is not valid, or a declared network has a name that cannot be a folder's.
     """
     for declared_name in NETWORKS:
         if not re.fullmatch("[a-z][a-z0-9_]*", declared_name):
             raise DeclarationError(
                 f"a network is called {declared_name!r}; expected small letters, digits and _, a letter first, such as "
-                "'cnn': the folders of its results are called after it."
+                "'cnn': the folders of its results have its name."
             )
     if name not in NETWORKS:
         raise SettingError(
             f"there is no network {name!r}; pipeline/networks/declared.py declares {', '.join(NETWORKS)}."
             f"{did_you_mean(name, NETWORKS)}"
         )
-    return architecture(NETWORKS[name]), hyperparameters(NETWORKS[name])
+    return DeclaredNetwork(architecture(NETWORKS[name]), hyperparameters(NETWORKS[name]))

@@ -1,7 +1,7 @@
-"""The vocabulary of a network's declaration: layers and nonlinearities, as Lasagne names them.
+"""Define the layers and nonlinearities of a declaration, under Lasagne's names.
 
-A layer class lists its options as fields, with Lasagne's defaults, and tells its output shape and the
-shapes of its weights. It computes nothing: that is an engine's work.
+The fields of a layer class are its options, with Lasagne's defaults; its methods return the shapes of its output and
+its weights. Engines compute the layers.
 
 Shapes leave out the minibatch: ``(channels, height, width)`` for images, ``(units,)`` for dense layers.
 """
@@ -39,28 +39,28 @@ tanh = Nonlinearity.tanh
 
 @dataclass(frozen=True)
 class Layer(ABC):
-    """What all layers have in common."""
+    """Base class of all layers."""
 
     @classmethod
     def option_names(cls) -> list[str]:
-        """Names that may follow the layer's own name in a declaration, as in ``conv1_num_filters``."""
+        """Names of the options, which follow the layer's name in a declaration: ``conv1_num_filters``."""
         return [field.name for field in fields(cls)]
 
     def check(self) -> None:
-        """Raise `DeclarationError` where an option has a value that is not allowed."""
+        """Raise `DeclarationError` if an option has a value that is not allowed."""
 
     @abstractmethod
     def output_shape(self, input_shape: Shape) -> Shape:
-        """Shape of one image's result, given the shape of what comes in."""
+        """Return the shape of the output for one image of the given shape."""
 
     def weight_shapes(self, input_shape: Shape) -> dict[str, Shape]:
-        """Shapes of the layer's weights by Lasagne's names: ``W`` and ``b``, or nothing."""
+        """Return the shapes of the layer's weights, ``W`` and ``b``; nothing for a layer without weights."""
         return {}
 
 
 @dataclass(frozen=True)
 class InputLayer(Layer):
-    """Where the images come in: ``shape`` is ``(None, units)`` or ``(None, channels, height, width)``."""
+    """The input: ``shape`` is ``(None, units)`` or ``(None, channels, height, width)``, with None for the minibatch."""
 
     shape: tuple[int | None, ...]
 
@@ -78,7 +78,7 @@ class InputLayer(Layer):
 
 @dataclass(frozen=True)
 class DenseLayer(Layer):
-    """Every unit sees every value; what comes in as an image is flattened (channel, row, column)."""
+    """A fully connected layer; the input is flattened in the order channel, row, column."""
 
     num_units: int
     nonlinearity: Nonlinearity = rectify
@@ -96,7 +96,7 @@ class DenseLayer(Layer):
 
 @dataclass(frozen=True)
 class Conv2DLayer(Layer):
-    """A true convolution: the filters are flipped on both axes before they slide over the image."""
+    """A true convolution: the filters are flipped on both axes before they slide over the image, as in Theano."""
 
     num_filters: int
     filter_size: Pair
@@ -121,7 +121,7 @@ class Conv2DLayer(Layer):
         )
         if rows < 1 or columns < 1:
             raise DeclarationError(
-                f"filter_size {self.filter_size} is larger than the {height}x{width} image that comes in."
+                f"filter_size {self.filter_size} is larger than the layer's input, {height}x{width}."
             )
         return (self.num_filters, rows, columns)
 
@@ -132,7 +132,7 @@ class Conv2DLayer(Layer):
 
 @dataclass(frozen=True)
 class MaxPool2DLayer(Layer):
-    """The maximum of each window; borders that do not fill a window are dropped."""
+    """The maximum of each window; a border that does not fill a window is dropped."""
 
     pool_size: Pair
     stride: Pair | None = None
@@ -149,9 +149,7 @@ class MaxPool2DLayer(Layer):
             for size, extent, stride in zip((height, width), self.pool_size, self.stride or self.pool_size, strict=True)
         )
         if rows < 1 or columns < 1:
-            raise DeclarationError(
-                f"pool_size {self.pool_size} is larger than the {height}x{width} image that comes in."
-            )
+            raise DeclarationError(f"pool_size {self.pool_size} is larger than the layer's input, {height}x{width}.")
         return (channels, rows, columns)
 
 
@@ -161,12 +159,12 @@ LAYERS: dict[str, type[Layer]] = {
 
 
 def layer_class(name: object) -> type[Layer]:
-    """Look a layer class up by its name.
+    """Return the layer class of this name.
 
     Raises
     ------
     DeclarationError
-        There is no such layer.
+        No layer class has this name.
     """
     if not isinstance(name, str) or name not in LAYERS:
         raise DeclarationError(f"{name!r} is no layer; expected {_listed(LAYERS)}.{did_you_mean(str(name), LAYERS)}")
@@ -198,8 +196,8 @@ def _check_nonlinearity(value: object) -> None:
 def _as_image(shape: Shape) -> tuple[int, int, int]:
     if len(shape) != 3:
         raise DeclarationError(
-            f"an image (channels, height, width) must come in, but the shape is {shape}: "
-            "convolution and pooling stand before the first DenseLayer and after a 4D InputLayer."
+            f"the layer's input has shape {shape}; expected an image, (channels, height, width). Put convolution and "
+            "pooling before the first DenseLayer, after an InputLayer of shape (None, channels, height, width)."
         )
     channels, height, width = shape
     return channels, height, width

@@ -106,7 +106,7 @@ class NetworkResults:
     @property
     def network(self) -> Network:
         """The network as it was declared, for the classes that it was trained on."""
-        return Network.from_json(self.record.parameters["architecture"], len(self.history["data"]["class_names"]))
+        return Network.build(self.record.parameters["architecture"], len(self.history["data"]["class_names"]))
 
     def weights(self) -> Weights:
         """Read the trained weights."""

@@ -69,7 +69,7 @@ def evaluate(
     """
     with open_dataset(images / GRAYSCALE_NAME) as data:
         about = data.description
-        network = Network.from_json(architecture, len(about.class_names))
+        network = Network.build(architecture, len(about.class_names))
         check_fit(data, network)
         test_images, labels = data.read("test")
     weights = read_weights(trained / WEIGHTS_NAME, network)

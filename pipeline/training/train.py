@@ -128,7 +128,7 @@ def train(
     """
     given = TrainingParameters.of_stage(**parameters)
     with open_dataset(images / GRAYSCALE_NAME) as data:
-        network = Network.from_json(given.architecture, len(data.description.class_names))
+        network = Network.build(given.architecture, len(data.description.class_names))
         check_fit(data, network)
         train_examples, valid_examples = read_examples(data, given.hyperparameters.validation_fraction)
     monitor.say(
@@ -171,7 +171,7 @@ def max_output_bytes(images: Path, architecture: dict[str, Any], epochs: int, **
     """
     checkpointed = 3 * 2 * 8
     classes = len(describe_dataset(images / GRAYSCALE_NAME).class_names)
-    return Network.from_json(architecture, classes).parameter_count * (4 + checkpointed) + epochs * EPOCH_BYTES
+    return Network.build(architecture, classes).parameter_count * (4 + checkpointed) + epochs * EPOCH_BYTES
 
 
 def fit(
