@@ -31,6 +31,7 @@ from pipeline.engines.engine import load_engine
 from pipeline.networks.weights import draw_weights
 from pipeline.report.article.curves import draw_article
 from pipeline.report.article.runs import ARTICLE, ArticleNetwork, Run
+from pipeline.training.history import best_epoch
 from pipeline.training.train import fit
 
 DECLARATIONS = {"mlp": ("mlp", "mlp_fitted"), "cnn": ("cnn_printed", "cnn")}
@@ -64,7 +65,7 @@ class Trained:
     epochs : list of dict
         The fields of `Epoch` each.
     test_accuracy : float
-        Fraction of the test images that are classified correctly.
+        Test accuracy, from 0 to 1.
     seconds : float
         Training and validation of all epochs together.
     """
@@ -217,8 +218,8 @@ def article_lines(article_network: str) -> list[list[str]]:
             f"{article_network.upper()}, {run.label}",
             f"unknown, {len(run.epochs)}",
             f"{article.accuracy:.0%}",
-            percent(run.best.valid_accuracy),
-            str(run.best.epoch),
+            percent(best_epoch(run.epochs).valid_accuracy),
+            str(best_epoch(run.epochs).epoch),
             percent(run.epochs[-1].valid_accuracy),
             *run_difference_cells(run, len(run.epochs), article),
         ]

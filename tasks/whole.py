@@ -13,7 +13,6 @@ from pipeline.engines import devices
 from pipeline.errors import PipelineError, SettingError, did_you_mean
 from pipeline.files.digests import file_digest
 from pipeline.networks.declared import NETWORKS
-from pipeline.report.trial import Trial
 from pipeline.store import results
 from pipeline.store.stage import Stage
 from tasks.configuration.changed import changed
@@ -33,7 +32,7 @@ REPORT_PAGE = "report.html"
 class Report(StageTask):
     """Show the results beside the article's, on one page."""
 
-    function = "pipeline.report.report:write"
+    function = "pipeline.report.report:write_report"
     libraries = ("numpy", "h5py", "matplotlib", "pillow")
     shown = (REPORT_PAGE,)
 
@@ -79,7 +78,7 @@ class Report(StageTask):
     def options(self) -> dict[str, Any]:
         reported = {name: GateTask(name).reported() for name in self._names}
         return {
-            "sources": {name: task.stage for name, task in self.requires().items()},
+            "results": [stage.path for stage in results.upstream(*(task.stage for task in self.requires().values()))],
             "run": RUN.id,
             "command": RUN.command,
             "settings": changed(),
@@ -143,6 +142,16 @@ class Pipeline(luigi.WrapperTask):
         except (PipelineError, OSError) as error:
             end(error)
         return bool(super().complete())
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One of the trainings that are compared: a network, the engine and device that train it, and the seed."""
+
+    network: str
+    engine: str
+    device: str
+    seed: int
 
 
 class Compare(StageTask):

@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.data.dataset import CIFAR_TITLE
 from pipeline.engines import devices
-from pipeline.report.comparison import Row, duration, read, table
+from pipeline.report.comparison import Row, markdown_table, read_comparison
+from pipeline.report.markup import duration
 from tests.checkout import Checkout
 
 
@@ -20,7 +21,7 @@ class TestTable:
     ROWS = (row("numba", 2.0), row("torch", 8.0))
 
     def test_compares_with_the_fastest_and_with_the_article(self):
-        head, _, _, torch, gpu, cpu = table(self.ROWS, CIFAR_TITLE).splitlines()
+        head, _, _, torch, gpu, cpu = markdown_table(self.ROWS, CIFAR_TITLE).splitlines()
         assert "| Times as fast as the article's GPU | As its 32 cores |" in head
         assert torch.startswith("| CNN | torch | cpu | 8.000 (8.000 to 8.000) | 6.7 min (50) | 4.0 |")
         assert torch.endswith("| 0.5600 (0.5500 to 0.5700) | 1.6x | 22.2x |")
@@ -30,7 +31,7 @@ class TestTable:
         )
 
     def test_other_data_is_not_compared_with_the_article(self):
-        text = table(self.ROWS, "digits")
+        text = markdown_table(self.ROWS, "digits")
         assert len(text.splitlines()) == 4
         assert "article" not in text
 
@@ -53,15 +54,15 @@ class TestRead:
     def test_gives_the_rows_that_were_written(self, tmp_path):
         document = {"data": {"title": CIFAR_TITLE}, "rows": [asdict(row("numba", 2.0))]}
         (tmp_path / "comparison.json").write_text(json.dumps(document))
-        data, rows = read(tmp_path / "comparison.json")
+        data, rows = read_comparison(tmp_path / "comparison.json")
         assert data == document["data"]
-        assert table(rows, "digits") == table([row("numba", 2.0)], "digits")
+        assert markdown_table(rows, "digits") == markdown_table([row("numba", 2.0)], "digits")
 
     def test_gives_nothing_of_a_file_with_other_figures(self, tmp_path):
         """As the one that an earlier version has left in the outputs folder, which no report may fail on."""
         old = asdict(row("numba", 2.0)) | {"speedup_gpu": 6.4}
         (tmp_path / "comparison.json").write_text(json.dumps({"data": {}, "rows": [old]}))
-        assert read(tmp_path / "comparison.json") is None
+        assert read_comparison(tmp_path / "comparison.json") is None
 
 
 @pytest.fixture(scope="module")

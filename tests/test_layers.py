@@ -127,11 +127,11 @@ class TestConv2DLayer:
 
     @pytest.mark.parametrize("filter_size", [(33, 1), (1, 31)])
     def test_refuses_a_filter_larger_than_the_image(self, filter_size):
-        with pytest.raises(DeclarationError, match=r"larger than the 32x30 image"):
+        with pytest.raises(DeclarationError, match=r"larger than the layer.s input, 32x30"):
             Conv2DLayer(1, filter_size).output_shape((1, 32, 30))
 
     def test_refuses_what_is_no_image(self):
-        with pytest.raises(DeclarationError, match=r"the shape is \(100,\): .* before the first DenseLayer"):
+        with pytest.raises(DeclarationError, match=r"input has shape \(100,\); .* before the first DenseLayer"):
             Conv2DLayer(1, (3, 3)).output_shape((100,))
 
 
@@ -169,7 +169,7 @@ class TestMaxPool2DLayer:
             MaxPool2DLayer((2, 3)).output_shape((1, 2, 2))
 
     def test_refuses_what_is_no_image(self):
-        with pytest.raises(DeclarationError, match=r"the shape is \(10,\)"):
+        with pytest.raises(DeclarationError, match=r"input has shape \(10,\)"):
             MaxPool2DLayer((2, 2)).output_shape((10,))
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -112,8 +113,8 @@ def accuracy(folders, name):
 
 def written(output, folders, networks=tuple(NETWORKS), **options):
     output.mkdir()
-    how = dict(sources={}, run="1", command="luigi Pipeline") | options
-    report.write(output, networks=networks, monitor=SILENT, **how, **folders)
+    how = dict(results=(), run="1", command="luigi Pipeline") | options
+    report.write_report(output, networks=networks, monitor=SILENT, **how, **folders)
     return Page((output / report.REPORT_NAME).read_text())
 
 
@@ -396,7 +397,7 @@ class TestFigures:
     )
     def test_epochs_are_named_from_the_first(self, folders, epochs, named):
         trained = NetworkResults.read("mlp", *(folders[f"{kind}_mlp"] for kind in ("trained", "evaluated")))
-        trained.history["epochs"] = [trained.epochs[0] | {"epoch": epoch} for epoch in range(1, epochs + 1)]
+        trained.epochs[:] = [replace(trained.epochs[0], epoch=epoch) for epoch in range(1, epochs + 1)]
         assert list(figures.curves(trained).axes[-1].get_xticks()) == named
 
     def test_what_is_right_and_errors_differ_in_hue(self):

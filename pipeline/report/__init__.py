@@ -1,8 +1,7 @@
-"""The report: one page that shows the results, where they come from, and how to make them again.
+"""Write the report: one page with the results, their origin, and how to reproduce them.
 
-`report` has the stage's function. A module is a part of the page (`summary`, `learning`, `classes`, `architecture`,
-`origin`) or serves them: `network_results` reads, `figures` and `graph` draw, `plots` puts figures into files and
-into the page, `examples` chooses test images, `revision` asks git for the commit, `markup` and `page` write HTML.
-`article` has the article's figures, `comparison` the table of engines. Imports `training`, `store` and what these
-import.
+Read `report`, then a module for each part of the page: `summary`, `learning`, `classes`, `architecture`, `origin`. They
+use `network_results`, which reads; `figures`, `graph` and `drawing`, which draw; `examples`, which chooses test images;
+`revision`, which asks git; and `markup` and `page`, which write HTML. `comparison` has a stage of its own: the table of
+engines. `article` has the article's results. Imports `training`, `store` and what these import.
 """

@@ -1,4 +1,4 @@
-"""What the networks are made of."""
+"""The sections on the networks themselves: their first layers' weights, and their layers."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import fields
 
 from pipeline.networks.declaration import NamedLayer
 from pipeline.report import figures
-from pipeline.report.markup import Markup, element, number, table
+from pipeline.report.drawing import Plotter
+from pipeline.report.markup import Markup, element, html_table, number
 from pipeline.report.network_results import NetworkResults
 from pipeline.report.page import Section, section
-from pipeline.report.plots import Plotter
 
 
-def first_layers(networks: Sequence[NetworkResults], plotter: Plotter) -> Section | None:
-    """Show what the first layers look for; None where no one's weights make a picture."""
+def first_layers_section(networks: Sequence[NetworkResults], plotter: Plotter) -> Section | None:
+    """Show the weights of the first layers; None if no network's weights form a picture."""
     plots = [_plot(network, plotter) for network in networks]
     note = (
-        "A square is what one unit of the first layer multiplies the image with: white where a bright pixel raises its "
-        "output, black where it lowers it, scaled by the unit’s own largest weight. A convolution turns its filters "
-        "round before they meet the image; they are shown as they meet it."
+        "A square shows the weights of one unit of the first layer: white where a bright pixel raises its output, "
+        "black where it lowers it, scaled by the unit’s largest weight. A convolution flips its filters before it "
+        "applies them; they are shown flipped."
     )
     if not any(plots):
         return None
@@ -29,7 +29,7 @@ def first_layers(networks: Sequence[NetworkResults], plotter: Plotter) -> Sectio
 
 def _plot(network: NetworkResults, plotter: Plotter) -> Markup:
     name, units = next((layer.name, layer.output_shape[0]) for layer in network.network.layers if layer.weight_shapes)
-    shown = f"{min(units, figures.MOST_FILTERS)} of {units} units"
+    shown = f"{min(units, figures.MAX_FILTERS)} of {units} units"
     return plotter.plot(
         f"filters-{network.name}",
         f"{network.title}, {name}",
@@ -38,10 +38,10 @@ def _plot(network: NetworkResults, plotter: Plotter) -> Markup:
     )
 
 
-def layers(networks: Sequence[NetworkResults]) -> Section:
-    """List the layers with their shapes and how many numbers each learns."""
+def layers_section(networks: Sequence[NetworkResults]) -> Section:
+    """List the layers with their shapes and their numbers of parameters."""
     tables = [
-        table(
+        html_table(
             f"{network.title}: {network.network.parameter_count:,} parameters",
             ["Layer", "Kind", "Options", "Output", "Parameters"],
             [_layer(layer) for layer in network.network.layers],

@@ -1,4 +1,4 @@
-"""Which classes the networks tell, which they confuse, and images to see it by."""
+"""The sections on classes: which ones the networks confuse, and examples of test images."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Sequence
 
 from pipeline.networks.arrays import ByteArray, FloatArray
 from pipeline.report import examples, figures
+from pipeline.report.drawing import Plotter
 from pipeline.report.examples import Example
-from pipeline.report.markup import Markup, element, legend, percent, table
+from pipeline.report.markup import Markup, element, html_table, legend, percent
 from pipeline.report.network_results import NetworkResults
 from pipeline.report.page import Section, section
-from pipeline.report.plots import Plotter
 
 
-def mistakes(networks: Sequence[NetworkResults], plotter: Plotter) -> Section:
-    """Show which class is taken for which, and how well each is recognised."""
+def classes_section(networks: Sequence[NetworkResults], plotter: Plotter) -> Section:
+    """Show which classes are confused, and the accuracy of each."""
     notes = " ".join(_most_confused(network) for network in networks)
     plots = [_plot(network, plotter) for network in networks]
     meaning = (
-        "Accuracy: the share of a class’s images that are recognised. Precision: the share of the images taken for a "
-        "class that belong to it."
+        "Accuracy: the share of a class’s images that are classified correctly. Precision: the share of the images "
+        "classified as a class that belong to it."
     )
     colours = (
-        "A row of a matrix has the test images of one class. The deeper the colour, the larger the part of the row."
+        "A row of a matrix has the test images of one class. The deeper the colour, the larger the share of the row."
     )
     return section(
         "classes",
         "Classes",
         element("p", notes),
         element("p", colours),
-        legend(("right", "recognised"), ("wrong", "taken for another class")),
+        legend(("right", "classified correctly"), ("wrong", "classified as another class")),
         element("div", *plots, class_="pair"),
         element("h3", "Class by class"),
         element("p", meaning),
@@ -57,11 +57,11 @@ def _most_confused(network: NetworkResults) -> str:
     )
     count, row, column = max(mistaken, default=(0, 0, 0))
     if not count:
-        return f"The {network.title} takes no image for another class."
-    taken, said = classes[row], classes[column]
+        return f"The {network.title} classifies every image correctly."
+    label, predicted = classes[row], classes[column]
     return (
-        f"The {network.title} most often takes {taken['name']} for {said['name']}: "
-        f"{count:,} of {taken['images']:,} images."
+        f"The {network.title}’s most frequent mistake is {label['name']} classified as {predicted['name']}: "
+        f"{count:,} of {label['images']:,} images."
     )
 
 
@@ -73,7 +73,7 @@ def _by_class(networks: Sequence[NetworkResults]) -> Markup:
         of_class = [network.metrics["classes"][index] for network in networks]
         shares = [_share(found[figure]) for found in of_class for figure in ("recall", "precision")]
         rows.append([entry["name"], f"{entry['images']:,}", *shares])
-    return table("Test images by class", header, rows, numbers=header[1:], id="by-class")
+    return html_table("Test images by class", header, rows, numbers=header[1:], id="by-class")
 
 
 def _share(value: float | None) -> Markup:
@@ -82,10 +82,10 @@ def _share(value: float | None) -> Markup:
     return element("td", percent(value, digits=1), class_="share", style=f"--share: {value:.2%}")
 
 
-def test_images(
+def test_images_section(
     networks: Sequence[NetworkResults], images: FloatArray, labels: ByteArray, class_names: list[str]
 ) -> Section:
-    """Show what each network recognises, and where it is most sure and wrong.
+    """Show images that each network classifies correctly, and its most confident mistakes.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def test_images(
         right = examples.first_correct_of_each_class(probabilities, labels)
         wrong = examples.most_confidently_wrong(probabilities, labels)
         blocks += [
-            element("h3", f"{network.title}: the first of each class that it gets right"),
+            element("h3", f"{network.title}: the first of each class that it classifies correctly"),
             _gallery(right, images, class_names),
             element("h3", f"{network.title}: its most confident mistakes"),
             _gallery(wrong, images, class_names),
@@ -112,26 +112,28 @@ def _gallery(chosen: Sequence[Example], images: FloatArray, class_names: list[st
 
 
 def _shown(example: Example, images: FloatArray, class_names: list[str]) -> Markup:
-    said, truth = class_names[example.predicted], class_names[example.label]
+    predicted, label = class_names[example.predicted], class_names[example.label]
     image = images[example.index].mean(0)
     is_right = example.predicted == example.label
     picture = element(
         "img",
         src=examples.data_uri(image),
-        alt=f"Test image {example.index}: {truth}",
+        alt=f"Test image {example.index}: {label}",
         width=image.shape[1],
         height=image.shape[0],
     )
-    correction = [] if is_right else [element("br"), f"is: {truth}"]
+    correction = [] if is_right else [element("br"), f"is: {label}"]
     return element(
         "figure",
         picture,
-        element("figcaption", element("strong", said), element("br"), _confidence(example.confidence), *correction),
+        element(
+            "figcaption", element("strong", predicted), element("br"), _confidence(example.confidence), *correction
+        ),
         class_="right" if is_right else "wrong",
         data_index=example.index,
     )
 
 
 def _confidence(value: float) -> Markup:
-    """Write a probability so that only certainty itself is 100 %."""
+    """Write a probability rounded down, so that only 1 is written as 100%."""
     return element("data", f"{math.floor(1000 * value) / 10:.1f}%", value=f"{value:.6f}")

@@ -1,4 +1,4 @@
-"""The article's table, for every engine and device: how fast each trains, and how well."""
+"""Compare the engines on every device: how fast each trains, and how accurate its networks are."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from matplotlib.ticker import PercentFormatter
 from pipeline.data.dataset import CIFAR_TITLE
 from pipeline.progress.monitor import Monitor
 from pipeline.report import drawing
-from pipeline.report.article.curves import draw_article, name_epochs
-from pipeline.report.article.runs import ArticleNetwork, Run
-from pipeline.report.network_results import NetworkResults, article_network
-from pipeline.report.trial import Trial
+from pipeline.report.article.curves import draw_article, tick_epochs
+from pipeline.report.article.runs import ArticleNetwork, Run, article_network
+from pipeline.report.markup import duration
+from pipeline.report.network_results import NetworkResults
 
 JSON_NAME = "comparison.json"
 TABLE_NAME = "comparison.md"
@@ -35,10 +35,8 @@ HEADER = (
 )
 ARTICLE_HEADER = ("Times as fast as the article's GPU", "As its 32 cores")
 
-MINUTE, HOUR = 60, 3600
-
 WIDTHS = (6, 4, 2, 1)
-"""Of the engines' curves: where they coincide, each still shows beside the one that is drawn over it."""
+"""Widths of the engines' curves, so that each shows beside the narrower one that is drawn over it."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,11 @@ class Row:
     epoch_seconds : float
         Median over all epochs of all seeds; ``quartiles`` are the first and the third.
     epochs : int
-        How many each training has.
+        Number of epochs of each training.
     training_seconds : float
-        Median over the seeds of the time that all epochs took together.
+        Median over the seeds of the time of all epochs together.
     accuracy : float
-        Mean test accuracy; ``accuracies`` are those of the seeds.
+        Mean test accuracy over the seeds; ``accuracies`` has them all.
     """
 
     network: str
@@ -74,34 +72,33 @@ def compare(output: Path, *, trials: list[dict[str, Any]], monitor: Monitor, **r
     Parameters
     ----------
     trials : list of dict
-        The fields of a `Trial` each.
+        For each training its ``network``, ``engine``, ``device`` and ``seed``.
     results : Path
-        For the trial of each number ``trained_NUMBER`` and ``evaluated_NUMBER``, the folders of its results.
+        For the training of each number the folders of its results, ``trained_NUMBER`` and ``evaluated_NUMBER``.
     """
     groups: dict[tuple[str, str, str], list[NetworkResults]] = {}
-    for number, values in enumerate(trials):
-        trial = Trial(**values)
-        trained = NetworkResults.read(trial.network, results[f"trained_{number}"], results[f"evaluated_{number}"])
-        groups.setdefault((trial.network, trial.engine, trial.device), []).append(trained)
+    for number, trial in enumerate(trials):
+        found = NetworkResults.read(trial["network"], results[f"trained_{number}"], results[f"evaluated_{number}"])
+        groups.setdefault((trial["network"], trial["engine"], trial["device"]), []).append(found)
     rows = [_row(*group, trainings) for group, trainings in groups.items()]
     data = next(iter(groups.values()))[0].metrics["data"]
     document = {"data": data, "rows": [asdict(row) for row in rows]}
     (output / JSON_NAME).write_text(json.dumps(document, indent=1) + "\n")
-    text = table(rows, data["title"])
+    text = markdown_table(rows, data["title"])
     (output / TABLE_NAME).write_text(text + "\n")
     _draw_curves(output, groups)
     for line in text.splitlines():
         monitor.say(line)
 
 
-def read(path: Path) -> tuple[dict[str, Any], list[Row]] | None:
+def read_comparison(path: Path) -> tuple[dict[str, Any], list[Row]] | None:
     """Read a ``comparison.json``.
 
     Returns
     -------
     tuple or None
-        The data that was trained on, as ``metrics.json`` names it, and the rows; None for a file of an earlier
-        version of this program, whose rows have other figures.
+        The data of the trainings, as in ``metrics.json``, and the rows; None if an earlier version of this program,
+        whose rows have other fields, wrote the file.
     """
     document = json.loads(path.read_text())
     names = {field.name for field in fields(Row)}
@@ -110,19 +107,19 @@ def read(path: Path) -> tuple[dict[str, Any], list[Row]] | None:
     return document["data"], [Row(**row) for row in document["rows"]]
 
 
-def table(rows: Sequence[Row], title: str) -> str:
-    """Put rows into a table in Markdown; ``title`` names the data."""
-    names = header(title)
-    return "\n".join(f"| {' | '.join(line)} |" for line in [names, ["---"] * len(names), *cells(rows, title)])
+def markdown_table(rows: Sequence[Row], title: str) -> str:
+    """Format rows as a table in Markdown; ``title`` is that of the data."""
+    names = column_names(title)
+    return "\n".join(f"| {' | '.join(line)} |" for line in [names, ["---"] * len(names), *table_rows(rows, title)])
 
 
-def header(title: str) -> tuple[str, ...]:
-    """Return the names of the columns; on the article's data, some compare with the article."""
+def column_names(title: str) -> tuple[str, ...]:
+    """Return the names of the columns; on the article's data, two compare with the article."""
     return HEADER + ARTICLE_HEADER if title == CIFAR_TITLE else HEADER
 
 
-def cells(rows: Sequence[Row], title: str) -> list[list[str]]:
-    """Put rows into words, under `header`, network by network; on the article's data, its own runs follow."""
+def table_rows(rows: Sequence[Row], title: str) -> list[list[str]]:
+    """Format the cells of rows, network by network; on the article's data, the article's runs follow each network."""
     lines = []
     for network in dict.fromkeys(row.network for row in rows):
         own = [row for row in rows if row.network == network]
@@ -132,15 +129,6 @@ def cells(rows: Sequence[Row], title: str) -> list[list[str]]:
         if article:
             lines += [_article_cells(network, article, run, fastest) for run in article.runs]
     return lines
-
-
-def duration(seconds: float) -> str:
-    """Write a time as people do: ``53.2 s``, ``10.4 min``, ``2 h 27 min``, the last in minutes that have passed."""
-    if seconds < 2 * MINUTE:
-        return f"{seconds:.3g} s"
-    if seconds < HOUR:
-        return f"{seconds / MINUTE:.1f} min"
-    return f"{int(seconds // HOUR)} h {int(seconds % HOUR // MINUTE)} min"
 
 
 def _own_cells(row: Row, fastest: float) -> list[str]:
@@ -168,7 +156,7 @@ def _article_cells(network: str, article: ArticleNetwork, run: Run, fastest: flo
         f"{run.epoch_seconds:.1f}",
         f"{duration(run.seconds)} ({len(run.epochs)})",
         f"{run.epoch_seconds / fastest:.1f}",
-        f"{article.accuracy:.2f} (its text)",  # the article does not say of which run
+        f"{article.accuracy:.2f} (its text)",  # the article does not name its run
         *_speedups(run.epoch_seconds, article),
     ]
 
@@ -178,10 +166,10 @@ def _speedups(epoch_seconds: float, article: ArticleNetwork | None) -> list[str]
 
 
 def _row(network: str, engine: str, device: str, trainings: list[NetworkResults]) -> Row:
-    seconds = [second for trained in trainings for second in trained.record.measured["epoch_seconds"]]
+    seconds = [epoch.seconds for trained in trainings for epoch in trained.epochs]
     median = statistics.median(seconds)
     low, _, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else (median, median, median)
-    accuracies = [trained.metrics["accuracy"] for trained in trainings]
+    accuracies = [trained.accuracy for trained in trainings]
     return Row(
         network,
         engine,
@@ -196,10 +184,7 @@ def _row(network: str, engine: str, device: str, trainings: list[NetworkResults]
 
 
 def _draw_curves(output: Path, groups: dict[tuple[str, str, str], list[NetworkResults]]) -> None:
-    """Draw losses and validation accuracy of each network, engines over each other: where they agree, lines coincide.
-
-    The article's runs lie behind them, where the data is the article's.
-    """
+    """Draw losses and validation accuracy of each network, all engines in one plot, before the article's runs."""
     networks = list(dict.fromkeys(network for network, _, _ in groups))
     with drawing.styled("comparison"):
         figure = drawing.new_figure(6 * len(networks), 7)
@@ -218,16 +203,16 @@ def _draw_network(losses: Axes, accuracies: Axes, trainings: dict[tuple[str, str
         draw_article(losses, article, "train_loss", "valid_loss")
         draw_article(accuracies, article, "valid_accuracy")
     for ((engine, device), trained), width in zip(trainings.items(), WIDTHS, strict=False):
-        epochs = [row["epoch"] for row in trained.epochs]
+        epochs = [row.epoch for row in trained.epochs]
         color = None
         for axes, column, style in (
             (losses, "train_loss", "-"),
             (losses, "valid_loss", "--"),
             (accuracies, "valid_accuracy", "--"),
         ):
-            values = [row[column] for row in trained.epochs]
+            values = [getattr(row, column) for row in trained.epochs]
             label = f"{engine} on {device}, {column.removesuffix('_loss')}"
             (line,) = axes.plot(epochs, values, style, linewidth=width, color=color, alpha=0.8, label=label)
             color = line.get_color()
-    name_epochs(accuracies)
+    tick_epochs(accuracies)
     accuracies.yaxis.set_major_formatter(PercentFormatter(1))

@@ -1,14 +1,14 @@
-"""How figures look, and the forms in which one is kept: as PNG, as SVG, and inside a page.
+"""Draw figures in one style, and save them as PNG, as SVG and inside a page.
 
-Every figure is drawn once, in one ink and a few colours. Inside a page the ink becomes the colour of the
-page's text and the colours become the page's, so that one figure serves on a light and on a dark ground.
+Every figure is drawn once, in one ink and a few colours. Inside a page they become the colours of the page's style, so
+that one figure serves on a light and on a dark background.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
@@ -16,9 +16,9 @@ from typing import Any
 
 import matplotlib as mpl
 from cycler import cycler
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from pipeline.report.markup import Markup, element
 
 INK = "#20252b"
 """Text, axes and grids."""
@@ -26,7 +26,7 @@ INK = "#20252b"
 BLUE, VERMILION = "#0072b2", "#d55e00"
 
 OKABE_ITO = [BLUE, "#e69f00", "#009e73", "#cc79a7", VERMILION, "#56b4e9"]
-"""Colours that colour-blind people tell apart: Okabe and Ito, "Color Universal Design" (2008)."""
+"""Colours that colour-blind people can distinguish: Okabe and Ito, "Color Universal Design" (2008)."""
 
 GROUND = "#ffffff"
 
@@ -35,7 +35,7 @@ PNG_DPI = 130
 IN_A_PAGE = {INK: "currentColor", GROUND: "none", BLUE: "var(--blue)", VERMILION: "var(--vermilion)"}
 
 MISSING_CHARACTER = "Glyph .* missing from|Matplotlib currently does not support .* natively"
-"""How Matplotlib warns of a character that its font lacks; a box stands for it, in a PNG alone."""
+"""Matplotlib's warning of a character that its font lacks: the PNG shows a box instead of it."""
 
 _STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
@@ -59,7 +59,7 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def styled(salt: str) -> Iterator[None]:
-    """Draw and save in the project's style; ``salt`` keeps the ids of one SVG apart from another's."""
+    """Set the project's style while a figure is drawn and saved; ``salt`` makes the ids of its SVG unique in a page."""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", MISSING_CHARACTER, UserWarning)
         yield
@@ -74,18 +74,34 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     """Write a figure as ``NAME.png`` and ``NAME.svg``; the same figure gives the same bytes."""
     if layout := figure.get_layout_engine():
         layout.execute(figure)
-        figure.set_layout_engine("none")  # once is enough for both
-    # `savefig` would draw each form twice, to find out first how large it is.
-    FigureCanvasSVG(figure).print_svg(folder / f"{name}.svg", metadata={"Date": None})  # type: ignore[no-untyped-call]
-    figure.set_dpi(PNG_DPI)
-    FigureCanvasAgg(figure).print_png(folder / f"{name}.png", metadata={"Software": None})  # type: ignore[no-untyped-call]
+        figure.set_layout_engine("none")  # or each of the two would compute the layout
+    figure.savefig(folder / f"{name}.png", dpi=130, metadata={"Software": None})
+    figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+
+
+class Plotter:
+    """Draws the figures of a page, and writes each to a folder as PNG and SVG."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def plot(self, name: str, title: str, description: str, draw: Callable[[], Figure | None]) -> Markup:
+        """Write ``NAME.png`` and ``NAME.svg``, and return the figure as an element of the page.
+
+        The description is for readers who do not see the figure. The element is empty if ``draw`` returns None.
+        """
+        with styled(name):
+            figure = draw()
+            if figure is None:
+                return Markup()
+            save(figure, self._folder, name)
+        svg = (self._folder / f"{name}.svg").read_text(encoding="utf-8")
+        shown = Markup(for_page(svg, description))
+        return element("figure", element("figcaption", title), shown, id=name, class_="plot")
 
 
 def for_page(svg: str, description: str) -> str:
-    """Turn a saved SVG into an element of a page, which takes its colours and its font from there.
-
-    The description is for those who do not see it.
-    """
+    """Convert a saved SVG to an element that takes its colours and its font from the page around it."""
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if f"#{found[1]}" in svg else "", svg)

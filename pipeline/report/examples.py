@@ -1,4 +1,4 @@
-"""Test images to show, with what a network said of them."""
+"""Choose test images to show, with a network's prediction of each."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from PIL import Image
 
 from pipeline.networks.arrays import ByteArray, FloatArray
 
-MOST = 10
-"""Images in each of the two rows."""
+MAX_EXAMPLES = 10
+"""Maximum number of images in each of the two rows."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A test image by its place in the file, its class, and the class that the network found most probable."""
+    """A test image by its index in the file, with its class, the predicted class, and that class's probability."""
 
     index: int
     label: int
@@ -27,21 +27,21 @@ class Example:
 
 
 def first_correct_of_each_class(probabilities: FloatArray, labels: ByteArray) -> list[Example]:
-    """Choose of each class the first image, in file order, that was classified correctly."""
+    """Choose the first image of each class, in file order, that is classified correctly."""
     predicted = probabilities.argmax(1)
     chosen = [np.flatnonzero((labels == label) & (predicted == label))[:1] for label in range(probabilities.shape[1])]
-    return _examples(np.concatenate(chosen), probabilities, labels)[:MOST]
+    return _examples(np.concatenate(chosen), probabilities, labels)[:MAX_EXAMPLES]
 
 
 def most_confidently_wrong(probabilities: FloatArray, labels: ByteArray) -> list[Example]:
-    """Choose the images that were classified wrongly with the greatest confidence, the worst first."""
+    """Choose the images that are classified wrongly with the highest probability, in descending order."""
     wrong = np.flatnonzero(probabilities.argmax(1) != labels)
     worst_first = np.argsort(-probabilities.max(1)[wrong], kind="stable")
-    return _examples(wrong[worst_first][:MOST], probabilities, labels)
+    return _examples(wrong[worst_first][:MAX_EXAMPLES], probabilities, labels)
 
 
 def data_uri(image: FloatArray) -> str:
-    """Return a grayscale image, from -0.5 to 0.5 and of shape (rows, columns), as a PNG inside a URI."""
+    """Return a grayscale image, from -0.5 to 0.5 and of shape (rows, columns), as a PNG in a data URI."""
     pixels = np.clip(np.rint((image + 0.5) * 255), 0, 255).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)

@@ -1,4 +1,4 @@
-"""The stages of a run as a drawing: data flows from top to bottom."""
+"""Draw the stages of a run as boxes and arrows, from top to bottom."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pipeline.report.markup import Markup, element
 
 LEAST_WIDTH, HEIGHT = 164, 50
 ACROSS, DOWN = 20, 34
-"""Sizes of a box and of the gaps between boxes; the page shows them as pixels."""
+"""Sizes of a box and of the gaps between boxes, in pixels of the page."""
 
 CHARACTER = 9.5
-"""What a character of a name takes in a box: more than the mean of the page's fonts."""
+"""Width of a character of a box's name: more than the mean of the page's fonts."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """A stage in the drawing: ``kind`` is how it came to its result, ``detail`` the line below its name."""
+    """A stage in the drawing; ``kind`` is its CSS class, ``detail`` the line below its name."""
 
     name: str
     kind: str
@@ -27,17 +27,17 @@ class Box:
 
 
 def draw(boxes: Sequence[Box], title: str) -> Markup:
-    """Draw boxes, those that need others below them, and the arrows between them.
+    """Draw boxes, each below its inputs, and arrows from the inputs to them.
 
-    An arrow that longer ways imply is left out.
+    An arrow that a longer path implies is left out.
     """
     inputs = {box.name: box.inputs for box in boxes}
     box_width = max(LEAST_WIDTH, *(math.ceil(CHARACTER * len(box.name)) for box in boxes))
-    places = _places(boxes, _depths(inputs), box_width)
-    width = max(x for x, _ in places.values()) + box_width
-    height = max(y for _, y in places.values()) + HEIGHT
+    positions = _positions(boxes, _depths(inputs), box_width)
+    width = max(x for x, _ in positions.values()) + box_width
+    height = max(y for _, y in positions.values()) + HEIGHT
     arrows = [
-        _arrow(places[source], places[name], box_width)
+        _arrow(positions[source], positions[name], box_width)
         for name in inputs
         for source in inputs[name]
         if not any(source in _ancestors(inputs, other) for other in inputs[name])
@@ -46,7 +46,7 @@ def draw(boxes: Sequence[Box], title: str) -> Markup:
         "svg",
         _ARROW_HEAD,
         *arrows,
-        *(_drawn(box, *places[box.name], box_width) for box in boxes),
+        *(_drawn(box, *positions[box.name], box_width) for box in boxes),
         viewBox=f"-2 -2 {width + 4} {height + 4}",
         role="img",
         aria_label=title,
@@ -57,7 +57,7 @@ def draw(boxes: Sequence[Box], title: str) -> Markup:
 
 
 def _depths(inputs: Mapping[str, Iterable[str]]) -> dict[str, int]:
-    """Return each box's row: one below the lowest of those that it needs."""
+    """Return the row of each box: one below the lowest of its inputs."""
     depths: dict[str, int] = {}
 
     def depth(name: str) -> int:
@@ -70,8 +70,8 @@ def _depths(inputs: Mapping[str, Iterable[str]]) -> dict[str, int]:
     return depths
 
 
-def _places(boxes: Iterable[Box], depths: Mapping[str, int], box_width: int) -> dict[str, tuple[float, float]]:
-    """Put each row's boxes side by side in their order, the row in the middle."""
+def _positions(boxes: Iterable[Box], depths: Mapping[str, int], box_width: int) -> dict[str, tuple[float, float]]:
+    """Return the position of each box: side by side in its row, the row centered."""
     rows: dict[int, list[str]] = {}
     for box in boxes:
         rows.setdefault(depths[box.name], []).append(box.name)

@@ -1,18 +1,19 @@
-"""How losses and accuracy went, epoch by epoch."""
+"""The section on learning: losses and accuracy, epoch by epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from pipeline.report import figures
-from pipeline.report.markup import Markup, element
-from pipeline.report.network_results import NetworkResults, counted
+from pipeline.report.drawing import Plotter
+from pipeline.report.markup import Markup, counted, element
+from pipeline.report.network_results import NetworkResults
 from pipeline.report.page import Section, section
-from pipeline.report.plots import Plotter
+from pipeline.training.history import Epoch, best_epoch
 
 
-def curves(networks: Sequence[NetworkResults], plotter: Plotter) -> Section:
-    """Show how losses and accuracy went, beside the article's runs where the data is the article's."""
+def learning_section(networks: Sequence[NetworkResults], plotter: Plotter) -> Section:
+    """Show losses and accuracy of each epoch, with the article's runs on the article's data."""
     plots = [_plot(network, plotter) for network in networks]
     notes = [" ".join([_lowest_loss(network), *_beside_the_article(network)]) for network in networks]
     shown = element("div", *plots, class_="pair")
@@ -21,21 +22,21 @@ def curves(networks: Sequence[NetworkResults], plotter: Plotter) -> Section:
 
 def _plot(network: NetworkResults, plotter: Plotter) -> Markup:
     last = network.epochs[-1]
-    behind = " Behind the curves lie those of the article’s two runs." if network.article else ""
+    behind = " The curves of the article’s two runs are behind them." if network.article else ""
     return plotter.plot(
         f"curves-{network.name}",
         network.title,
         f"Losses and accuracy of the {network.title} over {counted(len(network.epochs), 'epoch')}. At the end the "
-        f"training loss is {last['train_loss']:.3f}, the validation loss {last['valid_loss']:.3f}, and the validation "
-        f"accuracy {last['valid_accuracy']:.1%}.{behind}",
+        f"training loss is {last.train_loss:.3f}, the validation loss {last.valid_loss:.3f}, and the validation "
+        f"accuracy {last.valid_accuracy:.1%}.{behind}",
         lambda: figures.curves(network),
     )
 
 
 def _lowest_loss(network: NetworkResults) -> str:
-    best = min(network.epochs, key=lambda row: float(row["valid_loss"]))
+    best = min(network.epochs, key=lambda row: row.valid_loss)
     return (
-        f"The {network.title}’s validation loss is lowest, {best['valid_loss']:.3f}, after epoch {best['epoch']} "
+        f"The {network.title}’s validation loss is lowest, {best.valid_loss:.3f}, after epoch {best.epoch} "
         f"of {len(network.epochs)}."
     )
 
@@ -44,14 +45,10 @@ def _beside_the_article(network: NetworkResults) -> list[str]:
     article = network.article
     if article is None:
         return []
-    losses = [row["train_loss"] for row in network.epochs]
+    losses = [row.train_loss for row in network.epochs]
     gpu_difference, cpu_difference = (run.train_loss_difference(losses) for run in article.runs)
     compared = counted(min(len(losses), len(article.gpu.epochs)), "epoch")
-    best = network.best_epoch
-    own = _accuracies(network.epochs[-1]["valid_accuracy"], best["valid_accuracy"], best["epoch"])
-    gpu, cpu = (
-        _accuracies(run.epochs[-1].valid_accuracy, run.best.valid_accuracy, run.best.epoch) for run in article.runs
-    )
+    own, gpu, cpu = (_accuracies(epochs) for epochs in (network.epochs, article.gpu.epochs, article.cpu.epochs))
     return [
         f"Over {compared} its training loss differs from the article’s by {gpu_difference:.3f} (GPU) and "
         f"{cpu_difference:.3f} (32 cores) on average.",
@@ -59,5 +56,6 @@ def _beside_the_article(network: NetworkResults) -> list[str]:
     ]
 
 
-def _accuracies(final: float, best: float, best_epoch: int) -> str:
-    return f"{final:.1%} at the end, {best:.1%} at best (epoch {best_epoch})"
+def _accuracies(epochs: Sequence[Epoch]) -> str:
+    best = best_epoch(epochs)
+    return f"{epochs[-1].valid_accuracy:.1%} at the end, {best.valid_accuracy:.1%} at best (epoch {best.epoch})"

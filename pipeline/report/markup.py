@@ -1,4 +1,4 @@
-"""HTML as nested calls: whatever is not markup already is escaped on its way in."""
+"""Write HTML as nested calls, which escape all text, and numbers as people read them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections.abc import Collection, Iterable, Sequence
 from html import escape
 
 VOID = {"br", "img", "link", "meta"}
-"""Elements without content or end tag, as far as they are used here."""
+"""The elements used here that have no content and no end tag."""
+
+MINUTE, HOUR = 60, 3600
+"""In seconds."""
 
 
 class Markup(str):
-    """Text that is HTML; any other string is text to escape."""
+    """A string of HTML; other strings are text, which is escaped."""
 
     __slots__ = ()
 
@@ -18,8 +21,8 @@ class Markup(str):
 def element(tag: str, *content: object, **attributes: object) -> Markup:
     """Write an element.
 
-    An attribute's underscores become hyphens, and one at its end, as in ``class_``, is dropped. True stands
-    for an attribute without value; None and False leave it out.
+    In the names of attributes, underscores become hyphens, and an underscore at the end, as in ``class_``, is dropped.
+    True is an attribute without a value; None and False leave the attribute out.
     """
     written = "".join(_attribute(name, value) for name, value in attributes.items())
     start = f"<{tag}{written}>"
@@ -27,11 +30,11 @@ def element(tag: str, *content: object, **attributes: object) -> Markup:
 
 
 def joined(parts: Iterable[object]) -> Markup:
-    """Put text and markup one after the other."""
+    """Join text and markup, and escape the text."""
     return Markup("".join(part if isinstance(part, Markup) else escape(str(part)) for part in parts))
 
 
-def table(
+def html_table(
     caption: str,
     header: Sequence[str],
     rows: Iterable[Sequence[object]],
@@ -39,10 +42,9 @@ def table(
     numbers: Collection[str] = (),
     **attributes: object,
 ) -> Markup:
-    """Write a table whose rows each begin with what they are about.
+    """Write a table; the first cell of each row is its header.
 
-    The columns whose names are in ``numbers`` are aligned at the right. A cell that is an element `td` already is
-    taken as it is.
+    Columns whose names are in ``numbers`` are aligned right. A cell may be a ``td`` element itself.
     """
     classes = ["number" if name in numbers else None for name in header]
     names = [element("th", name, scope="col", class_=kind) for name, kind in zip(header, classes, strict=True)]
@@ -53,24 +55,38 @@ def table(
 
 
 def scrolled(title: str, content: Markup) -> Markup:
-    """Let content that is too wide be scrolled sideways; the style shows at which edge there is more."""
+    """Make content that is too wide scroll sideways; the style marks the edges beyond which there is more."""
     return element("div", content, class_="scroll", role="region", aria_label=title, tabindex=0)
 
 
 def legend(*entries: tuple[str, str]) -> Markup:
-    """Say what colours and marks mean: pairs of a mark's class in the style sheet and its meaning."""
+    """Write a legend from pairs of a mark's class in the style sheet and its meaning."""
     items = [element("li", element("i", class_=mark), meaning) for mark, meaning in entries]
     return element("ul", *items, class_="legend")
 
 
 def percent(share: float, digits: int = 2, id_: str | None = None) -> Markup:
-    """Write a share in per cent, with the exact value for programs."""
+    """Write a share in percent, with the exact value for programs."""
     return element("data", f"{100 * share:.{digits}f}%", value=repr(share), id=id_)
 
 
 def number(value: float, form: str) -> Markup:
-    """Write a number in a form such as ``.2f``, likewise."""
+    """Write a number in a format such as ``.2f``, with the exact value for programs."""
     return element("data", format(value, form), value=repr(value))
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a count with its noun: ``1 epoch``, ``50 epochs``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Write a duration: ``53.2 s``, ``10.4 min``, ``2 h 27 min``; minutes after hours are rounded down."""
+    if seconds < 2 * MINUTE:
+        return f"{seconds:.3g} s"
+    if seconds < HOUR:
+        return f"{seconds / MINUTE:.1f} min"
+    return f"{int(seconds // HOUR)} h {int(seconds % HOUR // MINUTE)} min"
 
 
 def _cell(content: object, kind: str | None) -> Markup:

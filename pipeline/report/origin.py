@@ -1,82 +1,82 @@
-"""Where the results come from: the stages of the run, and what it takes to make them again."""
+"""The sections on origin: the stages of the run, and how to reproduce the results."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pipeline.data.dataset import Description
-from pipeline.errors import StoreError
 from pipeline.files.digests import json_digest
 from pipeline.report.graph import Box, draw
-from pipeline.report.markup import Markup, element, joined, scrolled, table
+from pipeline.report.markup import Markup, element, html_table, joined, scrolled
+from pipeline.report.network_results import read_record
 from pipeline.report.page import Section, section
-from pipeline.store import results
 from pipeline.store.record import Record
-from pipeline.store.stage import Stage
+from pipeline.store.results import Outcome, outcome
 from pipeline.web.urls import without_secrets
 
 SHORT = 12
-"""Digits of a digest that are enough to tell it from others."""
+"""Digits of a digest that suffice to distinguish it."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A stage, the record of its result, and how it came to that in the run."""
+    """A stage of the run: the folder of its result, its record, and how the result came about in the run."""
 
-    stage: Stage
+    folder: Path
     record: Record
-    outcome: results.Outcome
+    outcome: Outcome
 
 
-def steps(sources: Iterable[Stage], run: str) -> list[Step]:
-    """List stages and all that they need, each once, in the order in which data flows.
+def read_steps(results: Iterable[Path], run: str) -> list[Step]:
+    """Read the records of results.
 
     Raises
     ------
     StoreError
-        One of them has no result.
+        A result has no record.
     """
-    return [_step(stage, run) for stage in results.upstream(*sources)]
+    return [Step(folder, record := read_record(folder), outcome(record, run)) for folder in results]
 
 
-def _step(stage: Stage, run: str) -> Step:
-    record = Record.read(stage.path)
-    if record is None:
-        raise StoreError(f"{stage.name} has no result at {stage.path}. Run the same command again.")
-    return Step(stage, record, results.outcome(record, run))
+def pipeline_section(steps: Sequence[Step], direct: Collection[Path], now: datetime) -> Section:
+    """Draw the stages with their outcomes, and list them.
 
-
-def pipeline(taken: Sequence[Step], direct: Iterable[Stage], now: datetime) -> Section:
-    """Draw the stages with what became of each, and list them."""
+    Parameters
+    ----------
+    direct : collection of Path
+        The folders of those results that the report reads itself.
+    """
     boxes = [
         Box(
-            step.stage.name,
+            step.record.stage,
             step.outcome,
             f"{step.outcome}, {step.record.seconds:.1f} s",
-            tuple(source.name for source in step.stage.inputs.values()),
+            tuple(source["stage"] for source in step.record.inputs.values()),
         )
-        for step in taken
+        for step in steps
     ]
-    boxes.append(Box("Report", "computed", "this page", tuple(stage.name for stage in direct)))
+    read = tuple(step.record.stage for step in steps if step.folder in direct)
+    boxes.append(Box("Report", "computed", "this page", read))
     rows = [
         [
-            step.stage.name,
+            step.record.stage,
             step.outcome,
             element("data", f"{step.record.seconds:.1f} s", value=step.record.seconds),
             _moment(datetime.fromisoformat(step.record.started)),
             element("code", step.record.key[:8]),
         ]
-        for step in taken
+        for step in steps
     ]
     note = element(
         "p",
-        "As of the run of ",
+        "These are the stages of the run of ",
         _moment(now),
-        ", which made this page. What was reused took its time in an earlier run. "
-        "A run with nothing to do leaves the page as it is.",
+        ", which made this page. The time of a reused result is that of the run that computed it. "
+        "A run with nothing to do leaves the page unchanged.",
     )
     drawn = draw(
         boxes, "The stages, from the archive to this page: " + ", ".join(f"{box.name} {box.detail}" for box in boxes)
@@ -88,26 +88,26 @@ def pipeline(taken: Sequence[Step], direct: Iterable[Stage], now: datetime) -> S
         element(
             "div",
             scrolled("The stages as a drawing", drawn),
-            table("Stages", ["Stage", "In this run", "Took", "Made", "Key"], rows, numbers=["Took"], id="stages"),
+            html_table("Stages", ["Stage", "In this run", "Took", "Made", "Key"], rows, numbers=["Took"], id="stages"),
             class_="beside",
         ),
     )
 
 
-def recipe(
-    taken: Sequence[Step], data: Description, command: str, settings: Mapping[str, str], commit: str | None
+def recipe_section(
+    steps: Sequence[Step], data: Description, command: str, settings: Mapping[str, str], commit: str | None
 ) -> Section:
-    """Tell what it takes to make the results again.
+    """List everything that is needed to reproduce the results.
 
     Parameters
     ----------
     settings : mapping of str to str
-        Those that differ from the luigi.cfg of the code, by ``SECTION.NAME``.
+        Settings that differ from the luigi.cfg of the code, by ``SECTION.NAME``.
     commit : str or None
-        What the code is of, as `revision.commit` returns it.
+        The commit of the code, as `revision.commit` returns it.
     """
-    versions = _merged(step.record.versions for step in taken)
-    versions |= _merged(step.record.measured.get("versions", {}) for step in taken)
+    versions = _merged(step.record.versions for step in steps)
+    versions |= _merged(step.record.measured.get("versions", {}) for step in steps)
     changed = joined(_setting(name, value) for name, value in settings.items())
     facts: list[tuple[str, object]] = [
         ("Command", element("code", command) if command else ""),
@@ -119,10 +119,10 @@ def recipe(
     ]
     return section(
         "recipe",
-        "To make it again",
+        "How to reproduce it",
         _list(facts),
         element("h3", "Every stage’s settings, code and content"),
-        *map(_details, taken),
+        *map(_details, steps),
     )
 
 
@@ -137,7 +137,7 @@ def _details(step: Step) -> Markup:
         ("code", f"{len(record.code)} modules, {json_digest(record.code)[:SHORT]}" if record.code else ""),
         ("libraries", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
     ]
-    return element("details", element("summary", step.stage.name), _list(facts))
+    return element("details", element("summary", record.stage), _list(facts))
 
 
 def _setting(name: str, value: str) -> Markup:
@@ -147,7 +147,7 @@ def _setting(name: str, value: str) -> Markup:
 
 
 def _list(facts: Iterable[tuple[str, object]]) -> Markup:
-    """List facts by name, but for those that are empty."""
+    """List facts by name; empty ones are left out."""
     shown = [(name, value) for name, value in facts if value not in ("", None)]
     return element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in shown))
 

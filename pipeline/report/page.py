@@ -1,4 +1,4 @@
-"""The page around the report's sections: one file, which loads nothing and runs nothing."""
+"""Write the page around the report's sections, as one file that loads no other and has no script."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pipeline.report.markup import Markup, element, joined
 STYLE = Path(__file__).with_name("style.css")
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""What the browser is to let the page do: show the pictures and the style that are in it."""
+"""The browser shows the pictures and the style that the page itself has, and loads and runs nothing."""
 
 
 class Section(NamedTuple):
-    """A part of the page under a heading; ``anchor`` is what a link to it ends with."""
+    """A section of the page; ``anchor`` is its id, for links to it."""
 
     anchor: str
     title: str
@@ -23,12 +23,12 @@ class Section(NamedTuple):
 
 
 def section(anchor: str, title: str, *content: Markup) -> Section:
-    """Put content under a heading."""
+    """Join content into a section with a heading."""
     return Section(anchor, title, joined(content))
 
 
 def page(title: str, heading: Markup, sections: Iterable[Section | None]) -> str:
-    """Write the whole document: the heading, links to the sections, and those; None stands for one that is left out."""
+    """Write the document: the heading, links to the sections, and the sections; None is a section to leave out."""
     shown = [part for part in sections if part]
     head = element(
         "head",

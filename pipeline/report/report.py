@@ -1,9 +1,4 @@
-"""The report: one page that shows what came out, how it came out, and how to make it again.
-
-`write` is the stage's function. A module is a part of the page (`summary`, `learning`, `classes`, `layers`,
-`origin`) or serves them: `figures` and `graph` draw, `plots` brings figures into files and into the page,
-`examples` chooses test images, `revision` asks git for the commit, `markup` and `page` write HTML.
-"""
+"""Write the report: one page with the results, their origin, and how to reproduce them."""
 
 from __future__ import annotations
 
@@ -14,29 +9,33 @@ from pathlib import Path
 from pipeline.data.dataset import GRAYSCALE_NAME, open_dataset
 from pipeline.networks.weights import WEIGHTS_NAME
 from pipeline.progress.monitor import Monitor
-from pipeline.report import architecture, classes, learning, origin, revision, summary
+from pipeline.report.architecture import first_layers_section, layers_section
+from pipeline.report.classes import classes_section, test_images_section
+from pipeline.report.drawing import Plotter
+from pipeline.report.learning import learning_section
 from pipeline.report.network_results import NetworkResults
+from pipeline.report.origin import pipeline_section, read_steps, recipe_section
 from pipeline.report.page import page
-from pipeline.report.plots import Plotter
-from pipeline.store.stage import Stage
+from pipeline.report.revision import commit
+from pipeline.report.summary import engines_section, heading, results_section
 
 REPORT_NAME = "report.html"
 NETWORK_BYTES = 1 << 20
-"""More than what a network adds to the page and its files, but for what shows its weights."""
+"""More than a network adds to the page and its files, besides its weights."""
 
 
-def write(
+def write_report(
     output: Path,
     *,
     networks: Sequence[str],
     images: Path,
-    sources: Mapping[str, Stage],
+    results: Sequence[Path],
     run: str,
     command: str = "",
     settings: Mapping[str, str] | None = None,
     previous: Mapping[str, float] | None = None,
     comparison: Path | None = None,
-    comparison_sha256: str | None = None,  # noqa: ARG001, it stands in the key for what is in the file
+    comparison_sha256: str | None = None,  # noqa: ARG001, it puts the content of the file into the key
     monitor: Monitor,
     **folders: Path,
 ) -> None:
@@ -45,19 +44,19 @@ def write(
     Parameters
     ----------
     networks : sequence of str
-        The names of the networks, in the order in which the page has them.
+        The names of the networks, in the order in which the page shows them.
     images : Path
         The folder of the test images, in grayscale, with rows and columns.
-    sources : mapping of str to Stage
-        The stages whose results these are, for the drawing of the pipeline.
+    results : sequence of Path
+        The folders of the results of all stages, in the order in which data flows.
     run : str
-        The run that is under way; ``command`` is what started it.
+        The id of the run; ``command`` is the command that started it.
     settings : mapping of str to str, optional
         The settings that differ from the luigi.cfg of the code, by ``SECTION.NAME``.
     previous : mapping of str to float, optional
         The test accuracies of the previous report, by network.
     comparison : Path, optional
-        The ``comparison.json`` of engines that there is.
+        The ``comparison.json`` of the last comparison of engines.
     folders : Path
         For each network ``trained_NAME`` and ``evaluated_NAME``, the folders of its results.
 
@@ -67,28 +66,28 @@ def write(
         A file is missing or damaged.
     """
     shown = [NetworkResults.read(name, folders[f"trained_{name}"], folders[f"evaluated_{name}"]) for name in networks]
-    with open_dataset(images / GRAYSCALE_NAME) as file:
-        data = file.description
-        test_images, labels = file.read("test")
+    with open_dataset(images / GRAYSCALE_NAME) as opened:
+        data = opened.description
+        test_images, labels = opened.read("test")
     plotter = Plotter(output)
-    taken = origin.steps(sources.values(), run)
+    steps = read_steps(results, run)
     sections = [
-        summary.results(shown, previous or {}),
-        learning.curves(shown, plotter),
-        summary.engines(comparison, data.archive_sha256),
-        classes.mistakes(shown, plotter),
-        classes.test_images(shown, test_images, labels, data.class_names),
-        architecture.first_layers(shown, plotter),
-        architecture.layers(shown),
-        origin.pipeline(taken, sources.values(), datetime.now(UTC)),
-        origin.recipe(taken, data, command, settings or {}, revision.commit()),
+        results_section(shown, previous or {}),
+        learning_section(shown, plotter),
+        engines_section(comparison, data.archive_sha256),
+        classes_section(shown, plotter),
+        test_images_section(shown, test_images, labels, data.class_names),
+        first_layers_section(shown, plotter),
+        layers_section(shown),
+        pipeline_section(steps, [images, *folders.values()], datetime.now(UTC)),
+        recipe_section(steps, data, command, settings or {}, commit()),
     ]
-    document = page(f"{data.title}, in grayscale", summary.heading(shown, data), sections)
+    document = page(f"{data.title}, in grayscale", heading(shown, data), sections)
     (output / REPORT_NAME).write_text(document, encoding="utf-8")
     monitor.say(f"{REPORT_NAME}: {len(document) / 1e3:.0f} kB")
 
 
 def max_output_bytes(**folders: object) -> int:
-    """Return the maximum size of the result: weights are shown in two files and in the page."""
+    """Return the maximum output size in bytes: the page and two files show the weights of each network."""
     trained = [folder for key, folder in folders.items() if key.startswith("trained_") and isinstance(folder, Path)]
     return sum(NETWORK_BYTES + 3 * (folder / WEIGHTS_NAME).stat().st_size for folder in trained)

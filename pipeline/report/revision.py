@@ -1,4 +1,4 @@
-"""The git commit of the code."""
+"""Ask git for the commit of the code."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
-"""The folder that this code lies in."""
+"""The folder that has this code."""
 
 DECISIVE = ("pipeline", "tasks", "luigi.cfg")
-"""What a result depends on; a file of somebody's own beside them changes none."""
+"""The files that decide results; other files in the folder change none."""
 
 TIMEOUT = 5
 """Seconds that git may take."""
@@ -22,13 +22,13 @@ def commit(folder: Path = CHECKOUT) -> str | None:
     Returns
     -------
     str or None
-        Such as ``1f0c... and uncommitted changes``; None where the folder is no checkout, has no commit, or git does
-        not answer.
+        Such as ``1f0c... and uncommitted changes``; None if the folder is not a checkout or has no commit, or if git
+        does not answer.
     """
-    if not (folder / ".git").exists():  # git would look in the folders above, whose commit is none of this code
+    if not (folder / ".git").exists():  # or git would take the commit of a folder above
         return None
     command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--", *DECISIVE]
-    others = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # as in git's hooks
+    others = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # of a hook
     try:
         done = subprocess.run(  # noqa: S603, no part of it is input
             command, cwd=folder, env=others, capture_output=True, timeout=TIMEOUT, check=True

@@ -1,4 +1,4 @@
-"""How well the networks do, beside the article's, and how fast each engine is."""
+"""The heading, the section on the results, and the section that compares engines."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.data.dataset import Description
-from pipeline.report import comparison
 from pipeline.report.article.runs import TITLE, YEAR
-from pipeline.report.markup import Markup, element, legend, number, percent, table
-from pipeline.report.network_results import NetworkResults, counted
+from pipeline.report.comparison import column_names, read_comparison, table_rows
+from pipeline.report.markup import Markup, counted, duration, element, html_table, legend, number, percent
+from pipeline.report.network_results import NetworkResults
 from pipeline.report.page import Section, section
 
 
 def heading(networks: Sequence[NetworkResults], data: Description) -> Markup:
-    """Say what this is."""
+    """Write the title, and which networks were trained on which data."""
     *others, last = [network.title for network in networks]
     names = f"{', '.join(others)} and {last}" if others else last
-    what = (
+    described = (
         f"{names}, trained on {data.counts['train']:,} images in {len(data.class_names)} classes and tested on "
         f"{data.counts['test']:,} others"
     )
@@ -25,20 +25,20 @@ def heading(networks: Sequence[NetworkResults], data: Description) -> Markup:
     return element(
         "header",
         element("h1", f"{data.title}, in grayscale"),
-        element("p", f"{what}{beside}.", class_="lede"),
+        element("p", f"{described}{beside}.", class_="lede"),
     )
 
 
-def results(networks: Sequence[NetworkResults], previous: Mapping[str, float]) -> Section:
-    """Show the figures, beside the article's where the data is the article's, and beside the previous report's.
+def results_section(networks: Sequence[NetworkResults], previous: Mapping[str, float]) -> Section:
+    """Show the results of each network, with the article's on the article's data, and the previous report's.
 
     Parameters
     ----------
     previous : mapping of str to float
-        The test accuracies of the previous report, by network. Nothing is said of them where all are those of this one.
+        The test accuracies of the previous report, by network. They are left out if none has changed.
     """
-    is_other = any(previous.get(network.name, network.accuracy) != network.accuracy for network in networks)
-    cards = [_card(network, previous.get(network.name) if is_other else None) for network in networks]
+    has_changed = any(previous.get(network.name, network.accuracy) != network.accuracy for network in networks)
+    cards = [_card(network, previous.get(network.name) if has_changed else None) for network in networks]
     has_article = any(network.article for network in networks)
     of_article = ["The article’s on its GPU", "On 32 CPU cores"] if has_article else []
     header = ["Network", "Test loss", "Epochs", "Median seconds an epoch", *of_article, "Trained with"]
@@ -47,7 +47,7 @@ def results(networks: Sequence[NetworkResults], previous: Mapping[str, float]) -
         "results",
         "Results",
         element("div", *cards, class_="cards"),
-        table("How they were trained", header, rows, numbers=header[1:-1], id="training"),
+        html_table("How they were trained", header, rows, numbers=header[1:-1], id="training"),
     )
 
 
@@ -76,10 +76,10 @@ def _beside(network: NetworkResults, previous: float | None) -> Markup:
 
 
 def _speed(network: NetworkResults) -> str:
-    own = f"{counted(len(network.epochs), 'epoch')} in {comparison.duration(network.training_seconds)}."
+    own = f"{counted(len(network.epochs), 'epoch')} in {duration(network.training_seconds)}."
     if not network.article:
         return own
-    gpu, cpu = (f"{len(run.epochs)} in {comparison.duration(run.seconds)}" for run in network.article.runs)
+    gpu, cpu = (f"{len(run.epochs)} in {duration(run.seconds)}" for run in network.article.runs)
     return f"{own} The article: {gpu} on its GPU, {cpu} on 32 CPU cores."
 
 
@@ -91,27 +91,34 @@ def _row(network: NetworkResults, article_columns: int) -> list[object]:
         len(network.epochs),
         number(network.epoch_seconds, ".2f"),
         *([f"{run.epoch_seconds:.1f}" for run in article.runs] if article else ["–"] * article_columns),
-        network.trained_with,
+        _trained_with(network),
     ]
 
 
-def engines(path: Path | None, archive_sha256: str) -> Section | None:
-    """Show the table that compares engines, if there is one and it is of these images."""
+def _trained_with(network: NetworkResults) -> str:
+    """Return engine, device and threads: ``numba on cpu (Intel Xeon), 2 threads``."""
+    parameters, measured = network.record.parameters, network.record.measured
+    device = f"{parameters['engine']} on {parameters['device']} ({measured['device_name']})"
+    return f"{device}, {counted(measured['threads'], 'thread')}"
+
+
+def engines_section(path: Path | None, archive_sha256: str) -> Section | None:
+    """Show the table that compares engines; None if there is none of these images."""
     if path is None:
         return None
-    found = comparison.read(path)
+    found = read_comparison(path)
     if found is None or found[0]["archive_sha256"] != archive_sha256:
         return None
     data, rows = found
-    header = comparison.header(data["title"])
+    header = column_names(data["title"])
     return section(
         "engines",
         "Engines compared",
         element("p", "The same declarations, images and initial weights on each engine and device."),
-        table(
+        html_table(
             "Engines and devices",
             header,
-            comparison.cells(rows, data["title"]),
+            table_rows(rows, data["title"]),
             numbers=header[3:],
             id="comparison",
         ),

@@ -1,5 +1,4 @@
-"""The article that the networks come from: the figures of its text, and the tables that its own runs printed.
+"""The article's results, and their curves behind those of a training.
 
-`runs` gives them; ``README.md`` says how ``runs.csv`` was read and checked. `curves` draws the runs behind the curves
-of a training.
+Read `runs`, `curves`. ``README.md`` describes how ``runs.csv`` was read and checked.
 """

@@ -1,4 +1,4 @@
-"""The article's figures: its text's test accuracies, and the tables that its four runs printed."""
+"""The article's results: the test accuracies in its text, and the tables that its four runs printed."""
 
 from __future__ import annotations
 
@@ -8,37 +8,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.data.dataset import CIFAR_TITLE
 from pipeline.files import loaded_sources
+from pipeline.training.history import Epoch
 
 TITLE, YEAR = "Faster deep learning with GPUs and Theano", 2015
 
 RUNS_PATH = Path(__file__).with_name("runs.csv")
 
 TEST_ACCURACY = {"mlp": 0.41, "cnn": 0.61}
-"""Fraction of the test images that each network classifies correctly, as the article's text prints it."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """A row of a table: losses and accuracy are means over images, ``valid_accuracy`` is from 0 to 1."""
-
-    epoch: int
-    train_loss: float
-    valid_loss: float
-    valid_accuracy: float
-    seconds: float
+"""Test accuracy of each network, from 0 to 1, in the article's text."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training of the article, with the row of each of its epochs; ``hardware`` is ``GPU`` or ``32 cores``."""
+    """A training of the article; ``hardware`` is ``GPU`` or ``32 cores``."""
 
     hardware: str
     epochs: tuple[Epoch, ...]
 
     @property
     def label(self) -> str:
-        """What a curve of the run is called in figures."""
+        """Label of the run's curves."""
         return f"article, {self.hardware}"
 
     @property
@@ -51,18 +42,13 @@ class Run:
         """Time of all epochs together."""
         return sum(row.seconds for row in self.epochs)
 
-    @property
-    def best(self) -> Epoch:
-        """The epoch with the highest validation accuracy."""
-        return max(self.epochs, key=lambda row: row.valid_accuracy)
-
     def train_loss_difference(self, train_losses: Sequence[float]) -> float:
-        """Return the mean absolute difference between training losses and the run's, over the epochs that both have.
+        """Return the mean absolute difference from the run's training losses, over the epochs that both have.
 
         Parameters
         ----------
         train_losses : sequence of float
-            The training loss of each epoch, from the first on; at least one.
+            The training loss of each epoch from the first on; at least one.
         """
         pairs = zip(train_losses, self.epochs, strict=False)
         return statistics.fmean(abs(loss - row.train_loss) for loss, row in pairs)
@@ -70,7 +56,7 @@ class Run:
 
 @dataclass(frozen=True)
 class ArticleNetwork:
-    """A network of the article: its test accuracy, and its runs on the article's GPU and on its 32 CPU cores."""
+    """A network of the article: its test accuracy, and its runs on the GPU and on 32 CPU cores."""
 
     accuracy: float
     gpu: Run
@@ -106,4 +92,9 @@ def _run(rows: Sequence[dict[str, str]], network: str, hardware: str, hardware_n
 
 
 ARTICLE = _read_runs()
-"""The article's networks by the names that `pipeline.networks.declared` gives them."""
+"""The article's networks, by their names in `pipeline.networks.declared`."""
+
+
+def article_network(name: str, data_title: str) -> ArticleNetwork | None:
+    """Return a network of the article; None if the article lacks it, or was trained on other data."""
+    return ARTICLE.get(name) if data_title == CIFAR_TITLE else None
