@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipeline.data.cifar_writer import write_archive
 from pipeline.data.dataset import GRAYSCALE_NAME, describe_dataset
+from tests.pages import Page
 
 PAGE = Page("docs/how-to/own-data.md")
 
