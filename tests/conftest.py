@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.engines.engine import Examples
 from pipeline.networks.declaration import Network
+from pipeline.networks.declared import find_network
 from tests.checkout import STAGES, Checkout
 from tests.clone import fresh_clone
 
@@ -40,7 +41,7 @@ def golden_images():
 def golden(request):
     """What Theano, Lasagne and nolearn computed for one of the article's networks; see golden/README.md."""
     arrays = dict(np.load(GOLDEN / f"{request.param}.npz"))
-    architecture, hyperparameters = declared({"mlp": "mlp", "cnn": "cnn_printed"}[request.param])
+    architecture, hyperparameters = find_network({"mlp": "mlp", "cnn": "cnn_printed"}[request.param])
     network = Network.build(architecture, classes=10)
     images = golden_images().reshape(-1, *network.input_shape)
     return SimpleNamespace(

@@ -176,7 +176,7 @@ class TestLabels:
             small_mlp().fit(np.zeros((600, 4)), np.arange(600) % 300)
 
     def test_too_few_images(self):
-        with pytest.raises(ValueError, match="n_samples=1: all would be held out"):
+        with pytest.raises(ValueError, match="n_samples=1: all of them would be held out"):
             small_mlp().fit(np.zeros((1, 4)), [0])
 
 
@@ -207,7 +207,7 @@ class TestShapes:
         assert np.array_equal(classifier.predict_proba(images), classifier.predict_proba(images.reshape(60, -1)))
 
     def test_features_that_are_no_image(self):
-        with pytest.raises(ValueError, match=r"X has 7 features, which are no image: expected 72, for \(1, 12, 6\)"):
+        with pytest.raises(ValueError, match=r"X has 7 features, which form no image: expected 72, for \(1, 12, 6\)"):
             small_cnn().fit(np.zeros((20, 7)), np.arange(20) % 2)
 
     def test_images_too_small_for_the_network(self, digits):

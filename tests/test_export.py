@@ -15,9 +15,8 @@ from safetensors import safe_open
 from pipeline.data.dataset import GRAYSCALE_NAME, open_dataset
 from pipeline.engines.engine import load_engine
 from pipeline.errors import ExportError
-from pipeline.inference import trained_network
 from pipeline.inference.export import export
-from pipeline.inference.trained_network import TrainedNetwork
+from pipeline.inference.trained_network import TrainedNetwork, read_latest_network
 from pipeline.networks.declaration import Network
 from tests import reference, small_networks, trained_networks
 from tests.trained_networks import command
@@ -52,7 +51,7 @@ def computed(path, images):
 class TestONNX:
     @pytest.mark.parametrize("network", ["mlp", "cnn"])
     def test_the_same_predictions_on_the_test_set(self, folder, tmp_path, network):
-        found = trained_network.latest(network, folder / "outputs")
+        found = read_latest_network(network, folder / "outputs")
         with open_dataset(folder / "data" / network / GRAYSCALE_NAME) as data:
             images, _ = data.read("test")
         expected = load_engine("numba").probabilities(found.network, found.weights, images, device="cpu", threads=1)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.errors import PictureError
-from pipeline.inference import pictures
+from pipeline.inference.pictures import read_picture
 
 COLOR = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
 TO_UPRIGHT = {
@@ -35,7 +35,7 @@ def path(tmp_path):
 
 def read(path, size=32):
     """The picture as it came, (height, width, 3)."""
-    values = pictures.read(path, size, size)
+    values = read_picture(path, size, size)
     assert values.dtype == np.uint8
     assert values.flags.c_contiguous
     return values.transpose(1, 2, 0)
@@ -170,7 +170,7 @@ class TestSize:
         path = tmp_path_factory.getbasetemp() / "any.png"
         plain(np.full((height, width, 3), 7)).save(path)
 
-        small = pictures.read(path, rows, columns)
+        small = read_picture(path, rows, columns)
 
         assert small.shape == (3, rows, columns)
         assert (small == 7).all()
@@ -196,23 +196,23 @@ def png_chunk(kind, content):
 class TestTrouble:
     def test_no_such_file(self, tmp_path):
         with pytest.raises(PictureError, match=r"nothing\.png cannot be read .*\(No such file or directory\)"):
-            pictures.read(tmp_path / "nothing.png", 32, 32)
+            read_picture(tmp_path / "nothing.png", 32, 32)
 
     def test_a_folder(self, tmp_path):
         with pytest.raises(PictureError, match=r" is a folder; expected the name of a PNG or a JPEG file\."):
-            pictures.read(tmp_path, 32, 32)
+            read_picture(tmp_path, 32, 32)
 
     def test_a_pipe_is_not_waited_for(self, tmp_path):
         os.mkfifo(tmp_path / "pipe.png")
         (tmp_path / "link.png").symlink_to("pipe.png")
 
         with pytest.raises(PictureError, match=r"link\.png is a pipe \(FIFO\); expected"):
-            pictures.read(tmp_path / "link.png", 32, 32)
+            read_picture(tmp_path / "link.png", 32, 32)
 
     @pytest.mark.parametrize("device", ["/dev/zero", "/dev/full", "/dev/tty"])
     def test_a_device(self, device):
         with pytest.raises(PictureError, match=f"{device} is a character device; expected"):
-            pictures.read(Path(device), 32, 32)
+            read_picture(Path(device), 32, 32)
 
     def test_a_link_to_a_file_is_followed(self, path, tmp_path):
         plain(COLOR).save(path)
@@ -224,19 +224,19 @@ class TestTrouble:
         path.touch()
 
         with pytest.raises(PictureError, match=r"picture\.png is empty; expected a PNG or a JPEG\."):
-            pictures.read(path, 32, 32)
+            read_picture(path, 32, 32)
 
     def test_a_text(self, path):
         path.write_text("<html>404</html>")
 
         with pytest.raises(PictureError, match=r"begins with b'<html>40'; expected a PNG or a JPEG\."):
-            pictures.read(path, 32, 32)
+            read_picture(path, 32, 32)
 
     def test_another_kind_of_picture(self, path):
         plain(COLOR).save(path, format="GIF")
 
         with pytest.raises(PictureError, match=r"begins with b'GIF87a \\x00'; expected a PNG or a JPEG\."):
-            pictures.read(path, 32, 32)
+            read_picture(path, 32, 32)
 
     @pytest.mark.parametrize("name", ["picture.png", "picture.jpg"])
     def test_a_file_that_ends_early(self, tmp_path, name):
@@ -245,7 +245,7 @@ class TestTrouble:
         (tmp_path / name).write_bytes(content[: len(content) * 2 // 3])
 
         with pytest.raises(PictureError, match=r"cannot be read as a PNG or a JPEG \(.*truncated"):
-            pictures.read(tmp_path / name, 32, 32)
+            read_picture(tmp_path / name, 32, 32)
 
     def test_a_small_file_of_a_huge_picture(self, path):
         header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
@@ -255,7 +255,7 @@ class TestTrouble:
         )
 
         with pytest.raises(PictureError, match=r"is too large: .*3600000000 pixels"):
-            pictures.read(path, 32, 32)
+            read_picture(path, 32, 32)
 
     def test_a_large_picture_is_read_without_a_warning(self, path, monkeypatch):
         plain(np.full((50, 50, 3), 7)).save(path)
@@ -273,4 +273,4 @@ class TestTrouble:
         path.write_bytes(content)
 
         with contextlib.suppress(PictureError):
-            assert pictures.read(path, 8, 8).shape == (3, 8, 8)
+            assert read_picture(path, 8, 8).shape == (3, 8, 8)

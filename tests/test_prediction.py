@@ -13,8 +13,8 @@ from PIL import Image
 from pipeline.data.dataset import GRAYSCALE_NAME, open_dataset
 from pipeline.engines.engine import load_engine
 from pipeline.errors import DeviceError, PictureError, SettingError
-from pipeline.inference import prediction, trained_network
-from pipeline.inference.trained_network import TrainedNetwork
+from pipeline.inference.prediction import PICTURES_AT_ONCE, Classifier, latest_classifier
+from pipeline.inference.trained_network import TrainedNetwork, read_latest_network
 from pipeline.networks.declaration import Network
 from pipeline.progress.monitor import SILENT
 from pipeline.training import evaluate
@@ -54,7 +54,7 @@ def broken(tmp_path):
 
 
 def classifier(outputs, network="cnn"):
-    return prediction.latest(network, outputs, threads=1)
+    return latest_classifier(network, outputs, threads=1)
 
 
 def by_label(predicted):
@@ -67,7 +67,7 @@ def by_label(predicted):
 class TestPredict:
     @pytest.mark.parametrize("network", ["mlp", "cnn"])
     def test_the_same_probabilities_as_in_the_evaluation(self, folder, outputs, files, network):
-        found = trained_network.latest(network, outputs)
+        found = read_latest_network(network, outputs)
         with open_dataset(folder / "data" / network / GRAYSCALE_NAME) as data:
             gray, _ = data.read("test")
         expected = load_engine("numba").probabilities(found.network, found.weights, gray, device="cpu", threads=1)
@@ -79,7 +79,7 @@ class TestPredict:
 
     def test_the_same_accuracy_as_in_the_evaluation(self, folder, outputs, files, tmp_path):
         data = folder / "data" / "cnn"
-        found = trained_network.latest("cnn", outputs)
+        found = read_latest_network("cnn", outputs)
         measured = evaluate.evaluate(
             tmp_path,
             images=data,
@@ -113,11 +113,11 @@ class TestPredict:
         assert sorted(guess.class_name for guess in guesses) == trained_networks.CLASSES
 
     def test_more_pictures_than_go_at_once(self, outputs, files):
-        many = (files * 22)[: prediction.PICTURES_AT_ONCE + 7]
+        many = (files * 22)[: PICTURES_AT_ONCE + 7]
 
         predicted = list(classifier(outputs).predict_many(many))
 
-        assert len(many) == len(predicted) == prediction.PICTURES_AT_ONCE + 7
+        assert len(many) == len(predicted) == PICTURES_AT_ONCE + 7
         assert predicted[-7:] == predicted[4:11]
 
     def test_no_pictures(self, outputs):
@@ -131,7 +131,7 @@ class TestPredict:
     def test_on_another_engine(self, outputs, files):
         pytest.importorskip("torch")
 
-        by_torch = prediction.latest("cnn", outputs, engine="torch", device="cpu").predict_many(files)
+        by_torch = latest_classifier("cnn", outputs, engine="torch", device="cpu").predict_many(files)
 
         assert by_label(by_torch) == pytest.approx(by_label(classifier(outputs).predict_many(files)), abs=1e-5)
 
@@ -162,15 +162,15 @@ class TestTrouble:
         weights = small_networks.random_weights(network, seed=0)
 
         with pytest.raises(PictureError, match=r"takes images of shape .*; expected \(1, height, width\)"):
-            prediction.Classifier(TrainedNetwork("own", "0" * 16, network, weights, ["a", "b", "c"], "things"))
+            Classifier(TrainedNetwork("own", "0" * 16, network, weights, ["a", "b", "c"], "things"))
 
     def test_an_unknown_engine_or_device(self, outputs, monkeypatch):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
         with pytest.raises(SettingError, match="engine is 'nomba'"):
-            prediction.latest("cnn", outputs, engine="nomba")
+            latest_classifier("cnn", outputs, engine="nomba")
         with pytest.raises(DeviceError, match="device is cuda, but"):
-            prediction.latest("cnn", outputs, device="cuda")
+            latest_classifier("cnn", outputs, device="cuda")
 
 
 class TestCommand:

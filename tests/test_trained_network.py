@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import SettingError, StoreError
 from pipeline.files.digests import file_digest
-from pipeline.inference import trained_network
+from pipeline.inference.trained_network import read_latest_network
 from pipeline.networks.declaration import Network
 from pipeline.networks.declared import find_network
 from pipeline.networks.weights import read_weights
@@ -32,10 +32,10 @@ def outputs(results, tmp_path):
 
 
 def test_the_network_that_was_trained_last(outputs, results):
-    first = trained_network.latest("mlp", outputs)
+    first = read_latest_network("mlp", outputs)
     folder = trained_networks.train(outputs, results / "data", "mlp", epochs=2)
 
-    found = trained_network.latest("mlp", outputs)
+    found = read_latest_network("mlp", outputs)
 
     assert found.network == Network.build(find_network("mlp").architecture, classes=10)
     assert found.class_names == trained_networks.CLASSES
@@ -52,17 +52,17 @@ def test_a_network_that_is_declared_otherwise_since_then(results, tmp_path):
     architecture = find_network("mlp").architecture | {"hidden_num_units": 7}
     trained_networks.train(tmp_path, results / "data", "mlp", architecture)
 
-    assert trained_network.latest("mlp", tmp_path).network == Network.build(architecture, classes=10)
+    assert read_latest_network("mlp", tmp_path).network == Network.build(architecture, classes=10)
 
 
 def test_not_trained_yet(tmp_path):
     with pytest.raises(StoreError, match=r"no trained mlp2 in .*TrainMLP2\. Type .*`luigi .* Evaluate --network mlp2`"):
-        trained_network.latest("mlp2", tmp_path)
+        read_latest_network("mlp2", tmp_path)
 
 
 def test_an_unknown_name(tmp_path):
     with pytest.raises(SettingError, match=r"there is no network 'cn'; .* Did you mean 'cnn'\?"):
-        trained_network.latest("cn", tmp_path)
+        read_latest_network("cn", tmp_path)
 
 
 def write_history(folder, text):
@@ -81,10 +81,8 @@ def write_history(folder, text):
 def test_a_history_that_names_no_classes(outputs, content):
     write_history(outputs / "latest" / "TrainMLP", content)
 
-    with pytest.raises(
-        StoreError, match=r"history\.json does not say which classes mlp was trained on: .* Type `luigi"
-    ):
-        trained_network.latest("mlp", outputs)
+    with pytest.raises(StoreError, match=r"history\.json lacks the names of the classes, .* Type `luigi"):
+        read_latest_network("mlp", outputs)
 
 
 def test_a_record_without_the_network(outputs):
@@ -93,7 +91,7 @@ def test_a_record_without_the_network(outputs):
     path.write_text(json.dumps(record | {"parameters": {}}))
 
     with pytest.raises(StoreError, match="damaged"):
-        trained_network.latest("mlp", outputs)
+        read_latest_network("mlp", outputs)
 
 
 def missing(path):
@@ -123,10 +121,10 @@ def test_a_damaged_file(outputs, name, damage, told):
     with pytest.raises(
         StoreError, match=rf"TrainMLP is damaged: {name} {told}\. Type `make verify`, .* `luigi .* --network mlp`"
     ):
-        trained_network.latest("mlp", outputs)
+        read_latest_network("mlp", outputs)
 
 
 def test_a_damaged_file_that_it_does_without(outputs):
     missing(outputs / "latest" / "TrainMLP" / "history.csv")
 
-    assert trained_network.latest("mlp", outputs).name == "mlp"
+    assert read_latest_network("mlp", outputs).name == "mlp"

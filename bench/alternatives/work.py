@@ -14,7 +14,7 @@ from measuring import shown
 from pipeline.data.cifar import CLASS_NAMES
 from pipeline.data.dataset import describe_dataset, open_dataset
 from pipeline.engines.engine import Examples
-from pipeline.networks.arrays import LabelArray
+from pipeline.networks.arrays import FloatArray, LabelArray
 from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.declared import find_network
 from pipeline.training.examples import read_examples

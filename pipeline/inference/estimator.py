@@ -1,4 +1,4 @@
-"""Train the networks as scikit-learn's classifiers are trained: on arrays, with fit, predict and score.
+"""Train the networks on arrays, as a scikit-learn classifier with fit, predict and score.
 
 ::
 
@@ -22,6 +22,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.data.dataset import MAX_CLASSES
 from pipeline.engines import devices
 from pipeline.engines.engine import Examples, load_engine
 from pipeline.networks.arrays import FloatArray, LabelArray
@@ -45,36 +46,33 @@ except ModuleNotFoundError:
         f"Type `{sys.executable} -m pip install scikit-learn`."
     ) from None
 
-MOST_CLASSES = 256
-"""Labels are kept in a byte, in memory as in the pipeline's files."""
-
 
 class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A declared network as a scikit-learn classifier.
 
-    What comes in has the shape (N, height, width), (N, channels, height, width) or (N, features), and is taken as
-    it is: values from -0.5 to 0.5, as the pipeline's own, suit the networks' learning rates. The network's input
-    shape and the units of its last layer become those of the data. For a network that convolves, features in a
-    row are an image of the declared shape, or a square one. The labels may be anything that scikit-learn takes.
+    Inputs have the shape (N, height, width), (N, channels, height, width) or (N, features). They are not scaled: values
+    from -0.5 to 0.5, like the pipeline's, suit the networks' learning rates. The network's input shape and the units
+    of its last layer are set from the data. A convolutional network takes a row of features as an image of the declared
+    shape, or as a square one. Labels may have any type that scikit-learn takes.
 
-    Without shuffling, the weights are those that the pipeline trains on the same images from the same seed.
+    Without shuffling, the weights are the same that the pipeline trains on the same images from the same seed.
 
     Parameters
     ----------
     network : str or declaration (default="mlp")
-        A name in `pipeline.networks.declared.NETWORKS`, or a declaration of one's own in nolearn's vocabulary.
+        A name in `pipeline.networks.declared.NETWORKS`, or another declaration in nolearn's keywords.
     epochs, learning_rate, momentum, batch_size, validation_fraction : (default=None)
-        As in `pipeline.networks.declaration.Hyperparameters`; None is what the declaration says.
+        As in `pipeline.networks.declaration.Hyperparameters`; None stands for the declared value.
     shuffle : bool (default=True)
-        Whether the images are put in random order once, before some are held out for validation. The minibatches
-        of every epoch are taken in that order. Where data is sorted by class, its own order teaches little:
-        on all of the example's digits, sorted, the CNN comes to an accuracy of 0.10, and shuffled to 0.99.
+        Whether the images are shuffled once, before some are held out for validation; every epoch takes minibatches
+        in this order. On data sorted by class a network learns little: on all of the example's digits, sorted, the CNN
+        reaches an accuracy of 0.10, and shuffled 0.99.
     random_state : int, RandomState or None (default=None)
-        Decides the initial weights and the order. An int is the seed, as ``--seed`` is the pipeline's.
+        Determines the initial weights and the order. An int is the seed, like the pipeline's ``--seed``.
     engine, device : str (default="auto")
-        What computes, and where; see `pipeline.engines.devices.choose`.
+        See `pipeline.engines.devices.choose`.
     threads : int or None (default=None)
-        CPU threads; None is all cores.
+        CPU threads; None stands for all cores.
     verbose : bool (default=False)
         Whether to print a row for each epoch.
 
@@ -83,9 +81,9 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     classes_ : array, shape (classes,)
         The labels, sorted.
     n_features_in_ : int
-        Values in an image.
+        Number of values of an image.
     network_ : Network
-        The network as it was fitted to the data.
+        The network, fitted to the data.
     weights_ : dict of arrays
         Lasagne's names and shapes, such as ``hidden/W``.
     history_ : list of dict
@@ -127,30 +125,30 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array, shape (N, rows, columns), (N, channels, rows, columns) or (N, values)
-            Images; their values should be around 0, from -0.5 to 0.5 for instance.
+            Images; their values should be centered, for example from -0.5 to 0.5.
         y : array, shape (N,)
             Labels of any type.
 
         Raises
         ------
         ValueError
-            The images or labels cannot be learned from.
+            The images or the labels are not valid.
         DeclarationError
-            The network is declared wrongly, or does not fit images of this size.
+            The declaration is not valid, or does not fit images of this size.
         SettingError, DeviceError
-            No engine or device has this name, or it is not there.
+            No engine or device has this name, or the device is missing.
         EngineError
-            The engine cannot train the network, or the loss is no longer a number.
+            The engine cannot train the network, or the loss is not finite.
         """
         rows, targets = validate_data(self, _in_rows(X), y, dtype=np.float32)
         check_classification_targets(targets)
         self.classes_, labels = np.unique(targets, return_inverse=True)
-        if len(self.classes_) > MOST_CLASSES:
-            raise ValueError(f"y has {len(self.classes_)} classes; expected at most {MOST_CLASSES}.")
+        if len(self.classes_) > MAX_CLASSES:
+            raise ValueError(f"y has {len(self.classes_)} classes; expected at most {MAX_CLASSES}.")
         declared, how = self._declared()
         self.network_ = _fitted_to(declared, _image_shape(X, rows), len(self.classes_))
         seed = self._seed()
-        train, valid = self._parted(rows, labels.astype(np.uint8), how.validation_fraction, seed)
+        train, valid = self._split(rows, labels.astype(np.uint8), how.validation_fraction, seed)
         choice = devices.choose(self.engine, self.device)
         with ConsoleMonitor("fit") as console:
             trained = fit(
@@ -174,12 +172,12 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array
-            Images of the shape that the network was fitted to.
+            Images of the shape that the network is fitted to.
 
         Raises
         ------
         NotFittedError
-            The network was not trained.
+            The network has not been trained.
         ValueError
             The images have another shape.
         """
@@ -198,7 +196,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:  # noqa: N803, scikit-learn's name
-        """Return the most probable label of each image, shape (N,); takes and raises what `predict_proba` does."""
+        """Return the most probable label of each image, shape (N,); see `predict_proba` for images and errors."""
         probabilities = self.predict_proba(X)
         predicted: npt.NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
         return predicted
@@ -209,7 +207,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _declared(self) -> tuple[dict[str, Any], Hyperparameters]:
-        """Return the architecture, in JSON's types, and how it is trained."""
+        """Return the architecture, in JSON's types, and the hyperparameters."""
         if isinstance(self.network, str):
             declared, how = find_network(self.network)
         else:
@@ -225,16 +223,16 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _thread_count(self) -> int:
         return self.threads or devices.cores()
 
-    def _parted(
+    def _split(
         self, rows: FloatArray, labels: LabelArray, validation_fraction: float, seed: int
     ) -> tuple[Examples, Examples]:
-        """Part the images into those that train and those that validate."""
+        """Split the images into those that train and those that validate."""
         if self.shuffle:
             order = np.random.RandomState(seed).permutation(len(rows))
             rows, labels = rows[order], labels[order]
         validates = split(labels, validation_fraction)
         if validates.all():
-            raise ValueError(f"n_samples={len(rows)}: all would be held out for validation; expected more.")
+            raise ValueError(f"n_samples={len(rows)}: all of them would be held out for validation; expected more.")
         train, valid = (
             Examples(_as_images(rows[chosen], self.network_), labels[chosen]) for chosen in (~validates, validates)
         )
@@ -242,7 +240,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _in_rows(images: npt.ArrayLike) -> npt.ArrayLike:
-    """Return images as rows of values; scikit-learn checks whatever is none."""
+    """Return images as rows of values; scikit-learn checks other inputs."""
     return images.reshape(len(images), -1) if isinstance(images, np.ndarray) and images.ndim in (3, 4) else images
 
 
@@ -251,12 +249,12 @@ def _image_shape(images: npt.ArrayLike, rows: FloatArray) -> Shape:
 
 
 def _as_images(rows: FloatArray, network: Network) -> FloatArray:
-    # An engine's kernels are compiled for arrays that may be written to, which a memory map may not.
+    # The kernels are compiled for writable arrays, and a memory map may be read-only.
     return np.require(rows, requirements=["C", "W"]).reshape(len(rows), *network.input_shape)
 
 
 def _fitted_to(declared: dict[str, Any], image_shape: Shape, classes: int) -> Network:
-    """Build a declared network with the input shape and the number of classes that the data has."""
+    """Build a declared network with the input shape and the number of classes of the data."""
     (first, _), *_, (last, _) = declared["layers"]
     shape = _input_shape(image_shape, tuple(declared[f"{first}_shape"][1:]))
     fitted = declared | {f"{first}_shape": [None, *shape]}
@@ -265,7 +263,7 @@ def _fitted_to(declared: dict[str, Any], image_shape: Shape, classes: int) -> Ne
 
 
 def _input_shape(image_shape: Shape, declared: Shape) -> Shape:
-    """Return the shape in which a network takes images: flat or not as it is declared, as large as they come."""
+    """Return a network's input shape for images: flat or not, as declared, and as large as the images."""
     values = math.prod(image_shape)
     match declared, image_shape:
         case ((_,), _):
@@ -280,11 +278,11 @@ def _input_shape(image_shape: Shape, declared: Shape) -> Shape:
     if values == side**2:
         return (1, side, side)
     raise ValueError(
-        f"X has {values} features, which are no image: expected {math.prod(declared)}, for {declared}, or as many as "
-        "a square has. Give X as (N, height, width) or (N, channels, height, width)."
+        f"X has {values} features, which form no image: expected {math.prod(declared)}, for {declared}, or the square "
+        "of a number. Pass X as (N, height, width) or (N, channels, height, width)."
     )
 
 
 def _plain(value: Any) -> Any:
-    """Return a number that NumPy made, as a search for parameters does, as Python's own."""
+    """Convert a number of NumPy's, which a parameter search passes, to Python's."""
     return value.item() if isinstance(value, np.generic) else value

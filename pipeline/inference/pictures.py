@@ -1,9 +1,9 @@
-"""From a picture file to a small color image: PNG or JPEG, in any mode, of up to 178 million pixels.
+"""Read a picture file as a small color image: PNG or JPEG, in any mode, of up to 178 million pixels.
 
-A picture is turned as its EXIF orientation says. What it shows in the middle is cropped to the shape that
-is asked for, and scaled to its size by bicubic interpolation, which Pillow widens when it shrinks a picture, so
-that every pixel counts. Transparent parts are laid on white. 16 bits a channel become 8; CMYK becomes
-RGB. Color profiles are not applied, and of an animation the first frame is taken.
+A picture is rotated by its EXIF orientation, cropped to its middle in the requested shape, and scaled to the requested
+size by bicubic interpolation, which Pillow widens when it shrinks a picture, so that every pixel counts. Transparent
+parts become white, 16 bits a channel become 8, and CMYK becomes RGB. Color profiles are not applied; of an animation,
+the first frame is read.
 """
 
 from __future__ import annotations
@@ -19,34 +19,33 @@ from pipeline.files.file_kind import kind_unless_regular
 from pipeline.networks.arrays import ByteArray
 
 FORMATS = ("PNG", "JPEG")
-SPARE = 8
-"""How many times as large as asked for a JPEG is decoded, at least: its decoder can halve it up to three times.
-That takes a picture of 108 million pixels in 0.26 s and 53 MB; a PNG, decoded in full, takes 5.4 s and 888 MB."""
+MIN_DECODED = 8
+"""Minimum size of a decoded JPEG, in multiples of the requested size: its decoder can halve it up to three times.
+A JPEG of 108 million pixels then takes 0.26 s and 53 MB; a PNG, which is decoded in full, takes 5.4 s and 888 MB."""
 
 
-def read(path: Path, height: int, width: int) -> ByteArray:
+def read_picture(path: Path, height: int, width: int) -> ByteArray:
     """Read a picture as a color image (3, height, width), uint8.
 
-    A color picture that has this size already keeps every value.
+    A color picture of exactly this size keeps every value.
 
     Raises
     ------
     PictureError
-        The path leads to no file, or to one that is damaged, larger than Pillow's ``MAX_IMAGE_PIXELS`` twice over,
-        or neither PNG nor JPEG.
+        The file is missing, damaged, neither PNG nor JPEG, or has more than twice Pillow's ``MAX_IMAGE_PIXELS``.
     """
-    picture = _in_color(_with_8_bits(_decoded(path, SPARE * max(height, width))))
+    picture = _in_color(_with_8_bits(_decoded(path, MIN_DECODED * max(height, width))))
     small = picture.resize((width, height), Image.Resampling.BICUBIC, box=_middle(*picture.size, height, width))
     return np.ascontiguousarray(np.asarray(_on_white(small)).transpose(2, 0, 1))
 
 
-def _decoded(path: Path, enough: int) -> Image.Image:
+def _decoded(path: Path, min_size: int) -> Image.Image:
     try:
         if kind := kind_unless_regular(path):
             raise PictureError(f"{path} is {kind}; expected the name of a PNG or a JPEG file.")
-        # Pillow warns of oddities that do not keep it from reading, and of sizes before those that it refuses.
+        # Pillow warns of oddities that it can read, and of sizes below those that it refuses.
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as picture:
-            picture.draft(None, (enough, enough))
+            picture.draft(None, (min_size, min_size))
             picture.load()
             ImageOps.exif_transpose(picture, in_place=True)
             return picture
@@ -56,7 +55,7 @@ def _decoded(path: Path, enough: int) -> Image.Image:
         raise PictureError(f"{path} {_description(path)}; expected a PNG or a JPEG. Save it as one of these.") from None
     except Image.DecompressionBombError as error:
         raise PictureError(f"{path} is too large: {error}. Make it smaller.") from None
-    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them into
+    except Exception as error:  # on a damaged file, Pillow's decoders raise errors of any type
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise PictureError(f"{path} cannot be read as a PNG or a JPEG ({reason}). Check the file.") from None
 
@@ -68,7 +67,7 @@ def _description(path: Path) -> str:
 
 
 def _with_8_bits(picture: Image.Image) -> Image.Image:
-    """Bring gray values of 16 bits to 8; Pillow itself does so with those of colors."""
+    """Convert gray values of 16 bits to 8; Pillow itself converts colors."""
     if not picture.mode.startswith("I"):
         return picture
     values = np.asarray(picture).astype(np.uint32)
@@ -85,7 +84,7 @@ def _in_color(picture: Image.Image) -> Image.Image:
 
 
 def _middle(full_width: int, full_height: int, height: int, width: int) -> tuple[float, float, float, float]:
-    """Return the largest part of that shape from the middle: left, upper, right and lower border."""
+    """Return the borders of the largest part of this shape in the middle: left, upper, right, lower."""
     kept_width = min(full_width, full_height * width / height)
     kept_height = min(full_height, full_width * height / width)
     left, upper = (full_width - kept_width) / 2, (full_height - kept_height) / 2

@@ -1,10 +1,10 @@
-"""Say what is on pictures, with a trained network.
+"""Classify pictures with a trained network.
 
 ::
 
-    from pipeline.inference import prediction
+    from pipeline.inference.prediction import latest_classifier
 
-    classifier = prediction.latest("cnn")
+    classifier = latest_classifier("cnn")
     print(classifier.predict("dog.png"))
 """
 
@@ -22,15 +22,15 @@ from pipeline.data.grayscale import grayscale
 from pipeline.engines import devices
 from pipeline.engines.engine import load_engine
 from pipeline.errors import PictureError
-from pipeline.inference import pictures, trained_network
-from pipeline.inference.trained_network import TrainedNetwork
+from pipeline.inference.pictures import read_picture
+from pipeline.inference.trained_network import TrainedNetwork, read_latest_network
 from pipeline.networks.arrays import ByteArray, FloatArray
 
 PICTURES_AT_ONCE = 256
 
 
 class Guess(NamedTuple):
-    """A class, and how probable the network finds it."""
+    """A class and its probability."""
 
     class_name: str
     probability: float
@@ -38,7 +38,7 @@ class Guess(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network makes of a picture: a guess for each class, the most probable first."""
+    """A network's prediction for a picture: a guess for each class, the most probable first."""
 
     picture: str
     guesses: list[Guess]
@@ -49,27 +49,32 @@ class Prediction:
         return self.guesses[0].class_name
 
     def __str__(self) -> str:
-        return f"{self.picture}: {_told(self.guesses[0])}"
+        return f"{self.picture}: {_formatted(self.guesses[0])}"
+
+    def to_json(self, top: int | None = None) -> dict[str, Any]:
+        """Return the prediction in JSON's types, with the ``top`` most probable classes (default: all)."""
+        guesses = [{"name": name, "probability": probability} for name, probability in self.guesses[:top]]
+        return {"picture": self.picture, "classes": guesses}
 
 
 class Classifier:
-    """Shows pictures to a trained network.
+    """Classifies pictures with a trained network.
 
     Parameters
     ----------
     engine, device : str
-        What computes; each may be ``"auto"``.
+        Engine and device that compute; each may be ``"auto"``.
     engine_settings : dict, optional
-        For an engine that has settings of its own.
+        The engine's own settings.
     threads : int, optional
-        CPU threads; all cores where it is left out.
+        CPU threads (default: all cores).
 
     Raises
     ------
     PictureError
-        The network takes no pictures.
+        The network's input is not a picture.
     SettingError, DeviceError
-        There is no such engine or device.
+        No engine or device has this name, or the device is missing.
     """
 
     def __init__(
@@ -89,7 +94,7 @@ class Classifier:
         self._threads = threads or devices.cores()
 
     def predict(self, picture: str | Path) -> Prediction:
-        """Say what is on a picture: a PNG or a JPEG, cropped and scaled as `pipeline.inference.pictures` says.
+        """Classify a picture, a PNG or a JPEG, which `pipeline.inference.pictures` crops and scales.
 
         Raises
         ------
@@ -101,15 +106,15 @@ class Classifier:
     def predict_many(
         self, files: Sequence[str | Path], on_error: Callable[[PictureError], None] | None = None
     ) -> Iterator[Prediction]:
-        """Say what is on pictures, in their order; memory holds a few hundred of them, scaled, at a time.
+        """Classify pictures in their order; memory holds a few hundred of them, scaled, at a time.
 
-        A file that cannot be read raises `PictureError`, or is left out and told to ``on_error``.
+        A file that cannot be read raises `PictureError`; with ``on_error``, which gets the error, it is skipped.
         """
         for start in range(0, len(files), PICTURES_AT_ONCE):
             names, images = [], []
             for file in files[start : start + PICTURES_AT_ONCE]:
                 try:
-                    images.append(pictures.read(Path(file), *self._size))
+                    images.append(read_picture(Path(file), *self._size))
                     names.append(str(file))
                 except PictureError as error:
                     (on_error or _raise)(error)
@@ -118,14 +123,14 @@ class Classifier:
                     yield Prediction(name, self._ranked(row))
 
     def probabilities(self, images: ByteArray) -> FloatArray:
-        """Return each class's probability, shape (N, classes), for color images (N, 3, height, width), uint8."""
+        """Return the probabilities of the classes, (N, classes), for color images, (N, 3, height, width) and uint8."""
         gray = grayscale(images).reshape(len(images), *self.trained.network.input_shape)
         return self._engine.probabilities(
             self.trained.network, self.trained.weights, gray, device=self._device, threads=self._threads
         )
 
     def first_wait(self) -> str | None:
-        """Say what the first use on this machine waits for; None where nothing."""
+        """Return why the first use on this machine takes longer, such as a compiler; None if it does not."""
         return self._engine.first_wait()
 
     def _ranked(self, probabilities: FloatArray) -> list[Guess]:
@@ -133,16 +138,16 @@ class Classifier:
         return [Guess(self.trained.class_names[label], float(probabilities[label])) for label in order]
 
 
-def latest(network: str = "cnn", outputs: str | Path = "outputs", **how: Any) -> Classifier:
-    """Return a classifier with the network that was trained last.
+def latest_classifier(network: str = "cnn", outputs: str | Path = "outputs", **options: Any) -> Classifier:
+    """Return a classifier with the network of the latest training.
 
     Parameters
     ----------
     network : str
         One of `pipeline.networks.declared.NETWORKS`.
     outputs : path
-        Folder of trained networks and results.
-    **how
+        The folder of trained networks and results.
+    **options
         See `Classifier`.
 
     Raises
@@ -150,31 +155,23 @@ def latest(network: str = "cnn", outputs: str | Path = "outputs", **how: Any) ->
     SettingError
         No network has this name.
     StoreError
-        The network has not been trained, or what its training wrote is damaged.
+        The network has not been trained, or the result of its training is damaged.
     WeightsError
         Its weights do not fit it.
     DeviceError
-        The device that was asked for is not there.
+        The requested device is missing.
     """
-    return Classifier(trained_network.latest(network, Path(outputs)), **how)
+    return Classifier(read_latest_network(network, Path(outputs)), **options)
 
 
-def table(predictions: Sequence[Prediction], top: int) -> list[str]:
-    """Put predictions into lines for people, with the ``top`` most probable classes."""
-    cells = [[prediction.picture, *map(_told, prediction.guesses[:top])] for prediction in predictions]
+def prediction_lines(predictions: Sequence[Prediction], top: int) -> list[str]:
+    """Format predictions as aligned lines, each with the ``top`` most probable classes."""
+    cells = [[prediction.picture, *map(_formatted, prediction.guesses[:top])] for prediction in predictions]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def plain(prediction: Prediction, top: int | None = None) -> dict[str, Any]:
-    """Return a prediction in JSON's types."""
-    return {
-        "picture": prediction.picture,
-        "classes": [{"name": name, "probability": probability} for name, probability in prediction.guesses[:top]],
-    }
-
-
-def _told(guess: Guess) -> str:
+def _formatted(guess: Guess) -> str:
     return f"{guess.class_name} {guess.probability:.3f}"
 
 
@@ -183,7 +180,7 @@ def _raise(error: PictureError) -> NoReturn:
 
 
 def _picture_size(trained: TrainedNetwork) -> tuple[int, int]:
-    """Return the rows and columns of the gray images that a network takes."""
+    """Return the height and width of the gray images that a network takes."""
     match trained.network.input_shape:
         case (1, height, width):
             return height, width
@@ -191,6 +188,6 @@ def _picture_size(trained: TrainedNetwork) -> tuple[int, int]:
             return math.isqrt(units), math.isqrt(units)
         case shape:
             raise PictureError(
-                f"{trained.name} takes images of shape {shape}, which no picture can be made into; "
-                "expected (1, height, width), or as many units as a square has."
+                f"{trained.name} takes images of shape {shape}, to which no picture can be converted; "
+                "expected (1, height, width), or a number of units that is a square."
             )

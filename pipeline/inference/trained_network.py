@@ -1,4 +1,4 @@
-"""A trained network as its training left it: all that it takes to use it."""
+"""Read a trained network, with everything that its use requires."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pipeline.training.history import HISTORY_NAME
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A network, its weights, and the classes that it learned to tell apart.
+    """A network with its weights and the names of its classes.
 
     Parameters
     ----------
     name : str
-        As in `pipeline.networks.declared.NETWORKS`.
+        Its name in `pipeline.networks.declared.NETWORKS`.
     key : str
-        Of the training's result.
+        The key of the training's result.
     network : Network
     weights : Weights
     class_names : list of str
-        By label.
+        Names of the classes, by label.
     title : str
-        What the data is called that it was trained on.
+        Title of the data that it was trained on.
     """
 
     name: str
@@ -40,35 +40,35 @@ class TrainedNetwork:
     title: str
 
 
-def latest(name: str, outputs: Path = Path("outputs")) -> TrainedNetwork:
-    """Read the network that was trained last; nothing but ``outputs`` is needed.
+def read_latest_network(name: str, outputs: Path = Path("outputs")) -> TrainedNetwork:
+    """Read the network of the latest training; only the folder ``outputs`` is required.
 
     Raises
     ------
     SettingError
         No network has this name.
     StoreError
-        The network has not been trained, or its weights or its history are not what its training wrote.
+        The network has not been trained, or the files of its training are damaged.
     WeightsError
-        Its weights do not fit it.
+        The weights do not fit the network.
     """
     folder = outputs / "latest" / f"Train{name.upper()}"
     training_command = f"`luigi --module tasks Evaluate --network {name}`"
     record = Record.read(folder)
     if record is None:
-        find_network(name)  # a misspelt name is told first
+        find_network(name)  # raises an error for an unknown name
         if (folder / RECORD_NAME).exists():
-            raise StoreError(f"{folder / RECORD_NAME} is damaged. Type {training_command}, which makes it anew.")
+            raise StoreError(f"{folder / RECORD_NAME} is damaged. Type {training_command}, which trains it again.")
         raise StoreError(
-            f"there is no trained {name} in {folder}. Type {training_command}, which "
-            f"trains it; --data and --outputs-dir name other folders of results."
+            f"there is no trained {name} in {folder}. Type {training_command}, which trains it; "
+            "--data and --outputs-dir name other folders of results."
         )
     read = (HISTORY_NAME, WEIGHTS_NAME)
     recorded = {file: about for file, about in record.files.items() if file in read}
     if damage := replace(record, files=recorded).altered(folder):
         raise StoreError(
             f"{folder} is damaged: {', '.join(damage)}. Type `make verify`, which withdraws it, and then "
-            f"{training_command}, which makes it anew."
+            f"{training_command}, which trains it again."
         )
     try:
         data = json.loads((folder / HISTORY_NAME).read_bytes())["data"]
@@ -76,8 +76,8 @@ def latest(name: str, outputs: Path = Path("outputs")) -> TrainedNetwork:
         network = Network.build(record.parameters["architecture"], len(class_names))
     except (OSError, ValueError, KeyError, TypeError, DeclarationError):
         raise StoreError(
-            f"{folder / HISTORY_NAME} does not say which classes {name} was trained on: "
-            f"an earlier version wrote it. Type {training_command}."
+            f"{folder / HISTORY_NAME} lacks the names of the classes, because an earlier version wrote it. "
+            f"Type {training_command}."
         ) from None
     return TrainedNetwork(
         name=str(record.parameters["network"]),

@@ -1,6 +1,6 @@
 """Draw figures in one style, and save them as PNG, as SVG and inside a page.
 
-Every figure is drawn once, in one ink and a few colours. Inside a page they become the colours of the page's style, so
+A figure has one ink and a few colours. Inside a page they become the colours of the page's style, so
 that one figure serves on a light and on a dark background.
 """
 
@@ -16,6 +16,8 @@ from typing import Any
 
 import matplotlib as mpl
 from cycler import cycler
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from pipeline.report.markup import Markup, element
@@ -75,8 +77,10 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     if layout := figure.get_layout_engine():
         layout.execute(figure)
         figure.set_layout_engine("none")  # or each of the two would compute the layout
-    figure.savefig(folder / f"{name}.png", dpi=130, metadata={"Software": None})
-    figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    # `savefig` would draw each of them twice, the first time to find its size.
+    FigureCanvasSVG(figure).print_svg(folder / f"{name}.svg", metadata={"Date": None})  # type: ignore[no-untyped-call]
+    figure.set_dpi(PNG_DPI)
+    FigureCanvasAgg(figure).print_png(folder / f"{name}.png", metadata={"Software": None})  # type: ignore[no-untyped-call]
 
 
 class Plotter:

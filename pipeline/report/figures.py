@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from pipeline.networks.arrays import FloatArray
+from pipeline.networks.arrays import DoubleArray, FloatArray
 from pipeline.networks.declaration import Network
 from pipeline.networks.layers import Conv2DLayer
 from pipeline.networks.weights import Weights
@@ -124,7 +124,7 @@ def _picture_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int] | None:
     return (1, side, side) if side**2 == input_shape[0] else None
 
 
-def _contact_sheet(pictures: FloatArray) -> npt.NDArray[np.float64]:
+def _contact_sheet(pictures: FloatArray) -> DoubleArray:
     """Arrange pictures in rows with transparent gaps: RGBA, shape (rows, columns, 4)."""
     count, height, width = pictures.shape
     factor, gap = max(1, TILE // max(height, width)), 2

@@ -113,17 +113,17 @@ def history(options: argparse.Namespace, current: Current) -> int:
 
 def predict(options: argparse.Namespace, current: Current) -> int:
     """Print a line for each picture; return 1 if one cannot be read."""
-    from pipeline.inference import prediction
+    from pipeline.inference.prediction import latest_classifier, prediction_lines
 
-    classifier = prediction.latest(options.network, current.outputs, **current.computing())
+    classifier = latest_classifier(options.network, current.outputs, **current.computing())
     if wait := classifier.first_wait():
         complain(wait)
     errors: list[PictureError] = []
     found = list(classifier.predict_many(options.pictures, on_error=errors.append))
     if options.json:
-        deliver(json.dumps([prediction.plain(guessed, options.top) for guessed in found], indent=1))
+        deliver(json.dumps([guessed.to_json(options.top) for guessed in found], indent=1))
     elif found:
-        deliver("\n".join(prediction.table(found, options.top or TOP)))
+        deliver("\n".join(prediction_lines(found, options.top or TOP)))
     for error in errors:
         complain(str(error))
     return 1 if errors else 0
@@ -131,10 +131,10 @@ def predict(options: argparse.Namespace, current: Current) -> int:
 
 def export(options: argparse.Namespace, current: Current) -> int:
     """Write a trained network for another program."""
-    from pipeline.inference import trained_network
     from pipeline.inference.export import export
+    from pipeline.inference.trained_network import read_latest_network
 
-    network = trained_network.latest(options.network, current.outputs)
+    network = read_latest_network(options.network, current.outputs)
     path = options.output or current.outputs / f"{network.name}.{options.format}"
     export.export(network, options.format, path)
     _print(f"{path}: {network.name}, {network.network.parameter_count} parameters, {path.stat().st_size / 1e3:.0f} kB")

@@ -1,1 +1,1 @@
-"""Write a trained network in the file formats of other programs, a module for each format."""
+"""Export a trained network to the file formats of other programs, each in a module of its own."""

@@ -1,7 +1,6 @@
-"""Write a trained network for other programs, in the formats that they read.
+"""Export a trained network to the file formats of other programs.
 
-A format is the module of this package that has its name; its ``serialised`` turns a `TrainedNetwork` into
-the bytes of a file.
+Each format has a module of its name in this package, whose ``serialised`` returns the bytes of the file.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pipeline.files.whole_file import writing
 from pipeline.inference.trained_network import TrainedNetwork
 
 FORMATS = ("onnx", "safetensors")
-"""What ``--format`` takes."""
+"""The values of ``--format``."""
 
 
 def export(trained: TrainedNetwork, file_format: str, path: Path) -> None:
@@ -24,8 +23,8 @@ def export(trained: TrainedNetwork, file_format: str, path: Path) -> None:
     Raises
     ------
     ExportError
-        There is no such format, a package that it needs is not installed, the network cannot be written
-        in it, or the path leads to what is no regular file or cannot be written.
+        No format has this name, a package that it needs is not installed, the format has no equivalent of a layer, or
+        the file is not a regular one or cannot be written.
     """
     if file_format not in FORMATS:
         raise ExportError(

@@ -1,7 +1,7 @@
-"""A graph that any ONNX runtime computes: gray images in, probabilities out.
+"""Serialise a trained network as an ONNX graph from gray images to probabilities.
 
-The input ``images`` is (N, ...), float32, as `pipeline.data.grayscale` makes it and the network's input shape says;
-the output ``probabilities`` is (N, classes). The names of the classes are in the metadata.
+The input ``images`` is (N, ...), float32, from `pipeline.data.grayscale` in the network's input shape; the output
+``probabilities`` is (N, classes). The names of the classes are in the metadata.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPoo
 from pipeline.networks.weights import Weights
 
 OPSET = 13
-"""The first whose Softmax takes one axis; what needs no more, the most runtimes read."""
+"""The first opset whose Softmax takes one axis: the older the opset, the more runtimes read it."""
 IR_VERSION = 7
-"""Of the release of ONNX, 1.8, that brought this opset."""
+"""The version of the release of this opset, ONNX 1.8."""
 
 INPUT, OUTPUT = "images", "probabilities"
 
@@ -47,7 +47,7 @@ def serialised(trained: TrainedNetwork) -> bytes:
 
 
 def model(trained: TrainedNetwork) -> ModelProto:
-    """Return the graph of a trained network with its weights, checked by ONNX's own checker."""
+    """Return the graph of a trained network with its weights, checked by ONNX's checker."""
     nodes: list[NodeProto] = []
     value = INPUT
     for layer in trained.network.layers:
@@ -82,7 +82,7 @@ def model(trained: TrainedNetwork) -> ModelProto:
 
 
 def _as_correlated(weights: Weights) -> Weights:
-    """Flip the filters: what ONNX calls a convolution does not flip them."""
+    """Flip the filters: ONNX's convolution does not flip them."""
     return {name: _flipped(values) if values.ndim == 4 else values for name, values in weights.items()}
 
 
@@ -91,7 +91,7 @@ def _flipped(filters: FloatArray) -> FloatArray:
 
 
 def _nodes(named: NamedLayer, value: str) -> list[NodeProto]:
-    """Return what computes a layer from ``value``; its last output is the layer's."""
+    """Return the nodes that compute a layer from ``value``; the last one's output is the layer's."""
     name = named.name
     match named.layer:
         case InputLayer():

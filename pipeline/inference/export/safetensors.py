@@ -1,8 +1,8 @@
-"""The weights alone, in Lasagne's shapes, with what it takes to build the network around them.
+"""Serialise a trained network's weights in the Safetensors format, with its declaration as metadata.
 
-A file in this format is the length of a JSON header, the header, and the tensors' values one after the other:
-https://github.com/huggingface/safetensors#format. It is written here, and not by the library of that
-name, which would put the header in another order each time.
+A file is the length of a JSON header, the header, and the tensors' values one after the other:
+https://github.com/huggingface/safetensors#format. The library of that name writes the header in an order that
+differs from run to run.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ LAYOUT = (
     "for a true convolution: flip the filters on both axes to correlate"
 )
 ALIGNMENT = 8
-"""Bytes; blanks after the header let the values begin at a multiple of it."""
+"""In bytes; spaces after the header align the values."""
 
 
 def serialised(trained: TrainedNetwork) -> bytes:
-    """Return the file's bytes; its metadata has ``network``, as `Network.to_json` gives it, and ``class_names``."""
+    """Return the file's bytes; its metadata has ``network``, from `Network.to_json`, and ``class_names``."""
     values = [array.astype("<f4").tobytes() for array in trained.weights.values()]
     ends = list(itertools.accumulate(map(len, values), initial=0))
     tensors = {
