@@ -1,19 +1,19 @@
-"""The errors that a user can meet, each with a message that says what to do next.
+"""The errors that a user can meet. Each message ends with the next thing to do.
 
 ::
 
     PipelineError
     ├── SettingError      a setting has a value that is not allowed
     ├── DownloadError     the archive cannot be fetched
-    ├── ArchiveError      the archive is not what it should be
+    ├── ArchiveError      the archive has unexpected content
     ├── DatasetError      an HDF5 file of images is missing, damaged or does not fit
-    ├── DeclarationError  a network is declared wrongly
+    ├── DeclarationError  the declaration of a network is wrong
     ├── WeightsError      a weights file is missing, damaged or does not fit
     ├── EngineError       an engine cannot train this network, or failed
-    ├── DeviceError       a device was asked for that is not there
-    ├── PictureError      a file is no picture that can be shown to a network
+    ├── DeviceError       the requested device is missing
+    ├── PictureError      a file is not a picture that a network can classify
     ├── ExportError       a trained network cannot be written for other programs
-    ├── AccuracyError     a network is not as accurate as the settings ask
+    ├── AccuracyError     a network is less accurate than the settings require
     ├── ScheduleError     a timer cannot be installed or removed
     └── StoreError        a result cannot be written, read or trusted
 """
@@ -24,11 +24,11 @@ import errno
 from collections.abc import Iterable
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system calls a disk, a quota or a file that is full."""
+"""The error numbers of a full disk, an exceeded quota and a file over the size limit."""
 
 
 class PipelineError(Exception):
-    """Any error that the pipeline foresees: its message is enough, no traceback needed."""
+    """Any error that the pipeline foresees; its message is printed without a traceback."""
 
 
 class SettingError(PipelineError):
@@ -40,7 +40,7 @@ class DownloadError(PipelineError):
 
 
 class ArchiveError(PipelineError):
-    """The archive is not what it should be."""
+    """The archive has unexpected content."""
 
 
 class DatasetError(PipelineError):
@@ -48,7 +48,7 @@ class DatasetError(PipelineError):
 
 
 class DeclarationError(PipelineError):
-    """A network is declared wrongly."""
+    """The declaration of a network is wrong."""
 
 
 class WeightsError(PipelineError):
@@ -60,11 +60,11 @@ class EngineError(PipelineError):
 
 
 class DeviceError(PipelineError):
-    """A device was asked for that is not there."""
+    """The requested device is missing."""
 
 
 class PictureError(PipelineError):
-    """A file is no picture that can be shown to a network."""
+    """A file is not a picture that a network can classify."""
 
 
 class ExportError(PipelineError):
@@ -72,7 +72,7 @@ class ExportError(PipelineError):
 
 
 class AccuracyError(PipelineError):
-    """A network is not as accurate as the settings ask."""
+    """A network is less accurate than the settings require."""
 
 
 class ScheduleError(PipelineError):
@@ -84,7 +84,7 @@ class StoreError(PipelineError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Suggest the known name closest to a misspelt one.
+    """Return a suggestion of the known name closest to a misspelt one.
 
     Returns
     -------

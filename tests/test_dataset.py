@@ -130,7 +130,7 @@ class TestSpoiltFiles:
     def test_no_hdf5(self, path):
         path.write_text("<html>")
 
-        with pytest.raises(DatasetError, match=r"cannot be read as HDF5.*it is no HDF5 file.*Delete the folder"):
+        with pytest.raises(DatasetError, match=r"cannot be read as HDF5.*it is not an HDF5 file.*Delete the folder"):
             describe_dataset(path)
 
     @pytest.mark.parametrize("part", [0.01, 0.3, 0.6, 0.95, 0.999])

@@ -12,6 +12,6 @@ def test_a_limit_on_files_is_not_blamed_on_a_disk_with_room(tmp_path):
     done = checkout.call("bash", "-c", 'ulimit -f 800 && exec "$@"', "bash", *command)  # kilobytes
 
     assert done.returncode == 30
-    assert "GrayscaleFlat: something is full (File too large), but not the disk: " in done.stderr
+    assert "GrayscaleFlat: File too large, but " in done.stderr
     assert "a limit on files (ulimit -f)" in done.stderr
     assert "make gc" not in done.stderr

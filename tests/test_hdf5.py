@@ -223,7 +223,7 @@ class TestBoundedMemory:
 
         spoil_dataset(path, unwritten, tmp_path)
 
-        assert "does not have as many values as its shape tells" in read_in_little_memory("images", path)
+        assert "does not have as many values as its shape requires" in read_in_little_memory("images", path)
 
     def test_many_groups(self, tmp_path):
         path = tmp_path / "weights.h5"

@@ -349,7 +349,7 @@ class TestNotices:
         assert "epochs is 0; expected a whole number from 1" in body["text"]
         assert body["exit_status"] == 40
         assert body["checkout"] == str(runs.checkout.folder)
-        assert "127.0.0.1 was told of the failure" in runs.log()
+        assert "127.0.0.1 was notified of the failure" in runs.log()
         assert "SECRET" not in runs.log() + runs.printed
 
     @pytest.mark.parametrize(("answer", "fault"), [(500, "answered 500"), (302, "redirects"), (None, "refused")])

@@ -1,4 +1,5 @@
-"""Read files without trusting them, and replace them as a whole.
+"""Read files without trusting them, replace them as a whole, and lock them between processes.
 
-Each module stands alone. Imports `errors`.
+Read `whole_file`, `locks` and `hdf5` first. `digests`, `json_cache` and `remembered_digests` build on each other;
+`file_kind`, `system_text` and `loaded_sources` stand alone. Imports `errors`.
 """

@@ -15,5 +15,5 @@ def file_digest(path: Path) -> str:
 
 
 def json_digest(value: Any) -> str:
-    """Return the SHA-256 of a value of JSON's types; the order of keys does not count."""
+    """Return the SHA-256 of a value of JSON's types; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

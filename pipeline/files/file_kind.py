@@ -1,4 +1,4 @@
-"""Tell regular files from other things at a path: opening a pipe would wait, and opening a device may change it."""
+"""Find out what is at a path without opening it: opening a pipe would wait, and opening a device may change it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ KINDS = {
 
 
 def kind_unless_regular(path: Path) -> str | None:
-    """Return what a path, or the link at it, leads to, such as ``a folder``, without opening it; None for a file.
+    """Return ``a folder``, ``a pipe (FIFO)`` and so on for the target of a path; None for a regular file.
 
     Raises
     ------
     OSError
-        It leads to nothing.
+        There is nothing at the path.
     """
     mode = path.stat().st_mode
     return None if stat.S_ISREG(mode) else KINDS.get(stat.S_IFMT(mode), "something special")

@@ -1,8 +1,7 @@
-"""Reading HDF5 files without trusting them.
+"""Read HDF5 files without trusting them.
 
-A file may say of its values that they lie elsewhere, in another file for instance, and of how many there are it
-may say anything. Here values are read only from the file itself and as they lie in it, in one piece, as this
-program writes them: so reading takes memory in proportion to the file's size.
+An HDF5 file may point to values in other files, and may claim any number of values. Here values are read only from the
+file itself and in one piece, as this program writes them: so memory grows with the file's size alone.
 """
 
 from __future__ import annotations
@@ -45,18 +44,18 @@ def explained(path: Path, kind: type[PipelineError], advice: str) -> Iterator[No
 
 
 def cause(error: Exception) -> str:
-    """Return the line of an error that tells why; HDF5 appends addresses and times."""
+    """Return the first line of an error, the cause; HDF5 appends addresses and times."""
     known = isinstance(error, OSError) and error.errno
     text = os.strerror(known) if known else str(error).partition("\n")[0]
     if "signature not found" in text:
-        return "it is no HDF5 file"
+        return "it is not an HDF5 file"
     if "truncated file" in text:
         return "it is cut off"
     return text.removeprefix("Unable to synchronously open file ").removeprefix("Unable to synchronously open object ")
 
 
 def find(file: h5py.File, name: str) -> h5py.Dataset | None:
-    """Return a data set that lies in the file under this name itself, not by a link to elsewhere."""
+    """Return the data set of this name; None where it is missing or a link to another place."""
     group = file
     *groups, last = name.split("/")
     for part in groups:
@@ -67,18 +66,18 @@ def find(file: h5py.File, name: str) -> h5py.Dataset | None:
 
 
 def misplaced(dataset: h5py.Dataset) -> str | None:
-    """Say how a data set's values lie in another way than in one piece and in full, in the file itself."""
+    """Return how the storage of a data set differs from values in one piece in the file itself; None if it does not."""
     if dataset.is_virtual or dataset.external:
         return "has its values in another file"
     if dataset.chunks or dataset.compression:
         return "has its values in chunks"
     if dataset.dtype.hasobject or dataset.size is None or dataset.id.get_storage_size() != dataset.nbytes:
-        return "does not have as many values as its shape tells"
+        return "does not have as many values as its shape requires"
     return None
 
 
 def unexpected(group: h5py.Group, expected: set[str]) -> str | None:
-    """Name a member, of the group or of one in it, that is not among the expected names of data sets."""
+    """Return the name of a member, of the group or of one in it, that is not an expected data set."""
     groups = {name.rpartition("/")[0] for name in expected}
     for outer in group:
         if outer in expected:

@@ -1,4 +1,4 @@
-"""Small JSON files that only save time: replaced as a whole, and read as empty where they are no use."""
+"""JSON files that only save time: replaced as a whole, and read as empty where they are missing or damaged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.files.whole_file import replacing
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; an empty one where there is none that can be read."""
+    """Read a JSON object; an empty one where the file is missing or damaged."""
     try:
         value = json.loads(path.read_bytes())
     except (OSError, RecursionError, ValueError):
@@ -21,7 +21,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """Read what `write_sealed` wrote; an empty object where it is no longer that."""
+    """Read the values that `write_sealed` wrote; an empty object where the file is missing or has changed."""
     content = read_json(path)
     values = content.get("values")
     with contextlib.suppress(RecursionError):
@@ -31,7 +31,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 
 def write_sealed(path: Path, values: dict[str, Any]) -> None:
-    """Replace a JSON file, with a digest by which damage shows; where that fails, what it would save is done again."""
+    """Replace a JSON file, with a digest that reveals damage. Failure is no error: the file only saves time."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:

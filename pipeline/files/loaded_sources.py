@@ -1,9 +1,9 @@
-"""The source of each module of this package, and each table, as this process has loaded it.
+"""The sources of this package's modules and tables, as this process loaded them.
 
 A process that runs for long, such as a notebook, may hold code that has been edited since. The store compares.
 
-Python takes a compiled file for the source's where both agree in the second of the last change and in the size, so that
-of two edits within a second it may run the first. Here the content decides instead of the time.
+Python uses a compiled file if its source has the same size and changed in the same second: of two edits within a second
+it may run the first. Here the content decides instead of the time.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 
 PACKAGE = __name__.partition(".")[0]
 SOURCES: dict[str, tuple[Path, list[bytes]]] = {}
-"""By the module's full name its file, and the content that was loaded; several where the module was loaded again, since
-others may still hold what they have imported from it before."""
+"""By the module's full name its file, and the content that was loaded. There are several contents where the module was
+loaded again: other modules may still hold objects of the first."""
 
 
 class _Loader(SourceFileLoader):
-    """Reads a source once: it is compiled from the bytes that are noted."""
+    """Reads a source once, so that the bytes that are noted are those that are compiled."""
 
     def path_stats(self, path: Any) -> Mapping[str, Any]:
         source = super().get_data(path)
@@ -36,12 +36,12 @@ class _Loader(SourceFileLoader):
             return SOURCES[self.name][1][-1]
         content = super().get_data(path)
         if path != self.path and content[4:8] != bytes(4):
-            raise OSError(f"{path} was compiled to be used whatever became of its source")
+            raise OSError(f"{path} was compiled to be used without a look at its source")
         return content
 
 
 class _Finder(MetaPathFinder):
-    """Finds modules of this package where Python does."""
+    """Finds modules of this package as Python does, and gives them the loader above."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -55,7 +55,7 @@ class _Finder(MetaPathFinder):
 
 
 def read_table(path: Path) -> str:
-    """Read a table of this package whose values stay in memory, and note it as a module of its own."""
+    """Read a table of this package, and note its content like that of a module."""
     content = path.read_bytes()
     _note(".".join([PACKAGE, *path.relative_to(Path(__file__).parents[1]).parts]), path, content)
     return content.decode()
@@ -68,7 +68,7 @@ def _note(name: str, path: Path, content: bytes) -> None:
 
 
 def _note_those_before() -> None:
-    """Note the three modules that are loaded before there is a finder."""
+    """Note the three modules that are loaded before the finder."""
     here = Path(__file__)
     before = {PACKAGE: here.parents[1] / "__init__.py", __package__: here.with_name("__init__.py"), __name__: here}
     for name, path in before.items():

@@ -1,4 +1,4 @@
-"""Locks between processes that die with their owner."""
+"""Locks between processes; a lock ends with its owner, even if that is killed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Lock:
-    """An exclusive lock on a file, which is there only while somebody holds it.
+    """An exclusive lock on a file; the file exists only while the lock is held.
 
-    The kernel releases the lock when its owner ends, however that happens; a file that was left behind
-    is taken over. The file says who holds the lock, and what else its owner has to say in ``text``.
+    The kernel releases the lock when its owner ends. A file that a killed owner left behind is locked anew. The file
+    names the owner, with the owner's ``text`` below.
     """
 
     path: Path
@@ -24,7 +24,7 @@ class Lock:
 
     @contextlib.contextmanager
     def held(self, on_wait: Callable[[str], None]) -> Iterator[None]:
-        """Hold the lock, after waiting for it; ``on_wait`` is told once who has it."""
+        """Hold the lock, after waiting for it; ``on_wait`` receives the name of its owner once."""
         descriptor = self._take(fcntl.LOCK_EX | fcntl.LOCK_NB)
         if descriptor is None:
             on_wait(self.holder() or "another process")
@@ -37,7 +37,7 @@ class Lock:
 
     @contextlib.contextmanager
     def tried(self) -> Iterator[bool]:
-        """Hold the lock if it is free, and tell whether it was."""
+        """Hold the lock if it is free; yield whether it was."""
         descriptor = self._take(fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             yield descriptor is not None
@@ -46,12 +46,12 @@ class Lock:
                 self._release(descriptor)
 
     def holder(self) -> str | None:
-        """Say which process holds the lock, as ``process 123 on HOST``; None where it is free."""
+        """Return the owner, as ``process 123 on HOST``; None where the lock is free."""
         content = self._content_if_held()
         return None if content is None else content.partition("\n")[0] or "another process"
 
     def note(self) -> str | None:
-        """Return the ``text`` of whoever holds the lock; None where it is free."""
+        """Return the owner's ``text``; None where the lock is free."""
         content = self._content_if_held()
         return None if content is None else content.partition("\n")[2]
 
@@ -74,7 +74,7 @@ class Lock:
             except BlockingIOError:
                 os.close(descriptor)
                 return None
-            except OSError as error:  # a file system without locks, such as some that are shared
+            except OSError as error:  # a file system without locks, as some network file systems are
                 os.close(descriptor)
                 raise OSError(error.errno, error.strerror, str(self.path)) from None
             except BaseException:
@@ -86,10 +86,10 @@ class Lock:
             os.close(descriptor)
 
     def _sign(self, descriptor: int) -> None:
-        """Say in the file who holds the lock.
+        """Write the owner into the file.
 
-        Where the disk has no room for that, only a lock with a ``text`` is given back: others must be had then,
-        too, to remove what is no longer needed.
+        On a full disk a lock with a ``text`` is released and fails. One without works all the same: removing results
+        takes a lock, too.
         """
         try:
             os.truncate(descriptor, 0)
@@ -100,7 +100,7 @@ class Lock:
                 raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def _is_still_there(self, descriptor: int) -> bool:
-        """Tell whether the locked file is the one at the path: its last holder may have removed it."""
+        """Return whether the locked file is still at the path: its last owner may have removed it."""
         try:
             return os.path.samestat(os.fstat(descriptor), self.path.stat())
         except FileNotFoundError:

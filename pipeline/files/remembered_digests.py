@@ -1,4 +1,4 @@
-"""Digests of files that are not the store's, remembered for as long as the files look the same."""
+"""Digests of files, remembered for as long as size, times and inode stay the same."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pipeline.files.json_cache import read_sealed, write_sealed
 
 
 def remembered_file_digest(path: Path, memory: Path) -> str:
-    """Return the SHA-256 of a file, read again only if its size, times or inode are not those of what was hashed."""
+    """Return the SHA-256 of a file; read it only if its size, times or inode have changed since it was last hashed."""
     status = path.stat()
-    # A program can set the one time, as `cp -p` does, but not the other, at which the file was changed.
+    # A program can set the time of modification, as `cp -p` does, but not the time of change.
     identity = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
     known = read_sealed(memory)
     name = str(path.resolve())
@@ -25,7 +25,7 @@ def remembered_file_digest(path: Path, memory: Path) -> str:
 
 
 def forget(path: Path, memory: Path) -> None:
-    """Have a file read again by whoever next asks for its digest."""
+    """Forget the digest of a file, so that it is read again."""
     known = read_sealed(memory)
     if known.pop(str(path.resolve()), None) is not None:
         write_sealed(memory, known)

@@ -1,4 +1,4 @@
-"""Text that the system has as bytes: arguments and paths."""
+"""Arguments and paths as text; the system has them as bytes."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def readable(text: str) -> str:
-    r"""Return an argument or a path as text that can be written as UTF-8: other bytes are escapes such as ``\xff``."""
+    r"""Return an argument or a path as text that UTF-8 can encode, with other bytes as escapes: ``\xff``."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""Tell somebody of a failure: by a command of theirs, by a webhook. That this fails in turn is logged, and no more."""
+"""Notify people of a failure, by a command or a webhook; where that fails too, log it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.web.connection import Client, TransferError
 
 @dataclass(frozen=True)
 class Notice:
-    """Somebody's wish to be told.
+    """A command to run and a webhook to post to after a failure.
 
     Parameters
     ----------
@@ -28,34 +28,33 @@ class Notice:
     webhook : str
         An HTTP or HTTPS URL, which may be a secret; empty for none.
     seconds : float
-        How long each of them may take; a command that takes longer is ended, with all that it has started.
+        Time limit of each; a command that takes longer is killed, with all processes that it started.
     """
 
     command: str
     webhook: str
     seconds: float
 
-    def give(self, text: str, facts: dict[str, Any], log: IO[bytes], say: Callable[[str], None]) -> None:
-        """Tell of a failure.
+    def send(self, text: str, facts: dict[str, Any], log: IO[bytes], log_line: Callable[[str], None]) -> None:
+        """Run the command and post to the webhook.
 
         Parameters
         ----------
         text : str
-            What happened, in words: the command's standard input, ``text`` in the webhook's JSON.
+            For people: the command's standard input, ``text`` in the webhook's JSON.
         facts : dict
-            More of the same for programs: ``PIPELINE_NAME`` in the command's environment, beside ``text``
-            in the JSON.
+            For programs: ``PIPELINE_NAME`` in the command's environment, further entries in the JSON.
         log : file
-            Takes what the command prints.
-        say : callable
-            Is told how it went.
+            Receives the command's output.
+        log_line : callable
+            Receives a line on each success and failure.
         """
-        for address, tell in ((self.command, self._call), (self.webhook, self._post)):
+        for address, send in ((self.command, self._call), (self.webhook, self._post)):
             if address:
                 try:
-                    say(tell(text, facts, log))
+                    log_line(send(text, facts, log))
                 except (OSError, ValueError, TransferError, subprocess.SubprocessError) as error:
-                    say(f"The notice of the failure failed: {_without_secrets(_reason(error))}")
+                    log_line(f"The notice of the failure failed: {_without_secrets(_reason(error))}")
 
     def _call(self, text: str, facts: dict[str, Any], log: IO[bytes]) -> str:
         environment = {f"PIPELINE_{name.upper()}": str(value) for name, value in facts.items()}
@@ -66,7 +65,7 @@ class Notice:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # so that what it starts in turn can be ended with it
+            start_new_session=True,  # so that the processes that it starts can be killed with it
         ) as process:
             try:
                 process.communicate(text.encode(errors="backslashreplace"), self.seconds)
@@ -75,7 +74,7 @@ class Notice:
                 raise
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, command)
-        return f"{command[0]} was told of the failure."
+        return f"{command[0]} was notified of the failure."
 
     def _post(self, text: str, facts: dict[str, Any], _: IO[bytes]) -> str:
         with Client(connect_timeout=self.seconds, stall_timeout=self.seconds, time_limit=self.seconds) as client:
@@ -84,7 +83,7 @@ class Notice:
             response = client.send("POST", self.webhook, {"Content-Type": "application/json"}, body, redirects=0)
             if response.status >= HTTPStatus.MULTIPLE_CHOICES:
                 raise TransferError(f"{self.webhook} answered {response.status}; expected 200.")
-        return f"{urlsplit(self.webhook).hostname} was told of the failure."
+        return f"{urlsplit(self.webhook).hostname} was notified of the failure."
 
 
 def _reason(error: Exception) -> str:
@@ -98,5 +97,5 @@ def _reason(error: Exception) -> str:
 
 
 def _without_secrets(text: str) -> str:
-    """Leave nothing of a URL but its host: all that follows may be what lets one post there."""
+    """Reduce URLs to their hosts: anyone may post who knows the rest."""
     return re.sub(r"(\w+://)(?:[^/@\s]*@)?([^/?#\s]+)[^\s;]*", r"\1\2/...", text)

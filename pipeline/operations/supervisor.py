@@ -232,7 +232,7 @@ class _Watch:
         text += f"\n{status.message}\nThe log is {status.log}."
         facts = {"exit_status": status.exit_status, "host": status.host, "checkout": str(Path.cwd())}
         facts |= {"started": status.started, "log": status.log}
-        self.supervision.notice.give(text, facts, self.log, self._log_line)
+        self.supervision.notice.send(text, facts, self.log, self._log_line)
         sys.stderr.write(f"{text}\n")
 
     def _log_line(self, line: str) -> None:

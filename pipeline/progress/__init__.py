@@ -1,4 +1,5 @@
-"""Report progress: to a console, a log, Luigi's page, or nobody.
+"""Report progress to a console, a log, Luigi's page, or nobody.
 
-Read `monitor`, `console`, `terminal`, `live_lines`, `shared_notes`. Imports `files` and `errors`.
+Read `monitor`, the interface; `console`, which prints; `terminal` (colours, closed streams); and `live_lines` (a line
+for each process), with `shared_notes`. Imports `files` and `errors`.
 """

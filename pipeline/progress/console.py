@@ -20,17 +20,17 @@ SECONDS_BETWEEN_DRAWINGS = 0.1
 
 
 class ConsoleMonitor(Monitor):
-    """Shows what one piece of work tells.
+    """Prints the reports of one piece of work.
 
     Parameters
     ----------
     name : str
-        What the work is called, in front of its progress.
+        The name of the work, in front of its progress.
     place : str
-        Which it is of how many, behind its name.
+        Its number among all, behind its name: ``stage 2 of 7``.
     alone : bool
-        False where others write to the same console at the same time: then each line says whose it is, and on a
-        terminal each has a bar among `LiveLines`.
+        False where others write to the same console at the same time: then each line begins with the name, and on a
+        terminal each work has a bar among `LiveLines`.
     """
 
     def __init__(self, name: str, place: str = "", *, alone: bool = True) -> None:
@@ -60,13 +60,13 @@ class ConsoleMonitor(Monitor):
         if self._alone:
             tqdm.write(highlighted(line))
         else:
-            whose = "" if line.startswith(self.title) else f"{self._name} | "
-            sys.stdout.write(f"{highlighted(whose + line)}\n")
+            name = "" if line.startswith(self.title) else f"{self._name} | "
+            sys.stdout.write(f"{highlighted(name + line)}\n")
         sys.stdout.flush()
 
     def progress(self, done: float, total: float, unit: str) -> None:
         if self._begun_at is None:
-            self._begun_at = done  # what was there before, such as the beginning of a download, took no time now
+            self._begun_at = done  # work done before, such as the beginning of a resumed download, took no time now
             self._started = time.monotonic()
             self._next_line = self._started + SECONDS_BETWEEN_LOG_LINES
         if self._alone and sys.stderr.isatty():

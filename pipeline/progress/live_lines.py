@@ -1,4 +1,4 @@
-"""A line for each process at work, at the bottom of their terminal, below all that they print."""
+"""A line of progress for each process, at the bottom of their terminal, below everything that they print."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ ERASE = "\r\x1b[J"
 
 
 class LiveLines:
-    """Lines that this process and those forked from it keep up to date.
+    """Lines that this process and those forked from it update.
 
-    The cursor rests at the beginning of the first line, so that any process can erase them all.
+    The cursor rests at the beginning of the first line, so that any process can erase all lines.
     """
 
     active: ClassVar[LiveLines | None] = None
@@ -26,7 +26,7 @@ class LiveLines:
         self._notes = SharedNotes()
 
     def show(self, line: str | None) -> None:
-        """Show a line of this process in place of the one that it has; None takes that away."""
+        """Replace the line of this process; None removes it."""
         with self._erased() as lines:
             if line is None:
                 lines.pop(str(os.getpid()), None)
@@ -42,7 +42,7 @@ class LiveLines:
     def size(self) -> os.terminal_size:
         """Return the terminal's columns and rows."""
         columns = rows = 0
-        with contextlib.suppress(OSError):  # one that has gone away
+        with contextlib.suppress(OSError):  # the terminal is gone
             columns, rows = os.get_terminal_size(self._terminal)
         return os.terminal_size((columns or 80, rows or 24))
 
@@ -62,7 +62,7 @@ class LiveLines:
         return "\n".join(shown) + "\x1b[A" * (len(shown) - 1) + ("\r" if shown else "")
 
     def _write(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # a terminal that has gone away
+        with contextlib.suppress(OSError):  # the terminal is gone
             os.write(self._terminal, text.encode())
 
 

@@ -1,20 +1,20 @@
-"""How a stage tells whoever watches how far it is.
+"""The interface through which a stage reports its progress.
 
-A stage function takes a `Monitor` and calls it; what becomes of the calls is the watcher's affair: a
-terminal shows a bar, a log gets plain lines, Luigi's page a status, a notebook nothing.
+A stage function calls the `Monitor` that it is given. A subclass shows the calls: as a bar on a terminal, as lines in a
+log, as a status on Luigi's page.
 """
 
 from __future__ import annotations
 
 
 class Monitor:
-    """Hears of a stage's progress and keeps silent; subclasses show it."""
+    """Ignores reports; subclasses show them."""
 
     def say(self, line: str) -> None:
-        """Tell something that should stay on record, such as a row of a table."""
+        """Print a line that stays, such as a row of a table."""
 
     def progress(self, done: float, total: float, unit: str) -> None:
-        """Tell that ``done`` of ``total`` units of work are behind us; may be called very often."""
+        """Report that ``done`` of ``total`` units of work are done; may be called very often."""
 
 
 SILENT = Monitor()

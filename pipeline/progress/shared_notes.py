@@ -1,4 +1,4 @@
-"""Notes that a process shares with those that are forked from it."""
+"""Notes in memory that a process shares with the processes forked from it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ BYTES = 1 << 16
 
 
 class SharedNotes:
-    """A small dict of strings in memory that this process shares with those forked from it.
-
-    The lock is the system's, which ends with the process that holds it, however that ends.
-    """
+    """A small dict of strings; its lock ends with the process that holds it, even if that is killed."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, BYTES)
@@ -24,7 +21,7 @@ class SharedNotes:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[dict[str, str]]:
-        """Hold the notes, to read and to change, while no other process does."""
+        """Lock the notes, to read and change them."""
         fcntl.lockf(self._lock, fcntl.LOCK_EX)
         try:
             notes = self._read()
@@ -36,6 +33,6 @@ class SharedNotes:
             fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
     def _read(self) -> dict[str, str]:
-        with contextlib.suppress(ValueError):  # nothing yet, or cut off where a process was killed
+        with contextlib.suppress(ValueError):  # still empty, or half written by a killed process
             return dict(json.loads(self._memory[:].rstrip(b"\0")))
         return {}

@@ -1,4 +1,4 @@
-"""The console: in colour where that is a terminal, and not needed: work goes on when nobody reads what it prints."""
+"""Print in colour on a terminal, and keep running when stdout closes."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ STATES = {
     "running": CYAN,
     "to run": YELLOW,
 }
-"""What becomes of a stage or a run, in the words that tables and messages have for it."""
+"""The states of stages and runs in tables and messages."""
 
 _ANY = "|".join(STATES)
 _IN_TABLE = re.compile(rf"(?:{_ANY})(?= |$)")
 _IN_MESSAGE = re.compile(rf"(?:(?<=: )|(?<=\d )|(?<=^  ))(?:{_ANY})(?=[,:]|$)", re.MULTILINE)
-"""A state where messages have one: after what it is the state of, after a number, or before a list of stages."""
+"""A state in a message: behind the name of its stage, behind a number, or before a list of stages."""
 
 
 def highlighted(text: str) -> str:
-    """Return messages for the standard output, with each state in its colour where that is a terminal.
+    """Return messages for stdout, with each state in its colour if stdout is a terminal.
 
-    There is none where ``NO_COLOR`` is set (https://no-color.org).
+    There is no colour where ``NO_COLOR`` is set (https://no-color.org).
     """
     return _IN_MESSAGE.sub(_coloured, text) if _has_colour() else text
 
 
 def highlighted_table(lines: Sequence[str], column: str) -> str:
-    """Return a table for the standard output, likewise, with the states in the column of this header in colour."""
+    """Return a table for stdout, with the states in the column of this header in colour, as in `highlighted`."""
     if not _has_colour():
         return "\n".join(lines)
     start = lines[0].index(column)
@@ -65,28 +65,27 @@ def _coloured(found: re.Match[str]) -> str:
 
 
 def share() -> None:
-    """Have processes that are forked from now on share the console: a terminal shows a line for each of them."""
+    """Share the console with the processes forked from now on: a terminal shows a line for each of them."""
     is_able = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and sys.stderr.encoding.lower() == "utf-8"
     with contextlib.suppress(OSError):  # no disk to keep a lock on
         LiveLines.active = LiveLines(sys.stderr.fileno()) if is_able else None
 
 
 def outlast() -> None:
-    """Have work outlast its console: what the standard streams cannot take from now on is dropped.
+    """Keep running when stdout or stderr closes, its reader ends (as ``head`` does) or its disk is full.
 
-    That is all of it where they are closed, where whoever read them has ended, as ``head`` does, or where a disk is
-    full; and characters that their encoding lacks are written as escapes.
+    Output that a stream cannot take is dropped. Characters that its encoding lacks are written as escapes.
     """
     sys.stdout, sys.stderr = _lenient(sys.stdout), _lenient(sys.stderr)
 
 
 def deliver(text: str) -> None:
-    """Print what a command is there to tell; that nobody reads on, as after ``head``, is no error.
+    """Print the answer of a command. It is no error if the reader has ended, as ``head`` does.
 
     Raises
     ------
     OSError
-        Standard output cannot be written, such as where a disk is full.
+        Stdout cannot be written, for example because the disk is full.
     """
     sys.stdout.flush()
     try:
@@ -101,7 +100,7 @@ def deliver(text: str) -> None:
 
 
 class _LenientFile(io.FileIO):
-    """A file that takes whatever is written to it."""
+    """A file that drops the output that it cannot write."""
 
     def write(self, content: ReadableBuffer) -> int:
         lines = LiveLines.active
@@ -112,7 +111,7 @@ class _LenientFile(io.FileIO):
 
 
 def _lenient(stream: TextIO | None) -> TextIO:
-    if stream is None:  # its descriptor was closed when Python started
+    if stream is None:  # closed when Python started
         return Path(os.devnull).open("w", encoding="utf-8")
     if not (isinstance(stream, io.TextIOWrapper) and _is_of_a_file(stream)):
         return stream
@@ -127,5 +126,5 @@ def _lenient(stream: TextIO | None) -> TextIO:
 
 
 def _is_of_a_file(stream: io.TextIOWrapper) -> bool:
-    """Tell whether a stream is one that Python opens at its start, not what a test or a notebook has put there."""
+    """Return whether Python opened a stream at its start; a test or a notebook may have replaced it."""
     return isinstance(getattr(stream.buffer, "raw", stream.buffer), io.FileIO)

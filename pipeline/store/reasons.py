@@ -1,4 +1,4 @@
-"""Why a stage would run: what is different from the nearest result that it has, the one with fewest differences."""
+"""Explain why a stage would run: by the differences from the nearest result, the one with the fewest."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CODE = "code of "
 """How a reason begins that is a module's code; there may be many of these."""
 INPUT = "input "
 MOST_INPUTS = 2
-"""Up to so many changed inputs are all named in a table."""
+"""Most changed inputs that a table names."""
 ARROW = " -> "
 LONG = 60
-"""A change that takes more characters than this is shown in a table without its values."""
+"""Most characters of a change that a table shows with its values."""
 
 
 def why(stage: Stage, latest: Path) -> list[str]:
-    """Say why a stage would run, as ``learning_rate 0.005 -> 0.02``; an empty list where it would not."""
+    """Return the reasons why a stage would run, as ``learning_rate 0.005 -> 0.02``; none where it would not."""
     if results.current(stage):
         return []
     record = Record.read(stage.path)

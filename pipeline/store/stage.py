@@ -1,4 +1,4 @@
-"""What a stage is: a function, and everything that decides its result."""
+"""A stage: a function, and everything that decides its result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.files.digests import json_digest
 from pipeline.store import fingerprint
 
 CHECKPOINTS = "checkpoints"
-"""The folder, beside those of the stages, of what functions can go on from."""
+"""The folder, beside those of the stages, of the checkpoints from which functions resume."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,28 +25,27 @@ class Stage:
     Parameters
     ----------
     name : str
-        Such as ``"TrainCNN"``; results of different stages never mix.
+        For example ``"TrainCNN"``; each name has a folder of its own.
     folder : Path
-        Where the results of this and other stages are kept.
+        The folder of the results of this and other stages.
     function : str
         ``"module:function"``, called with the paths of the inputs, the parameters and the options as
         keyword arguments, an empty folder as ``output``, and a ``monitor``. It may return a dict of
         measurements, which differ from run to run, for the record. Its module may have a function
         ``max_output_bytes``, called with the inputs, parameters and options, that returns the result's maximum size.
     parameters : mapping
-        What can change the result, in JSON's types.
+        Values that can change the result, of JSON's types.
     inputs : mapping of str to Stage
         The stages whose results the function reads.
     options : mapping
-        What cannot change the result, such as the number of threads.
+        Values that cannot change the result, for example the number of threads.
     modules : tuple of str
-        Modules that the function imports by a computed name, such as an engine.
+        Modules that the function imports by a computed name, for example an engine.
     libraries : tuple of str
-        Distributions whose versions are worth recording.
+        Distributions whose versions the record names.
     length_parameter : str
-        The parameter that says only how far the computation goes, such as the number of epochs, where there
-        is one. The function then also gets ``checkpoints``, a folder for what it can go on from, which is
-        the same for any value of that parameter.
+        The parameter that decides only the length of the computation, for example the number of epochs. The function
+        then also receives ``checkpoints``, a folder from which it can resume; it is the same for all lengths.
     code_matters : bool
         False where the parameters alone decide the result, as for a file with a known digest.
     versions_matter : bool
@@ -82,18 +81,18 @@ class Stage:
 
     @functools.cached_property
     def versions(self) -> dict[str, str]:
-        """Versions of the libraries as they are installed now, Python's among them."""
+        """Installed versions of the libraries and of Python."""
         from importlib import metadata
 
         return {"python": sys.version.split()[0]} | {name: metadata.version(name) for name in self.libraries}
 
     @functools.cached_property
     def key(self) -> str:
-        """Name of the result: 16 hexadecimal digits."""
+        """The name of the result: 16 hexadecimal digits."""
         return self.content_key({name: stage.key for name, stage in self.inputs.items()})
 
     def content_key(self, contents: Mapping[str, str]) -> str:
-        """Name the result by its inputs' content where `key` has their keys."""
+        """Name the result by the content of its inputs; `key` names it by their keys."""
         versions = self.versions if self.versions_matter else {}
         return _hash(self.name, self.parameters, self.code, contents, versions)
 
@@ -104,17 +103,17 @@ class Stage:
 
     @functools.cached_property
     def path(self) -> Path:
-        """The folder in which the result is, or will be."""
+        """The folder of the result."""
         return self.folder / self.name / self.key
 
     @property
     def temporary(self) -> Path:
-        """The folder in which the result is made."""
+        """The folder in which the result is made before it is published."""
         return self.path.with_name(f".{self.key}.tmp")
 
     @property
     def lock_path(self) -> Path:
-        """The file that is locked by whoever makes the result."""
+        """The file that a process locks while it makes the result."""
         return self.path.with_name(f".{self.key}.lock")
 
     def resolve(self) -> Callable[..., dict[str, Any] | None]:

@@ -1,4 +1,4 @@
-"""A line of the user's crontab, known by the comment at its end. All other lines are left as they are."""
+"""Install and remove a line of the user's crontab, marked by a comment at its end. All other lines stay."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pipeline.operations.schedule.steps import Steps
 
 
 def is_there() -> bool:
-    """Tell whether this machine has a crontab command."""
+    """Return whether this machine has a crontab command."""
     return shutil.which("crontab") is not None
 
 
 def line(job: Job) -> str:
-    """Return the line of a job. An unescaped ``%`` would be a line end to cron; ``sh`` passes over the comment.
+    """Return the line of a job. Cron takes an unescaped ``%`` for a line end; ``sh`` skips the comment.
 
     Raises
     ------
     SettingError
-        A crontab cannot say when.
+        A crontab cannot express the calendar.
     """
     command = job.shell_command.replace("%", r"\%")
     return f"{expressions.in_crontab(job.every)} {command} {_mark(job.name)}"
@@ -32,17 +32,17 @@ def line(job: Job) -> str:
 def install(name: str, line: str, steps: Steps) -> None:
     """Add a line, in place of the one of the same name."""
     _replace([*(other for other in _lines() if not _is_own(other, name)), line], steps)
-    steps.say(f"added: {line}" if not steps.dry else f"would add: {line}")
+    steps.report(f"added: {line}" if not steps.dry else f"would add: {line}")
 
 
 def remove(name: str, steps: Steps) -> bool:
-    """Remove the line of a name; tell whether there was one."""
+    """Remove the line of a name; return whether there was one."""
     lines = _lines() if is_there() else []
     own = [line for line in lines if _is_own(line, name)]
     if own:
         _replace([line for line in lines if line not in own], steps)
         for line in own:
-            steps.say(f"{'would remove' if steps.dry else 'removed'}: {line}")
+            steps.report(f"{'would remove' if steps.dry else 'removed'}: {line}")
     return bool(own)
 
 
@@ -69,6 +69,6 @@ def _lines() -> list[str]:
 
 def _replace(lines: list[str], steps: Steps) -> None:
     if lines:
-        steps.call("crontab", "-", given="\n".join(lines) + "\n")
+        steps.run_command("crontab", "-", given="\n".join(lines) + "\n")
     else:
-        steps.call("crontab", "-r")
+        steps.run_command("crontab", "-r")

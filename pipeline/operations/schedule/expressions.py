@@ -1,4 +1,4 @@
-"""Systemd's calendar expressions in the five fields of a crontab line, where these can say the same."""
+"""Translate systemd's calendar expressions into the five fields of a crontab line, where these can express them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def in_crontab(every: str) -> str:
     Raises
     ------
     SettingError
-        They cannot say it.
+        They cannot express it.
     """
     every = every.strip()
     if every.lower() in NAMES:
@@ -62,7 +62,7 @@ def _field(every: str, text: str, least: int, most: int) -> str:
 def _element(every: str, text: str, least: int, most: int) -> str:
     parts = re.fullmatch(r"(\*|(\d+)(?:\.\.(\d+))?)(?:/(\d+))?", text)
     if parts is None:
-        raise _refusal(every, f"a crontab has no word for {text!r}")
+        raise _refusal(every, f"a crontab has no counterpart of {text!r}")
     _, first, last, step = parts.groups()
     numbers = [int(number) for number in (first, last) if number]
     if numbers != sorted(numbers) or any(not least <= number <= most for number in numbers) or step == "0":
@@ -82,7 +82,7 @@ def _days(every: str, text: str | None) -> str:
     for element in text.split(","):
         ends = [_day(every, name) for name in element.split("..")]
         if len(ends) > 2 or ends != sorted(ends):
-            raise _refusal(every, f"{element!r} is no day and no range of days")
+            raise _refusal(every, f"{element!r} is neither a day nor a range of days")
         numbers.update(range(ends[0], ends[-1] + 1))
     return ",".join(str(number) for number in sorted(numbers))
 
@@ -91,12 +91,12 @@ def _day(every: str, name: str) -> int:
     for number, day in enumerate(DAYS, start=1):
         if name.lower() in (day, day[:3]):
             return number
-    raise _refusal(every, f"{name!r} is no day of the week")
+    raise _refusal(every, f"{name!r} is not a day of the week")
 
 
 def _refusal(every: str, reason: str) -> SettingError:
     return SettingError(
-        f"EVERY is {every!r}, but there is no systemd for this user and a crontab cannot say that: {reason}. "
+        f"EVERY is {every!r}, but there is no systemd for this user and a crontab cannot express it: {reason}. "
         f"Expected {', '.join(NAMES)}, or DAYS *-MONTH-DAY HOUR:MINUTE, as in 02:30, Mon..Fri 02:30, *-*-01 04:00 or "
         "*:0/15."
     )

@@ -1,8 +1,4 @@
-"""Have the pipeline run by itself: a timer of the user's systemd or, without one, a line in the user's crontab.
-
-`job` says what is to run and how it is checked, `expressions` puts a systemd calendar expression into crontab's
-words, `systemd` and `crontab` install and remove, and `steps` does what they say, or only tells.
-"""
+"""Install a job in systemd or cron, and remove it."""
 
 from __future__ import annotations
 
@@ -15,12 +11,12 @@ from pipeline.operations.schedule.steps import Steps
 
 
 def install(job: Job, steps: Steps) -> None:
-    """Have a job run from now on, in place of the one that its checkout had.
+    """Install a job, in place of its checkout's earlier one.
 
     Raises
     ------
     SettingError
-        When it is to run cannot be said, or not with what this machine has.
+        The calendar expression is wrong, or a crontab cannot express it and there is no systemd.
     ScheduleError
         There is neither systemd nor cron, or it refuses.
     """
@@ -34,12 +30,12 @@ def install(job: Job, steps: Steps) -> None:
         crontab.install(job.name, line, steps)
     else:
         raise ScheduleError(
-            "there is neither a systemd that runs for this user nor a crontab command. Install cron, or have "
-            f"whatever starts programs here start this: {job.shell_command}"
+            "there is neither a systemd that runs for this user nor a crontab command. Install cron, or enter this "
+            f"command where programs are scheduled here: {job.shell_command}"
         )
 
 
 def remove(checkout: Path, steps: Steps) -> bool:
-    """Have a checkout's job run no more, and tell whether there was one."""
+    """Remove a checkout's job, and return whether there was one."""
     name = name_of(checkout)
     return systemd.remove(name, steps) | crontab.remove(name, steps)

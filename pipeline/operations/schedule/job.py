@@ -1,4 +1,4 @@
-"""What is to run, and when."""
+"""A command to run regularly, and its calendar."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pathlib import Path
 from pipeline.errors import SettingError
 
 CALENDAR_CHARACTERS = r"[A-Za-z0-9 *,:./~+_-]+"
-"""Those that systemd.time(7) has a use for, time zones included."""
-UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f\\]")
-"""What systemd and the several crons do not read alike, however it is quoted: control characters, backslashes."""
+"""The characters that systemd.time(7) uses, time zones included."""
+UNQUOTABLE = re.compile(r"[\x00-\x1f\x7f\\]")
+"""Control characters and backslashes: systemd and the several crons read them differently, however quoted."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A command that is to be run again and again.
+    """A command to run regularly.
 
     Parameters
     ----------
     checkout : Path
-        The folder to run it in, which is what it is known by.
+        The folder to run it in; it identifies the job.
     command : tuple of str
         The path of a program, and its arguments.
     every : str
@@ -38,7 +38,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What the job is called, which no other checkout's is."""
+        """The name of the job; no other checkout's job has it."""
         return name_of(self.checkout)
 
     @property
@@ -47,11 +47,11 @@ class Job:
         return f"cd {shlex.quote(str(self.checkout))} && exec {shlex.join(self.command)}"
 
     def check(self) -> None:
-        """Raise `SettingError` if a calendar, a path or a flag is none that can be installed."""
+        """Raise `SettingError` if the calendar is wrong, or a path or a flag cannot be quoted."""
         for text in (str(self.checkout), *self.command):
-            if UNSPEAKABLE.search(text):
+            if UNQUOTABLE.search(text):
                 raise SettingError(
-                    f"{text!r} has a line end, a control character or a backslash, which no timer can be given. "
+                    f"{text!r} has a line end, a control character or a backslash, which a timer cannot take. "
                     "Move the checkout, or put the setting into luigi.cfg."
                 )
         check_calendar(self.every)
@@ -63,18 +63,18 @@ def name_of(checkout: Path) -> str:
 
 
 def check_calendar(every: str) -> None:
-    """Raise `SettingError` unless systemd can read an expression, or might where it cannot be asked."""
+    """Raise `SettingError` if systemd rejects an expression or, without systemd, if it has a wrong character."""
     expected = "expected daily, hourly, Mon..Fri 02:30 or another calendar expression, as in `man systemd.time`."
     if not every.strip():
         raise SettingError(f"EVERY is empty; {expected} Type `make schedule EVERY=daily`.")
     if not re.fullmatch(CALENDAR_CHARACTERS, every):
         raise SettingError(f"EVERY is {every!r}; {expected}")
     if shutil.which("systemd-analyze"):
-        asked = subprocess.run(  # noqa: S603, it is handed to no shell
+        asked = subprocess.run(  # noqa: S603, no shell reads it
             ["systemd-analyze", "calendar", "--", every],  # noqa: S607, wherever the system has it
             capture_output=True,
             text=True,
             check=False,
         )
         if asked.returncode:
-            raise SettingError(f"EVERY is {every!r}, of which systemd says: {asked.stderr.strip()}; {expected}")
+            raise SettingError(f"EVERY is {every!r}, which systemd rejects: {asked.stderr.strip()}; {expected}")

@@ -1,4 +1,4 @@
-"""What is done to the machine, a step at a time: done and told, or only told."""
+"""Changes to the machine, each of them printed; a dry run only prints them."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from pipeline.files.whole_file import write_text
 
 @dataclass(frozen=True)
 class Steps:
-    """Does things and says so.
+    """Changes files and runs commands, and prints each step.
 
     Parameters
     ----------
-    say : callable
-        Is told each step, in lines.
+    report : callable
+        Receives the lines of each step.
     dry : bool
-        Whether to say only what would be done.
+        Only print the steps.
     """
 
-    say: Callable[[str], None]
+    report: Callable[[str], None]
     dry: bool = False
 
-    def write(self, path: Path, text: str) -> None:
+    def write_file(self, path: Path, text: str) -> None:
         """Write a file."""
-        self._tell(f"write {path}", text)
+        self._print_step(f"write {path}", text)
         if not self.dry:
             write_text(path, text, ScheduleError)
 
-    def delete(self, path: Path) -> None:
+    def remove_file(self, path: Path) -> None:
         """Remove a file."""
-        self._tell(f"remove {path}")
+        self._print_step(f"remove {path}")
         if not self.dry:
             path.unlink()
 
-    def call(self, *command: str, given: str = "") -> None:
+    def run_command(self, *command: str, given: str = "") -> None:
         """Run a command with a text on its standard input."""
-        self._tell(f"run {shlex.join(command)}")
+        self._print_step(f"run {shlex.join(command)}")
         if not self.dry:
-            done = subprocess.run(  # noqa: S603, it is handed to no shell
+            done = subprocess.run(  # noqa: S603, no shell reads it
                 command, input=given.encode(errors="surrogateescape"), capture_output=True, check=False
             )
             if done.returncode:
-                said = (done.stderr or done.stdout).decode(errors="replace").strip()
-                raise ScheduleError(f"`{shlex.join(command)}` failed with exit status {done.returncode}: {said}")
+                printed = (done.stderr or done.stdout).decode(errors="replace").strip()
+                raise ScheduleError(f"`{shlex.join(command)}` failed with exit status {done.returncode}: {printed}")
 
-    def _tell(self, what: str, text: str = "") -> None:
-        self.say("\n".join([f"would {what}" if self.dry else what, *(f"    {line}" for line in text.splitlines())]))
+    def _print_step(self, step: str, text: str = "") -> None:
+        self.report("\n".join([f"would {step}" if self.dry else step, *(f"    {line}" for line in text.splitlines())]))

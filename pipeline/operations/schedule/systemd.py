@@ -1,4 +1,4 @@
-"""A timer of the user's systemd, and the service that it starts."""
+"""Install and remove a timer of the user's systemd, and the service that it starts."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from pipeline.operations.schedule.steps import Steps
 
 
 def is_running() -> bool:
-    """Tell whether this user has a systemd to talk to."""
+    """Return whether systemd runs for this user."""
     return shutil.which("systemctl") is not None and _answers("systemctl", "--user", "show-environment") is not None
 
 
 def install(job: Job, steps: Steps) -> None:
     """Write both units and start the timer."""
     timer = f"{job.name}.timer"
-    steps.write(_folder() / f"{job.name}.service", service(job))
-    steps.write(_folder() / timer, timer_unit(job))
-    steps.call("systemctl", "--user", "daemon-reload")
-    steps.call("systemctl", "--user", "enable", timer)
-    steps.call("systemctl", "--user", "restart", timer)  # one that is there already takes its new time only so
+    steps.write_file(_folder() / f"{job.name}.service", service(job))
+    steps.write_file(_folder() / timer, timer_unit(job))
+    steps.run_command("systemctl", "--user", "daemon-reload")
+    steps.run_command("systemctl", "--user", "enable", timer)
+    steps.run_command("systemctl", "--user", "restart", timer)  # a timer that runs already takes its new time only then
     if _answers("loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value") == "no":
-        steps.say("It runs while you are logged in; `loginctl enable-linger` lets it run when you are not.")
+        steps.report("It runs while you are logged in; `loginctl enable-linger` lets it run when you are not.")
 
 
 def remove(name: str, steps: Steps) -> bool:
-    """Stop a timer and remove its units; tell whether there were any."""
+    """Stop a timer and remove its units; return whether there were any."""
     folder = _folder()
     paths = [folder / "timers.target.wants" / f"{name}.timer", folder / f"{name}.timer", folder / f"{name}.service"]
     if not any(path.is_symlink() or path.exists() for path in paths):
         return False
     running = is_running()
     if running and paths[1].exists():
-        steps.call("systemctl", "--user", "disable", "--now", f"{name}.timer")
-        # When it ran last would be held against the next timer of this name, as a time that was missed.
-        steps.call("systemctl", "--user", "clean", "--what=state", f"{name}.timer")
+        steps.run_command("systemctl", "--user", "disable", "--now", f"{name}.timer")
+        # Otherwise the next timer of this name would catch up on the times since this one's last run.
+        steps.run_command("systemctl", "--user", "clean", "--what=state", f"{name}.timer")
     for path in paths:
         if path.is_symlink() or path.exists():
-            steps.delete(path)
+            steps.remove_file(path)
     if running:
-        steps.call("systemctl", "--user", "daemon-reload")
+        steps.run_command("systemctl", "--user", "daemon-reload")
     return True
 
 
 def service(job: Job) -> str:
-    """Return the unit of the command. The colon keeps systemd from reading ``$`` as a variable."""
+    """Return the unit of the command. The colon keeps systemd from expanding ``$``."""
     return f"""[Unit]
 Description=The pipeline in {_specifiers_escaped(str(job.checkout))}
 
@@ -60,7 +60,7 @@ ExecStart=:{" ".join(map(_quoted, job.command))}
 
 
 def timer_unit(job: Job) -> str:
-    """Return the unit of the timer; a time at which the machine was off is made up for."""
+    """Return the unit of the timer, which catches up on times at which the machine was off."""
     return f"""[Unit]
 Description=The pipeline in {_specifiers_escaped(str(job.checkout))}, {job.every}
 
@@ -88,7 +88,7 @@ def _specifiers_escaped(text: str) -> str:
 
 
 def _answers(*command: str) -> str | None:
-    """Return what a command prints; None where it is not there or fails."""
+    """Return the output of a command; None where it is missing or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603, constants
     except OSError:
