@@ -13,7 +13,7 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.task_register import Register
 
 from pipeline.engines import devices
-from pipeline.engines.theano.flags import decisive_flags
+from pipeline.engines.theano.flags import FLOAT_TYPES, decisive_flags
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.networks.declared import NETWORKS
 from pipeline.web.urls import is_web_url
@@ -275,7 +275,7 @@ def engine_settings(engine: str) -> dict[str, Any]:
 
 def check_engine_settings() -> None:
     """Raise `SettingError` where the section of an engine has an impossible value."""
-    _check_choice("theano.floatX", theano().floatX, devices.FLOAT_TYPES)
+    _check_choice("theano.floatX", theano().floatX, FLOAT_TYPES)
     _check_choice("torch.precision", torch().precision, PRECISIONS)
 
 

@@ -1,4 +1,4 @@
-"""The article's check, which tells where an engine computes exp() and how long it takes."""
+"""The article's check of a device: compute exp() of a vector a thousand times and print where, and how fast."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pipeline.engines.devices import Choice
 from pipeline.engines.engine import load_engine
 from pipeline.progress.monitor import Monitor
 
+# Theano's manual, "Using the GPU", and the article after it.
 LENGTH = 10 * 30 * 768
 REPEATS = 1000
-"""What Theano's manual took, and the article with it."""
 
 
 def check(choice: Choice, threads: int, monitor: Monitor) -> None:
-    """Do the check, and tell the device, why it is this one, and how long it took.
+    """Compute, and report the device, the reason for it, the duration and the result.
 
     Raises
     ------

@@ -1,8 +1,9 @@
-"""Which engine computes, and on which device, found without importing an engine."""
+"""Choose the engine and the device that compute, without importing an engine."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import os
 from dataclasses import dataclass
@@ -11,46 +12,48 @@ from pathlib import Path
 from pipeline.errors import DeviceError, SettingError, did_you_mean
 
 DEVICES = ("auto", "cpu", "cuda")
-"""What the setting ``device`` takes."""
+"""Values of the setting ``device``."""
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What is known of an engine without importing it.
+    """Facts about an engine.
 
     Parameters
     ----------
     devices : tuple of str
-        Those that it can use.
+        Devices that it can use.
     libraries : tuple of str
-        Distributions that it computes with.
+        Distributions that it needs in this environment.
     without_cuda : str
-        Why it cannot use CUDA, where it cannot.
+        Why it cannot use CUDA, if it cannot.
+    environment : str
+        Module whose ``is_ready`` checks the environment of its own, if it has one.
     """
 
     devices: tuple[str, ...]
-    libraries: tuple[str, ...]
+    libraries: tuple[str, ...] = ()
     without_cuda: str = ""
+    environment: str = ""
 
-
-FLOAT_TYPES = ("float32", "float64")
-"""What the theano engine can compute in."""
 
 ENGINES = {
     "numba": Traits(("cpu",), ("numba", "llvmlite"), "the numba engine has kernels for the CPU only"),
     "torch": Traits(("cpu", "cuda"), ("torch",)),
-    # Theano's libraries are in an environment of their own.
-    "theano": Traits(("cpu",), (), "Theano reaches a GPU through pygpu alone, which is not on PyPI"),
+    "theano": Traits(
+        ("cpu",),
+        without_cuda="Theano reaches a GPU through pygpu alone, which is not on PyPI",
+        environment="pipeline.engines.theano.environment",
+    ),
 }
-"""Every engine by the name that ``--engine`` takes; ``auto`` takes torch on CUDA and numba elsewhere."""
-
+"""Every engine by its name in the setting ``engine``; ``auto`` is torch on CUDA and numba on the CPU."""
 
 NO_PYTORCH = "PyTorch is not installed; `make pipeline ENGINE=torch` installs it"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the settings ``engine`` and ``device`` come to; ``reason`` says why it is this device."""
+    """An engine, a device, and the reason why it is this device."""
 
     engine: str
     device: str
@@ -58,46 +61,44 @@ class Choice:
 
 
 def choose(engine: str, device: str) -> Choice:
-    """Turn the settings ``engine`` and ``device``, each of which may be ``auto``, into what computes.
+    """Choose an engine and a device by the settings ``engine`` and ``device``, each of which may be ``auto``.
 
     Raises
     ------
     SettingError
-        No engine or device has this name, or PyTorch was asked for and is not installed.
+        There is no engine or device of this name, or the engine is torch and PyTorch is not installed.
     DeviceError
-        CUDA was asked for and cannot be used; the message says what is missing.
+        The device is cuda and cannot be used; the message names what is missing.
     """
     check(engine, device)
     if engine == "torch" and _pytorch_version() is None:
         raise SettingError(
             f"engine is torch, but {NO_PYTORCH}, and so does `pip install -r requirements/torch.txt`. "
-            "Or take another engine, such as --engine numba."
+            "Or take another engine, for example --engine numba."
         )
+    on_cpu = "numba" if engine == "auto" else engine
+    on_cuda = "torch" if engine == "auto" else engine
     if device == "cpu":
-        return Choice(_for_cpu(engine), "cpu", "it was asked for")
-    on_gpu = "torch" if engine == "auto" else engine
-    problem = _cpu_only(on_gpu) or _driver_problem() or _build_problem()
+        return Choice(on_cpu, "cpu", "it was asked for")
+    problem = _cuda_problem(on_cuda)
     if device == "cuda":
         if problem:
-            raise DeviceError(
-                f"device is cuda, but {problem}. Use --device cpu, or --device auto to take what is there."
-            )
-        return Choice(on_gpu, "cuda", "it was asked for")
+            raise DeviceError(f"device is cuda, but {problem}. Use --device cpu, or --device auto.")
+        return Choice(on_cuda, "cuda", "it was asked for")
     if problem:
-        return Choice(_for_cpu(engine), "cpu", f"no CUDA: {problem}")
-    return Choice(on_gpu, "cuda", "PyTorch and a GPU are there")
+        return Choice(on_cpu, "cpu", f"no CUDA: {problem}")
+    return Choice(on_cuda, "cuda", "PyTorch and a GPU are there")
 
 
 def usable() -> list[tuple[str, str]]:
-    """List the engines that are installed, each with each device that it can use here."""
-    found = [(engine, "cpu") for engine in ENGINES if _is_installed(engine)]
-    if ("torch", "cpu") in found and not (_driver_problem() or _build_problem()):
-        found.append(("torch", "cuda"))
-    return found
+    """List each installed engine with each device that it can use on this machine."""
+    installed = [engine for engine in ENGINES if _is_installed(engine)]
+    on_cuda = [engine for engine in installed if not _cuda_problem(engine)]
+    return [(engine, "cpu") for engine in installed] + [(engine, "cuda") for engine in on_cuda]
 
 
 def check(engine: str, device: str) -> None:
-    """Raise `SettingError` where no engine or no device has this name, ``auto`` being one."""
+    """Raise `SettingError` if there is no engine or no device of this name; ``auto`` is allowed for both."""
     if device not in DEVICES:
         raise SettingError(f"device is {device!r}; expected auto, cpu or cuda.{did_you_mean(device, DEVICES)}")
     if engine != "auto":
@@ -105,7 +106,7 @@ def check(engine: str, device: str) -> None:
 
 
 def check_engine(name: str) -> None:
-    """Raise `SettingError` where no engine has this name."""
+    """Raise `SettingError` if there is no engine of this name."""
     if name not in ENGINES:
         raise SettingError(
             f"engine is {name!r}; expected auto, {' or '.join(ENGINES)}.{did_you_mean(name, ['auto', *ENGINES])}"
@@ -120,7 +121,7 @@ def cores() -> int:
 
 
 def processor_name() -> str:
-    """Return the processor's name as Linux has it, elsewhere what Python knows."""
+    """Return the processor's model name on Linux, and Python's name for it elsewhere."""
     import platform
 
     cpu_info = Path("/proc/cpuinfo")
@@ -132,31 +133,28 @@ def processor_name() -> str:
 
 
 def _is_installed(engine: str) -> bool:
-    if engine == "theano":
-        from pipeline.engines.theano import environment
-
-        return environment.is_ready()
-    return all(importlib.util.find_spec(library) for library in ENGINES[engine].libraries)
-
-
-def _for_cpu(engine: str) -> str:
-    return "numba" if engine == "auto" else engine
-
-
-def _cpu_only(engine: str) -> str | None:
     traits = ENGINES[engine]
-    return None if "cuda" in traits.devices else f"{traits.without_cuda}; --engine torch uses CUDA"
+    if traits.environment:
+        return bool(importlib.import_module(traits.environment).is_ready())
+    return all(importlib.util.find_spec(library) for library in traits.libraries)
+
+
+def _cuda_problem(engine: str) -> str | None:
+    """Return the reason why an engine cannot use CUDA on this machine, or None if it can."""
+    traits = ENGINES[engine]
+    if "cuda" not in traits.devices:
+        return f"{traits.without_cuda}; --engine torch uses CUDA"
+    return _driver_problem() or _pytorch_problem()
 
 
 def _driver_problem() -> str | None:
-    """Say what keeps this machine from using CUDA.
+    """Return the reason why this machine's driver offers no GPU, or None if it does.
 
-    NVIDIA's management library is asked, not CUDA itself: a process that has initialised CUDA cannot
-    hand it to the worker processes that Luigi forks.
+    The answer comes from NVIDIA's management library, not from CUDA: a process that has initialised CUDA cannot hand
+    it to the worker processes that Luigi forks.
     """
-    first = (
-        os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
-    )  # none that follows a wrong one counts
+    # CUDA ignores every entry behind an invalid one, so the first entry decides.
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
     has_name = first.startswith(("GPU-", "MIG-"))
     if not (has_name or first.isdecimal()):
         return "CUDA_VISIBLE_DEVICES hides every GPU"
@@ -178,8 +176,8 @@ def _driver_problem() -> str | None:
     return None
 
 
-def _build_problem() -> str | None:
-    """Say what keeps PyTorch, as it is installed, from using CUDA."""
+def _pytorch_problem() -> str | None:
+    """Return the reason why the installed PyTorch cannot use CUDA, or None if it can."""
     version = _pytorch_version()
     if version is None:
         return NO_PYTORCH

@@ -1,18 +1,25 @@
-"""What an engine is: it trains what is declared, and every engine takes the same steps.
+"""The interface of an engine, and the rules by which every engine trains.
 
-The rules are those of Theano, Lasagne and nolearn. True convolution: the filters are flipped. Every
-tied maximum of a pooling window receives the whole gradient. The rectifier's slope at exactly 0 is one
-half. The loss is the mean cross-entropy of the minibatch. The update is v = mu v - lr g, then
-p = p + mu v - lr g, with v from zero. Minibatches are taken in file order, the last one smaller.
+The rules are those of Theano, Lasagne and nolearn:
+
+- A convolution flips its filters: it is a true convolution, no correlation.
+- Every value that equals the maximum of its pooling window receives the window's whole gradient.
+- The slope of the rectifier at exactly 0 is one half.
+- The loss is the mean cross-entropy of the minibatch.
+- The update is v = mu v - lr g, then p = p + mu v - lr g, with v from zero.
+- Minibatches are taken in file order; the last one may be smaller.
+
+The module ``pipeline/engines/NAME/engine.py`` holds the engine NAME as ``ENGINE``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from pipeline.engines import devices
 from pipeline.networks.arrays import DoubleArray, FloatArray, LabelArray
@@ -26,7 +33,7 @@ class Examples:
 
     Parameters
     ----------
-    images : float32 array, shape (N, ...), each as `Network.input_shape` says
+    images : float32 array, shape (N, *Network.input_shape)
     labels : uint8 array, shape (N,)
     """
 
@@ -37,13 +44,17 @@ class Examples:
         return len(self.labels)
 
 
-class Trainer(Protocol):
-    """A network in training on a device, with its data where the device reads them fastest."""
+class Trainer(ABC):
+    """A network in training on a device, which holds its data."""
 
+    @abstractmethod
     def train_epoch(self, on_progress: Callable[[int], None]) -> DoubleArray:
         """Take a step on each minibatch of the training images, in file order.
 
-        ``on_progress`` is called with the number of images done, as often as costs nothing.
+        Parameters
+        ----------
+        on_progress : callable
+            Is called with the number of images done so far, as often as costs no time.
 
         Returns
         -------
@@ -51,28 +62,32 @@ class Trainer(Protocol):
             Each minibatch's mean loss before its step.
         """
 
+    @abstractmethod
     def validate(self) -> tuple[float, float]:
         """Return the mean loss and the accuracy over the validation images."""
 
+    @abstractmethod
     def weights(self) -> Weights:
-        """Return a copy of the weights as they are now."""
+        """Return a copy of the current weights."""
 
+    @abstractmethod
     def velocity(self) -> Weights:
-        """Return a copy of the velocity of each weight: the v of the update rule."""
+        """Return a copy of each weight's current velocity, the v of the update rule."""
 
     def close(self) -> None:
-        """End whatever the training runs in.
+        """Free the memory and end the processes that the training holds.
 
         Raises
         ------
         EngineError
-            It did not end well.
+            A process failed.
         """
 
 
-class Engine(Protocol):
-    """What the module of an engine provides, as its ``ENGINE``."""
+class Engine(ABC):
+    """One library, or one set of kernels, that trains and evaluates networks."""
 
+    @abstractmethod
     def trainer(
         self,
         network: Network,
@@ -93,73 +108,77 @@ class Engine(Protocol):
         threads : int
             How many CPU threads may compute at once.
         velocity : Weights, optional
-            Lasagne's momentum accumulators to go on from; zeros where left out.
+            The velocity of each weight, to resume a training; zeros by default.
 
         Raises
         ------
         DeviceError
             The device is not there.
         EngineError
-            This engine cannot train this network; the message names one that can.
+            This engine cannot train this network; the message names an engine that can.
         """
 
+    @abstractmethod
     def probabilities(
         self, network: Network, weights: Weights, images: FloatArray, *, device: str, threads: int
     ) -> FloatArray:
-        """Return the probability of each class for each image, float32 of shape (N, classes).
+        """Return the probability of each class for each image, float32, shape (N, classes).
 
         Parameters
         ----------
-        images : float32 array, shape (N, ...), each as `Network.input_shape` says
+        images : float32 array, shape (N, *Network.input_shape)
 
         Raises
         ------
         DeviceError
             The device is not there.
         EngineError
-            This engine cannot evaluate this network; the message names one that can.
+            This engine cannot evaluate this network; the message names an engine that can.
         """
 
+    @abstractmethod
     def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> tuple[FloatArray, float]:
-        """Take exp() of a vector ``repeats`` times on the device.
+        """Compute exp() of a vector ``repeats`` times on the device.
 
         Returns
         -------
         result : float32 array, shape of ``vector``
-            The last of the results.
         seconds : float
-            How long the repetitions took, without what precedes the first and follows the last, such as the
-            start of a process, compiling, and copies to and from the device.
+            Duration of the repetitions alone, without starting a process, compiling, and copying to and from the
+            device.
         """
 
-    def first_wait(self) -> str | None:
-        """Say what its first use on this machine waits for, such as a compiler; None where it is ready."""
-
-    def facts(self) -> dict[str, Any]:
-        """Return what is worth recording beside a result, such as the flags of a compiler, in JSON's types."""
-
+    @abstractmethod
     def device_name(self, device: str) -> str:
-        """Return what the device calls itself, such as ``NVIDIA H100``.
+        """Return the name of the device, for example ``NVIDIA H100``.
 
         Raises
         ------
         DeviceError
-            The device is not there; the message says what is missing.
+            The device is not there; the message names what is missing.
         """
+
+    def first_wait(self) -> str | None:
+        """Describe the wait at the first use on this machine, for example for a compiler; None if there is none."""
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """Return facts to record beside a result, for example a compiler's flags, in JSON's types."""
+        return {}
 
 
 def load_engine(name: str, settings: dict[str, Any] | None = None) -> Engine:
-    """Import an engine: the module of this package that has its name.
+    """Import an engine by name.
 
     Parameters
     ----------
     settings : dict, optional
-        Values for the fields of an engine that has settings of its own.
+        Values for the engine's own fields, for example ``{"precision": "bf16"}`` for torch.
 
     Raises
     ------
     SettingError
-        No engine has this name, or a setting has a value that is not allowed.
+        There is no engine of this name, or a setting has a value that is not allowed.
     """
     devices.check_engine(name)
     module = importlib.import_module(f"pipeline.engines.{name}.engine")

@@ -39,7 +39,7 @@ PROGRESS_REPORTS = 50
 """How often an epoch tells how far it is."""
 
 
-class NumbaEngine:
+class NumbaEngine(Engine):
     """What the module provides as its ``ENGINE``; see `pipeline.engines.engine.Engine`."""
 
     def trainer(
@@ -85,9 +85,6 @@ class NumbaEngine:
         _side_by_side(threads, repeat)
         return result, time.perf_counter() - start
 
-    def facts(self) -> dict[str, Any]:
-        return {}
-
     def device_name(self, device: str) -> str:
         _check_device(device)
         return devices.processor_name()
@@ -100,7 +97,7 @@ class NumbaEngine:
         return "compiling the kernels, once on this machine; it takes about 15 seconds"
 
 
-class NumbaTrainer:
+class NumbaTrainer(Trainer):
     """A network in training on the CPU; see `pipeline.engines.engine.Trainer`."""
 
     def __init__(
@@ -190,9 +187,6 @@ class NumbaTrainer:
     def velocity(self) -> Weights:
         return get_velocity(self._network, self._layout, self._parameters)
 
-    def close(self) -> None:
-        """Do nothing: the training runs in this process."""
-
 
 def _new_counters() -> IntArray:
     return np.zeros(worksharing.COUNTERS, np.int64)
@@ -254,4 +248,4 @@ def _check_labels(network: Network, examples: Examples) -> None:
         )
 
 
-ENGINE: Engine = NumbaEngine()
+ENGINE = NumbaEngine()

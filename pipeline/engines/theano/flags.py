@@ -1,4 +1,4 @@
-"""The user's own flags of Theano, by Theano's rules, and which of them can change a result."""
+"""Read the user's own Theano flags, by Theano's rules, and pick out those that can change a result."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import SettingError
+
+FLOAT_TYPES = ("float32", "float64")
+"""Types in which Theano computes, values of ``floatX``."""
 
 SET_BY_THE_ENGINE = ("device", "floatX", "base_compiledir")
 HARMLESS = (
@@ -29,30 +32,30 @@ HARMLESS = (
     "traceback.",
     "warn",
 )
-"""How names of flags begin that change no result: they say where Theano keeps files, what it prints and when it frees
+"""Beginnings of the names of flags that change no result: where Theano keeps files, what it prints, when it frees
 memory."""
 
 
 def given_flags() -> dict[str, str]:
-    """Return the flags in ``.theanorc`` (or the files in ``THEANORC``), and over them those in ``THEANO_FLAGS``.
+    """Return the flags in ``.theanorc`` (or the files that ``THEANORC`` names), overridden by ``THEANO_FLAGS``.
 
-    A value with ``%(`` in it is left out: it stays in its file, where Theano fills it in.
+    A value with ``%(`` is left out: Theano itself reads it from its file and fills it in.
 
     Raises
     ------
     SettingError
-        A file or the variable cannot be understood.
+        A file or the variable cannot be parsed.
     """
     return {name: value for name, value in _given().items() if "%(" not in value}
 
 
 def decisive_flags() -> dict[str, str]:
-    """Return the given flags that can change a result: all but those that are known not to.
+    """Return the user's flags, except those that are known to change no result.
 
     Raises
     ------
     SettingError
-        As `given_flags` does.
+        A file or ``THEANO_FLAGS`` cannot be parsed.
     """
     return {
         name: value
@@ -69,7 +72,7 @@ def flags_note(measured: Mapping[str, Any]) -> list[str]:
 
 def _given() -> dict[str, str]:
     parser = configparser.RawConfigParser()
-    parser.optionxform = str  # type: ignore[assignment,method-assign] # the case of floatX matters
+    parser.optionxform = str  # type: ignore[assignment,method-assign] # floatX has an upper-case letter
     files = os.environ.get("THEANORC", "~/.theanorc").split(os.pathsep)
     splitter = shlex.shlex(os.environ.get("THEANO_FLAGS", ""), posix=True)
     splitter.whitespace, splitter.whitespace_split = ",", True
@@ -79,7 +82,7 @@ def _given() -> dict[str, str]:
     except (configparser.Error, ValueError) as error:
         reason = " ".join(str(error).split())
         raise SettingError(
-            f"Theano's flags cannot be understood: {reason}. Correct {' and '.join(files)}, or THEANO_FLAGS."
+            f"Theano's flags cannot be parsed: {reason}. Correct {' and '.join(files)}, or THEANO_FLAGS."
         ) from None
     in_files = {
         option if section == "global" else f"{section}.{option}": value
