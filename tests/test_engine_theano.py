@@ -172,7 +172,7 @@ class TestTrainer:
 class TestErrors:
     def test_tells_what_theano_said_and_where_the_rest_is(self):
         trainer, child = started(lambda: small_trainer(features=5))
-        with pytest.raises(EngineError, match=r"ValueError: .*\. All it said is in (\S+)\.$") as caught:
+        with pytest.raises(EngineError, match=r"ValueError: .*\. Its whole output is in (\S+)\.$") as caught:
             trainer.train_epoch(silent)
         log = Path(re.search(r"in (\S+)\.$", str(caught.value))[1])
         assert "Traceback (most recent call last)" in log.read_text()

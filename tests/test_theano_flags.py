@@ -70,7 +70,7 @@ def test_the_variable_goes_over_the_file(monkeypatch, theanorc):
 def test_what_cannot_be_understood_is_an_error(monkeypatch, theanorc, lines, variable):
     theanorc.write_text(lines)
     monkeypatch.setenv("THEANO_FLAGS", variable)
-    with pytest.raises(SettingError, match=r"Theano.s flags cannot be understood: .*THEANO_FLAGS"):
+    with pytest.raises(SettingError, match=r"Theano.s flags cannot be parsed: .*THEANO_FLAGS"):
         decisive_flags()
 
 

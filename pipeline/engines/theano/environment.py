@@ -1,6 +1,6 @@
-"""The environment of the Theano engine: the article's own libraries on a Python that they run on.
+"""Locate the environment that holds Theano, Lasagne and nolearn, and check whether it is built.
 
-`pipeline.engines.theano.setup` builds it. This module says where it is and whether it stands.
+`pipeline.engines.theano.setup` builds it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ PROJECT = Path(__file__).resolve().parents[3]
 REQUIREMENTS = PROJECT / "requirements" / "theano.txt"
 ENVIRONMENT = PROJECT / ".venv-theano"
 CACHE = PROJECT / ".cache" / "theano"
-"""What Theano compiled, and what was said when something failed."""
+"""Folder of Theano's compiled modules and of the output of processes that failed."""
 
 
 def interpreter() -> Path:
-    """Return the Python of the environment, whether it stands or not."""
+    """Return the path of the environment's Python, even if the environment is not built."""
     return ENVIRONMENT / "bin" / "python"
 
 
 def is_ready() -> bool:
-    """Tell whether the environment stands and is what the requirements and ``THEANO_PYTHON`` ask for."""
+    """Check that the environment is built, with the current requirements and, if it is set, ``THEANO_PYTHON``."""
     try:
         built = json.loads(_marker().read_text())
         wanted = _description(os.environ.get("THEANO_PYTHON") or built["python"])
@@ -35,12 +35,12 @@ def is_ready() -> bool:
 
 
 def mark_ready(python: str) -> None:
-    """Declare that the environment stands, made with the given Python."""
+    """Mark the environment as built with the given Python."""
     _marker().write_text(json.dumps(_description(python)))
 
 
 def versions() -> dict[str, str]:
-    """Return the version of each library in the environment, by name."""
+    """Return the version of each library in the environment, by the library's name."""
     return dict(re.findall(r"^([\w-]+)==(\S+)", REQUIREMENTS.read_text(), re.MULTILINE))
 
 

@@ -1,12 +1,12 @@
 """Build the environment of the Theano engine, with a Python and a C++ compiler found on the machine.
 
-Theano's set-up fails on Python 3.12 and later, and Theano compiles what it computes. So the engine has an
-environment of its own, made with an older Python::
+Theano cannot be installed on Python 3.12 and later, and it compiles its operations in C++. So it has an environment of
+its own, with an older Python::
 
     python -m pipeline.engines.theano.setup
 
-builds it, or returns at once where it stands already. ``THEANO_PYTHON=/path/to/python3.11`` names the
-Python. This module needs the standard library alone, so it runs before anything is installed.
+builds it, or returns at once if it is built. ``THEANO_PYTHON=/path/to/python3.11`` chooses the Python. This module
+imports the standard library alone, so it runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from pipeline.engines.theano import environment
 from pipeline.errors import EngineError
 
 COMPILER = "clang++" if sys.platform == "darwin" else "g++"
-"""The one compiler that Theano supports on each system (``theano/configdefaults.py``, ``cxx``)."""
+"""The only compiler that Theano supports on each system (``theano/configdefaults.py``, ``cxx``)."""
 
 VERSIONS = ((3, 11), (3, 10), (3, 9))
-"""The Pythons that serve, the preferred one first: SciPy 1.13.1 ends below, Theano above."""
+"""Versions of Python that work, the preferred one first: SciPy 1.13.1 needs 3.9, Theano fails on 3.12."""
 
 HOW_TO_GET = """\
 Get what is missing, then run make theano again:
@@ -41,7 +41,7 @@ Get what is missing, then run make theano again:
     any, Python     uv python install 3.11
                     PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install 3.11
 or name a Python that is elsewhere: make theano THEANO_PYTHON=/path/to/python3.11
-or do without Theano: --engine torch"""
+or use another engine: --engine torch"""
 
 PROBE = """
 import importlib.util, json, os, sys, sysconfig
@@ -68,9 +68,11 @@ class Python:
     Parameters
     ----------
     headers : str
-        The folder where ``Python.h`` should be.
-    libraries : list of str, library : str
-        Folders and name of the library that Theano links its modules with.
+        Folder of ``Python.h``.
+    libraries : list of str
+        Folders of the library with which Theano links its modules.
+    library : str
+        Name of that library.
     """
 
     path: str
@@ -82,20 +84,20 @@ class Python:
 
     @property
     def version_name(self) -> str:
-        """Such as ``3.11``."""
+        """The version as text, for example ``3.11``."""
         return ".".join(map(str, self.version))
 
 
 def build(say: Callable[[str], None] = print) -> Path:
-    """Build the environment where it does not stand yet, and return its Python.
+    """Build the environment, unless it is built, and return the path of its Python.
 
-    Two processes may call it at once: the second waits for the first. The marker that makes the environment
-    valid is written last, so one that was left half-built is built again.
+    Of two processes at once the second waits for the first. The marker that makes the environment valid is written
+    last, so a half-built environment is built again.
 
     Raises
     ------
     EngineError
-        No suitable Python or no C++ compiler is there, or the libraries cannot be installed.
+        There is no suitable Python or no C++ compiler, or the libraries cannot be installed.
     """
     if environment.is_ready():
         return environment.interpreter()
@@ -110,31 +112,23 @@ def build(say: Callable[[str], None] = print) -> Path:
 
 
 def find_compiler() -> str:
-    """Return the path of the C++ compiler.
-
-    Raises
-    ------
-    EngineError
-        There is none.
-    """
+    """Return the path of the C++ compiler, or raise `EngineError` if there is none."""
     compiler = shutil.which(COMPILER)
     if compiler is None:
-        raise EngineError(
-            f"Theano compiles what it computes, but there is no C++ compiler: {COMPILER} is not on PATH.\n{HOW_TO_GET}"
-        )
+        raise EngineError(f"Theano needs a C++ compiler, but there is none: {COMPILER} is not on PATH.\n{HOW_TO_GET}")
     return compiler
 
 
 def find_python(compiler: str) -> Python:
-    """Return the first Python on this machine that Theano runs on.
+    """Return the first Python on this machine on which Theano runs.
 
-    Looked at are the one in ``THEANO_PYTHON`` and no other, or else the running one, those on PATH, pyenv's
-    and uv's.
+    If ``THEANO_PYTHON`` is set, it is the only candidate. Otherwise the candidates are the running Python, those on
+    PATH, pyenv's and uv's.
 
     Raises
     ------
     EngineError
-        None serves; the message says what was found and why it does not serve.
+        Theano runs on none of them; the message lists them, each with the reason.
     """
     named = os.environ.get("THEANO_PYTHON")
     rejected: dict[str, str] = {}
@@ -145,15 +139,15 @@ def find_python(compiler: str) -> Python:
             return python
         rejected[path] = reason or ""
     found = "".join(f"    {path}: {reason}\n" for path, reason in rejected.items())
-    origin = "THEANO_PYTHON names one that does not serve" if named else "none was found on this machine"
+    origin = "THEANO_PYTHON names no such Python" if named else "this machine has no such Python"
     raise EngineError(
-        f"Theano runs on Python 3.9, 3.10 and 3.11, with its C headers, and {origin}.\n"
-        f"{'Looked at:' if found else 'There is no Python on PATH.'}\n{found}{HOW_TO_GET}"
+        f"Theano needs Python 3.9, 3.10 or 3.11 with its C headers, but {origin}.\n"
+        f"{'Found:' if found else 'There is no Python on PATH.'}\n{found}{HOW_TO_GET}"
     )
 
 
 def _candidates() -> Iterator[str]:
-    """Name the interpreters worth a look, each file once, the preferred one first."""
+    """Yield the path of each interpreter on this machine once, the preferred one first."""
     home = Path.home()
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
@@ -174,7 +168,7 @@ def _candidates() -> Iterator[str]:
 
 
 def _probe(path: str) -> Python | None:
-    """Ask an interpreter what it is; None where it does not run."""
+    """Run an interpreter and return its description, or None if it does not run."""
     try:
         command = [path, "-I", "-c", PROBE]
         answer = subprocess.run(command, capture_output=True, timeout=60, check=True).stdout  # noqa: S603 - of no input
@@ -186,7 +180,7 @@ def _probe(path: str) -> Python | None:
 
 
 def _shortcoming(python: Python, compiler: str) -> str | None:
-    """Say why an interpreter does not serve; None where it does."""
+    """Return the reason why Theano does not run on an interpreter, or None if it does."""
     if python.version not in VERSIONS:
         return f"is Python {python.version_name}"
     if not python.has_venv:
@@ -197,29 +191,18 @@ def _shortcoming(python: Python, compiler: str) -> str | None:
 
 
 def _link_error(python: Python, compiler: str) -> str | None:
-    """Build an extension module the way Theano does and load it; say what went wrong."""
-    link = [] if sys.platform == "darwin" else [*(f"-L{folder}" for folder in python.libraries), f"-l{python.library}"]
-    undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
+    """Build and load an extension module as Theano does; return the error, or None."""
+    on_linux = [*(f"-L{folder}" for folder in python.libraries), f"-l{python.library}"]
+    link = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else on_linux
+    variables = {**os.environ, "LD_RUN_PATH": os.pathsep.join(python.libraries)}
     with tempfile.TemporaryDirectory() as folder:
-        source, module = Path(folder) / "extension.cpp", Path(folder) / "extension.so"
-        source.write_text(EXTENSION)
-        compilation = [
-            compiler,
-            "-shared",
-            "-fPIC",
-            f"-I{python.headers}",
-            "-o",
-            str(module),
-            str(source),
-            *link,
-            *undefined,
-        ]
-        loading = [python.path, "-I", "-c", "import ctypes, sys; ctypes.PyDLL(sys.argv[1]).error_is_set()", str(module)]
-        run_path = os.pathsep.join(python.libraries)
-        for command in (compilation, loading):
-            result = subprocess.run(  # noqa: S603 - of no input
-                command, env={**os.environ, "LD_RUN_PATH": run_path}, capture_output=True, text=True, check=False
-            )
+        source, module = f"{folder}/extension.cpp", f"{folder}/extension.so"
+        Path(source).write_text(EXTENSION)
+        for command in (
+            [compiler, "-shared", "-fPIC", f"-I{python.headers}", "-o", module, source, *link],
+            [python.path, "-I", "-c", "import ctypes, sys; ctypes.PyDLL(sys.argv[1]).error_is_set()", module],
+        ):
+            result = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)  # noqa: S603 - of no input
             if result.returncode != 0:
                 lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
                 return f"cannot be extended in C++ ({lines[-1].strip()})"
@@ -227,30 +210,23 @@ def _link_error(python: Python, compiler: str) -> str | None:
 
 
 def _install(python: Python) -> None:
-    """Make the environment anew and install the pinned libraries, each checked against its hash."""
+    """Replace the environment and install the pinned libraries, each checked against its hash."""
     if not environment.REQUIREMENTS.is_file():
         raise EngineError(
             f"{environment.REQUIREMENTS} is missing; the Theano engine runs from a checkout of the project."
         )
     shutil.rmtree(environment.ENVIRONMENT, ignore_errors=True)
     _run([python.path, "-m", "venv", str(environment.ENVIRONMENT)])
-    pip = [
-        str(environment.interpreter()),
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--require-hashes",
-        "--disable-pip-version-check",
-    ]
-    # without isolation the three old packages are built with the pinned setuptools, not with any newer one
-    _run([*pip, "-r", "/dev/stdin"], text=_pinned("setuptools"))
-    _run([*pip, "--no-build-isolation", "--use-pep517", "-r", str(environment.REQUIREMENTS)])
-    _run([str(environment.interpreter()), "-m", "pip", "check"])
+    pip = [str(environment.interpreter()), "-m", "pip"]
+    install = [*pip, "install", "--quiet", "--require-hashes", "--disable-pip-version-check"]
+    # Without isolation the three old packages are built with the pinned setuptools, not with a newer one.
+    _run([*install, "-r", "/dev/stdin"], text=_pinned("setuptools"))
+    _run([*install, "--no-build-isolation", "--use-pep517", "-r", str(environment.REQUIREMENTS)])
+    _run([*pip, "check"])
 
 
 def _pinned(package: str) -> str:
-    """Return the lines of the requirements that pin one package."""
+    """Return the requirement that pins one package, with its hashes."""
     entries = environment.REQUIREMENTS.read_text().replace("\\\n", " ").splitlines()
     return next(entry for entry in entries if entry.startswith(f"{package}=="))
 
@@ -266,7 +242,7 @@ def _run(command: list[str], text: str = "") -> None:
         lines = result.stdout.strip().splitlines() or [""]
         raise EngineError(
             f"the Theano environment cannot be built: {' '.join(command[1:4])} ended with exit status "
-            f"{result.returncode} ({lines[-1].strip()}). All it said is in {log}. "
+            f"{result.returncode} ({lines[-1].strip()}). Its whole output is in {log}. "
             "Check the network and pip's settings, then run make theano again."
         )
 
@@ -284,7 +260,7 @@ def _lock(say: Callable[[str], None]) -> Iterator[None]:
 
 
 def main() -> int:
-    """Build the environment and say how it went; return the exit status."""
+    """Build the environment, print the result, and return the exit status."""
     try:
         python = build()
     except EngineError as error:

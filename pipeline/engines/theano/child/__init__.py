@@ -1,4 +1,5 @@
-"""The program that the Theano engine runs as a child process, in `.venv-theano`.
+"""The program that the child process runs, on Python 3.9 to 3.11 in ``.venv-theano``.
 
-It runs on Python 3.9 to 3.11 and imports nothing of the rest of `pipeline`, which needs a later one.
+Read `process`, `messages`, `worker`, `network` (the article's code), `shims`. Imports nothing else of `pipeline`, which
+needs a newer Python.
 """

@@ -1,7 +1,6 @@
-"""Messages between the engine and its child process: a line of JSON, then the arrays that it announces.
+"""Messages between the engine and its child process: a line of JSON, then the bytes of the arrays that it announces.
 
-Nothing is pickled, so neither side can make the other run code. An array travels as its bytes, straight
-from one process's memory into the other's, with no file in between.
+Nothing is pickled, so neither side can make the other run code.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ import numpy as np
 Arrays = dict[str, "np.ndarray[Any, Any]"]
 
 DTYPES = ("float32", "float64", "uint8")
-"""The types of numbers that travel."""
+"""Types of numbers that a message may hold."""
 
 
 def send(stream: BinaryIO, fields: dict[str, Any], arrays: Arrays | None = None) -> None:
-    """Write a message; arrays of other types than `DTYPES` raise ValueError."""
+    """Write a message; raise ValueError for an array of another type than `DTYPES`."""
     contiguous = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
     for name, array in contiguous.items():
         _check_dtype(name, array.dtype.name)
@@ -31,7 +30,7 @@ def send(stream: BinaryIO, fields: dict[str, Any], arrays: Arrays | None = None)
 
 
 def receive(stream: BinaryIO) -> tuple[dict[str, Any], Arrays]:
-    """Read a message; EOFError where the other side is gone, in the middle of a message too."""
+    """Read a message; raise EOFError when the other side has closed the stream, even in the middle of a message."""
     line = stream.readline()
     if not line.endswith(b"\n"):
         raise EOFError
@@ -42,13 +41,12 @@ def receive(stream: BinaryIO) -> tuple[dict[str, Any], Arrays]:
 def _read(stream: BinaryIO, name: str, dtype: str, shape: Any) -> Any:
     _check_dtype(name, dtype)
     array = np.empty(shape, dtype)
-    if array.size:
-        unread = array.data.cast("B")
-        while len(unread):
-            count = stream.readinto(unread)  # type: ignore[attr-defined]
-            if not count:
-                raise EOFError
-            unread = unread[count:]
+    unread = array.data.cast("B") if array.size else b""
+    while len(unread):
+        count = stream.readinto(unread)  # type: ignore[attr-defined]
+        if not count:
+            raise EOFError
+        unread = unread[count:]
     return array
 
 

@@ -1,7 +1,7 @@
-"""The article's code: a declaration, handed to nolearn's `NeuralNet`, trains.
+"""The article's code: nolearn's `NeuralNet` trains a declaration.
 
-What is added around it: the weights to begin with come from outside, so does the split into training and
-validation images, and the loss of each minibatch is kept.
+Three things are added: the initial weights and the split into training and validation images come from outside, and
+the loss of each minibatch is kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ Declaration = dict[str, Any]
 def neural_net(architecture: Declaration, **training: Any) -> NeuralNet:
     """Return nolearn's network for an architecture in JSON's types.
 
-    The architecture's keywords are nolearn's own (``conv1_num_filters``); here names become what they name.
+    The keywords are nolearn's own (``conv1_num_filters``); the names of layers and nonlinearities become Lasagne's
+    objects.
     """
     options = {keyword: _value(keyword, value) for keyword, value in architecture.items() if keyword != "layers"}
     return NeuralNet(
@@ -32,7 +33,7 @@ def neural_net(architecture: Declaration, **training: Any) -> NeuralNet:
 class Training:
     """A network in training, an epoch at a time.
 
-    nolearn's loop may stop after each epoch and go on: the momentum lives on in shared variables.
+    nolearn's loop can stop after each epoch and go on, because shared variables keep the momentum.
     """
 
     def __init__(
@@ -65,9 +66,9 @@ class Training:
             accumulator.set_value(value.astype(accumulator.dtype))
 
     def _update(self, gradients: Any, weights: Any, **options: Any) -> Any:
-        """Take Lasagne's steps, and keep hold of its momentum accumulators, which it gives no names.
+        """Return Lasagne's updates, and keep its momentum accumulators, which have no names.
 
-        It updates one for each weight, in the weights' order.
+        Lasagne updates one accumulator for each weight, in the order of the weights.
         """
         updates = nesterov_momentum(gradients, weights, **options)
         self._accumulators = dict(zip(weights, [variable for variable in updates if variable not in weights]))
@@ -95,7 +96,7 @@ class Training:
         return losses
 
     def validation(self) -> tuple[float, float]:
-        """Return the mean loss and the accuracy over the validation images, as nolearn's table has them."""
+        """Return the mean loss and the accuracy over the validation images, as in nolearn's table."""
         if self.net.train_history_:
             row = self.net.train_history_[-1]
             return float(row["valid_loss"]), float(row["valid_accuracy"])
@@ -105,20 +106,20 @@ class Training:
         return float(loss), float(accuracy)
 
     def weights(self) -> dict[str, Any]:
-        """Return the weights by their full names, such as ``conv1/W``."""
+        """Return the weights by their full names, for example ``conv1/W``."""
         named = self.net.get_all_params_values()
         return {f"{layer}/{name}": value for layer, values in named.items() for name, value in zip(("W", "b"), values)}
 
     def velocity(self) -> dict[str, Any]:
-        """Return the velocity of each weight under the weight's full name."""
+        """Return the velocity of each weight, by the weight's full name."""
         return {name: self._accumulators[shared_weight(self.net, name)].get_value() for name in self.weights()}
 
 
 class GivenSplit:
-    """Stands where nolearn's `TrainSplit` does and gives the images that were split already."""
+    """The given split, in place of nolearn's `TrainSplit`."""
 
     def __init__(self, train: tuple[Any, Any], valid: tuple[Any, Any]) -> None:
-        # nolearn's labels are T.ivector: 32-bit, others raise TypeError
+        # nolearn declares labels as T.ivector, which refuses all but 32-bit integers.
         self.train, self.valid = [(images, labels.astype(np.int32)) for images, labels in (train, valid)]
 
     def __call__(self, images: Any, labels: Any, net: NeuralNet) -> tuple[Any, Any, Any, Any]:
@@ -126,9 +127,9 @@ class GivenSplit:
 
 
 def set_weights(net: NeuralNet, weights: dict[str, Any]) -> None:
-    """Put weights into a network.
+    """Copy weights into a network; raise ValueError if a shape does not fit.
 
-    nolearn's ``load_params_from`` would pass over those whose shape does not fit.
+    nolearn's ``load_params_from`` would skip a weight whose shape does not fit.
     """
     for name, value in weights.items():
         shared = shared_weight(net, name)
@@ -138,7 +139,7 @@ def set_weights(net: NeuralNet, weights: dict[str, Any]) -> None:
 
 
 def shared_weight(net: NeuralNet, name: str) -> Any:
-    """Return the shared variable of a weight by its full name."""
+    """Return the shared variable of a weight, by the weight's full name."""
     layer, parameter = name.split("/")
     return getattr(net.layers_[layer], parameter)
 

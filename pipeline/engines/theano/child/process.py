@@ -1,4 +1,4 @@
-"""Do what the engine asks, a message at a time, until it says stop or is gone."""
+"""Answer the engine's messages, one at a time, until it sends stop or ends."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def serve(parent: int) -> None:
-    """Answer messages from standard input on standard output.
+    """Read messages from standard input and write the answers to standard output.
 
-    ``parent`` is the number of the process that started this one.
+    Parameters
+    ----------
+    parent : int
+        Process ID of the engine.
     """
     end_with_parent(parent)
     requests: queue.Queue[Any] = queue.Queue()
@@ -41,18 +44,18 @@ def serve(parent: int) -> None:
         send(answers, *reply)
 
 
-def load_worker(say: Callable[[dict[str, Any]], None]) -> Any:
-    """Import Theano, once it is mended; only now, so that what goes wrong is an answer like any other."""
+def load_worker(send_progress: Callable[[dict[str, Any]], None]) -> Any:
+    """Patch and import Theano, so late that the first answer can report an error here."""
     from . import shims
 
     shims.apply()
     from .worker import Worker
 
-    return Worker(say)
+    return Worker(send_progress)
 
 
 def listen(stream: BinaryIO, requests: Any) -> None:
-    """Put each message into the queue; end when the engine is gone, even in the middle of an epoch."""
+    """Put each message into the queue; end the process when the engine is gone, even in the middle of an epoch."""
     while True:
         try:
             message = receive(stream)
@@ -64,17 +67,17 @@ def listen(stream: BinaryIO, requests: Any) -> None:
 
 
 def claim_stdout() -> BinaryIO:
-    """Keep standard output for messages; whatever a library prints goes to standard error."""
+    """Reserve standard output for messages, and send all that libraries print to standard error."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return answers
 
 
 def end_with_parent(parent: int) -> None:
-    """End as soon as the parent does, however it ends.
+    """End as soon as the parent ends, in any way.
 
-    That standard input ends does not suffice: processes that the parent forked may hold it open. Linux sends
-    a signal; it also does so when only the thread that started us ends, which is no reason to end.
+    The end of standard input is not enough: processes that the parent forked may hold it open. On Linux the system
+    sends a signal, but also when only the thread that started this process ends, so the handler looks at the parent.
     """
     signal.signal(signal.SIGTERM, lambda *_: end())
     signal.signal(signal.SIGHUP, lambda *_: end_without(parent))
@@ -90,5 +93,5 @@ def end_without(parent: int) -> None:
 
 
 def end() -> None:
-    """End at once, and with us the compilers that Theano has running."""
+    """Kill this process and the compilers that Theano has started."""
     os.killpg(0, signal.SIGKILL)

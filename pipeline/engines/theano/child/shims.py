@@ -1,4 +1,4 @@
-"""What Theano, Lasagne and nolearn need to run on a Python and a NumPy that came after them."""
+"""Patches with which Theano, Lasagne and nolearn run on a Python and a NumPy that are newer than they are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 
 def apply() -> None:
-    """Mend what has to be mended before Lasagne and nolearn are imported."""
+    """Apply all patches; Lasagne and nolearn must be imported later."""
     give_theano_a_blas()
     let_modules_find_python()
     restore_collections()
@@ -26,10 +26,9 @@ def apply() -> None:
 
 
 def openblas() -> Path | None:
-    """Return the OpenBLAS in SciPy's wheel, where there is one.
+    """Return the path of the OpenBLAS in SciPy's wheel, or None.
 
-    NumPy's wheel has one too, but with 64-bit integers and names to match (``sgemm_64_``) that Theano does
-    not know.
+    The one in NumPy's wheel has 64-bit integers and other names (``sgemm_64_``), which Theano does not know.
     """
     scipy = importlib.util.find_spec("scipy")
     site_packages = Path(scipy.origin).parents[1] if scipy and scipy.origin else Path()
@@ -39,51 +38,51 @@ def openblas() -> Path | None:
 def give_theano_a_blas() -> None:
     """Name the BLAS that Theano links with, unless the user's flags name one.
 
-    Theano would ask ``numpy.distutils`` for NumPy's ``blas_opt_info``, which wheels of NumPy lack, and end
-    in an AttributeError. Without any BLAS the convolutional network takes three times as long.
+    Theano would look for NumPy's ``blas_opt_info``, which NumPy's wheels lack, and raise an AttributeError. Without a
+    BLAS the convolutional network takes three times as long.
     """
     library = openblas()
     if library is None:
         add_flag("blas.ldflags=")
         return
     add_flag("blas.ldflags=-l" + library.stem[len("lib") :])
-    # not as -L in the flag, which Theano splits at spaces
+    # The flag cannot hold -L with the folder: Theano splits it at spaces.
     os.environ["LIBRARY_PATH"] = os.pathsep.join(filter(None, [str(library.parent), os.environ.get("LIBRARY_PATH")]))
-    # loads the library, and what it depends on: modules linked with it find it loaded, wherever the project moves
+    # This loads the library and its dependencies, so compiled modules find it even after the project has moved.
     importlib.import_module("scipy.linalg")
 
 
 def add_flag(flag: str) -> None:
-    """Add a flag that yields to the user's own: of two values for one flag Theano takes the last."""
+    """Add a flag before the user's own: of two values for one flag Theano takes the last."""
     os.environ["THEANO_FLAGS"] = ",".join(filter(None, [flag, os.environ.get("THEANO_FLAGS")]))
 
 
 def let_modules_find_python() -> None:
-    """Have compiled modules look for Python's library where it is.
+    """Give compiled modules the folder of Python's library.
 
-    Theano links each with it, by ``-L`` alone, which fails at load time where Python is in no standard folder.
+    Theano links them with ``-L`` alone, and loading them fails if Python is in no standard folder.
     """
     stdlib = Path(sysconfig.get_path("stdlib"))
     os.environ["LD_RUN_PATH"] = os.pathsep.join([sysconfig.get_config_var("LIBDIR") or "", str(stdlib.parent)])
 
 
 def restore_collections() -> None:
-    """Put ``Iterable`` back: Python 3.10 left it in ``collections.abc`` alone, nolearn 0.6.1 looks here."""
+    """Restore ``collections.Iterable`` for nolearn 0.6.1; Python 3.10 removed it."""
     collections.Iterable = collections.abc.Iterable  # type: ignore[attr-defined]
 
 
 class NoProperties(tuple[()]):
-    """The properties of an operation that has none, as `keep_compiled_modules` needs them."""
+    """An empty tuple that is true; see `keep_compiled_modules`."""
 
     def __bool__(self) -> bool:
         return True
 
 
 def keep_compiled_modules() -> None:
-    """Let the compile cache keep matrix products and softmax, which take half of all the compiling.
+    """Make the compile cache keep matrix products and softmax, which take half of the time to compile.
 
-    The key of a module holds the properties of its operations. Theano 1.0.5 takes ``()`` there, as of an
-    operation that has none, for one without a version and compiles it anew in each process.
+    The key of a compiled module holds the properties of its operations. Theano 1.0.5 takes ``()``, the properties of an
+    operation that has none, for a missing version, and compiles the operation again in each process.
     """
     import theano
 
@@ -96,9 +95,9 @@ def keep_compiled_modules() -> None:
 
 
 def share_compiled_modules() -> None:
-    """Let a process find that another one compiled the same module at the same time.
+    """Accept a module that another process has compiled at the same time.
 
-    Theano reads the other's list of what the module is good for, and asserts that what it looked for is not there.
+    Theano reads the other process's keys of the module and asserts that its own key is not among them.
     """
     key_data = importlib.import_module("theano.gof.cmodule").KeyData
     add_key = key_data.add_key
@@ -111,7 +110,7 @@ def share_compiled_modules() -> None:
 
 
 def restore_downsample() -> None:
-    """Put ``theano.tensor.signal.downsample`` back: Theano 1.0 renamed it ``pool``, Lasagne 0.1 did not."""
+    """Restore ``theano.tensor.signal.downsample`` for Lasagne 0.1; Theano 1.0 renamed it ``pool``."""
     from theano.tensor.signal import pool
 
     def max_pool_2d(images: Any, *, ds: Any, st: Any, ignore_border: bool, padding: Any, mode: str = "max") -> Any:
@@ -123,10 +122,9 @@ def restore_downsample() -> None:
 
 
 def restore_cross_validation() -> None:
-    """Put ``sklearn.cross_validation`` back, removed in scikit-learn 0.20, with its old form of call.
+    """Restore ``sklearn.cross_validation`` for nolearn; scikit-learn 0.20 removed it.
 
-    The old ``StratifiedKFold(y, n)`` is itself the sequence of splits; the new one gives them by ``split``.
-    nolearn's ``TrainSplit`` relies on the old one.
+    The old ``StratifiedKFold(y, n)`` is itself the sequence of splits, and the new one returns them from ``split``.
     """
     import numpy as np
     from sklearn import model_selection
