@@ -23,7 +23,7 @@ from tests.small_networks import convolution, dense, pool
 torch = pytest.importorskip("torch")
 
 from pipeline.engines.torch.layers import Layers  # noqa: E402, they import PyTorch
-from pipeline.engines.torch.minibatches import OneByOne, Replayed, cuda_graphs  # noqa: E402
+from pipeline.engines.torch.minibatches import Direct, Replayed, cuda_graphs  # noqa: E402
 from pipeline.engines.torch.parameters import TorchParameters  # noqa: E402
 
 ENGINE = load_engine("torch")
@@ -319,7 +319,7 @@ class TestReplayed:
     """What a GPU records and replays, run on any device: only the recording needs a GPU."""
 
     @pytest.mark.parametrize("size", [1, 3, 5, 20, 21])
-    def test_computes_what_one_by_one_does(self, size):
+    def test_computes_the_same_as_direct(self, size):
         images, labels = torch.from_numpy(EXAMPLES.images), torch.from_numpy(EXAMPLES.labels.astype(np.int64))
 
         def steps(kind, **options):
@@ -327,7 +327,7 @@ class TestReplayed:
             layers = Layers(NETWORK, parameters)
 
             def step(images, labels):
-                loss = layers.learn(layers.laid_out(images), labels)
+                loss = layers.backpropagate(layers.prepared(images), labels)
                 parameters.update(0.05, 0.9)
                 return torch.stack([loss, labels.sum()])
 
@@ -336,7 +336,7 @@ class TestReplayed:
 
         results, after = steps(Replayed, results=2, record=lambda action: action)
 
-        expected_results, expected = steps(OneByOne)
+        expected_results, expected = steps(Direct)
         assert np.array_equal(results, expected_results)
         assert furthest(after, expected) == 0
 
@@ -359,7 +359,7 @@ class TestReplayed:
             layers = Layers(NETWORK, parameters)
 
             def step(images, labels):
-                loss = layers.learn(layers.laid_out(images), labels)
+                loss = layers.backpropagate(layers.prepared(images), labels)
                 parameters.update(0.05, 0.9)
                 return loss.unsqueeze(0)
 

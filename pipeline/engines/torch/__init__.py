@@ -1,4 +1,5 @@
 """The ``torch`` engine: PyTorch, on CUDA and on the CPU.
 
-Read `engine`, `parameters`, `layers`, `minibatches`.
+Read `engine`, `parameters`, `layers`, `minibatches`. Imports `engines.engine`, `engines.devices`, `networks` and
+`errors`.
 """

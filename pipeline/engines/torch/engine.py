@@ -1,8 +1,4 @@
-"""The ``torch`` engine: PyTorch, on CUDA and on the CPU.
-
-`torch_layers` has the layers with their gradients, `torch_parameters` the weights and their update, and
-`torch_minibatches` the way through the images, which on CUDA is one of graphs.
-"""
+"""PyTorch as an engine, on CUDA and on the CPU."""
 
 from __future__ import annotations
 
@@ -11,15 +7,14 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-# How long threads look for work before they sleep. Where another process needs a core, those that never sleep make
-# training many times slower; where none does, those that sleep at once make it take twice as long, since waking up
-# takes longer than most of a small network's operations. 30,000 looks take about a millisecond: half the time of
-# 1,000 on a quiet machine, two thirds of that of the usual 300,000 on a busy one. GNU's OpenMP library reads this
-# when PyTorch loads it.
+# How often a waiting thread looks for work before it sleeps. Threads that never sleep make training many times slower
+# when another process needs a core. Threads that sleep at once make it take twice as long on a quiet machine, because
+# waking up takes longer than most operations of a small network. 30,000 looks take about a millisecond: training takes
+# half the time of 1,000 looks on a quiet machine, and two thirds of that of the default 300,000 on a busy one
+# (bench/training.py). GNU's OpenMP library reads the variable when PyTorch loads it.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
@@ -28,9 +23,9 @@ import torch.nn.functional as F  # noqa: N812, PyTorch's own name for it
 from torch import Tensor
 
 from pipeline.engines import devices
-from pipeline.engines.engine import Engine, Examples
+from pipeline.engines.engine import Engine, Examples, Trainer
 from pipeline.engines.torch.layers import Layers
-from pipeline.engines.torch.minibatches import Compute, Minibatches, OneByOne, Replayed, cuda_graphs
+from pipeline.engines.torch.minibatches import Compute, Direct, Minibatches, Replayed, cuda_graphs
 from pipeline.engines.torch.parameters import TorchParameters
 from pipeline.errors import DeviceError, SettingError
 from pipeline.networks.arrays import CACHE_LINE, DoubleArray, FloatArray
@@ -38,18 +33,18 @@ from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.weights import Weights
 
 COMPUTE_TYPES = {"float32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
-"""What layers compute in, by the values of the setting ``precision``."""
+"""The type in which layers compute, by the values of the setting ``precision``."""
 
 EVALUATION_BATCH = {"cpu": 250, "cuda": 1000}
-"""Images evaluated at once: enough to fill a device; on a CPU few enough for its caches."""
+"""Images evaluated at once: enough to keep a device busy, and on a CPU few enough for its caches."""
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep what is freed for what is allocated next.
+    """Make glibc keep freed memory for later allocations.
 
-    Otherwise each step gives its activations back to the system and faults them in again, until glibc has seen
-    something larger freed: 4,600 page faults a step in the first epoch of the article's CNN, and none with this.
-    Both thresholds are the largest that glibc takes; another C library has no such setting.
+    By default each step returns its activations to the system and faults them in again: 4,600 page faults a step in
+    the first epoch of the article's CNN, and none with this setting. Both thresholds are the largest that glibc takes;
+    other C libraries have no such setting.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -61,8 +56,8 @@ def _keep_freed_memory() -> None:
 _keep_freed_memory()
 
 
-class TorchTrainer:
-    """A network in training with PyTorch, its data on the device."""
+class TorchTrainer(Trainer):
+    """A network in training with PyTorch, with its data on the device."""
 
     def __init__(
         self,
@@ -96,7 +91,7 @@ class TorchTrainer:
         return self._parameters.velocity()
 
     def close(self) -> None:
-        """Let go of the data and of what was recorded on the device."""
+        """Free the data and the recordings on the device."""
         del self._train, self._valid
 
     def _minibatches(
@@ -109,44 +104,44 @@ class TorchTrainer:
         results: int,
         changed: Iterable[Tensor] = (),
     ) -> Minibatches:
-        images = self._layers.laid_out(_aligned(examples.images).to(device))
+        images = self._layers.prepared(_aligned(examples.images).to(device))
         labels = torch.from_numpy(examples.labels.astype(np.int64)).to(device)
         if device == "cpu":
-            return OneByOne(compute, images, labels, size)
+            return Direct(compute, images, labels, size)
         return Replayed(compute, images, labels, size, results=results, record=cuda_graphs(changed))
 
     def _step(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss before the step."""
-        loss = self._layers.learn(images, labels)
+        loss = self._layers.backpropagate(images, labels)
         self._parameters.update(self._hyperparameters.learning_rate, self._hyperparameters.momentum)
         return loss.unsqueeze(0)
 
     def _loss_and_correct(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the sum of the losses, and how many images are classified right."""
+        """Return the sum of the losses and the number of images that are classified correctly."""
         logits = self._layers.logits(images)
         correct = (logits.argmax(1) == labels).sum()
         return torch.stack([F.cross_entropy(logits, labels, reduction="sum"), correct])
 
 
 def _aligned(values: FloatArray) -> Tensor:
-    """Return values as a tensor that begins where a cache line does, as PyTorch's own do.
+    """Return values as a tensor that begins at a cache line, as PyTorch's own tensors do.
 
-    Of others the libraries for the CPU may add up the products in another order, so that a second run with the
-    same values, elsewhere in memory, would not give the same bytes.
+    For other addresses the libraries for the CPU may add up products in another order, and a second run with the same
+    values would not give the same bytes.
     """
     tensor = torch.from_numpy(values)
     return tensor if tensor.data_ptr() % CACHE_LINE == 0 else tensor.clone()
 
 
 @dataclass(frozen=True)
-class TorchEngine:
-    """PyTorch as an `Engine`.
+class TorchEngine(Engine):
+    """The engine, with its setting.
 
     Parameters
     ----------
     precision : {"float32", "tf32", "bf16"}
-        What the layers compute in; weights, their update and the loss are float32 in any case. With "tf32" a GPU
-        rounds what it multiplies to 10 bits after the point, with "bf16" all between the layers has 7.
+        The type in which layers compute; weights, their update and the loss are always float32. "tf32" rounds factors
+        to 10 bits after the point, on a GPU alone; "bf16" rounds all values between layers to 7 bits.
     """
 
     precision: str = "float32"
@@ -177,16 +172,15 @@ class TorchEngine:
     ) -> FloatArray:
         self._prepare(device, threads)
         layers = Layers(network, self._parameters(network, weights, None, device))
-        parts = torch.split(_aligned(images), EVALUATION_BATCH[device])
-        result: FloatArray = torch.cat(
-            [torch.softmax(layers.logits(layers.laid_out(part.to(device))), 1).cpu() for part in parts]
-        ).numpy()
+        batches = torch.split(_aligned(images), EVALUATION_BATCH[device])
+        logits = [layers.logits(layers.prepared(batch.to(device))) for batch in batches]
+        result: FloatArray = torch.cat([torch.softmax(values, 1).cpu() for values in logits]).numpy()
         return result
 
     def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> tuple[FloatArray, float]:
         self._prepare(device, threads)
         values = torch.from_numpy(vector).to(device)
-        result = torch.exp(values)  # before the clock starts: its first use loads an operation onto the device
+        result = torch.exp(values)  # before the clock starts, because the first use loads the operation
         _wait_for(device)
         start = time.perf_counter()
         for _ in range(repeats):
@@ -195,12 +189,6 @@ class TorchEngine:
         seconds = time.perf_counter() - start
         return result.cpu().numpy(), seconds
 
-    def first_wait(self) -> str | None:
-        return None
-
-    def facts(self) -> dict[str, Any]:
-        return {}
-
     def device_name(self, device: str) -> str:
         if device == "cpu":
             return f"{devices.processor_name()}, {torch.backends.cpu.get_cpu_capability()}"
@@ -208,7 +196,7 @@ class TorchEngine:
         return torch.cuda.get_device_name()
 
     def _prepare(self, device: str, threads: int) -> None:
-        """Set PyTorch to compute as this engine is set to, the same on each run."""
+        """Set PyTorch's threads and precision, and make it deterministic."""
         torch.set_num_threads(threads)
         if device == "cuda":
             _require_cuda()
@@ -216,9 +204,7 @@ class TorchEngine:
             torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
             torch.backends.cudnn.deterministic = True
         elif self.precision == "tf32":
-            raise SettingError(
-                "precision is tf32, which a GPU has and a CPU has not. On the CPU use --torch-precision float32."
-            )
+            raise SettingError("precision is tf32, which only a GPU has. On the CPU use --torch-precision float32.")
 
     def _parameters(self, network: Network, weights: Weights, velocity: Weights | None, device: str) -> TorchParameters:
         return TorchParameters(
@@ -227,7 +213,7 @@ class TorchEngine:
 
 
 def _wait_for(device: str) -> None:
-    """Wait until all that was asked of the device is done; a GPU computes while Python goes on."""
+    """Wait until the device has finished; a GPU computes while Python goes on."""
     if device == "cuda":
         torch.cuda.synchronize()
 
@@ -237,8 +223,8 @@ def _require_cuda() -> None:
         build = f"was built for CUDA {torch.version.cuda}" if torch.version.cuda else "was built without CUDA"
         raise DeviceError(
             f"device is cuda, but PyTorch {torch.__version__} ({build}) finds no usable GPU. "
-            "Look at what `nvidia-smi` says, or use --device cpu."
+            "Look at the output of `nvidia-smi`, or use --device cpu."
         )
 
 
-ENGINE: Engine = TorchEngine()
+ENGINE = TorchEngine()

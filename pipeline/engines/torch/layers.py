@@ -1,11 +1,10 @@
-"""What a network does to images in PyTorch, and how gradients go back, written out by hand.
+"""The layers of a network in PyTorch, each with its gradient written by hand.
 
-Without autograd nothing stands between a gradient and the rules of the article's libraries, which
-PyTorch's own do not follow: its pooling gives a tied maximum's gradient to one position alone, and its
-ReLU has slope 0 at 0. It also saves what autograd itself takes, which a small network's step feels.
+PyTorch's autograd does not follow the rules of the article's libraries: its pooling gives a tied maximum's gradient to
+one position alone, and the slope of its ReLU at 0 is 0. Without autograd a step of a small network is also faster.
 
-Images are ``(images, channels, rows, columns)`` to PyTorch and lie in memory with their channels last,
-as its convolutions read them fastest.
+Images have the shape ``(images, channels, rows, columns)`` and lie in memory with their channels last, the layout that
+PyTorch's convolutions read fastest.
 """
 
 from __future__ import annotations
@@ -33,33 +32,33 @@ class Layers:
         self._compute_type = parameters.compute_type
         self._image_shape = network.input_shape
         operations = _operations(network, parameters)
-        first = next(operation for operation in operations if isinstance(operation, _Learned))
-        first.wants_input_gradient = False  # it would be by the images
+        first = next(operation for operation in operations if isinstance(operation, _Weighted))
+        first.needs_input_gradient = False  # nothing uses the gradient of the images
         self._before = operations[: operations.index(first)]
         self._operations = operations[len(self._before) :]
 
-    def laid_out(self, images: Tensor) -> Tensor:
-        """Lay out images as the layers read them: of the type that they compute in, channels last, a row each.
+    def prepared(self, images: Tensor) -> Tensor:
+        """Return images as the layers read them: in the layers' type, channels last, a row for each image.
 
-        A row, since the strides of an image of one channel do not tell PyTorch where its channels are.
+        Rows, because the strides of images of one channel do not tell PyTorch where the channels are.
         """
         values = images.to(self._compute_type)
         return values.movedim(1, -1).flatten(1) if values.ndim == 4 else values
 
     def logits(self, images: Tensor) -> Tensor:
-        """Return what goes into the softmax, float32, shape (N, classes), of images that are laid out."""
+        """Return the logits of prepared images, float32, shape (N, classes)."""
         values = self._input(images)
         for operation in self._operations:
             values = operation.forward(values)
         return values.float()
 
-    def learn(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Put the gradients of a minibatch's mean loss into the parameters, and return the loss before.
+    def backpropagate(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Write the gradients of a minibatch's mean loss into the parameters, and return the loss.
 
         Parameters
         ----------
         images : Tensor
-            As `laid_out` returns them.
+            Images as `prepared` returns them.
         labels : Tensor of int64, shape (N,)
         """
         values = [self._input(images)]
@@ -83,7 +82,7 @@ class Layers:
 
 
 class _Operation(ABC):
-    """Something done to the values on their way to the loss, and to the gradient on its way back."""
+    """A step of the forward pass, with its backward pass."""
 
     @abstractmethod
     def forward(self, values: Tensor) -> Tensor:
@@ -91,20 +90,20 @@ class _Operation(ABC):
 
     @abstractmethod
     def backward(self, values: Tensor, result: Tensor, gradient: Tensor) -> Tensor:
-        """Return the gradient of the loss with respect to the values, given that with respect to the result."""
+        """Return the gradient of the loss by ``values``, from ``gradient``, the gradient by the result."""
 
 
-class _Learned(_Operation):
-    """An operation with weights, whose gradients its `backward` puts in place."""
+class _Weighted(_Operation):
+    """An operation with weights; its `backward` also writes their gradients."""
 
-    wants_input_gradient = True
+    needs_input_gradient = True
 
     def __init__(self, name: str, parameters: TorchParameters) -> None:
-        self.weight, self.bias = (parameters.values[f"{name}/{part}"] for part in "Wb")
-        self.weight_gradient, self.bias_gradient = (parameters.gradients[f"{name}/{part}"] for part in "Wb")
+        self.weight, self.bias = (parameters.values[f"{name}/{kind}"] for kind in "Wb")
+        self.weight_gradient, self.bias_gradient = (parameters.gradients[f"{name}/{kind}"] for kind in "Wb")
 
 
-class _Convolve(_Learned):
+class _Convolution(_Weighted):
     def __init__(self, name: str, parameters: TorchParameters, layer: Conv2DLayer) -> None:
         super().__init__(name, parameters)
         self._layer = layer
@@ -125,27 +124,25 @@ class _Convolve(_Learned):
             transposed=False,
             output_padding=(0, 0),
             groups=1,
-            output_mask=(self.wants_input_gradient, True, True),
+            output_mask=(self.needs_input_gradient, True, True),
         )
         self.weight_gradient.copy_(weight_gradient)
         self.bias_gradient.copy_(bias_gradient)
         return input_gradient
 
 
-class _Multiply(_Learned):
-    """A dense layer's part that has weights."""
-
+class _Dense(_Weighted):
     def forward(self, values: Tensor) -> Tensor:
         return torch.addmm(self.bias, values, self.weight)
 
     def backward(self, values: Tensor, result: Tensor, gradient: Tensor) -> Tensor:
         torch.mm(values.t(), gradient, out=self.weight_gradient)
         torch.sum(gradient, 0, out=self.bias_gradient)
-        return torch.mm(gradient, self.weight.t()) if self.wants_input_gradient else gradient
+        return torch.mm(gradient, self.weight.t()) if self.needs_input_gradient else gradient
 
 
 class _Flatten(_Operation):
-    """Lay images out as (channel, row, column)."""
+    """Flatten images in the order (channel, row, column)."""
 
     def forward(self, values: Tensor) -> Tensor:
         return values.flatten(1)
@@ -155,57 +152,57 @@ class _Flatten(_Operation):
 
 
 @dataclass(frozen=True)
-class _TakeMaxima(_Operation):
-    """The largest value of each window; every value that equals it receives its whole gradient."""
+class _MaxPool(_Operation):
+    """The maximum of each window; every value that equals it receives the whole gradient."""
 
     size: tuple[int, int]
     stride: tuple[int, int]
 
     def forward(self, values: Tensor) -> Tensor:
-        # The columns of each window, then its rows: fewer comparisons than of all its values at once.
+        # The maximum over a window's columns, then over its rows, takes fewer comparisons than over all its values.
         for axis in (2, 3):
-            values = functools.reduce(torch.maximum, self._places_along(axis, values))
+            values = functools.reduce(torch.maximum, self._positions_along(axis, values))
         return values
 
     def backward(self, values: Tensor, result: Tensor, gradient: Tensor) -> Tensor:
         if self.stride == self.size:
-            return self._spread_over_tiles(values, result, gradient)
-        spread = torch.zeros_like(values)
-        for place, target in zip(self._places(values), self._places(spread), strict=True):
-            target.addcmul_(gradient, (place == result).to(gradient.dtype))
-        return spread
+            return self._backward_of_tiles(values, result, gradient)
+        input_gradient = torch.zeros_like(values)
+        for of_values, of_gradient in zip(self._positions(values), self._positions(input_gradient), strict=True):
+            of_gradient.addcmul_(gradient, (of_values == result).to(gradient.dtype))
+        return input_gradient
 
-    def _spread_over_tiles(self, values: Tensor, result: Tensor, gradient: Tensor) -> Tensor:
-        """Do it for all places of a window at once, which belong to no other."""
+    def _backward_of_tiles(self, values: Tensor, result: Tensor, gradient: Tensor) -> Tensor:
+        """Compute all positions of a window at once, because no two windows overlap."""
         rows, columns = (windows * size for windows, size in zip(result.shape[2:], self.size, strict=True))
         leaves_border = (rows, columns) != values.shape[2:]
-        spread = torch.zeros_like(values) if leaves_border else torch.empty_like(values)
+        input_gradient = torch.zeros_like(values) if leaves_border else torch.empty_like(values)
         shape = (*result.shape[:3], self.size[0], result.shape[3], self.size[1])
-        tiles, targets = (images[:, :, :rows, :columns].view(shape) for images in (values, spread))
-        # Into numbers: PyTorch compares into its bool three times slower.
-        torch.eq(tiles, _for_each_place(result), out=targets).mul_(_for_each_place(gradient))
-        return spread
+        tiles, targets = (images[:, :, :rows, :columns].view(shape) for images in (values, input_gradient))
+        # The comparison writes numbers: into PyTorch's bool it takes three times as long.
+        torch.eq(tiles, _for_each_position(result), out=targets).mul_(_for_each_position(gradient))
+        return input_gradient
 
-    def _places(self, values: Tensor) -> Iterator[Tensor]:
-        """Yield a view of the values for each place in a window, each shaped like the result."""
-        for of_rows in self._places_along(2, values):
-            yield from self._places_along(3, of_rows)
+    def _positions(self, values: Tensor) -> Iterator[Tensor]:
+        """Yield a view of the values at each position of the windows, of the shape of the result."""
+        for of_rows in self._positions_along(2, values):
+            yield from self._positions_along(3, of_rows)
 
-    def _places_along(self, axis: int, values: Tensor) -> Iterator[Tensor]:
+    def _positions_along(self, axis: int, values: Tensor) -> Iterator[Tensor]:
         size, stride = self.size[axis - 2], self.stride[axis - 2]
         windows = (values.shape[axis] - size) // stride + 1
         for first in range(size):
-            every = [slice(None)] * values.ndim
-            every[axis] = slice(first, first + stride * (windows - 1) + 1, stride)
-            yield values[tuple(every)]
+            index = [slice(None)] * values.ndim
+            index[axis] = slice(first, first + stride * (windows - 1) + 1, stride)
+            yield values[tuple(index)]
 
 
-def _for_each_place(of_windows: Tensor) -> Tensor:
-    """Shape what there is one of for each window to go with ``(images, channels, rows, size, columns, size)``."""
-    return of_windows.unsqueeze(4).unsqueeze(3)
+def _for_each_position(windows: Tensor) -> Tensor:
+    """Reshape a value for each window to be broadcast to ``(images, channels, rows, size, columns, size)``."""
+    return windows.unsqueeze(4).unsqueeze(3)
 
 
-class _Rectify(_Operation):
+class _Rectifier(_Operation):
     """(x + abs(x)) / 2, whose slope at exactly 0 is one half."""
 
     def forward(self, values: Tensor) -> Tensor:
@@ -234,9 +231,9 @@ class _Tanh(_Operation):
 
 _NONLINEARITIES: dict[Nonlinearity, list[type[_Operation]]] = {
     Nonlinearity.linear: [],
-    Nonlinearity.rectify: [_Rectify],
+    Nonlinearity.rectify: [_Rectifier],
     Nonlinearity.sigmoid: [_Sigmoid],
-    Nonlinearity.softmax: [],  # the loss takes it, together with the logarithm
+    Nonlinearity.softmax: [],  # the loss includes it
     Nonlinearity.tanh: [_Tanh],
 }
 
@@ -244,12 +241,12 @@ _NONLINEARITIES: dict[Nonlinearity, list[type[_Operation]]] = {
 def _operations(network: Network, parameters: TorchParameters) -> list[_Operation]:
     """Return the operations of all layers, in order.
 
-    A rectifier in front of pooling is moved behind it: the largest of the rectified values is the rectified
-    largest value, the gradients are the same, and it has a quarter of the values to do.
+    A rectifier before pooling moves behind it: values and gradients stay the same, because the rectifier keeps the
+    order of values, and it has a quarter of the values to compute.
     """
     operations: list[_Operation] = []
     for operation in itertools.chain.from_iterable(_of_layer(entry, parameters) for entry in network.layers[1:]):
-        moves = isinstance(operation, _TakeMaxima) and operations and isinstance(operations[-1], _Rectify)
+        moves = isinstance(operation, _MaxPool) and operations and isinstance(operations[-1], _Rectifier)
         operations.insert(len(operations) - bool(moves), operation)
     return operations
 
@@ -257,21 +254,21 @@ def _operations(network: Network, parameters: TorchParameters) -> list[_Operatio
 def _of_layer(entry: NamedLayer, parameters: TorchParameters) -> Iterator[_Operation]:
     match entry.layer:
         case Conv2DLayer() as layer:
-            yield _Convolve(entry.name, parameters, layer)
+            yield _Convolution(entry.name, parameters, layer)
             yield from (kind() for kind in _NONLINEARITIES[layer.nonlinearity])
         case DenseLayer() as layer:
             if len(entry.input_shape) > 1:
                 yield _Flatten()
-            yield _Multiply(entry.name, parameters)
+            yield _Dense(entry.name, parameters)
             yield from (kind() for kind in _NONLINEARITIES[layer.nonlinearity])
         case MaxPool2DLayer() as layer:
-            yield _TakeMaxima(layer.pool_size, layer.stride or layer.pool_size)
+            yield _MaxPool(layer.pool_size, layer.stride or layer.pool_size)
         case layer:
-            raise EngineError(f"layer {entry.name!r}: the torch engine does not know {type(layer).__name__}.")
+            raise EngineError(f"layer {entry.name!r}: the torch engine has no {type(layer).__name__}.")
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean cross-entropy after a softmax, and its gradient at the logits, (probability - truth) / images."""
+    """Return the mean cross-entropy of the softmax, and its gradient: (probability - one-hot label) / images."""
     logarithms = torch.log_softmax(logits, 1)
     loss = F.nll_loss(logarithms, labels)
     gradient = logarithms.exp_().scatter_(1, labels.unsqueeze(1), -1, reduce="add").div_(len(labels))

@@ -1,7 +1,7 @@
-"""What is computed of each minibatch in turn: as it stands on the CPU, as CUDA graphs on a GPU.
+"""Compute a function of each minibatch in turn: directly on the CPU, as CUDA graphs on a GPU.
 
-A GPU finishes most operations of a minibatch sooner than Python can ask for them. A CUDA graph records
-what was asked once; replaying it is one call for the whole minibatch.
+Python needs longer to launch the operations of a small network's minibatch than a GPU to compute them. A CUDA graph
+records the operations once and replays them in one call.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ Compute = Callable[[Tensor, Tensor], Tensor]
 """From the images and labels of a minibatch to its results, shape (results,)."""
 
 Recorder = Callable[[Callable[[], None]], Callable[[], None]]
-"""From an action to what repeats it."""
+"""From an action to a function that repeats it."""
 
 
 class Minibatches(ABC):
-    """Minibatches in file order, the last one smaller."""
+    """Minibatches in file order; the last one may be smaller."""
 
     @abstractmethod
     def compute(self, on_progress: Callable[[int], None]) -> DoubleArray:
-        """Return the results of each, shape (minibatches, results)."""
+        """Return the results of each minibatch, shape (minibatches, results)."""
 
 
-class OneByOne(Minibatches):
-    """They are slices, each computed as it comes."""
+class Direct(Minibatches):
+    """Slices of the images, each computed in turn."""
 
     def __init__(self, compute: Compute, images: Tensor, labels: Tensor, size: int) -> None:
         self._compute = compute
@@ -47,16 +47,16 @@ class OneByOne(Minibatches):
 
 
 class Replayed(Minibatches):
-    """The full ones are recorded once and replayed, and so is the smaller one.
+    """One recording for the full minibatches and one for the smaller last one.
 
-    The device itself counts how far it is, and gathers the results, which are fetched once at the end.
+    The device itself counts the minibatches and keeps their results, which are copied to the host once, at the end.
 
     Parameters
     ----------
     results : int
-        How many the computation has for each minibatch.
+        Results of the computation for each minibatch.
     record : callable
-        What makes a recording; it may run the action first, and undoes what that changed.
+        Makes a recording; it may run the action first, and undoes the changes.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class Replayed(Minibatches):
         full, rest = divmod(len(labels), size)
         self._results = torch.empty(full + (rest > 0), results, device=images.device)
         self._number = torch.zeros(1, dtype=torch.int64, device=images.device)
-        stacked = [part[: full * size].reshape(full, size, *part.shape[1:]) for part in (images, labels)]
-        left = [part[full * size :] for part in (images, labels)]
-        # Kept, since a recording knows no more than where all that it reads and writes lies.
+        stacked = [values[: full * size].reshape(full, size, *values.shape[1:]) for values in (images, labels)]
+        left = [values[full * size :] for values in (images, labels)]
+        # A recording holds only the addresses of the tensors that it uses, so they are kept here.
         self._recorded = compute, stacked, left
 
         def next_full() -> None:
-            images, labels = (part.index_select(0, self._number).squeeze(0) for part in stacked)
+            images, labels = (values.index_select(0, self._number).squeeze(0) for values in stacked)
             self._results.index_copy_(0, self._number, compute(images, labels).unsqueeze(0))
             self._number.add_(1)
 
@@ -93,18 +93,18 @@ class Replayed(Minibatches):
 
 
 def cuda_graphs(state: Iterable[Tensor]) -> Recorder:
-    """Return what records an action as a CUDA graph.
+    """Return a function that records an action as a CUDA graph.
 
-    PyTorch's rules for that: the action runs once on the stream that will be recorded, so that libraries set
-    themselves up and take their workspaces before; it waits for nothing, and allocates alike each time.
+    PyTorch requires that the action has run once on the stream of the recording, so that libraries have allocated
+    their workspaces, that it waits for nothing, and that it allocates the same memory each time.
 
     Parameters
     ----------
     state : iterable of Tensor
-        What the action changes and must find unchanged afterwards.
+        Tensors that the action changes; the recording restores them.
     """
     changed = list(state)
-    # Graphs may share their memory, since one runs after the other and results are copied out of it.
+    # Graphs may share memory, since they run one after the other and their results are copied out.
     pool = torch.cuda.graph_pool_handle()
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 

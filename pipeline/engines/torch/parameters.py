@@ -1,6 +1,6 @@
-"""A network's weights, their gradients and their velocities for PyTorch, each kind in one tensor.
+"""A network's weights, gradients and velocities for PyTorch, each in one flat tensor.
 
-Every weight is a view of its part, so that the update is four operations, however many layers there are.
+Every weight is a view into it, so the update is four operations for any number of layers.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from pipeline.networks.declaration import Network
 from pipeline.networks.weights import Weights
 
 ALIGNMENT = 64
-"""Numbers between which a weight may start: 256 bytes in float32, as cudaMalloc aligns, or 128 in bfloat16."""
+"""Weights start at multiples of so many numbers: 256 bytes in float32, the alignment of cudaMalloc; 128 in bfloat16."""
 
 
 class TorchParameters:
-    """What training adjusts.
+    """The weights that training adjusts, with their gradients and velocities.
 
     Parameters
     ----------
     weights : Weights
-        Where to start.
+        Initial weights.
     velocity : Weights, optional
-        Lasagne's momentum accumulators; zeros where left out.
+        Initial velocities, zeros by default.
     compute_type : torch.dtype
-        What layers compute in. The weights themselves and their velocities are float32 whatever it is, since
-        a step is smaller than what the rounding of a narrower type would take from it.
+        The type in which layers compute. Weights and velocities are always float32: in a narrower type, rounding
+        would lose most of a step.
     """
 
     def __init__(
@@ -50,15 +50,15 @@ class TorchParameters:
         self._fill(self._weights, weights)
         if velocity is not None:
             self._fill(self._velocity, velocity)
-        self._computing = self._weights.to(compute_type)  # the same tensor where that is float32
+        self._computing = self._weights.to(compute_type)  # the same tensor if that is float32
         self._gradients = torch.zeros_like(self._computing)
         self.values = dict(self._views(self._computing))
-        """The weights as layers take them, by name; filters as PyTorch correlates with them."""
+        """The weights by name, in the layers' type; filters are flipped for PyTorch's correlation."""
         self.gradients = dict(self._views(self._gradients))
-        """Where layers put the gradients of the weights."""
+        """The gradients of the weights by name; layers write them."""
 
     def update(self, learning_rate: float, momentum: float) -> None:
-        """Take Lasagne's step of Nesterov momentum: v = mu v - lr g, then p = p + mu v - lr g."""
+        """Take Lasagne's step with Nesterov momentum: v = mu v - lr g, then p = p + mu v - lr g."""
         self._velocity.mul_(momentum).sub_(self._gradients, alpha=learning_rate)
         self._weights.add_(self._velocity, alpha=momentum).sub_(self._gradients, alpha=learning_rate)
         if self._computing is not self._weights:
@@ -84,21 +84,21 @@ class TorchParameters:
         return {name: np.array(_flipped(view).cpu().numpy(), order="C") for name, view in self._views(flat)}
 
     def _views(self, flat: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Yield each weight's name and its part of a flat tensor, in memory as PyTorch's own layers have it.
+        """Yield the name and the view of each weight in a flat tensor, in the memory layout of PyTorch's own layers.
 
-        A dense layer's weights lie unit by unit, which makes their gradient a quarter faster on the CPU; filters
-        have their channels last.
+        A dense layer's weights lie unit by unit, which makes their gradient a quarter faster on the CPU; filters have
+        their channels last.
         """
         start = 0
         for name, shape in self._network.weight_shapes.items():
-            part = flat[start : start + math.prod(shape)]
+            values = flat[start : start + math.prod(shape)]
             match shape:
                 case [inputs, units]:
-                    yield name, part.view(units, inputs).t()
+                    yield name, values.view(units, inputs).t()
                 case [filters, channels, rows, columns]:
-                    yield name, part.view(filters, rows, columns, channels).permute(0, 3, 1, 2)
+                    yield name, values.view(filters, rows, columns, channels).permute(0, 3, 1, 2)
                 case _:
-                    yield name, part
+                    yield name, values
             start += _padded(math.prod(shape))
 
 
@@ -107,5 +107,5 @@ def _padded(size: int) -> int:
 
 
 def _flipped(weight: Tensor) -> Tensor:
-    """Turn the filters of a true convolution into those of a correlation, which PyTorch computes, or back."""
+    """Flip filters: a true convolution is the correlation, which PyTorch computes, with flipped filters."""
     return weight.flip(2, 3) if weight.ndim == 4 else weight
