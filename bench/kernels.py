@@ -2,7 +2,7 @@
 
 The peak is what NumPy's matrix product (``sgemm``) reaches on two matrices of 1,024 x 1,024. It and the kernels are
 measured in turn, round after round, and the best of each counts. A kernel's arithmetic is counted as what the layer is
-declared to do, without padding; in the backward pass of a pooled convolution one place of each window, the winner,
+declared to do, without padding; in the backward pass of a pooled convolution one position of each window, the maximum,
 counts.
 
 Run it with ``python bench/kernels.py [NETWORK ...]``.
@@ -24,7 +24,7 @@ from measuring import shown
 from pipeline.data.cifar import CLASS_NAMES
 from pipeline.engines.numba import convolution, convolution_backward, dense, updates, worksharing
 from pipeline.engines.numba.compiler import compile_for, entry_point
-from pipeline.engines.numba.plan import IMAGES_PER_PART, Layout, parts_of, put_weights
+from pipeline.engines.numba.plan import IMAGES_PER_CHUNK, Layout, chunk_count, put_weights
 from pipeline.networks.declaration import Network
 from pipeline.networks.declared import find_network
 from pipeline.networks.weights import draw_weights
@@ -43,9 +43,9 @@ def _convolutions_forward(layer, parameters, buffers, _, images):
 
 @entry_point
 def _convolutions_backward(layer, parameters, buffers, scratch, images):
-    gradients = buffers.gradients[0, layer.gradient :]
+    gradients = buffers.chunk_gradients[0, layer.gradient :]
     for image in range(images):
-        convolution_backward.convolution_backward(layer, parameters, buffers, image, gradients, scratch.hits)
+        convolution_backward.convolution_backward(layer, parameters, buffers, image, gradients, scratch.nonzero)
 
 
 @entry_point
@@ -56,22 +56,23 @@ def _first_convolutions_backward(layer, _, buffers, scratch, images):
 
 @entry_point
 def _dense_forward(layer, parameters, buffers, _, images):
-    for first in range(0, images, IMAGES_PER_PART):
-        dense.dense_forward(layer, parameters, buffers, first, first + IMAGES_PER_PART)
+    for first in range(0, images, IMAGES_PER_CHUNK):
+        dense.dense_forward(layer, parameters, buffers, first, first + IMAGES_PER_CHUNK)
 
 
 @entry_point
 def _dense_backward(layer, parameters, buffers, _, images):
-    for first in range(0, images, IMAGES_PER_PART):
-        dense.dense_backward(layer, parameters, buffers, first, first + IMAGES_PER_PART)
+    for first in range(0, images, IMAGES_PER_CHUNK):
+        dense.dense_backward(layer, parameters, buffers, first, first + IMAGES_PER_CHUNK)
 
 
 @entry_point
 def _update(plan, parameters, buffers, scratch, images):
     zero = np.float32(0)
-    for share in range(worksharing.SHARES):
-        room, parts = scratch.gradient, parts_of(images)
-        updates.update_share(plan, parameters, buffers, room, images, parts, share, worksharing.SHARES, zero, zero)
+    for share in range(updates.SHARES):
+        updates.update_share(
+            plan, parameters, buffers, scratch.gradient, images, chunk_count(images), share, zero, zero
+        )
 
 
 def fastest(function: Callable[..., Any], *arguments: object) -> float:
@@ -103,25 +104,25 @@ def kernels_of(network: Network, layout: Layout) -> list[tuple[str, int, Callabl
 
 
 def forward_kernel(number: int, layer: np.record, products: int) -> tuple[str, int, Callable[..., None], np.record]:
-    """Describe the forward pass of a layer; ``products`` counts its operations in one place of the images."""
+    """Describe the forward pass of a layer; ``products`` counts its operations at one position of the images."""
     if layer["is_dense"]:
         return f"dense {number} forward", products, _dense_forward, layer
-    places = int((layer["rows"] - layer["filter_rows"] + 1) * (layer["columns"] - layer["filter_columns"] + 1))
-    return f"convolution {number} forward", products * places, _convolutions_forward, layer
+    positions = int((layer["rows"] - layer["filter_rows"] + 1) * (layer["columns"] - layer["filter_columns"] + 1))
+    return f"convolution {number} forward", products * positions, _convolutions_forward, layer
 
 
 def backward_kernel(number: int, layer: np.record, products: int) -> tuple[str, int, Callable[..., None], np.record]:
     """Describe the backward pass: the gradient of the inputs; in a convolution, that of the filters too."""
     if layer["is_dense"]:
         return f"dense {number} backward", products, _dense_backward, layer
-    winners = int(layer["output_rows"] * layer["output_columns"])
+    maxima = int(layer["output_rows"] * layer["output_columns"])
     if layer["is_first"]:
-        return f"convolution {number} backward", products * winners, _first_convolutions_backward, layer
-    return f"convolution {number} backward", 2 * products * winners, _convolutions_backward, layer
+        return f"convolution {number} backward", products * maxima, _first_convolutions_backward, layer
+    return f"convolution {number} backward", 2 * products * maxima, _convolutions_backward, layer
 
 
 def has_backward(layer: np.record) -> bool:
-    """Tell whether there is one: nobody needs the gradient of the images, and the update does that of dense weights."""
+    """Return whether a layer has one: images need no gradient, and the update computes that of dense weights."""
     return not (layer["is_dense"] and layer["is_first"])
 
 
@@ -131,7 +132,7 @@ def measure(name: str) -> list[dict[str, Any]]:
     network = Network.build(architecture, len(CLASS_NAMES))
     layout = Layout.of(network, IMAGES)
     parameters, buffers, scratch = layout.parameters(), layout.buffers(), worksharing.scratch(layout.plan)
-    put_weights(network, layout, draw_weights(network, 42), parameters)
+    put_weights(layout, draw_weights(network, 42), parameters)
     buffers.activations[:] = np.random.default_rng(0).normal(size=buffers.activations.shape)
     kernels = kernels_of(network, layout)
     for _, _, function, layer in kernels:
@@ -141,7 +142,7 @@ def measure(name: str) -> list[dict[str, Any]]:
         top = max(top, peak())
         for number, (label, _, function, layer) in enumerate(kernels):
             if "backward" in label:
-                buffers.signals[layer["output"] :][: IMAGES * layer["output_size"]] = 1e-3
+                buffers.output_gradients[layer["output"] :][: IMAGES * layer["output_size"]] = 1e-3
             best[number] = min(best[number], fastest(function, layer, parameters, buffers, scratch, IMAGES))
     rows = [
         {"kernel": label, "seconds": seconds, "flops": work / seconds, "share": work / seconds / top}

@@ -1,27 +1,28 @@
-"""What the ``numba`` engine computes with: kernels for the CPU that keep partial sums in registers.
+"""The ``numba`` engine: fused kernels for the CPU that keep partial sums in registers.
 
-In the order in which to read them::
+Read in this order::
 
-    vectors               a few operations on vectors in registers; everything below is written with them
-    atomics               numbers that several threads change
-    products              four rows of a matrix product: the one loop that does most of the arithmetic
-    plan                  a network as a table of its layers, and where each array of numbers lies
-    activations           the rectifier and its slope, softmax and the loss
+    engine                the interface, threads
+    worksharing           which thread computes what, and when
+    plan                  a network as a table of its layers, and the arrays of the kernels
     dense                 dense layers
     convolution           the forward pass of a convolution, with or without pooling
-    hits                  the few places where a pooled convolution's signals are not zero
-    convolution_backward  the backward pass of a convolution, by its hits
+    convolution_backward  its backward pass
+    nonzero               the backward pass by the few non-zero gradients behind pooling
+    activations           the rectifier and its slope, softmax and the loss
     updates               Nesterov momentum
-    schedule              which thread computes what, and when
-    compiler              how Numba compiles all this
-    cache                 where it keeps the result
+    products              rows of a matrix product: most of an epoch's arithmetic
+    intrinsics            vectors in registers, atomic counters
+    compiler, cache       how Numba compiles the kernels, and where it keeps them
 
-What a convolution takes and puts out lies channels last: ``(rows, columns, channels)``. The channels that it
-puts out are padded with zeros to a multiple of 16, so that a vector holds the same place of neighbouring
-channels. Padding stays zero by itself: its weights are zero, hence its signals, hence its gradients. (Once a
-value has overflowed, padding shows nan, as infinity times zero is that; the loss is then nan, and told as such.)
-Images keep the channels that they have, and their own order where the first layer is dense.
+Kernels import `networks.arrays` and each other; `engine` imports `engines.engine` and `engines.devices` too.
 
-*Signals* are the gradients of the minibatch's loss with respect to what a layer puts out, before they
-are multiplied with the slope of its nonlinearity, and after.
+*Output gradients* are the gradients of the minibatch's loss with respect to a layer's outputs, first after its
+nonlinearity and then, multiplied by the nonlinearity's slopes, before it. *Offsets* are indices into flat arrays.
+
+Inputs and outputs of a convolution lie channels last: ``(rows, columns, channels)``. Output channels are padded with
+zeros to a multiple of 16, so that a vector holds neighbouring channels of one pixel. Padding stays zero because its
+weights are zero, so its outputs and gradients are, too. (After an overflow padding is nan, infinity times zero; the
+loss is nan as well, and training stops.) Input images keep their channels, and their own order if the first layer is
+dense.
 """

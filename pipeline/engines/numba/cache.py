@@ -1,7 +1,7 @@
-"""The folder in which compiled kernels outlive the process that compiled them.
+"""Keep compiled kernels for later processes.
 
-Numba writes and reads the files; it believes whatever they hold, and the code in a damaged one may end the process.
-So a list of digests is kept beside them, and a folder that differs from its list is emptied.
+Numba writes and reads the files without a check, and the code in a damaged file may crash the process. So the folder
+holds a list of the files' digests, and a folder that differs from its list is emptied.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class KernelLocator(UserProvidedCacheLocator):  # type: ignore[misc]
 
 
 def folder() -> Path:
-    """Return the folder, one for each state of the kernels' sources as loaded, each processor, Python and Numba.
+    """Return the folder for the kernels' sources as loaded, this processor, this Python and this Numba.
 
-    It lies in ``NUMBA_CACHE_DIR`` where that is set, in ``.cache/numba`` beside the package otherwise. Numba
-    itself compares only the file of an entry point with what it kept, not the files of the kernels in it.
+    It is in ``NUMBA_CACHE_DIR`` if that is set, otherwise in ``.cache/numba`` beside the package. Its name holds a
+    digest of all sources, because Numba itself compares only the file of an entry point, not those of its kernels.
     """
     package = Path(__file__).parent
     chosen = os.environ.get("NUMBA_CACHE_DIR")
@@ -56,56 +56,56 @@ def folder() -> Path:
 
 
 def holds(name: str) -> bool:
-    """Whether the folder holds the compiled function of this name, ``module.function``."""
+    """Check whether the folder holds the compiled function ``module.function``."""
     return any(Path(file).name.startswith(f"{name}-") for file in _listed(folder()))
 
 
 @contextlib.contextmanager
 def opened() -> Iterator[Path | None]:
-    """Have the folder for this process alone, with nothing damaged in it; None where nothing can be kept.
+    """Lock the folder and empty it if a file is damaged; yield None if it cannot be written.
 
-    What another process compiles meanwhile, this one waits for and then finds there.
+    A process that compiles at the same time is waited for, and its result is in the folder.
     """
-    place = folder()
+    path = folder()
     with contextlib.ExitStack() as stack:
         try:
-            place.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((place / LOCK_NAME).open("w"))
+            path.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((path / LOCK_NAME).open("w"))
             fcntl.flock(lock, fcntl.LOCK_EX)
-            _empty_if_damaged(place)
+            _empty_if_damaged(path)
         except OSError:
             yield None
             return
-        yield place
+        yield path
         with contextlib.suppress(OSError):
-            _list(place)
+            _write_list(path)
 
 
-def _empty_if_damaged(place: Path) -> None:
-    if _listed(place) != _digests(place):
-        for path in place.iterdir():
+def _empty_if_damaged(folder: Path) -> None:
+    if _listed(folder) != _digests(folder):
+        for path in folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
             elif path.name != LOCK_NAME:
                 path.unlink()
 
 
-def _list(place: Path) -> None:
-    digests = _digests(place)
-    if digests != _listed(place):
-        (place / DIGESTS_NAME).write_text(json.dumps(digests))
+def _write_list(folder: Path) -> None:
+    digests = _digests(folder)
+    if digests != _listed(folder):
+        (folder / DIGESTS_NAME).write_text(json.dumps(digests))
 
 
-def _listed(place: Path) -> dict[str, str]:
-    """Return the digests of the files as they were written, by name; of none where there is no such list."""
+def _listed(folder: Path) -> dict[str, str]:
+    """Return the digests of the files as they were written, by name; none if the list is missing or unreadable."""
     try:
-        listed = json.loads((place / DIGESTS_NAME).read_bytes())
+        listed = json.loads((folder / DIGESTS_NAME).read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
     return listed if isinstance(listed, dict) else {}
 
 
-def _digests(place: Path) -> dict[str, str]:
-    """Return the digests of the files as they are now."""
-    files = sorted(path for path in place.glob("*/*") if path.is_file())
-    return {str(path.relative_to(place)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+def _digests(folder: Path) -> dict[str, str]:
+    """Return the digests of the files as they are now, by name."""
+    files = sorted(path for path in folder.glob("*/*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -1,4 +1,4 @@
-"""The backward pass of a convolution, of one image at a time: its gradients, and the signals at what came in."""
+"""The backward pass of a convolution, of one image at a time: the gradients of its weights and of its inputs."""
 
 from __future__ import annotations
 
@@ -6,177 +6,174 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engines.numba.activations import follow_slopes
+from pipeline.engines.numba.activations import rectify_backward
 from pipeline.engines.numba.compiler import inlined, kernel
-from pipeline.engines.numba.nonzero import (
-    Hits,
-    Taps,
-    find_hits,
-    follow_hits,
-    follow_hits_with_four_16,
-    follow_hits_with_four_32,
-)
-from pipeline.engines.numba.plan import Buffers, Parameters
-from pipeline.engines.numba.vectors import (
+from pipeline.engines.numba.intrinsics import (
     HAS_AVX512,
     LANES,
     add,
-    add_numbers_times_vector,
-    from_each,
     load,
     load_each,
+    multiply_add_scalars,
+    shifted,
     store,
     store_each,
-    where_bit,
+    where_bit_is_set,
 )
+from pipeline.engines.numba.nonzero import (
+    FilterWeights,
+    NonzeroGradients,
+    backward_16,
+    backward_64,
+    backward_128,
+    find_nonzero,
+)
+from pipeline.engines.numba.plan import Buffers, Parameters
 from pipeline.networks import arrays
 from pipeline.networks.arrays import FloatArray
 
 Nine = tuple[int, int, int, int, int, int, int, int, int]
 
-TAPS_AT_ONCE = 9
-"""For so many taps of 16 filters the sums stay in registers. The first layer's filters often have no more."""
-
-
-@kernel
-def first_convolution_backward(layer: np.record, buffers: Buffers, image: int, sums: FloatArray) -> None:
-    """Add one image's part to the gradient of the first layer, at whose input nobody needs signals.
-
-    A filter of few taps gains little from a visit to its hits alone. So all filters go over all places, and
-    take a window's signal for zero where its winner is in another position.
-
-    Parameters
-    ----------
-    sums : float32 array, shape (rows, width), flat, as `room_for_first_gradients` returns it
-        The gradient: a row for the biases, one for each tap, and up to eight without meaning.
-    """
-    _follow_rectifier(layer, buffers, image)
-    taps = layer.filter_rows * layer.filter_columns * layer.channels
-    for tap in range(0, taps, TAPS_AT_ONCE):
-        for unit in range(0, layer.width, LANES):
-            _nine_taps_backward(layer, buffers, image, tap, unit, sums)
-
-
-@inlined
-def _nine_taps_backward(layer: np.record, buffers: Buffers, image: int, tap: int, unit: int, sums: FloatArray) -> None:
-    """Add an image's part to the gradient of nine taps of 16 filters; where fewer are left, the last one fills in."""
-    channels, width = layer.channels, layer.width
-    line = layer.columns * channels
-    shifts = _nine_tap_places(layer, buffers, tap)
-    rows = _nine_rows((1 + tap) * width + unit, width)
-    sums_of_taps = load_each(sums, rows, LANES)
-    sum_of_biases: Any = load(sums, unit, LANES)
-    extent = 2 if layer.is_pooled else 1
-    for position in range(extent * extent):
-        signals_place = layer.output + image * layer.output_size + unit
-        for row in range(layer.output_rows):
-            place = layer.input + image * layer.input_size
-            place += (extent * row + position // 2) * line + position % 2 * channels
-            for _ in range(layer.output_columns):
-                signals = load(buffers.signals, signals_place, LANES)
-                signals = where_bit(buffers.winners, signals_place, 1 << position, signals)
-                sums_of_taps = add_numbers_times_vector(
-                    buffers.activations, from_each(shifts, place), signals, sums_of_taps
-                )
-                sum_of_biases = add(sum_of_biases, signals)
-                signals_place += width
-                place += extent * channels
-    store_each(sums, rows, sums_of_taps)
-    if tap == 0:
-        store(sums, unit, sum_of_biases)
-
-
-@inlined
-def _nine_tap_places(layer: np.record, buffers: Buffers, tap: int) -> Nine:
-    places, last = buffers.tap_places[layer.tap_places :], layer.filter_rows * layer.filter_columns * layer.channels - 1
-    return (
-        places[tap],
-        places[min(tap + 1, last)],
-        places[min(tap + 2, last)],
-        places[min(tap + 3, last)],
-        places[min(tap + 4, last)],
-        places[min(tap + 5, last)],
-        places[min(tap + 6, last)],
-        places[min(tap + 7, last)],
-        places[min(tap + 8, last)],
-    )
-
-
-@inlined
-def _nine_rows(first: int, width: int) -> Nine:
-    return (
-        first,
-        first + width,
-        first + 2 * width,
-        first + 3 * width,
-        first + 4 * width,
-        first + 5 * width,
-        first + 6 * width,
-        first + 7 * width,
-        first + 8 * width,
-    )
-
-
-def room_for_first_gradients(layer: np.void) -> FloatArray:
-    """Return room for what `first_convolution_backward` adds to; none where the first layer is dense."""
-    if layer["is_dense"]:
-        return arrays.zeros((0,), np.float32)
-    taps = int(layer["filter_rows"] * layer["filter_columns"] * layer["channels"])
-    rows = 1 + -(-taps // TAPS_AT_ONCE) * TAPS_AT_ONCE
-    return arrays.zeros((rows * int(layer["width"]),), np.float32)
-
-
-@kernel
-def put_first_gradients(layer: np.record, sums: FloatArray, gradients: FloatArray) -> None:
-    """Set a part's ``gradients``, ``(units, taps)`` and biases, from the sums over its images."""
-    width = layer.width
-    taps = layer.filter_rows * layer.filter_columns * layer.channels
-    for unit in range(layer.units):
-        for tap in range(taps):
-            gradients[unit * taps + tap] = sums[(1 + tap) * width + unit]
-        gradients[layer.units * taps + unit] = sums[unit]
+WEIGHTS_AT_ONCE = 9
+"""The sums for so many weights of 16 filters fit into the registers; many first layers have filters of 3x3."""
 
 
 @kernel
 def convolution_backward(
-    layer: np.record, parameters: Parameters, buffers: Buffers, image: int, gradients: FloatArray, hits: Hits
+    layer: np.record,
+    parameters: Parameters,
+    buffers: Buffers,
+    image: int,
+    gradients: FloatArray,
+    nonzero: NonzeroGradients,
 ) -> None:
-    """Add one image's part to the gradient of a layer, and compute the signals at its input.
+    """Add one image's gradients to those of a layer's weights, and compute the gradients of its inputs.
 
     Parameters
     ----------
-    gradients : float32 array, shape (taps * units + width,) or more
-        Of the weights, ``(units, taps)``, and of the biases.
-    hits : room for them, as `room_for_hits` returns it
+    gradients : float32 array, shape (units * fan_in + padded_units,) or more
+        Gradients of the weights, ``(units, fan_in)``, and of the biases.
+    nonzero : NonzeroGradients
+        Lists to overwrite.
     """
-    _follow_rectifier(layer, buffers, image)
+    rectify_backward(layer, buffers, image, image + 1)
     start = layer.input + image * layer.input_size
-    buffers.signals[start : start + layer.input_size] = 0
-    tap_line = layer.filter_columns * layer.channels
-    taps = layer.filter_rows * tap_line
-    find_hits(layer, buffers, image, hits, gradients[layer.units * taps :])
+    buffers.output_gradients[start : start + layer.input_size] = 0
+    filter_line = layer.filter_columns * layer.channels
+    fan_in = layer.filter_rows * filter_line
+    find_nonzero(layer, buffers, image, nonzero, gradients[layer.units * fan_in :])
     for unit in range(layer.units):
-        tap = 0
-        while taps - tap >= 128 and tap_line % 32 == 0 and HAS_AVX512:
-            follow_hits_with_four_32(hits, unit, _taps_of(layer, unit, taps, tap), parameters, buffers, gradients)
-            tap += 128
-        while taps - tap >= 64 and HAS_AVX512:
-            follow_hits_with_four_16(hits, unit, _taps_of(layer, unit, taps, tap), parameters, buffers, gradients)
-            tap += 64
-        while tap < taps:
-            follow_hits(hits, unit, _taps_of(layer, unit, taps, tap), parameters, buffers, gradients)
-            tap += LANES
+        weight = 0
+        while fan_in - weight >= 128 and filter_line % 32 == 0 and HAS_AVX512:
+            backward_128(nonzero, unit, _filter_weights(layer, unit, weight), parameters, buffers, gradients)
+            weight += 128
+        while fan_in - weight >= 64 and HAS_AVX512:
+            backward_64(nonzero, unit, _filter_weights(layer, unit, weight), parameters, buffers, gradients)
+            weight += 64
+        while weight < fan_in:
+            backward_16(nonzero, unit, _filter_weights(layer, unit, weight), parameters, buffers, gradients)
+            weight += LANES
 
 
 @inlined
-def _taps_of(layer: np.record, unit: int, taps: int, tap: int) -> Taps:
-    number = unit * taps + tap
-    return Taps(layer.tap_places + tap, layer.weights + number, number)
+def _filter_weights(layer: np.record, unit: int, weight: int) -> FilterWeights:
+    number = unit * layer.fan_in + weight
+    return FilterWeights(layer.filter_offsets + weight, layer.weights + number, number)
 
 
 @kernel
-def _follow_rectifier(layer: np.record, buffers: Buffers, image: int) -> None:
-    if layer.is_rectified:
-        start = layer.output + image * layer.output_size
-        end = start + layer.output_size
-        follow_slopes(buffers.signals[start:end], buffers.slopes[start:end])
+def first_convolution_backward(layer: np.record, buffers: Buffers, image: int, sums: FloatArray) -> None:
+    """Add one image's gradients to those of the first layer's weights; its inputs need no gradients.
+
+    With few weights a filter gains little from a list of its non-zero gradients. So all filters visit all positions,
+    and a window's gradient counts as zero at positions that are no maximum.
+
+    Parameters
+    ----------
+    sums : float32 array, as `first_gradient_sums` returns it
+        A row of ``padded_units`` for the biases, one for each weight, and up to eight that are ignored.
+    """
+    rectify_backward(layer, buffers, image, image + 1)
+    for weight in range(0, layer.fan_in, WEIGHTS_AT_ONCE):
+        for unit in range(0, layer.padded_units, LANES):
+            _nine_weights_backward(layer, buffers, image, weight, unit, sums)
+
+
+@inlined
+def _nine_weights_backward(
+    layer: np.record, buffers: Buffers, image: int, weight: int, unit: int, sums: FloatArray
+) -> None:
+    """Add one image's gradients to those of nine weights of 16 filters; the last weight fills in for missing ones."""
+    channels, units = layer.channels, layer.padded_units
+    row_stride = layer.columns * channels
+    offsets = _nine_filter_offsets(layer, buffers, weight)
+    rows = _nine_rows((1 + weight) * units + unit, units)
+    weight_sums = load_each(sums, rows, LANES)
+    bias_sums: Any = load(sums, unit, LANES)
+    pool_size = 2 if layer.is_pooled else 1
+    for position in range(pool_size * pool_size):
+        output = layer.output + image * layer.output_size + unit
+        for row in range(layer.output_rows):
+            inputs = layer.input + image * layer.input_size
+            inputs += (pool_size * row + position // 2) * row_stride + position % 2 * channels
+            for _ in range(layer.output_columns):
+                gradients = load(buffers.output_gradients, output, LANES)
+                gradients = where_bit_is_set(buffers.masks, output, 1 << position, gradients)
+                weight_sums = multiply_add_scalars(
+                    buffers.activations, shifted(offsets, inputs), gradients, weight_sums
+                )
+                bias_sums = add(bias_sums, gradients)
+                output += units
+                inputs += pool_size * channels
+    store_each(sums, rows, weight_sums)
+    if weight == 0:
+        store(sums, unit, bias_sums)
+
+
+@inlined
+def _nine_filter_offsets(layer: np.record, buffers: Buffers, weight: int) -> Nine:
+    offsets, last = buffers.filter_offsets[layer.filter_offsets :], layer.fan_in - 1
+    return (
+        offsets[weight],
+        offsets[min(weight + 1, last)],
+        offsets[min(weight + 2, last)],
+        offsets[min(weight + 3, last)],
+        offsets[min(weight + 4, last)],
+        offsets[min(weight + 5, last)],
+        offsets[min(weight + 6, last)],
+        offsets[min(weight + 7, last)],
+        offsets[min(weight + 8, last)],
+    )
+
+
+@inlined
+def _nine_rows(first: int, stride: int) -> Nine:
+    return (
+        first,
+        first + stride,
+        first + 2 * stride,
+        first + 3 * stride,
+        first + 4 * stride,
+        first + 5 * stride,
+        first + 6 * stride,
+        first + 7 * stride,
+        first + 8 * stride,
+    )
+
+
+def first_gradient_sums(layer: np.void) -> FloatArray:
+    """Return zeros for `first_convolution_backward` to add to; none if the first layer is dense."""
+    if layer["is_dense"]:
+        return arrays.zeros((0,), np.float32)
+    rows = 1 + -(-int(layer["fan_in"]) // WEIGHTS_AT_ONCE) * WEIGHTS_AT_ONCE
+    return arrays.zeros((rows * int(layer["padded_units"]),), np.float32)
+
+
+@kernel
+def put_first_gradients(layer: np.record, sums: FloatArray, gradients: FloatArray) -> None:
+    """Copy the sums over a chunk's images into its gradients of the weights, ``(units, fan_in)``, and biases."""
+    fan_in = layer.fan_in
+    for unit in range(layer.units):
+        for weight in range(fan_in):
+            gradients[unit * fan_in + weight] = sums[(1 + weight) * layer.padded_units + unit]
+        gradients[layer.units * fan_in + unit] = sums[unit]

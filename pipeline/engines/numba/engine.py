@@ -1,9 +1,8 @@
-"""The engine for the CPU: kernels that Numba compiles, once per machine, for the processor at hand.
+"""The engine for the CPU: kernels that Numba compiles once per machine, for its processor.
 
-It knows convolution with stride 1 and without padding, 2x2 maximum pooling right after it, dense layers, rectified
-or linear, and softmax at the end, in any sizes and numbers. See `pipeline.engines.numba` for the arithmetic.
-
-The same weights and data give the same result to the bit, for any number of threads.
+It supports convolution with stride 1 and without padding, 2x2 max pooling right after it, dense layers, rectified or
+linear, and softmax at the end, of any size and number. The same weights and data give the same result to the bit, for
+any number of threads.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from pipeline.engines import devices
 from pipeline.engines.engine import Engine, Examples, Trainer
 from pipeline.engines.numba import compiler, worksharing
 from pipeline.engines.numba.plan import (
-    IMAGES_PER_PART,
+    IMAGES_PER_CHUNK,
     Buffers,
     Layout,
     Parameters,
@@ -36,11 +35,11 @@ from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.weights import Weights
 
 PROGRESS_REPORTS = 50
-"""How often an epoch tells how far it is."""
+"""Reports of progress in an epoch."""
 
 
 class NumbaEngine(Engine):
-    """What the module provides as its ``ENGINE``; see `pipeline.engines.engine.Engine`."""
+    """The engine; see the module."""
 
     def trainer(
         self,
@@ -65,9 +64,9 @@ class NumbaEngine(Engine):
     ) -> FloatArray:
         _check_device(device)
         _check_images(network, images)
-        layout = Layout.of(network, IMAGES_PER_PART * threads)
+        layout = Layout.of(network, IMAGES_PER_CHUNK * threads)
         parameters = layout.parameters()
-        put_weights(network, layout, weights, parameters)
+        put_weights(layout, weights, parameters)
         logits = _logits(layout, parameters, layout.buffers(), images, threads)
         return np.exp(_log_softmax(logits)).astype(np.float32)
 
@@ -82,7 +81,7 @@ class NumbaEngine(Engine):
                 np.exp(piece, out=target)
 
         start = time.perf_counter()
-        _side_by_side(threads, repeat)
+        _run_threads(threads, repeat)
         return result, time.perf_counter() - start
 
     def device_name(self, device: str) -> str:
@@ -98,7 +97,7 @@ class NumbaEngine(Engine):
 
 
 class NumbaTrainer(Trainer):
-    """A network in training on the CPU; see `pipeline.engines.engine.Trainer`."""
+    """A network in training on the CPU."""
 
     def __init__(
         self,
@@ -111,69 +110,52 @@ class NumbaTrainer(Trainer):
         threads: int,
         velocity: Weights | None,
     ) -> None:
-        self._network = network
         self._train, self._valid = train, valid
         self._threads = threads
         self._batch_size = min(hyperparameters.batch_size, len(train))
-        self._layout = Layout.of(network, max(self._batch_size, IMAGES_PER_PART * threads))
+        self._layout = Layout.of(network, max(self._batch_size, IMAGES_PER_CHUNK * threads))
         self._parameters = self._layout.parameters()
         self._buffers = self._layout.buffers()
         self._scratch = [
             worksharing.scratch(self._layout.plan)
-            for _ in range(min(threads, worksharing.most_threads(self._batch_size)))
+            for _ in range(min(threads, worksharing.max_threads(self._batch_size)))
         ]
-        put_weights(network, self._layout, weights, self._parameters)
+        put_weights(self._layout, weights, self._parameters)
         if velocity is not None:
-            put_velocity(network, self._layout, velocity, self._parameters)
+            put_velocity(self._layout, velocity, self._parameters)
         self._learning_rate = np.float32(hyperparameters.learning_rate)
         self._momentum = np.float32(hyperparameters.momentum)
-        # Compiled here, so that no epoch's duration holds the time that it takes.
-        compiler.compile_for(worksharing.train, *self._training(_new_counters(), 0, 0, np.zeros(0)))
+        # The kernels are compiled here, so that the time is not part of an epoch's duration.
+        compiler.compile_for(worksharing.train, *self._arguments(_new_counters(), 0, 0, self._epoch(0)))
         _logits(self._layout, self._parameters, self._buffers, valid.images[:0], threads)
 
     def train_epoch(self, on_progress: Callable[[int], None]) -> DoubleArray:
         batch_size = self._batch_size
         threads = len(self._scratch)
-        losses = np.zeros(-(-len(self._train) // batch_size))
+        minibatches = -(-len(self._train) // batch_size)
+        epoch = self._epoch(minibatches)
         counters = _new_counters()
-        pieces = worksharing.pieces_of_epoch(len(losses), batch_size)
+        pieces = worksharing.pieces_of_epoch(minibatches, batch_size)
 
-        def compute(thread: int, most: int) -> None:
-            worksharing.train(*self._training(counters, thread, most, losses))
+        def compute(thread: int, max_pieces: int) -> None:
+            worksharing.train(*self._arguments(counters, thread, max_pieces, epoch))
 
         def work(thread: int) -> None:
             if thread > 0:
                 compute(thread, pieces)
                 return
-            # The first thread computes its pieces a few at a time, and tells between them how far all are.
+            # The first thread computes a few pieces at a time and reports the progress of all threads between them.
             while counters[worksharing.NEXT] < pieces:
                 compute(0, max(1, pieces // (threads * PROGRESS_REPORTS)))
-                done = int(counters[worksharing.DONE]) * len(losses) // pieces
+                done = int(counters[worksharing.DONE]) * minibatches // pieces
                 on_progress(min(done * batch_size, len(self._train)))
 
         def stop() -> None:
             counters[worksharing.NEXT] = pieces
 
-        _side_by_side(threads, work, stop)
+        _run_threads(threads, work, stop)
         on_progress(len(self._train))
-        return losses
-
-    def _training(self, counters: IntArray, thread: int, most: int, losses: DoubleArray) -> tuple[Any, ...]:
-        """Return the arguments of `worksharing.train`."""
-        return (
-            counters,
-            most,
-            self._layout.plan,
-            self._parameters,
-            self._buffers,
-            self._scratch[thread],
-            self._train.images.reshape(len(self._train), -1),
-            self._train.labels,
-            self._batch_size,
-            self._learning_rate,
-            self._momentum,
-            losses,
-        )
+        return epoch.losses
 
     def validate(self) -> tuple[float, float]:
         logits = _logits(self._layout, self._parameters, self._buffers, self._valid.images, self._threads)
@@ -182,10 +164,20 @@ class NumbaTrainer(Trainer):
         return float(loss), float((logits.argmax(axis=1) == self._valid.labels).mean())
 
     def weights(self) -> Weights:
-        return get_weights(self._network, self._layout, self._parameters)
+        return get_weights(self._layout, self._parameters)
 
     def velocity(self) -> Weights:
-        return get_velocity(self._network, self._layout, self._parameters)
+        return get_velocity(self._layout, self._parameters)
+
+    def _epoch(self, minibatches: int) -> worksharing.Epoch:
+        images = self._train.images.reshape(len(self._train), -1)
+        rates = self._learning_rate, self._momentum
+        return worksharing.Epoch(images, self._train.labels, self._batch_size, *rates, np.zeros(minibatches))
+
+    def _arguments(self, counters: IntArray, thread: int, max_pieces: int, epoch: worksharing.Epoch) -> tuple[Any, ...]:
+        """Return the arguments of `worksharing.train`."""
+        network = self._layout.plan, self._parameters, self._buffers
+        return counters, max_pieces, *network, self._scratch[thread], epoch
 
 
 def _new_counters() -> IntArray:
@@ -193,27 +185,27 @@ def _new_counters() -> IntArray:
 
 
 def _logits(layout: Layout, parameters: Parameters, buffers: Buffers, images: FloatArray, threads: int) -> FloatArray:
-    """Return what goes into softmax for each image, shape (N, classes)."""
+    """Return the logits of each image, shape (N, classes)."""
     logits = np.empty((len(images), layout.classes), np.float32)
     counters = _new_counters()
     flat = images.reshape(len(images), math.prod(images.shape[1:]))
     arguments = (layout.plan, parameters, buffers, flat, logits)
     compiler.compile_for(worksharing.predict, counters, 0, *arguments)
-    _side_by_side(threads, lambda thread: worksharing.predict(counters, thread, *arguments))
+    _run_threads(threads, lambda thread: worksharing.predict(counters, thread, *arguments))
     return logits
 
 
 def _log_softmax(logits: FloatArray) -> DoubleArray:
-    with np.errstate(invalid="ignore"):  # infinite logits make the loss nan, and it is told as that
+    with np.errstate(invalid="ignore"):  # infinite logits give the loss nan, and the training reports it
         shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     logarithms: DoubleArray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return logarithms
 
 
-def _side_by_side(threads: int, work: Callable[[int], None], stop: Callable[[], None] = lambda: None) -> None:
-    """Call ``work`` with 0, 1, ... in so many threads, 0 in this one, and wait for all; raise what one raised.
+def _run_threads(threads: int, work: Callable[[int], None], stop: Callable[[], None] = lambda: None) -> None:
+    """Call ``work`` with 0, 1, ..., each in a thread of its own, 0 in this one, and raise the error of a thread.
 
-    ``stop`` is to leave the others nothing to do, where this one has ended, by Ctrl-C for instance.
+    ``stop`` is called when this thread has ended, for example by Ctrl-C, and leaves the others no work.
     """
     with ThreadPoolExecutor(threads) as pool:
         try:
@@ -235,16 +227,17 @@ def _check_device(device: str) -> None:
 
 
 def _check_images(network: Network, images: FloatArray) -> None:
-    """Make sure of what the kernels rely on, since they check no index."""
+    """Check the shape, because the kernels check no index."""
     if images.shape[1:] != network.input_shape:
         raise EngineError(f"the images have shape {images.shape[1:]}; this network takes {network.input_shape}.")
 
 
 def _check_labels(network: Network, examples: Examples) -> None:
+    """Check the labels, because the kernels check no index."""
     if examples.labels.max(initial=0) >= network.classes:
         raise EngineError(
-            f"there is a label {examples.labels.max()}; this network tells {network.classes} classes apart, whose "
-            f"labels are 0 to {network.classes - 1}. Change num_units of its last layer."
+            f"there is a label {examples.labels.max()}; this network has {network.classes} classes, whose labels are "
+            f"0 to {network.classes - 1}. Change num_units of its last layer."
         )
 
 

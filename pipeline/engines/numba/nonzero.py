@@ -1,4 +1,4 @@
-"""The places where a filter's signals are not zero, and the backward pass from them through its taps."""
+"""The non-zero output gradients of a convolution, and the backward pass from them through the filters' weights."""
 
 from __future__ import annotations
 
@@ -8,165 +8,181 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.engines.numba.compiler import inlined, kernel
-from pipeline.engines.numba.plan import Buffers, Parameters, Plan
-from pipeline.engines.numba.products import add_column_sums
-from pipeline.engines.numba.vectors import (
+from pipeline.engines.numba.intrinsics import (
     LANES,
-    add_number_times_vectors,
-    element,
-    from_each,
     load,
     load_each,
+    load_scalar,
     multiply_add,
-    put,
+    multiply_add_vectors,
+    shifted,
     store,
     store_each,
+    store_scalar,
 )
+from pipeline.engines.numba.plan import Buffers, Parameters, Plan
+from pipeline.engines.numba.products import add_column_sums
 from pipeline.networks.arrays import ByteArray, FloatArray, IntArray
 
 
-class Taps(NamedTuple):
-    """Where consecutive taps of a filter lie."""
+class FilterWeights(NamedTuple):
+    """Offsets of consecutive weights of one filter."""
 
-    places: int
-    """In `Buffers.tap_places`."""
+    inputs: int
+    """In `Buffers.filter_offsets`."""
     weights: int
     """In `Parameters.weights`."""
     gradients: int
-    """In a part's gradient of the layer."""
+    """In the layer's part of a row of `Buffers.chunk_gradients`."""
 
 
-class Hits(NamedTuple):
-    """Where the signals of each filter are not zero in one image, a list for each filter.
+class NonzeroGradients(NamedTuple):
+    """The non-zero output gradients of a convolution in one image, a list for each filter.
 
-    Of a pooling window only the winners have a signal, and none where the rectifier closed: each filter visits
-    those places alone.
+    Only the maxima of a pooling window have a gradient, and none where the rectifier's slope is 0, so a filter's
+    backward pass visits few positions.
     """
 
-    places: IntArray
-    """Where the taps of each hit begin, among the activations; shape (filters, room)."""
-    signals: FloatArray
-    """The signal of each hit, likewise."""
+    inputs: IntArray
+    """Offset of the input of the filter's first weight, shape (filters, longest list)."""
+    values: FloatArray
+    """The gradients, same shape."""
     ends: IntArray
-    """Where each filter's list ends, counted from the beginning of the first one."""
+    """Where each filter's list ends, counted from the beginning of the first list."""
 
 
-def room_for_hits(plan: Plan) -> Hits:
-    """Return room for the hits of any convolution that `find_hits` is for: all but that of the first layer."""
+def nonzero_gradients(plan: Plan) -> NonzeroGradients:
+    """Return empty lists for any convolution behind the first layer."""
     layers = [layer for layer in plan if not layer["is_dense"] and not layer["is_first"]]
-    filters = max((int(layer["width"]) for layer in layers), default=0)
-    # One more than there can be hits, since one is written before it is known whether it counts.
-    room = 1 + max((_places(layer) for layer in layers), default=0)
-    return Hits(np.zeros((filters, room), np.int64), np.zeros((filters, room), np.float32), np.zeros(filters, np.int64))
+    filters = max((int(layer["padded_units"]) for layer in layers), default=0)
+    # One more than there are positions, since `find_nonzero` writes an entry before it knows whether it counts.
+    length = 1 + max((_positions(layer) for layer in layers), default=0)
+    shape = (filters, length)
+    return NonzeroGradients(np.zeros(shape, np.int64), np.zeros(shape, np.float32), np.zeros(filters, np.int64))
 
 
-def _places(layer: np.void) -> int:
-    """Return in how many places of an image a filter is taken."""
+def _positions(layer: np.void) -> int:
+    """Return the number of positions of a filter in an image."""
     return int((layer["rows"] - layer["filter_rows"] + 1) * (layer["columns"] - layer["filter_columns"] + 1))
 
 
 @kernel
-def find_hits(layer: np.record, buffers: Buffers, image: int, hits: Hits, bias_gradients: FloatArray) -> None:
-    """List each filter's hits, and add their signals to the gradient of the biases."""
-    for unit in range(layer.width):
-        hits.ends[unit] = unit * hits.places.shape[1]
-    extent = 2 if layer.is_pooled else 1
-    line = layer.columns * layer.channels
+def find_nonzero(
+    layer: np.record, buffers: Buffers, image: int, nonzero: NonzeroGradients, bias_gradients: FloatArray
+) -> None:
+    """List each filter's non-zero output gradients, and add them to the gradients of the biases."""
+    for unit in range(layer.padded_units):
+        nonzero.ends[unit] = unit * nonzero.inputs.shape[1]
+    pool_size = 2 if layer.is_pooled else 1
+    row_stride = layer.columns * layer.channels
     start = layer.output + image * layer.output_size
-    place = start
+    output = start
     for row in range(layer.output_rows):
-        window = layer.input + image * layer.input_size + extent * row * line
+        window = layer.input + image * layer.input_size + pool_size * row * row_stride
         for _ in range(layer.output_columns):
-            for unit in range(layer.width):
-                end, signal = element(hits.ends, unit), element(buffers.signals, place)
-                winner = element(buffers.winner_places, layer.winner_places + element(buffers.winners, place))
-                # Written always, counted only where it is not zero: a branch would often be guessed wrong.
-                put(hits.places, end, window + winner)
-                put(hits.signals, end, signal)
-                put(hits.ends, unit, end + (signal != 0))
-                place += 1
-            window += extent * layer.channels
+            for unit in range(layer.padded_units):
+                end, gradient = load_scalar(nonzero.ends, unit), load_scalar(buffers.output_gradients, output)
+                mask = load_scalar(buffers.masks, output)
+                maximum = load_scalar(buffers.maximum_offsets, layer.maximum_offsets + mask)
+                # Each entry is written and counted if it is not zero: processors often mispredict a branch here.
+                store_scalar(nonzero.inputs, end, window + maximum)
+                store_scalar(nonzero.values, end, gradient)
+                store_scalar(nonzero.ends, unit, end + (gradient != 0))
+                output += 1
+            window += pool_size * layer.channels
     windows = layer.output_rows * layer.output_columns
-    add_column_sums(buffers.signals, start, windows, layer.width, bias_gradients, 0)
-    if _has_ties(buffers.winners[start:place], buffers.signals[start:place]):
-        _add_ties(layer, buffers, image, hits, bias_gradients)
+    add_column_sums(buffers.output_gradients, start, windows, layer.padded_units, bias_gradients, 0)
+    if _has_ties(buffers.masks[start:output], buffers.output_gradients[start:output]):
+        _add_ties(layer, buffers, image, nonzero, bias_gradients)
 
 
 @kernel
-def _has_ties(winners: ByteArray, signals: FloatArray) -> bool:
-    """Whether more than one value equals the maximum in one of the windows that have a signal."""
-    later_winners = np.uint8(0)
-    for place in range(len(winners)):
-        one = winners[place]
-        later = np.uint8(one & np.uint8(one - np.uint8(1))) if signals[place] != 0 else np.uint8(0)
-        # Numba makes 64 bits of what two bytes give; as bytes again, a register holds eight times as many.
-        later_winners = np.uint8(later_winners | later)
-    return bool(later_winners)
+def _has_ties(masks: ByteArray, gradients: FloatArray) -> bool:
+    """Return whether a window with a non-zero gradient has more than one maximum."""
+    found = np.uint8(0)
+    for number in range(len(masks)):
+        mask = masks[number]
+        without_first = np.uint8(mask & np.uint8(mask - np.uint8(1))) if gradients[number] != 0 else np.uint8(0)
+        # Numba computes with two bytes in 64 bits; converted back to bytes, eight times as many fit into a register.
+        found = np.uint8(found | without_first)
+    return bool(found)
 
 
 @kernel
-def _add_ties(layer: np.record, buffers: Buffers, image: int, hits: Hits, bias_gradients: FloatArray) -> None:
-    """List the winners of each window after the first one, where there is a signal."""
+def _add_ties(
+    layer: np.record, buffers: Buffers, image: int, nonzero: NonzeroGradients, bias_gradients: FloatArray
+) -> None:
+    """List the maxima of each window after the first one, if the window's gradient is not zero."""
     for number in range(layer.output_size):
-        window, unit = number // layer.width, number % layer.width
-        place = layer.output + image * layer.output_size + number
-        signal, winners = buffers.signals[place], buffers.winners[place]
-        later_winners = winners & (winners - 1)
-        if signal != 0 and later_winners:
+        window, unit = number // layer.padded_units, number % layer.padded_units
+        output = layer.output + image * layer.output_size + number
+        gradient, mask = buffers.output_gradients[output], buffers.masks[output]
+        without_first = mask & (mask - 1)
+        if gradient != 0 and without_first:
             row, column = window // layer.output_columns, window % layer.output_columns
             pixel = 2 * row * layer.columns + 2 * column
             start = layer.input + image * layer.input_size + pixel * layer.channels
             for position in range(1, 4):
-                if later_winners >> position & 1:
-                    tied = buffers.winner_places[layer.winner_places + (1 << position)]
-                    put(hits.places, hits.ends[unit], start + tied)
-                    put(hits.signals, hits.ends[unit], signal)
-                    hits.ends[unit] += 1
-                    bias_gradients[unit] += signal
+                if without_first >> position & 1:
+                    maximum = buffers.maximum_offsets[layer.maximum_offsets + (1 << position)]
+                    store_scalar(nonzero.inputs, nonzero.ends[unit], start + maximum)
+                    store_scalar(nonzero.values, nonzero.ends[unit], gradient)
+                    nonzero.ends[unit] += 1
+                    bias_gradients[unit] += gradient
 
 
 @inlined
-def follow_hits(
-    hits: Hits, unit: int, taps: Taps, parameters: Parameters, buffers: Buffers, gradients: FloatArray
+def backward_16(
+    nonzero: NonzeroGradients,
+    unit: int,
+    filter_weights: FilterWeights,
+    parameters: Parameters,
+    buffers: Buffers,
+    gradients: FloatArray,
 ) -> None:
-    """Follow a filter's hits with 16 of its taps: add to their gradient, and to the signals at what they met."""
-    shift = element(buffers.tap_places, taps.places)
-    tap_weights = load(parameters.weights, taps.weights, LANES)
-    gradient: Any = load(gradients, taps.gradients, LANES)
-    for hit in range(unit * hits.places.shape[1], element(hits.ends, unit)):
-        place = element(hits.places, hit) + shift
-        gradient = multiply_add(hits.signals, hit, load(buffers.activations, place, LANES), gradient)
-        store(buffers.signals, place, multiply_add(hits.signals, hit, tap_weights, load(buffers.signals, place, LANES)))
-    store(gradients, taps.gradients, gradient)
+    """Add a filter's non-zero output gradients to the gradients of 16 of its weights and of their inputs."""
+    offset = load_scalar(buffers.filter_offsets, filter_weights.inputs)
+    weights = load(parameters.weights, filter_weights.weights, LANES)
+    sums: Any = load(gradients, filter_weights.gradients, LANES)
+    for number in range(unit * nonzero.inputs.shape[1], load_scalar(nonzero.ends, unit)):
+        inputs = load_scalar(nonzero.inputs, number) + offset
+        sums = multiply_add(nonzero.values, number, load(buffers.activations, inputs, LANES), sums)
+        input_gradients = load(buffers.output_gradients, inputs, LANES)
+        store(buffers.output_gradients, inputs, multiply_add(nonzero.values, number, weights, input_gradients))
+    store(gradients, filter_weights.gradients, sums)
 
 
-def _follow_hits_with_four_of(width: int) -> Callable[..., None]:
-    """Make the kernel that does the same as `follow_hits` with four vectors of ``width`` taps."""
+def _backward_four_of(width: int) -> Callable[..., None]:
+    """Make the kernel that does the same as `backward_16` with four vectors of ``width`` weights."""
 
     @inlined
-    def follow_hits_with_four(
-        hits: Hits, unit: int, taps: Taps, parameters: Parameters, buffers: Buffers, gradients: FloatArray
+    def backward_four(
+        nonzero: NonzeroGradients,
+        unit: int,
+        filter_weights: FilterWeights,
+        parameters: Parameters,
+        buffers: Buffers,
+        gradients: FloatArray,
     ) -> None:
-        shifts = (
-            element(buffers.tap_places, taps.places),
-            element(buffers.tap_places, taps.places + width),
-            element(buffers.tap_places, taps.places + 2 * width),
-            element(buffers.tap_places, taps.places + 3 * width),
+        offsets = (
+            load_scalar(buffers.filter_offsets, filter_weights.inputs),
+            load_scalar(buffers.filter_offsets, filter_weights.inputs + width),
+            load_scalar(buffers.filter_offsets, filter_weights.inputs + 2 * width),
+            load_scalar(buffers.filter_offsets, filter_weights.inputs + 3 * width),
         )
-        rows = (0, width, 2 * width, 3 * width)
-        tap_weights = load_each(parameters.weights, from_each(rows, taps.weights), width)
-        gradient = load_each(gradients, from_each(rows, taps.gradients), width)
-        for hit in range(unit * hits.places.shape[1], element(hits.ends, unit)):
-            places = from_each(shifts, element(hits.places, hit))
-            gradient = add_number_times_vectors(
-                hits.signals, hit, load_each(buffers.activations, places, width), gradient
-            )
-            signals = load_each(buffers.signals, places, width)
-            store_each(buffers.signals, places, add_number_times_vectors(hits.signals, hit, tap_weights, signals))
-        store_each(gradients, from_each(rows, taps.gradients), gradient)
+        vectors = (0, width, 2 * width, 3 * width)
+        weights = load_each(parameters.weights, shifted(vectors, filter_weights.weights), width)
+        sums = load_each(gradients, shifted(vectors, filter_weights.gradients), width)
+        for number in range(unit * nonzero.inputs.shape[1], load_scalar(nonzero.ends, unit)):
+            inputs = shifted(offsets, load_scalar(nonzero.inputs, number))
+            sums = multiply_add_vectors(nonzero.values, number, load_each(buffers.activations, inputs, width), sums)
+            input_gradients = load_each(buffers.output_gradients, inputs, width)
+            input_gradients = multiply_add_vectors(nonzero.values, number, weights, input_gradients)
+            store_each(buffers.output_gradients, inputs, input_gradients)
+        store_each(gradients, shifted(vectors, filter_weights.gradients), sums)
 
-    return follow_hits_with_four
+    return backward_four
 
 
-follow_hits_with_four_32 = _follow_hits_with_four_of(32)
-follow_hits_with_four_16 = _follow_hits_with_four_of(16)
+backward_128 = _backward_four_of(32)
+backward_64 = _backward_four_of(16)

@@ -1,6 +1,6 @@
-"""A network as the kernels see it: a table of its layers, and where the numbers of each layer lie.
+"""A network as the kernels see it: a table of its layers, and flat arrays that hold the numbers of all layers.
 
-All numbers of one kind lie in one flat array, at the offsets that the table gives.
+The table gives the offset of each layer in each array.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.engines.numba.compiler import for_python_too
-from pipeline.engines.numba.vectors import LANES
+from pipeline.engines.numba.intrinsics import LANES
 from pipeline.errors import EngineError
 from pipeline.networks import arrays
 from pipeline.networks.arrays import ByteArray, DoubleArray, FloatArray, IntArray
@@ -23,112 +23,114 @@ from pipeline.networks.weights import Weights
 
 Plan = npt.NDArray[np.void]
 
-IMAGES_PER_PART = 8
-"""Images that one thread takes at a time, as many as a product has rows; a convolution's gradient is the sum over the
-parts, in order. Fewer would leave more threads something to do, and take longer for each image.
+IMAGES_PER_CHUNK = 8
+"""Images that one thread takes at a time, as many as `products.multiply_eight_rows` takes.
+
+Smaller chunks would occupy more threads but take longer for each image (bench/training.py).
 """
 
 
 @for_python_too
-def parts_of(images: int) -> int:
-    """Return how many parts a minibatch of so many images is cut into."""
-    return -(-images // IMAGES_PER_PART)
+def chunk_count(images: int) -> int:
+    """Return the number of chunks in a minibatch."""
+    return -(-images // IMAGES_PER_CHUNK)
 
 
-SETS_OF_WINNERS = 2**4
-"""How many sets of the four positions of a pooling window there are."""
+MASKS = 2**4
+"""Number of masks of maxima: a bit for each of the four positions in a pooling window."""
 
 LAYER = np.dtype(
     [
         (field, np.int64)
         for field in (
-            # What comes in: an image, or, for a dense layer, one row of one column.
+            # The input: an image, or, for a dense layer, one row of one column.
             "channels",
             "rows",
             "columns",
-            # What the layer is.
+            # The layer: a unit is a neuron or a filter, `fan_in` the number of its weights.
             "is_dense",
             "is_first",
             "is_rectified",
             "is_pooled",
             "filter_rows",
             "filter_columns",
+            "fan_in",
             "units",
-            "width",
-            # What goes out: `width` channels, of which `units` are real, in this many places.
+            "padded_units",
+            # The output, with `padded_units` channels.
             "output_rows",
             "output_columns",
-            # Where it lies: in the arrays of `Buffers`, with so many values for each image,
+            # Offsets in the arrays of `Buffers`, and the number of values for each image.
             "input",
             "input_size",
             "output",
             "output_size",
-            # in the arrays of `Parameters`,
+            # Offsets in the arrays of `Parameters`.
             "weights",
             "transposed",
             "biases",
-            # and, for a convolution, in a part's row of `Buffers.gradients` and in tables of `Buffers`.
+            # Offsets of a convolution in a row of `Buffers.chunk_gradients` and in the tables of `Buffers`.
             "gradient",
-            "tap_places",
-            "winner_places",
+            "filter_offsets",
+            "maximum_offsets",
         )
     ],
     align=True,
 )
-"""A layer's row of the table; pooling belongs to the convolution before it."""
+"""A row of the table; pooling belongs to the convolution before it."""
 
 
 class Parameters(NamedTuple):
     """A network's weights, laid out for the kernels.
 
-    A dense layer's weights are ``(inputs, width)``, a convolution's ``(units, taps)``, where the taps are
-    ``(filter rows, filter columns, channels)``, in the order in which they meet the image: flipped.
-    Biases are ``(width,)``.
+    A dense layer's weights are ``(fan_in, padded_units)``. A convolution's are ``(units, fan_in)``, and each filter is
+    ``(filter rows, filter columns, channels)``, flipped, in the order of the inputs. Biases are ``(padded_units,)``.
     """
 
     weights: FloatArray
-    """Weights and biases; training adjusts these."""
+    """Weights and biases; training adjusts them."""
     velocities: FloatArray
-    """Nesterov momentum's v, laid out as `weights`."""
+    """The v of Nesterov momentum, laid out like `weights`."""
     transposed: FloatArray
-    """The weights once more, rows as columns: a layer needs the one forward, the other backward.
+    """The transposed weights: the forward pass of a layer reads one layout, the backward pass the other.
 
-    Not kept up to date for a first dense layer, which nothing goes back through.
+    Out of date for a first dense layer, which has no backward pass.
     """
 
 
 class Buffers(NamedTuple):
-    """What the kernels remember of the images of a minibatch between forward and backward, and their tables.
+    """Values that the forward pass keeps for the backward pass, and tables of offsets.
 
-    The first four hold, layer after layer, ``(images, size)``; the next layer's input is this one's output.
+    The first four arrays hold ``(images, size)`` for each layer; a layer's output is the next layer's input.
     """
 
     activations: FloatArray
     slopes: FloatArray
     """Slope of the nonlinearity at each activation."""
-    signals: FloatArray
+    output_gradients: FloatArray
     """Gradient of the loss with respect to each activation."""
-    winners: ByteArray
-    """Which of the four values of a pooling window are its maximum: a bit for each, none where one is nan.
+    masks: ByteArray
+    """Masks of maxima: which of a pooling window's four values equal the maximum; none if one is nan.
 
-    1 where nothing is pooled.
+    1 without pooling.
     """
-    gradients: FloatArray
-    """Gradients of the convolutions' weights and biases, a row for each part of the minibatch."""
+    chunk_gradients: FloatArray
+    """Gradients of the convolutions' weights and biases, a row for each chunk of the minibatch."""
     losses: DoubleArray
     """Loss of each image."""
-    tap_places: IntArray
-    """For each tap of a filter: how many places after the first tap's value lies the value that it meets."""
-    winner_places: IntArray
-    """For each of 16 sets of winners: how many places after its window's first value lies the first winner."""
+    filter_offsets: IntArray
+    """For each weight of a filter: the offset of its input from the input of the filter's first weight."""
+    maximum_offsets: IntArray
+    """For each mask of maxima: the offset of the first maximum from the window's first value."""
     zeros: FloatArray
-    """What a sum without biases begins with; as many as any layer has inputs or outputs in a place."""
+    """Initial values of sums without biases, at least as many as any matrix has columns."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The table of a network's layers, with the sizes of the arrays into which its offsets point."""
+    """A network's table of layers, and the sizes of its arrays."""
 
+    network: Network
     plan: Plan
     images: int
     parameter_count: int
@@ -143,36 +145,36 @@ class Layout:
         Raises
         ------
         EngineError
-            The kernels do not have a layer of this network.
+            The kernels lack a layer of this network.
         """
         rows: list[np.void] = []
-        parameters = transposed = activations = gradients = taps = winners = 0
+        parameters = transposed = activations = gradients = filters = maxima = 0
         size = _padded(math.prod(network.input_shape))
-        for entry, is_pooled in _computing_layers(network):
+        for entry, is_pooled in _weighted_layers(network):
             layer = _described(entry, is_pooled, size, is_first=not rows)
-            inputs = layer["filter_rows"] * layer["filter_columns"] * layer["channels"]
             layer["input"] = activations
             layer["input_size"] = size + _gap(size) if layer["is_first"] and layer["is_dense"] else size
             activations += images * int(layer["input_size"])
-            size = int(layer["output_rows"] * layer["output_columns"] * layer["width"])
+            size = int(layer["output_rows"] * layer["output_columns"] * layer["padded_units"])
             layer["output"], layer["output_size"] = activations, size
             layer["weights"], layer["transposed"] = parameters, transposed
-            parameters += _padded(int(inputs * (layer["width"] if layer["is_dense"] else layer["units"])))
+            parameters += _padded(math.prod(_matrix_shape(layer)))
             layer["biases"] = parameters
-            parameters += int(layer["width"])
-            transposed += int(inputs * layer["width"])
+            parameters += int(layer["padded_units"])
+            transposed += int(layer["fan_in"] * layer["padded_units"])
             layer["gradient"] = gradients
             if not layer["is_dense"]:
-                gradients += _padded(int(inputs * layer["units"] + layer["width"]))
-                layer["tap_places"], layer["winner_places"] = taps, winners
-                taps += int(inputs)
-                winners += SETS_OF_WINNERS
+                gradients += _padded(int(layer["fan_in"] * layer["units"] + layer["padded_units"]))
+                layer["filter_offsets"], layer["maximum_offsets"] = filters, maxima
+                filters += int(layer["fan_in"])
+                maxima += MASKS
             rows.append(layer)
-        return cls(np.array(rows, LAYER), images, parameters, transposed, activations + images * size, gradients)
+        plan = np.array(rows, LAYER)
+        return cls(network, plan, images, parameters, transposed, activations + images * size, gradients)
 
     @property
     def classes(self) -> int:
-        """How many classes the output layer tells apart."""
+        """Number of units of the output layer."""
         return int(self.plan[-1]["units"])
 
     def parameters(self) -> Parameters:
@@ -184,143 +186,148 @@ class Layout:
         )
 
     def buffers(self) -> Buffers:
-        """Return arrays for what the kernels remember, without content."""
-        winners = arrays.zeros((self.activation_count,), np.uint8)
-        winners[:] = 1
+        """Return the buffers, with tables of offsets and otherwise empty."""
+        masks = arrays.zeros((self.activation_count,), np.uint8)
+        masks[:] = 1
         return Buffers(
             arrays.zeros((self.activation_count,), np.float32),
             arrays.zeros((self.activation_count,), np.float32),
             arrays.zeros((self.activation_count,), np.float32),
-            winners,
-            arrays.zeros((parts_of(self.images), self.gradient_count), np.float32),
+            masks,
+            arrays.zeros((chunk_count(self.images), self.gradient_count), np.float32),
             np.zeros(self.images),
-            np.concatenate([_tap_places(layer) for layer in self.plan]),
-            np.concatenate([_winner_places(layer) for layer in self.plan]),
-            arrays.zeros((max(self.plan["width"].max(), self.plan["channels"].max()),), np.float32),
+            np.concatenate([_filter_offsets(layer) for layer in self.plan]),
+            np.concatenate([_maximum_offsets(layer) for layer in self.plan]),
+            arrays.zeros((max(self.plan["padded_units"].max(), self.plan["channels"].max()),), np.float32),
         )
 
 
-def put_weights(network: Network, layout: Layout, weights: Weights, parameters: Parameters) -> None:
-    """Copy weights, as a weights file has them, to where the kernels look for them."""
-    _put(network, layout, weights, parameters.weights)
+def put_weights(layout: Layout, weights: Weights, parameters: Parameters) -> None:
+    """Copy weights, by their names and in their declared shapes, into the kernels' arrays."""
+    _put(layout, weights, parameters.weights)
     for layer in layout.plan:
-        kept = _matrix(layer, parameters.weights)
-        _transposed(layer, parameters)[:, : len(kept)] = kept.T
+        matrix = _matrix(layer, parameters.weights)
+        _transposed(layer, parameters)[:, : len(matrix)] = matrix.T
 
 
-def get_weights(network: Network, layout: Layout, parameters: Parameters) -> Weights:
-    """Return a copy of the kernels' weights, as a weights file has them."""
-    return _get(network, layout, parameters.weights)
+def get_weights(layout: Layout, parameters: Parameters) -> Weights:
+    """Return a copy of the kernels' weights, by their names and in their declared shapes."""
+    return _get(layout, parameters.weights)
 
 
-def put_velocity(network: Network, layout: Layout, velocity: Weights, parameters: Parameters) -> None:
-    """Copy the velocity of each weight, under the weights' names, to where the kernels look for it."""
-    _put(network, layout, velocity, parameters.velocities)
+def put_velocity(layout: Layout, velocity: Weights, parameters: Parameters) -> None:
+    """Copy the velocity of each weight into the kernels' arrays."""
+    _put(layout, velocity, parameters.velocities)
 
 
-def get_velocity(network: Network, layout: Layout, parameters: Parameters) -> Weights:
-    """Return a copy of the velocity of each weight, likewise."""
-    return _get(network, layout, parameters.velocities)
+def get_velocity(layout: Layout, parameters: Parameters) -> Weights:
+    """Return a copy of the velocity of each weight, by the weights' names and in their declared shapes."""
+    return _get(layout, parameters.velocities)
 
 
-def _put(network: Network, layout: Layout, named: Weights, flat: FloatArray) -> None:
-    for (entry, _), layer in zip(_computing_layers(network), layout.plan, strict=True):
+def _put(layout: Layout, named: Weights, flat: FloatArray) -> None:
+    for (entry, _), layer in zip(_weighted_layers(layout.network), layout.plan, strict=True):
         matrix, biases = _declared_views(entry, layer, flat)
         matrix[...] = named[f"{entry.name}/W"].reshape(matrix.shape)
         biases[...] = named[f"{entry.name}/b"]
 
 
-def _get(network: Network, layout: Layout, flat: FloatArray) -> Weights:
+def _get(layout: Layout, flat: FloatArray) -> Weights:
     named = {}
-    for (entry, _), layer in zip(_computing_layers(network), layout.plan, strict=True):
+    for (entry, _), layer in zip(_weighted_layers(layout.network), layout.plan, strict=True):
         matrix, biases = _declared_views(entry, layer, flat)
-        named[f"{entry.name}/W"] = matrix.reshape(network.weight_shapes[f"{entry.name}/W"]).copy()
+        named[f"{entry.name}/W"] = matrix.reshape(layout.network.weight_shapes[f"{entry.name}/W"]).copy()
         named[f"{entry.name}/b"] = biases.copy()
     return named
 
 
 def _declared_views(entry: NamedLayer, layer: np.void, flat: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """View a layer's weights and biases, or their velocities, with the axes that a declaration gives them.
+    """View a layer's weights and biases, or their velocities, with the axes in their declared order.
 
-    The weights of a dense layer that sees an image keep its axes apart: ``(channels, rows, columns, units)``.
+    The weights of a dense layer behind images have an axis for each axis of the images: ``(channels, rows, columns,
+    units)``.
     """
     matrix = _matrix(layer, flat)
     units = int(layer["units"])
     if not layer["is_dense"]:
         channels = entry.input_shape[0]
-        taps = matrix.reshape(units, layer["filter_rows"], layer["filter_columns"], layer["channels"])
-        view = taps[:, ::-1, ::-1, :channels].transpose(0, 3, 1, 2)
+        filters = matrix.reshape(units, layer["filter_rows"], layer["filter_columns"], layer["channels"])
+        view = filters[:, ::-1, ::-1, :channels].transpose(0, 3, 1, 2)
     elif len(entry.input_shape) == 3 and not layer["is_first"]:
         channels, rows, columns = entry.input_shape
-        view = matrix.reshape(rows, columns, -1, layer["width"])[:, :, :channels, :units].transpose(2, 0, 1, 3)
+        view = matrix.reshape(rows, columns, -1, layer["padded_units"])[:, :, :channels, :units].transpose(2, 0, 1, 3)
     else:
         view = matrix[: math.prod(entry.input_shape), :units]
     return view, flat[layer["biases"] :][:units]
 
 
+def _matrix_shape(layer: np.void) -> tuple[int, int]:
+    """Return the shape of a layer's weights, as in `Parameters`."""
+    fan_in = int(layer["fan_in"])
+    return (fan_in, int(layer["padded_units"])) if layer["is_dense"] else (int(layer["units"]), fan_in)
+
+
 def _matrix(layer: np.void, weights: FloatArray) -> FloatArray:
-    """View a layer's weights: ``(inputs, width)`` of a dense layer, ``(units, taps)`` of a convolution."""
-    inputs = int(layer["filter_rows"] * layer["filter_columns"] * layer["channels"])
-    shape = (inputs, int(layer["width"])) if layer["is_dense"] else (int(layer["units"]), inputs)
+    shape = _matrix_shape(layer)
     return weights[layer["weights"] :][: math.prod(shape)].reshape(shape)
 
 
 def _transposed(layer: np.void, parameters: Parameters) -> FloatArray:
-    """View a layer's transposed weights: ``(width, inputs)`` of a dense layer, ``(taps, width)`` of a convolution."""
-    inputs = int(layer["filter_rows"] * layer["filter_columns"] * layer["channels"])
-    width = int(layer["width"])
-    shape = (width, inputs) if layer["is_dense"] else (inputs, width)
-    return parameters.transposed[layer["transposed"] :][: inputs * width].reshape(shape)
+    """View a layer's transposed weights, with padded units for a convolution too."""
+    fan_in, units = int(layer["fan_in"]), int(layer["padded_units"])
+    shape = (units, fan_in) if layer["is_dense"] else (fan_in, units)
+    return parameters.transposed[layer["transposed"] :][: fan_in * units].reshape(shape)
 
 
 def _described(entry: NamedLayer, is_pooled: bool, size: int, *, is_first: bool) -> np.void:
-    """Describe a layer by itself, without where its numbers lie; ``size`` values of each image come in."""
-    described = np.zeros((), LAYER)
-    described["units"] = entry.output_shape[0]
-    described["width"] = _padded(entry.output_shape[0])
-    described["is_rectified"] = getattr(entry.layer, "nonlinearity", None) == rectify
-    described["is_pooled"] = is_pooled
-    described["is_first"] = is_first
+    """Return a layer's row without offsets; ``size`` is the number of its inputs from each image."""
+    row = np.zeros((), LAYER)
+    row["units"] = entry.output_shape[0]
+    row["padded_units"] = _padded(entry.output_shape[0])
+    row["is_rectified"] = getattr(entry.layer, "nonlinearity", None) == rectify
+    row["is_pooled"] = is_pooled
+    row["is_first"] = is_first
     sizes = ("channels", "rows", "columns", "filter_rows", "filter_columns", "output_rows", "output_columns")
     if isinstance(entry.layer, Conv2DLayer):
         channels, *incoming = entry.input_shape
         outgoing = [extent // 2 for extent in entry.output_shape[1:]] if is_pooled else entry.output_shape[1:]
         values = (channels if is_first else _padded(channels), *incoming, *entry.layer.filter_size, *outgoing)
     else:
-        described["is_dense"] = True
+        row["is_dense"] = True
         values = (size, 1, 1, 1, 1, 1, 1)
     for name, value in zip(sizes, values, strict=True):
-        described[name] = value
-    row: np.void = described[()]  # type: ignore[assignment]
-    return row
+        row[name] = value
+    row["fan_in"] = row["filter_rows"] * row["filter_columns"] * row["channels"]
+    described: np.void = row[()]  # type: ignore[assignment]
+    return described
 
 
-def _tap_places(layer: np.void) -> IntArray:
-    """Return a convolution's part of `Buffers.tap_places`; a dense layer has none."""
+def _filter_offsets(layer: np.void) -> IntArray:
+    """Return a convolution's `Buffers.filter_offsets`; a dense layer has none."""
     if layer["is_dense"]:
         return np.empty(0, np.int64)
     rows = np.arange(layer["filter_rows"]) * layer["columns"] * layer["channels"]
-    places: IntArray = np.add.outer(rows, np.arange(layer["filter_columns"] * layer["channels"])).ravel()
-    return places
+    offsets: IntArray = np.add.outer(rows, np.arange(layer["filter_columns"] * layer["channels"])).ravel()
+    return offsets
 
 
-def _winner_places(layer: np.void) -> IntArray:
-    """Return a convolution's part of `Buffers.winner_places`; a dense layer has none."""
+def _maximum_offsets(layer: np.void) -> IntArray:
+    """Return a convolution's `Buffers.maximum_offsets`; a dense layer has none."""
     if layer["is_dense"]:
         return np.empty(0, np.int64)
-    line = layer["columns"] * layer["channels"]
-    positions = (0, layer["channels"], line, line + layer["channels"])
-    firsts = [(winners & -winners).bit_length() - 1 for winners in range(1, SETS_OF_WINNERS)]
+    row_stride = layer["columns"] * layer["channels"]
+    positions = (0, layer["channels"], row_stride, row_stride + layer["channels"])
+    firsts = [(mask & -mask).bit_length() - 1 for mask in range(1, MASKS)]
     return np.array([0, *(positions[first] for first in firsts)], np.int64)
 
 
-def _computing_layers(network: Network) -> list[tuple[NamedLayer, bool]]:
+def _weighted_layers(network: Network) -> list[tuple[NamedLayer, bool]]:
     """Return the layers that have weights, each with whether pooling follows it.
 
     Raises
     ------
     EngineError
-        The kernels do not have one of the layers.
+        The kernels lack one of the layers.
     """
     layers: list[tuple[NamedLayer, bool]] = []
     for entry in network.layers[1:]:
@@ -337,7 +344,7 @@ def _computing_layers(network: Network) -> list[tuple[NamedLayer, bool]]:
 
 
 def _refusal(entry: NamedLayer, *, after_convolution: bool) -> str | None:
-    """Name what the kernels lack for a layer, or return None where they lack nothing."""
+    """Name the feature of a layer that the kernels lack, or return None."""
     layer = entry.layer
     if isinstance(layer, MaxPool2DLayer):
         if layer.pool_size != (2, 2) or layer.stride not in (None, (2, 2)):
@@ -356,10 +363,11 @@ def _is_unpooled_convolution(entry: NamedLayer, is_pooled: bool) -> bool:
 
 
 def _gap(size: int) -> int:
-    """Return how many values to leave out between one image and the next, which are read side by side.
+    """Return the number of values to skip between the images of a first dense layer.
 
-    Values that lie a multiple of 4,096 bytes apart share a place in a processor's first cache. With those of the MLP's
-    images, the gradient of its weights would take a fifth longer.
+    The update reads the same pixel of all images. Values whose addresses differ by a multiple of 4,096 bytes compete
+    for the same lines of a processor's first cache: without a gap the update of the article's MLP takes a fifth longer
+    (bench/kernels.py).
     """
     return LANES if size % 1024 == 0 else 0
 

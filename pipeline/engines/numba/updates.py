@@ -1,7 +1,7 @@
-"""Nesterov momentum: the gradient of the minibatch moves the weights.
+"""Nesterov momentum: move the weights along the gradient of the minibatch.
 
-The update is cut into shares. A share is a range of each layer's weights, and sums their gradient over
-the minibatch by itself, always in the same order: which thread does it changes nothing.
+The update is cut into shares. A share is a range of each layer's weights; it sums their gradient over the minibatch by
+itself, always in the same order, so it does not matter which thread computes it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ import numpy as np
 
 from pipeline.engines.numba.compiler import inlined, kernel
 from pipeline.engines.numba.plan import Buffers, Parameters, Plan
-from pipeline.engines.numba.products import add_column_sums, eight_rows, eight_starts
+from pipeline.engines.numba.products import add_column_sums, eight_offsets, multiply_eight_rows
 from pipeline.networks import arrays
 from pipeline.networks.arrays import FloatArray
 
-NO_VELOCITY = np.float32(1e-30)
-"""Below this a velocity is taken for zero: it would move no weight that is larger than 1e-22."""
+SHARES = 16
+"""As many as a minibatch of 128 has chunks, so that as many threads work on both."""
+
+MIN_VELOCITY = np.float32(1e-30)
+"""Smaller velocities become zero; they would change no weight above 1e-22."""
 
 
-def room_for_gradient(plan: Plan) -> FloatArray:
-    """Return room for the gradient of eight rows of the weights of any dense layer."""
-    return arrays.zeros((8 * int(plan["width"].max()),), np.float32)
+def dense_gradient(plan: Plan) -> FloatArray:
+    """Return an array for the gradient of eight rows of the weights of any layer."""
+    return arrays.zeros((8 * int(plan["padded_units"].max()),), np.float32)
 
 
 @kernel
@@ -30,25 +33,26 @@ def update_share(
     buffers: Buffers,
     gradient: FloatArray,
     images: int,
-    parts: int,
+    chunks: int,
     share: int,
-    shares: int,
     learning_rate: np.float32,
     momentum: np.float32,
 ) -> None:
-    """Move one share of the weights along the gradient of a minibatch of ``images`` images, in ``parts`` parts.
+    """Move one share of the weights along the gradient of a minibatch.
 
     Parameters
     ----------
-    gradient : float32 array, as `room_for_gradient` returns it
-        Room for the gradient of a few rows of a dense layer's weights.
+    gradient : float32 array, as `dense_gradient` returns it
+        Overwritten.
+    images, chunks : int
+        Sizes of the minibatch.
     """
     for number in range(len(plan)):
         layer = plan[number]
         if layer.is_dense:
-            _update_dense(layer, parameters, buffers, gradient, images, share, shares, learning_rate, momentum)
+            _update_dense(layer, parameters, buffers, gradient, images, share, learning_rate, momentum)
         else:
-            _update_convolution(layer, parameters, buffers, parts, share, shares, learning_rate, momentum)
+            _update_convolution(layer, parameters, buffers, chunks, share, learning_rate, momentum)
 
 
 @kernel
@@ -59,47 +63,39 @@ def _update_dense(
     gradient: FloatArray,
     images: int,
     share: int,
-    shares: int,
     learning_rate: np.float32,
     momentum: np.float32,
 ) -> None:
-    width, units, inputs = layer.width, layer.units, layer.channels
-    # Eights of inputs, as that is what a product takes; the inputs are padded to a multiple of 16.
-    eights = inputs // 8
-    for eight in range(eights * share // shares, eights * (share + 1) // shares):
+    """Update eight rows of the weights at a time, and the biases in the first share."""
+    units, fan_in = layer.padded_units, layer.fan_in
+    eights = fan_in // 8
+    for eight in range(eights * share // SHARES, eights * (share + 1) // SHARES):
         first = 8 * eight
-        eight_rows(
+        multiply_eight_rows(
             buffers.activations,
-            eight_starts(layer.input, 1, first, inputs),
+            eight_offsets(layer.input, 1, first, fan_in),
             (1, 0, images, layer.input_size),
-            buffers.signals,
+            buffers.output_gradients,
             layer.output,
-            width,
+            units,
             buffers.zeros,
             0,
             gradient,
-            eight_starts(0, width, 0, 8),
+            eight_offsets(0, units, 0, 8),
         )
-        start, end = layer.weights + first * width, layer.weights + (first + 8) * width
-        weights = parameters.weights[start:end]
-        _step(weights, parameters.velocities[start:end], gradient, learning_rate, momentum)
+        start = layer.weights + first * units
+        _take_step(parameters, start, gradient[: 8 * units], learning_rate, momentum)
         if not layer.is_first:
-            place = layer.transposed + first
-            for unit in range(units):
+            weights = parameters.weights[start : start + 8 * units]
+            offset = layer.transposed + first
+            for unit in range(layer.units):
                 for row in range(8):
-                    parameters.transposed[place + row] = weights[row * width + unit]
-                place += inputs
+                    parameters.transposed[offset + row] = weights[row * units + unit]
+                offset += fan_in
     if share == 0:
-        gradient[:width] = 0
-        add_column_sums(buffers.signals, layer.output, images, width, gradient, 0)
-        end = layer.biases + width
-        _step(
-            parameters.weights[layer.biases : end],
-            parameters.velocities[layer.biases : end],
-            gradient[:width],
-            learning_rate,
-            momentum,
-        )
+        gradient[:units] = 0
+        add_column_sums(buffers.output_gradients, layer.output, images, units, gradient, 0)
+        _take_step(parameters, layer.biases, gradient[:units], learning_rate, momentum)
 
 
 @kernel
@@ -107,63 +103,51 @@ def _update_convolution(
     layer: np.record,
     parameters: Parameters,
     buffers: Buffers,
-    parts: int,
+    chunks: int,
     share: int,
-    shares: int,
     learning_rate: np.float32,
     momentum: np.float32,
 ) -> None:
-    taps = layer.filter_rows * layer.filter_columns * layer.channels
-    first, stop = layer.units * share // shares, layer.units * (share + 1) // shares
-    weights = parameters.weights[layer.weights + first * taps : layer.weights + stop * taps]
-    _step(
-        weights,
-        parameters.velocities[layer.weights + first * taps : layer.weights + stop * taps],
-        _sum_of_parts(buffers.gradients, parts, layer.gradient + first * taps, layer.gradient + stop * taps),
-        learning_rate,
-        momentum,
-    )
-    width = layer.width
-    transposed = parameters.transposed[layer.transposed : layer.transposed + taps * width]
+    """Update a range of the filters and their biases."""
+    fan_in, units = layer.fan_in, layer.padded_units
+    first, stop = layer.units * share // SHARES, layer.units * (share + 1) // SHARES
+    start = layer.gradient + first * fan_in
+    gradient = _sum_of_chunks(buffers.chunk_gradients, chunks, start, layer.gradient + stop * fan_in)
+    _take_step(parameters, layer.weights + first * fan_in, gradient, learning_rate, momentum)
+    weights = parameters.weights[layer.weights + first * fan_in : layer.weights + stop * fan_in]
+    transposed = parameters.transposed[layer.transposed : layer.transposed + fan_in * units]
     for unit in range(first, stop):
-        for tap in range(taps):
-            transposed[tap * width + unit] = weights[(unit - first) * taps + tap]
-    biases = layer.gradient + layer.units * taps
-    _step(
-        parameters.weights[layer.biases + first : layer.biases + stop],
-        parameters.velocities[layer.biases + first : layer.biases + stop],
-        _sum_of_parts(buffers.gradients, parts, biases + first, biases + stop),
-        learning_rate,
-        momentum,
-    )
+        for weight in range(fan_in):
+            transposed[weight * units + unit] = weights[(unit - first) * fan_in + weight]
+    biases = layer.gradient + layer.units * fan_in
+    bias_gradient = _sum_of_chunks(buffers.chunk_gradients, chunks, biases + first, biases + stop)
+    _take_step(parameters, layer.biases + first, bias_gradient, learning_rate, momentum)
 
 
 @kernel
-def _sum_of_parts(gradients: FloatArray, parts: int, start: int, end: int) -> FloatArray:
-    """Sum a range of the gradient over the parts of the minibatch, in their order, into the first part's."""
+def _sum_of_chunks(gradients: FloatArray, chunks: int, start: int, end: int) -> FloatArray:
+    """Sum a range of the gradient over the chunks, in their order, into the row of the first chunk."""
     total = gradients[0, start:end]
-    for part in range(1, parts):
-        gradient = gradients[part, start:end]
-        for place in range(end - start):
-            total[place] += gradient[place]
+    for chunk in range(1, chunks):
+        gradient = gradients[chunk, start:end]
+        for number in range(end - start):
+            total[number] += gradient[number]
     return total
 
 
 @inlined
-def _step(
-    weights: FloatArray,
-    velocities: FloatArray,
-    gradient: FloatArray,
-    learning_rate: np.float32,
-    momentum: np.float32,
+def _take_step(
+    parameters: Parameters, start: int, gradient: FloatArray, learning_rate: np.float32, momentum: np.float32
 ) -> None:
-    """Step as Lasagne's ``nesterov_momentum`` does: v = mu v - lr g, then p = p + mu v - lr g.
+    """Update the weights from offset ``start`` on as Lasagne does: v = mu v - lr g, then p = p + mu v - lr g.
 
-    The velocity of a weight that has no gradient any more, as that of a unit whose rectifier stays closed, would
-    shrink until float32 has few digits left for it. Processors take a hundred times as long for such numbers.
+    A weight without a gradient, for example of a unit whose rectifier stays closed, has a velocity that shrinks until
+    float32 has few digits left for it. Processors take a hundred times as long for these numbers.
     """
-    for place in range(len(weights)):
-        velocity = momentum * velocities[place] - learning_rate * gradient[place]
-        velocity = np.float32(0) if abs(velocity) < NO_VELOCITY else velocity
-        velocities[place] = velocity
-        weights[place] = weights[place] + momentum * velocity - learning_rate * gradient[place]
+    weights = parameters.weights[start : start + len(gradient)]
+    velocities = parameters.velocities[start : start + len(gradient)]
+    for number in range(len(weights)):
+        velocity = momentum * velocities[number] - learning_rate * gradient[number]
+        velocity = np.float32(0) if abs(velocity) < MIN_VELOCITY else velocity
+        velocities[number] = velocity
+        weights[number] = weights[number] + momentum * velocity - learning_rate * gradient[number]

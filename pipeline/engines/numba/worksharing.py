@@ -1,11 +1,11 @@
-"""Which thread computes what, and when.
+"""Share the work on an epoch among threads.
 
-The work on a minibatch is cut into pieces of fixed size: first its parts, of eight images each, forward and
-backward; then the shares of the update. All pieces of all minibatches have numbers in this order. Each
-thread takes the next number, waits until the pieces that this one builds on are done, and computes it.
+The work on a minibatch is cut into pieces of fixed size: first its chunks of eight images, forward and backward, then
+the shares of the update. All pieces of all minibatches are numbered in this order. Each thread takes the next number,
+waits until the pieces on which this one depends are done, and computes it.
 
-So a thread that is held up, by a neighbour on its core, leaves the rest of the pieces to the others; and
-as no piece's result depends on who computed it, the result is the same for any number of threads.
+So if another process delays a thread on its core, the other threads take over the remaining pieces. No piece's result
+depends on the thread that computes it, so the result is the same for any number of threads.
 """
 
 from __future__ import annotations
@@ -16,111 +16,108 @@ import numpy as np
 from numba import types
 
 from pipeline.engines.numba.activations import cross_entropy
-from pipeline.engines.numba.atomics import fetch, fetch_add
 from pipeline.engines.numba.compiler import entry_point, kernel
 from pipeline.engines.numba.convolution import convolution_forward
 from pipeline.engines.numba.convolution_backward import (
     convolution_backward,
     first_convolution_backward,
+    first_gradient_sums,
     put_first_gradients,
-    room_for_first_gradients,
 )
 from pipeline.engines.numba.dense import dense_backward, dense_forward
-from pipeline.engines.numba.nonzero import Hits, room_for_hits
-from pipeline.engines.numba.plan import IMAGES_PER_PART, Buffers, Parameters, Plan, parts_of
-from pipeline.engines.numba.updates import room_for_gradient, update_share
+from pipeline.engines.numba.intrinsics import atomic_add, atomic_load
+from pipeline.engines.numba.nonzero import NonzeroGradients, nonzero_gradients
+from pipeline.engines.numba.plan import IMAGES_PER_CHUNK, Buffers, Parameters, Plan, chunk_count
+from pipeline.engines.numba.updates import SHARES, dense_gradient, update_share
 from pipeline.networks.arrays import DoubleArray, FloatArray, IntArray, LabelArray
 
-SHARES = 16
-"""Pieces into which an update is cut: as many as a minibatch of 128 has parts, so that as many threads share both."""
-
-NEXT, DONE = 0, 8
-"""Where the counters of pieces lie, each in a cache line of its own: the number to take next, and how many are done."""
-
-COUNTERS = 16
+NEXT, DONE, COUNTERS = 0, 8, 16
+"""Indices of the next piece's number and of the count of finished pieces, each in its own cache line, and the size."""
 
 _yield_processor = types.ExternalFunction("sched_yield", types.int32())
 
 
-class Scratch(NamedTuple):
-    """Room for what one thread computes on the way.
+class Epoch(NamedTuple):
+    """Data, hyperparameters and results of an epoch of training."""
 
-    The kernels of training allocate nothing: where that failed in one thread, the others would wait for it for ever.
+    images: FloatArray
+    """Shape (N, values of an image)."""
+    labels: LabelArray
+    """Shape (N,)."""
+    batch_size: int
+    learning_rate: np.float32
+    momentum: np.float32
+    losses: DoubleArray
+    """Each minibatch's mean loss before its step, shape (minibatches,)."""
+
+
+class Scratch(NamedTuple):
+    """Memory for one thread.
+
+    The kernels of training allocate nothing: if an allocation failed in one thread, the others would wait for ever.
     """
 
-    hits: Hits
+    nonzero: NonzeroGradients
     first_sums: FloatArray
-    """Sums of the gradient of the first layer, if that is a convolution, over the images of a part."""
+    """Sums of the gradient of a first convolution over the images of a chunk."""
     gradient: FloatArray
-    """A few rows of the gradient of a dense layer's weights."""
+    """Gradient of a few rows of a dense layer's weights."""
 
 
 def scratch(plan: Plan) -> Scratch:
-    """Return room for one thread."""
-    return Scratch(room_for_hits(plan), room_for_first_gradients(plan[0]), room_for_gradient(plan))
+    """Return the memory for one thread."""
+    return Scratch(nonzero_gradients(plan), first_gradient_sums(plan[0]), dense_gradient(plan))
 
 
 def pieces_of_epoch(minibatches: int, batch_size: int) -> int:
-    """Return how many pieces of work an epoch is cut into."""
-    return minibatches * (parts_of(batch_size) + SHARES)
+    """Return the number of pieces of an epoch."""
+    return minibatches * (chunk_count(batch_size) + SHARES)
 
 
-def most_threads(batch_size: int) -> int:
-    """Return how many threads find something to do at the same time."""
-    return max(parts_of(batch_size), SHARES)
+def max_threads(batch_size: int) -> int:
+    """Return how many threads can work at the same time."""
+    return max(chunk_count(batch_size), SHARES)
 
 
 @entry_point
 def train(
     counters: IntArray,
-    most: int,
+    max_pieces: int,
     plan: Plan,
     parameters: Parameters,
     buffers: Buffers,
     scratch: Scratch,
-    images: FloatArray,
-    labels: LabelArray,
-    batch_size: int,
-    learning_rate: np.float32,
-    momentum: np.float32,
-    losses: DoubleArray,
+    epoch: Epoch,
 ) -> None:
-    """Compute pieces of an epoch of training, side by side with other threads: up to ``most`` of them.
+    """Compute up to ``max_pieces`` pieces of an epoch, beside other threads.
 
     Parameters
     ----------
     counters : int64 array, shape (COUNTERS,)
-        Zero at the start of the epoch; the threads share it.
+        Zero at the start of the epoch and shared by the threads.
     scratch : Scratch
         This thread's own.
-    images : float32 array, shape (N, values of an image)
-    labels : uint8 array, shape (N,)
-    losses : float64 array, shape (minibatches,)
-        Each minibatch's mean loss before its step.
     """
-    parts = parts_of(batch_size)
-    pieces = parts + SHARES
-    for _ in range(most):
-        number = fetch_add(counters, NEXT, 1)
+    chunks = chunk_count(epoch.batch_size)
+    pieces = chunks + SHARES
+    for _ in range(max_pieces):
+        number = atomic_add(counters, NEXT, 1)
         minibatch, piece = number // pieces, number % pieces
-        if minibatch >= len(losses):
+        if minibatch >= len(epoch.losses):
             return
-        start = minibatch * batch_size
-        size = min(batch_size, len(labels) - start)
-        if piece < parts:
+        start = minibatch * epoch.batch_size
+        size = min(epoch.batch_size, len(epoch.labels) - start)
+        if piece < chunks:
             _wait(counters, minibatch * pieces)
-            first = min(piece * IMAGES_PER_PART, size)
-            stop = min(first + IMAGES_PER_PART, size)
-            part, truth = images[start + first : start + stop], labels[start + first : start + stop]
-            _propagate(plan, parameters, buffers, scratch, part, truth, first, size, buffers.gradients[piece])
+            _compute_gradients(plan, parameters, buffers, scratch, epoch, start, size, piece)
         else:
-            _wait(counters, minibatch * pieces + parts)
-            share = piece - parts
-            room = scratch.gradient
-            update_share(plan, parameters, buffers, room, size, parts, share, SHARES, learning_rate, momentum)
+            _wait(counters, minibatch * pieces + chunks)
+            share = piece - chunks
+            rate, momentum = epoch.learning_rate, epoch.momentum
+            update_share(plan, parameters, buffers, scratch.gradient, size, chunks, share, rate, momentum)
             if share == 0:
-                losses[minibatch] = _mean(buffers.losses[:size])
-        fetch_add(counters, DONE, 1)
+                epoch.losses[minibatch] = _mean(buffers.losses[:size])
+        atomic_add(counters, DONE, 1)
 
 
 @entry_point
@@ -133,62 +130,68 @@ def predict(
     images: FloatArray,
     logits: FloatArray,
 ) -> None:
-    """Compute what goes into softmax for each image, side by side with other threads.
+    """Compute the logits of images, beside other threads.
 
     Parameters
     ----------
     counters : int64 array, shape (COUNTERS,)
-        Zero at the start; the threads share it.
+        Zero at the start and shared by the threads.
     slot : int
-        Which part's place in the buffers this thread uses.
+        Number of the chunk in the buffers that this thread uses.
+    images : float32 array, shape (N, values of an image)
     logits : float32 array, shape (N, classes)
+        Overwritten.
     """
     output = plan[len(plan) - 1]
-    first = slot * IMAGES_PER_PART
+    first = slot * IMAGES_PER_CHUNK
     while True:
-        start = fetch_add(counters, NEXT, 1) * IMAGES_PER_PART
+        start = atomic_add(counters, NEXT, 1) * IMAGES_PER_CHUNK
         if start >= len(images):
             return
-        count = min(IMAGES_PER_PART, len(images) - start)
+        count = min(IMAGES_PER_CHUNK, len(images) - start)
         _forward(plan, parameters, buffers, images[start : start + count], first)
         for image in range(count):
-            place = output.output + (first + image) * output.output_size
+            offset = output.output + (first + image) * output.output_size
             for unit in range(output.units):
-                logits[start + image, unit] = buffers.activations[place + unit]
+                logits[start + image, unit] = buffers.activations[offset + unit]
 
 
 @kernel
-def _propagate(
+def _compute_gradients(
     plan: Plan,
     parameters: Parameters,
     buffers: Buffers,
     scratch: Scratch,
-    images: FloatArray,
-    labels: LabelArray,
-    first: int,
+    epoch: Epoch,
+    start: int,
     size: int,
-    gradients: FloatArray,
+    chunk: int,
 ) -> None:
-    """Compute loss, signals and the gradients of convolutions for a part of a minibatch, from image ``first`` on.
+    """Compute the losses, output gradients and gradients of convolutions of a chunk.
 
-    The part of a smaller last minibatch may be empty.
+    Parameters
+    ----------
+    start, size : int
+        The minibatch. Chunks of a smaller last minibatch may be empty.
     """
+    gradients = buffers.chunk_gradients[chunk]
     gradients[:] = 0
-    if len(images) == 0:
+    first = min(chunk * IMAGES_PER_CHUNK, size)
+    stop = min(first + IMAGES_PER_CHUNK, size)
+    if first == stop:
         return
-    stop = first + len(images)
-    bottom = plan[0]
     scratch.first_sums[:] = 0
-    _forward(plan, parameters, buffers, images, first)
-    cross_entropy(plan[len(plan) - 1], buffers, labels, first, size)
-    bottom_dense = len(plan)
-    while bottom_dense > 0 and plan[bottom_dense - 1].is_dense:
-        bottom_dense -= 1
-        dense_backward(plan[bottom_dense], parameters, buffers, first, stop)
+    _forward(plan, parameters, buffers, epoch.images[start + first : start + stop], first)
+    cross_entropy(plan[len(plan) - 1], buffers, epoch.labels[start + first : start + stop], first, size)
+    first_dense = len(plan)
+    while first_dense > 0 and plan[first_dense - 1].is_dense:
+        first_dense -= 1
+        dense_backward(plan[first_dense], parameters, buffers, first, stop)
+    bottom = plan[0]
     for image in range(first, stop):
-        for number in range(bottom_dense - 1, 0, -1):
+        for number in range(first_dense - 1, 0, -1):
             layer_gradients = gradients[plan[number].gradient :]
-            convolution_backward(plan[number], parameters, buffers, image, layer_gradients, scratch.hits)
+            convolution_backward(plan[number], parameters, buffers, image, layer_gradients, scratch.nonzero)
         if not bottom.is_dense:
             first_convolution_backward(bottom, buffers, image, scratch.first_sums)
     if not bottom.is_dense:
@@ -197,7 +200,7 @@ def _propagate(
 
 @kernel
 def _forward(plan: Plan, parameters: Parameters, buffers: Buffers, images: FloatArray, first: int) -> None:
-    """Compute all activations of images, which are the buffers' from number ``first`` on."""
+    """Compute all activations of images, which have numbers from ``first`` on in the buffers."""
     stop = first + len(images)
     for image in range(first, stop):
         _put_image(plan[0], buffers.activations, images[image - first], image)
@@ -233,8 +236,8 @@ def _mean(losses: DoubleArray) -> float:
 def _wait(counters: IntArray, pieces: int) -> None:
     """Wait until so many pieces are done."""
     tries = 0
-    while fetch(counters, DONE) < pieces:
+    while atomic_load(counters, DONE) < pieces:
         tries += 1
-        # A thread that waits long gives its core to whoever may be waiting for it.
+        # A thread that waits long leaves its core to other threads.
         if tries > 1000:
             _yield_processor()

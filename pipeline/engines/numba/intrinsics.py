@@ -1,32 +1,37 @@
-"""Vectors of float32 that stay in the processor's registers, as a type of Numba's.
+"""Operations that Numba lacks: vectors in registers, access without checks of the index, atomic counters.
 
-Plain loops leave it to the compiler's guess which values stay in registers and which loop becomes vector
-instructions; a kernel that is written with these few operations gets the instructions that it names.
-A vector may be wider than a register: LLVM splits ``Vector(32)`` into two registers of AVX-512, four of
-AVX2 or eight of NEON, so the kernels run on any processor. They are fast on those that multiply and add in
-one instruction, which are all but x86 from before 2013.
-
-No operation checks its index.
+In a plain loop the compiler guesses which values stay in registers and which loops become vector instructions. A
+kernel written with these operations gets the instructions that it names. A vector may be wider than a register: LLVM
+splits ``Vector(32)`` into two registers of AVX-512, four of AVX2 or eight of NEON, so the kernels run on any processor.
+They are fast on processors with a fused multiply-add, which x86 has had since 2013.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, register_model
 
 LANES = 16
-"""Widths are multiples of this: the 16 float32 of one AVX-512 register."""
+"""The 16 float32 of one AVX-512 register; widths are multiples of it."""
 
 HAS_AVX512 = bool(binding.get_host_cpu_features().get("avx512f"))
-"""Whether there are 32 registers of 16 float32; other processors have half as many numbers in theirs, or fewer."""
+"""Whether there are 32 registers of 16 float32; the registers of other processors hold at most half as many."""
+
+_MEMORY_ORDER = "seq_cst"
+"""A thread that sees an atomic operation sees all that was written before it, too."""
+
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+_intrinsic = cast(_Decorator, intrinsic)
+_intrinsic_of_constants = cast(_Decorator, intrinsic(prefer_literal=True))
 
 
 class Vector(types.Type):
-    """Numba's type of ``width`` float32 in registers."""
+    """Numba's type for ``width`` float32 in registers."""
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -35,34 +40,34 @@ class Vector(types.Type):
 
 @register_model(Vector)
 class VectorModel(models.PrimitiveModel):  # type: ignore[misc]
-    """How a `Vector` looks to LLVM: as a vector."""
+    """A `Vector` is a vector of LLVM's."""
 
     def __init__(self, manager: Any, vector: Vector) -> None:
         super().__init__(manager, vector, _llvm_type(vector))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def element(typing_context: Any, array: Any, index: Any) -> Any:
-    """Return ``array[index]``; Numba itself would first ask whether the index counts from the end."""
+@_intrinsic
+def load_scalar(typing_context: Any, array: Any, index: Any) -> Any:
+    """Return ``array[index]`` without Numba's check for a negative index."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(address(context, builder, signature, arguments))
+        return builder.load(_address(context, builder, signature, arguments))
 
     return array.dtype(array, types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def put(typing_context: Any, array: Any, index: Any, number: Any) -> Any:
-    """Set ``array[index] = number``, likewise."""
+@_intrinsic
+def store_scalar(typing_context: Any, array: Any, index: Any, number: Any) -> Any:
+    """Set ``array[index] = number`` without Numba's check for a negative index."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[2], address(context, builder, signature, arguments))
+        builder.store(arguments[2], _address(context, builder, signature, arguments))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, array.dtype), generate
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@_intrinsic_of_constants
 def zeros(typing_context: Any, width: Any) -> Any:
     """Return a vector of zeros; ``width`` is a constant."""
     vector = Vector(width.literal_value)
@@ -73,31 +78,31 @@ def zeros(typing_context: Any, width: Any) -> Any:
     return vector(width), generate
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@_intrinsic_of_constants
 def load(typing_context: Any, array: Any, index: Any, width: Any) -> Any:
     """Return ``array[index : index + width]``; ``width`` is a constant."""
     vector = Vector(width.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = address(context, builder, signature, arguments)
-        return _read(builder, place, _llvm_type(vector))
+        pointer = _address(context, builder, signature, arguments)
+        return _read(builder, pointer, _llvm_type(vector))
 
     return vector(array, types.intp, width), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def store(typing_context: Any, array: Any, index: Any, vector: Any) -> Any:
     """Set ``array[index : index + width] = vector``."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = address(context, builder, signature, arguments)
-        _write(builder, place, arguments[2])
+        pointer = _address(context, builder, signature, arguments)
+        _write(builder, pointer, arguments[2])
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def add(typing_context: Any, one: Any, other: Any) -> Any:
     """Return the sum of two vectors."""
 
@@ -107,25 +112,25 @@ def add(typing_context: Any, one: Any, other: Any) -> Any:
     return one(one, other), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def multiply_add(typing_context: Any, array: Any, index: Any, vector: Any, addend: Any) -> Any:
     """Return ``array[index] * vector + addend``, rounded once."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number = builder.load(address(context, builder, signature, arguments))
+        number = builder.load(_address(context, builder, signature, arguments))
         return _fused(builder, _in_every_lane(builder, number, vector.width), arguments[2], arguments[3])
 
     return vector(array, types.intp, vector, vector), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def greatest(typing_context: Any, four: Any) -> Any:
-    """Return the greatest of four vectors, lane by lane; nan where one of them is that."""
+@_intrinsic
+def maximum_of_four(typing_context: Any, four: Any) -> Any:
+    """Return the maximum of four vectors in each lane, nan if one of them is nan."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         one, two, three, four = cgutils.unpack_tuple(builder, arguments[0])
-        maxima = _greater(builder, _greater(builder, one, two), _greater(builder, three, four))
-        # A comparison in order takes the second of two where either is nan, and so may lose it.
+        maxima = _maximum(builder, _maximum(builder, one, two), _maximum(builder, three, four))
+        # If one value is nan, an ordered comparison takes the second, which may be the other one.
         has_nan = builder.or_(builder.fcmp_unordered("uno", one, two), builder.fcmp_unordered("uno", three, four))
         nans = maxima.type([math.nan] * maxima.type.count)
         return builder.select(has_nan, nans, maxima)
@@ -133,9 +138,9 @@ def greatest(typing_context: Any, four: Any) -> Any:
     return four.dtype(four), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def store_equal(typing_context: Any, array: Any, index: Any, vector: Any, four: Any) -> Any:
-    """Set bytes ``array[index : index + width]`` to which of ``four`` vectors equal ``vector``, a bit for each."""
+@_intrinsic
+def store_equality_mask(typing_context: Any, array: Any, index: Any, vector: Any, four: Any) -> Any:
+    """Set bytes ``array[index : index + width]`` to masks: a bit for each of four vectors that equals ``vector``."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         llvm_bytes = ir.VectorType(ir.IntType(8), vector.width)
@@ -144,15 +149,15 @@ def store_equal(typing_context: Any, array: Any, index: Any, vector: Any, four: 
             bits = llvm_bytes([1 << position] * vector.width)
             is_equal = builder.fcmp_ordered("==", one, arguments[2])
             found = builder.or_(found, builder.select(is_equal, bits, llvm_bytes(None)))
-        _write(builder, address(context, builder, signature, arguments), found)
+        _write(builder, _address(context, builder, signature, arguments), found)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector, four), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def rectified(typing_context: Any, vector: Any) -> Any:
-    """Return a vector with 0 in place of what is below 0; nan stays."""
+    """Return max(x, 0) in each lane; nan stays nan."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         zeros = _llvm_type(vector)(None)
@@ -161,9 +166,9 @@ def rectified(typing_context: Any, vector: Any) -> Any:
     return vector(vector), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def rectifier_slopes(typing_context: Any, vector: Any) -> Any:
-    """Return the slope of (x + abs(x)) / 2 in each lane: 1 above 0, one half at 0, 0 elsewhere."""
+    """Return the slope of (x + abs(x)) / 2 in each lane: 1 above 0, one half at 0, 0 below."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         zeros, halves, ones = (_llvm_type(vector)([value] * vector.width) for value in (0.0, 0.5, 1.0))
@@ -173,13 +178,13 @@ def rectifier_slopes(typing_context: Any, vector: Any) -> Any:
     return vector(vector), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def where_bit(typing_context: Any, array: Any, index: Any, bit: Any, vector: Any) -> Any:
-    """Return ``vector``, with zeros where ``array[index : index + width]`` has none of the bits of ``bit``."""
+@_intrinsic
+def where_bit_is_set(typing_context: Any, array: Any, index: Any, bit: Any, vector: Any) -> Any:
+    """Return ``vector``, with 0 in the lanes whose byte in ``array[index : index + width]`` lacks the bit."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         llvm_bytes = ir.VectorType(ir.IntType(8), vector.width)
-        found = _read(builder, address(context, builder, signature, arguments), llvm_bytes)
+        found = _read(builder, _address(context, builder, signature, arguments), llvm_bytes)
         wanted = _in_every_lane(builder, builder.trunc(arguments[2], ir.IntType(8)), vector.width)
         is_set = builder.icmp_unsigned("!=", builder.and_(found, wanted), llvm_bytes(None))
         return builder.select(is_set, arguments[3], _llvm_type(vector)(None))
@@ -187,64 +192,63 @@ def where_bit(typing_context: Any, array: Any, index: Any, bit: Any, vector: Any
     return vector(array, types.intp, types.intp, vector), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def from_each(typing_context: Any, starts: Any, distance: Any) -> Any:
-    """Return a tuple of indices, each ``distance`` further on."""
+@_intrinsic
+def shifted(typing_context: Any, indices: Any, distance: Any) -> Any:
+    """Return a tuple of indices, each larger by ``distance``."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        indices = cgutils.unpack_tuple(builder, arguments[0])
-        further = [builder.add(index, arguments[1]) for index in indices]
-        return context.make_tuple(builder, signature.return_type, further)
+        sums = [builder.add(index, arguments[1]) for index in cgutils.unpack_tuple(builder, arguments[0])]
+        return context.make_tuple(builder, signature.return_type, sums)
 
-    return starts(starts, types.intp), generate
+    return indices(indices, types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def for_each(typing_context: Any, indices: Any, vector: Any) -> Any:
-    """Return a tuple with the same vector for each of the indices."""
+@_intrinsic
+def repeated(typing_context: Any, vector: Any, indices: Any) -> Any:
+    """Return a tuple that holds the same vector for each of the indices."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return context.make_tuple(builder, signature.return_type, [arguments[1]] * len(indices))
+        return context.make_tuple(builder, signature.return_type, [arguments[0]] * len(indices))
 
-    return types.containers.UniTuple(vector, len(indices))(indices, vector), generate
+    return types.containers.UniTuple(vector, len(indices))(vector, indices), generate
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@_intrinsic_of_constants
 def load_each(typing_context: Any, array: Any, indices: Any, width: Any) -> Any:
-    """Return a tuple of vectors: what `load` returns for each of the indices."""
+    """Return a tuple: ``array[index : index + width]`` for each of the indices; ``width`` is a constant."""
     vector = Vector(width.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vectors = []
         for index in cgutils.unpack_tuple(builder, arguments[1]):
-            place = address(context, builder, signature, [arguments[0], index])
-            vectors.append(_read(builder, place, _llvm_type(vector)))
+            pointer = _address(context, builder, signature, [arguments[0], index])
+            vectors.append(_read(builder, pointer, _llvm_type(vector)))
         return context.make_tuple(builder, signature.return_type, vectors)
 
     return types.containers.UniTuple(vector, len(indices))(array, indices, width), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def store_each(typing_context: Any, array: Any, indices: Any, vectors: Any) -> Any:
-    """Do what `store` does for each of the indices, with the vector of the same number."""
+    """Set ``array[index : index + width] = vector`` for each pair of the indices and vectors."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         for index, value in _pairs(builder, arguments[1], arguments[2]):
-            place = address(context, builder, signature, [arguments[0], index])
-            _write(builder, place, value)
+            pointer = _address(context, builder, signature, [arguments[0], index])
+            _write(builder, pointer, value)
         return context.get_dummy_value()
 
     return types.void(array, indices, vectors), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def add_numbers_times_vector(typing_context: Any, array: Any, indices: Any, vector: Any, addends: Any) -> Any:
-    """Return a tuple: ``addend + array[index] * vector`` for each of the indices and addends, rounded once."""
+@_intrinsic
+def multiply_add_scalars(typing_context: Any, array: Any, indices: Any, vector: Any, addends: Any) -> Any:
+    """Return a tuple: ``array[index] * vector + addend``, rounded once, for each pair of the indices and addends."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums = []
         for index, addend in _pairs(builder, arguments[1], arguments[3]):
-            number = builder.load(address(context, builder, signature, [arguments[0], index]))
+            number = builder.load(_address(context, builder, signature, [arguments[0], index]))
             numbers = _in_every_lane(builder, number, vector.width)
             sums.append(_fused(builder, numbers, arguments[2], addend))
         return context.make_tuple(builder, signature.return_type, sums)
@@ -252,12 +256,12 @@ def add_numbers_times_vector(typing_context: Any, array: Any, indices: Any, vect
     return addends(array, indices, vector, addends), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def add_number_times_vectors(typing_context: Any, array: Any, index: Any, vectors: Any, addends: Any) -> Any:
-    """Return a tuple: ``addend + array[index] * vector`` for each of the vectors and addends, rounded once."""
+@_intrinsic
+def multiply_add_vectors(typing_context: Any, array: Any, index: Any, vectors: Any, addends: Any) -> Any:
+    """Return a tuple: ``array[index] * vector + addend``, rounded once, for each pair of the vectors and addends."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number = builder.load(address(context, builder, signature, arguments))
+        number = builder.load(_address(context, builder, signature, arguments))
         numbers = _in_every_lane(builder, number, vectors.dtype.width)
         pairs = _pairs(builder, arguments[2], arguments[3])
         sums = [_fused(builder, numbers, value, addend) for value, addend in pairs]
@@ -266,20 +270,40 @@ def add_number_times_vectors(typing_context: Any, array: Any, index: Any, vector
     return addends(array, types.intp, vectors, addends), generate
 
 
-def address(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """Return where the element lies that an intrinsic's second argument numbers in its first one, an array."""
+@_intrinsic
+def atomic_add(typing_context: Any, array: Any, index: Any, number: Any) -> Any:
+    """Add a number to ``array[index]``, which other threads change too, and return the value before."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.atomic_rmw("add", _address(context, builder, signature, arguments), arguments[2], _MEMORY_ORDER)
+
+    return types.int64(array, types.intp, types.int64), generate
+
+
+@_intrinsic
+def atomic_load(typing_context: Any, array: Any, index: Any) -> Any:
+    """Return ``array[index]``, which other threads change."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load_atomic(_address(context, builder, signature, arguments), _MEMORY_ORDER, 8)
+
+    return types.int64(array, types.intp), generate
+
+
+def _address(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """Return the address of the element of an intrinsic's first argument whose index is the second argument."""
     array = context.make_array(signature.args[0])(context, builder, arguments[0])
     return builder.gep(array.data, [arguments[1]])
 
 
-def _read(builder: Any, place: Any, vector: ir.VectorType) -> Any:
-    """Load a vector from an address at which any number of its kind may lie."""
-    return builder.load(builder.bitcast(place, vector.as_pointer()), align=_bytes_of_lane(vector))
+def _read(builder: Any, pointer: Any, vector: ir.VectorType) -> Any:
+    """Load a vector from an address that is aligned to one lane."""
+    return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=_bytes_of_lane(vector))
 
 
-def _write(builder: Any, place: Any, vector: Any) -> None:
-    """Store a vector at such an address."""
-    builder.store(vector, builder.bitcast(place, vector.type.as_pointer()), align=_bytes_of_lane(vector.type))
+def _write(builder: Any, pointer: Any, vector: Any) -> None:
+    """Store a vector at an address that is aligned to one lane."""
+    builder.store(vector, builder.bitcast(pointer, vector.type.as_pointer()), align=_bytes_of_lane(vector.type))
 
 
 def _bytes_of_lane(vector: ir.VectorType) -> int:
@@ -287,7 +311,7 @@ def _bytes_of_lane(vector: ir.VectorType) -> int:
 
 
 def _in_every_lane(builder: Any, number: Any, width: int) -> Any:
-    """Return a vector of ``width`` times ``number``."""
+    """Return a vector whose ``width`` lanes all hold ``number``."""
     vector = ir.VectorType(number.type, width)
     first_lane = builder.insert_element(vector(ir.Undefined), number, ir.IntType(32)(0))
     every_lane = ir.VectorType(ir.IntType(32), width)(None)
@@ -295,18 +319,18 @@ def _in_every_lane(builder: Any, number: Any, width: int) -> Any:
 
 
 def _fused(builder: Any, one: Any, other: Any, addend: Any) -> Any:
-    """Multiply two vectors and add a third, rounded once."""
+    """Return ``one * other + addend``, rounded once."""
     name = f"llvm.fma.v{one.type.count}f32"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(one.type, [one.type] * 3), name)
     return builder.call(function, [one, other, addend])
 
 
-def _greater(builder: Any, one: Any, other: Any) -> Any:
+def _maximum(builder: Any, one: Any, other: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", one, other), one, other)
 
 
 def _pairs(builder: Any, one: Any, other: Any) -> list[tuple[Any, Any]]:
-    """Pair what two tuples of the same length hold."""
+    """Pair the elements of two tuples of the same length."""
     return list(zip(cgutils.unpack_tuple(builder, one), cgutils.unpack_tuple(builder, other), strict=True))
 
 
