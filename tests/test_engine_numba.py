@@ -18,7 +18,7 @@ from pipeline.engines.numba.engine import ENGINE
 from pipeline.errors import DeviceError, EngineError
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.layers import linear, tanh
-from pipeline.networks.weights import write_weights as weights_of
+from pipeline.networks.weights import draw_weights
 from tests import reference
 from tests.small_networks import convolution, dense, pool, random_examples
 from tests.small_networks import network as network_of
@@ -48,7 +48,7 @@ class TestAgainstTheano:
 
     @pytest.fixture
     def start(self, golden):
-        return weights_of.draw(golden.network, golden.seed)
+        return draw_weights(golden.network, golden.seed)
 
     @pytest.mark.parametrize("threads", [1, 2, 3])
     def test_all_steps(self, golden, start, threads):
@@ -107,7 +107,7 @@ NETWORKS = {
 def with_biases(network, seed):
     """Draw weights as training does, with biases other than zero, so that they are seen."""
     generator = np.random.RandomState(seed)
-    weights = weights_of.draw(network, seed)
+    weights = draw_weights(network, seed)
     return {
         name: generator.uniform(-0.2, 0.2, values.shape).astype(np.float32) if name.endswith("/b") else values
         for name, values in weights.items()
@@ -165,7 +165,7 @@ class TestRules:
     def test_slope_of_the_rectifier_at_zero_is_one_half(self, name):
         """Black images and biases of zero put every unit of the first layer exactly at zero."""
         network = NETWORKS[name]
-        weights = weights_of.draw(network, 9)
+        weights = draw_weights(network, 9)
         generator = np.random.RandomState(10)
         weights = {
             name: values if name.endswith("W") or name.startswith("layer1/") else values + np.float32(0.1)
@@ -337,7 +337,7 @@ class TestRefusals:
         ],
     )
     def test_network_beyond_the_kernels(self, network, message):
-        weights, examples = weights_of.draw(network, 0), random_examples(network, 2, 0)
+        weights, examples = draw_weights(network, 0), random_examples(network, 2, 0)
         with pytest.raises(EngineError, match=message) as caught:
             one_step(network, weights, examples)
         assert "--engine torch" in str(caught.value)
@@ -348,15 +348,15 @@ class TestRefusals:
         examples = random_examples(network, 4, 36)
         examples.labels[3] = 255
         with pytest.raises(EngineError, match=r"there is a label 255; .* labels are 0 to 2"):
-            one_step(network, weights_of.draw(network, 0), examples)
+            one_step(network, draw_weights(network, 0), examples)
 
     def test_images_of_another_shape(self):
         network = NETWORKS["one convolution"]
         examples = random_examples(NETWORKS["dropped borders"], 4, 37)
         with pytest.raises(EngineError, match=r"shape \(1, 10, 12\); this network takes \(1, 9, 7\)"):
-            one_step(network, weights_of.draw(network, 0), examples)
+            one_step(network, draw_weights(network, 0), examples)
         with pytest.raises(EngineError, match="this network takes"):
-            ENGINE.probabilities(network, weights_of.draw(network, 0), examples.images, device="cpu", threads=1)
+            ENGINE.probabilities(network, draw_weights(network, 0), examples.images, device="cpu", threads=1)
 
     def test_a_numba_that_may_not_compile(self):
         program = "from pipeline.engines.numba.engine import ENGINE; ENGINE.first_wait(); ENGINE.device_name('cpu')"
@@ -369,7 +369,7 @@ class TestRefusals:
         network = NETWORKS["softmax alone"]
         with pytest.raises(DeviceError, match="--engine torch --device cuda"):
             ENGINE.probabilities(
-                network, weights_of.draw(network, 0), np.zeros((1, 7), np.float32), device="cuda", threads=1
+                network, draw_weights(network, 0), np.zeros((1, 7), np.float32), device="cuda", threads=1
             )
         with pytest.raises(DeviceError, match="cuda"):
             ENGINE.device_name("cuda")
@@ -402,7 +402,7 @@ from numba.core import event
 from pipeline.networks.declaration import Network
 from pipeline.engines.engine import Examples
 from pipeline.engines.numba.engine import ENGINE
-from pipeline.networks.weights import draw_weights, read_weights, write_weights
+from pipeline.networks.weights import draw_weights
 from pipeline.networks.declared import find_network
 for name in ("mlp", "cnn"):
     network = Network.build(find_network(name).architecture, classes=10)

@@ -432,7 +432,7 @@ class TestOnTheCPU:
 COUNT_FAULTS = """
 import json, resource
 import numpy as np
-from pipeline.networks.weights import draw_weights, read_weights, write_weights
+from pipeline.networks.weights import draw_weights
 from pipeline.networks.declaration import Network
 from pipeline.engines.engine import Examples, load_engine
 from pipeline.networks.declared import find_network
