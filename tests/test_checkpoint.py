@@ -4,17 +4,10 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.progress.monitor import SILENT, Monitor
+from pipeline.progress.monitor import SILENT
 from pipeline.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pipeline.training.history import Epoch
-
-
-class Listener(Monitor):
-    def __init__(self):
-        self.lines = []
-
-    def say(self, line):
-        self.lines.append(line)
+from tests.monitors import RecordingMonitor
 
 
 def after(epochs, dtype=np.float32):
@@ -116,10 +109,10 @@ class TestDamage:
     def test_a_file_that_was_cut_off(self, folder, size):
         path = folder / "epoch-2.h5"
         path.write_bytes(path.read_bytes()[:size])
-        listener = Listener()
+        monitor = RecordingMonitor()
 
-        assert_same(read_checkpoint(folder, 5, listener), after(1))
-        assert listener.lines == [
+        assert_same(read_checkpoint(folder, 5, monitor), after(1))
+        assert monitor.lines == [
             f"{path} is damaged: its SHA-256 is not the one that was written into it. It is not used."
         ]
 
@@ -130,18 +123,18 @@ class TestDamage:
             spoilt = bytearray(sound)
             spoilt[position] ^= 1 << position % 8
             path.write_bytes(spoilt)
-            listener = Listener()
+            monitor = RecordingMonitor()
 
-            assert_same(read_checkpoint(folder, 5, listener), after(1))
-            assert len(listener.lines) == 1, position
+            assert_same(read_checkpoint(folder, 5, monitor), after(1))
+            assert len(monitor.lines) == 1, position
 
     def test_of_all_of_them(self, folder):
         for path in folder.iterdir():
             path.write_bytes(b"")
-        listener = Listener()
+        monitor = RecordingMonitor()
 
-        assert read_checkpoint(folder, 5, listener) is None
-        assert len(listener.lines) == 2
+        assert read_checkpoint(folder, 5, monitor) is None
+        assert len(monitor.lines) == 2
 
     def test_one_that_cannot_be_written_spoils_none(self, folder):
         (folder / "epoch-3.h5").mkdir()

@@ -8,27 +8,20 @@ import pytest
 from pipeline.engines.device_check import check
 from pipeline.engines.devices import ENGINES, Choice
 from pipeline.errors import SettingError
-from pipeline.progress.monitor import SILENT, Monitor
+from pipeline.progress.monitor import SILENT
 from tests.available import require
-
-
-class Listener(Monitor):
-    def __init__(self):
-        self.lines = []
-
-    def say(self, line):
-        self.lines.append(line)
+from tests.monitors import RecordingMonitor
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_says_what_the_article_printed(engine):
     """The numbers are those in Theano's manual, computed on a CPU."""
     require(engine)
-    listener = Listener()
+    monitor = RecordingMonitor()
 
-    check(Choice(engine, "cpu", "it was asked for"), threads=1, monitor=listener)
+    check(Choice(engine, "cpu", "it was asked for"), threads=1, monitor=monitor)
 
-    device, time, result, used = listener.lines
+    device, time, result, used = monitor.lines
     assert re.fullmatch(r"Device: cpu \(.+\); it was asked for", device)
     assert re.fullmatch(rf"Looping 1000 times took \d+\.\d\d seconds with the {engine} engine", time)
     assert used == "Used the cpu"

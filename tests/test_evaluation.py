@@ -12,9 +12,9 @@ from pipeline.errors import DatasetError, WeightsError
 from pipeline.networks.declaration import Network, architecture
 from pipeline.networks.layers import DenseLayer, InputLayer, softmax
 from pipeline.networks.weights import write_weights
-from pipeline.progress.monitor import Monitor
 from pipeline.training import evaluate
 from tests import reference, small_networks
+from tests.monitors import RecordingMonitor
 
 NAMES = ["cat", "dog", "frog", "ship"]
 
@@ -105,14 +105,6 @@ class TestAccuracyLine:
         assert line == "The accuracy of this network is: 1.00 (on digits, not CIFAR-10)"
 
 
-class Listener(Monitor):
-    def __init__(self):
-        self.lines = []
-
-    def say(self, line):
-        self.lines.append(line)
-
-
 ARCHITECTURE = architecture(
     {
         "layers": [("input", InputLayer), ("output", DenseLayer)],
@@ -144,9 +136,9 @@ class TestEvaluate:
         )
 
     def test_writes_the_metrics_of_the_test_images(self, folders):
-        listener = Listener()
+        monitor = RecordingMonitor()
 
-        measured = self.evaluate(folders, listener)
+        measured = self.evaluate(folders, monitor)
 
         with open_dataset(folders["images"] / GRAYSCALE_NAME) as data:
             images, labels = data.read("test")
@@ -158,13 +150,13 @@ class TestEvaluate:
         assert written["loss"] == pytest.approx(reference.cross_entropy(probabilities, labels), rel=1e-5)
         assert [entry["name"] for entry in written["classes"]] == ["cat", "dog", "frog"]
         assert measured == {"accuracy": accuracy}
-        assert listener.lines == [f"The accuracy of this network is: {accuracy:.2f} (on small things, not CIFAR-10)"]
+        assert monitor.lines == [f"The accuracy of this network is: {accuracy:.2f} (on small things, not CIFAR-10)"]
         assert sorted(path.name for path in folders["output"].iterdir()) == ["metrics.json", "predictions.h5"]
         written = evaluate.read_predictions(folders["output"] / "predictions.h5")
         np.testing.assert_allclose(written, probabilities, atol=1e-6)
 
     def test_says_what_was_evaluated_with_what(self, folders):
-        self.evaluate(folders, Listener())
+        self.evaluate(folders, RecordingMonitor())
 
         written = json.loads((folders["output"] / "metrics.json").read_text())
         assert written["evaluated"] == {
@@ -180,7 +172,7 @@ class TestEvaluate:
         small_networks.write_examples(folders["images"], small_networks.network((5,)))
 
         with pytest.raises(DatasetError, match=r"holds images of shape \(5,\)"):
-            self.evaluate(folders, Listener())
+            self.evaluate(folders, RecordingMonitor())
 
         assert not list(folders["output"].iterdir())
 
@@ -189,6 +181,6 @@ class TestEvaluate:
         write_weights(folders["trained"] / "weights.h5", small_networks.random_weights(other, seed=1))
 
         with pytest.raises(WeightsError, match=r"it lacks 'output/W'"):
-            self.evaluate(folders, Listener())
+            self.evaluate(folders, RecordingMonitor())
 
         assert not list(folders["output"].iterdir())

@@ -9,15 +9,8 @@ import pytest
 from pipeline.data.dataset import DatasetWriter, Description, describe_dataset, open_dataset
 from pipeline.data.grayscale import grayscale, make_2d, make_flat
 from pipeline.errors import DatasetError
-from pipeline.progress.monitor import SILENT, Monitor
-
-
-class Record(Monitor):
-    def __init__(self):
-        self.steps = []
-
-    def progress(self, done, total, unit):
-        self.steps.append((done, total, unit))
+from pipeline.progress.monitor import SILENT
+from tests.monitors import RecordingMonitor
 
 
 def formula(images):
@@ -136,11 +129,11 @@ class TestStages:
 
     def test_tell_how_far_they_are(self, folders):
         images, output = folders
-        record = Record()
+        monitor = RecordingMonitor()
 
-        make_flat(output, images=images, monitor=record)
+        make_flat(output, images=images, monitor=monitor)
 
-        assert record.steps == [(256, 320, "images"), (300, 320, "images"), (320, 320, "images")]
+        assert monitor.steps == [(256, 320, "images"), (300, 320, "images"), (320, 320, "images")]
 
     @pytest.mark.parametrize("spoilt", [np.zeros((2, 1024), np.float32), np.zeros((2, 1, 32, 32), np.uint8)])
     def test_refuse_what_has_no_color(self, folders, spoilt):

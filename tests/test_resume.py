@@ -22,7 +22,7 @@ import pytest
 from pipeline.engines.devices import ENGINES
 from pipeline.errors import EngineError
 from pipeline.networks.weights import WEIGHTS_NAME
-from pipeline.progress.monitor import SILENT, Monitor
+from pipeline.progress.monitor import SILENT
 from pipeline.store import unfinished
 from pipeline.store.stage import Stage
 from pipeline.training.history import HISTORY_NAME
@@ -30,6 +30,7 @@ from pipeline.training.train import train
 from tests import small_networks
 from tests.available import require
 from tests.checkout import ROOT, Checkout
+from tests.monitors import RecordingMonitor
 from tests.small_networks import dense, linear
 
 NETWORK = small_networks.NETWORKS["like the article's"]
@@ -71,14 +72,6 @@ print("never reached", flush=True)
 """
 
 
-class Listener(Monitor):
-    def __init__(self):
-        self.lines = []
-
-    def say(self, line):
-        self.lines.append(line)
-
-
 class Trainings:
     """Trainings on the same images, each with a folder for its result; some share one for their checkpoints."""
 
@@ -111,11 +104,11 @@ class Trainings:
 
     def train(self, name, *, checkpoints=True, **changes):
         """Train in this process; return the lines that it said, and what it measured."""
-        listener = Listener()
+        monitor = RecordingMonitor()
         kept = self.checkpoints if checkpoints else None
         settings = self.settings(**changes)
-        measured = train(self.output(name), images=self.images, checkpoints=kept, monitor=listener, **settings)
-        return listener.lines, measured
+        measured = train(self.output(name), images=self.images, checkpoints=kept, monitor=monitor, **settings)
+        return monitor.lines, measured
 
     def start(self, name, **changes):
         """Train in a process of its own."""
@@ -276,7 +269,7 @@ class TestFolder:
     def test_is_lent_to_one_at_a_time(self, tmp_path):
         stage = dataclasses.replace(self.STAGE, folder=tmp_path)
         more = dataclasses.replace(stage, parameters={"epochs": 6, "learning_rate": 0.01})
-        second = Listener()
+        second = RecordingMonitor()
         lent = []
 
         def go_on():

@@ -14,13 +14,14 @@ from pipeline.errors import DatasetError, EngineError, SettingError
 from pipeline.networks.declaration import Hyperparameters, Network, architecture
 from pipeline.networks.layers import DenseLayer, InputLayer, softmax
 from pipeline.networks.weights import WEIGHTS_NAME, draw_weights, read_weights
-from pipeline.progress.monitor import SILENT, Monitor
+from pipeline.progress.monitor import SILENT
 from pipeline.training import train as training
 from pipeline.training.examples import read_examples, split
 from pipeline.training.history import HISTORY_NAME
 from pipeline.training.train import max_output_bytes
 from tests import reference, small_networks
 from tests.available import require
+from tests.monitors import RecordingMonitor
 
 pytest.importorskip("torch")
 
@@ -35,18 +36,6 @@ ARCHITECTURE = architecture(
 )
 NETWORK = Network.build(ARCHITECTURE)
 HOW = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=3, batch_size=10, validation_fraction=0.25)
-
-
-class Listener(Monitor):
-    def __init__(self):
-        self.lines = []
-        self.steps = []
-
-    def say(self, line):
-        self.lines.append(line)
-
-    def progress(self, done, total, unit):
-        self.steps.append((done, total, unit))
 
 
 @pytest.fixture
@@ -251,11 +240,11 @@ class TestTrain:
 
 class TestWhatIsHeard:
     def test_the_table(self, output, images):
-        listener = Listener()
+        monitor = RecordingMonitor()
 
-        train(output, images, monitor=listener)
+        train(output, images, monitor=monitor)
 
-        first, *header, one, two, three, last = listener.lines
+        first, *header, one, two, three, last = monitor.lines
         validates = len(examples(images)[1])
         assert first == (
             f"tiny on small things: {60 - validates} images train, {validates} validate; 115 parameters; torch on cpu"
@@ -280,16 +269,16 @@ class TestWhatIsHeard:
             assert mark == (" *" if row["valid_accuracy"] > max(accuracies[:index], default=-1) else "")
 
     def test_progress_over_all_epochs(self, output, images):
-        listener = Listener()
+        monitor = RecordingMonitor()
 
-        train(output, images, monitor=listener)
+        train(output, images, monitor=monitor)
 
         trained = len(examples(images)[0])
-        done = [done for done, _, _ in listener.steps]
+        done = [done for done, _, _ in monitor.steps]
         assert done == sorted(done)
         assert {trained, 2 * trained, 3 * trained} <= set(done)
         assert done[-1] == 3 * trained
-        assert {step[1:] for step in listener.steps} == {(3 * trained, "images")}
+        assert {step[1:] for step in monitor.steps} == {(3 * trained, "images")}
 
 
 class TestTrouble:
