@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.data.cifar import CLASS_NAMES
 from pipeline.data.cifar_writer import write_batches
+from pipeline.store import run_history
 
 ROOT = Path(__file__).parents[1]
 STAGES = [
@@ -26,8 +27,14 @@ STAGES = [
     "EvaluateCNN",
     "Report",
 ]
-QUICK = ("--engine", "torch", "--device", "cpu", "--threads", "1", "--TrainMLP-epochs", "1", "--TrainCNN-epochs", "1")
-"""One thread and one epoch; and PyTorch, since Numba would compile its kernels anew in every copy of the code."""
+QUICK = ("--engine", "numba", "--device", "cpu", "--threads", "1", "--TrainMLP-epochs", "1", "--TrainCNN-epochs", "1")
+"""One thread, one epoch, and the engine that starts in the shortest time."""
+
+LONG = ("--TrainMLP-epochs", "1000000", "--TrainCNN-epochs", "1000000")
+"""Epochs that never end."""
+
+KERNELS = ROOT / ".cache" / "numba"
+"""Where all checkouts keep compiled kernels, which take ten seconds of CPU."""
 
 
 def small_archive(path: Path, seed: int = 0, images: int = 40) -> Path:
@@ -72,7 +79,8 @@ class Checkout:
         return [sys.executable, "-c", program, "--module", "tasks", *arguments]
 
     def environment(self, **extra: str) -> dict[str, str]:
-        return os.environ | {"PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"} | extra
+        own = {"PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1", "NUMBA_CACHE_DIR": str(KERNELS)}
+        return os.environ | own | extra
 
     def start(self, *flags: str, task: str = "Pipeline", **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -93,7 +101,7 @@ class Checkout:
         process = self.start(*flags, task=task, **environment)
         self.output, _ = process.communicate(timeout=120)
         assert process.returncode == status, self.output
-        return self.history()[-1].get("stages", {})
+        return run_history.read(self.folder / "outputs" / run_history.NAME)[-1].get("stages", {})
 
     def call(self, *command: str, cwd: Path | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run any command with this checkout's code, in its folder if not told otherwise."""
@@ -123,6 +131,11 @@ class Checkout:
     def result(self, stage: str) -> Path:
         """Return the folder of a stage's newest result."""
         return (self.folder / "outputs" / "latest" / stage).resolve()
+
+    def accuracy(self, network: str = "CNN") -> float:
+        """Return the test accuracy of the newest evaluation of a network."""
+        found: float = json.loads((self.result(f"Evaluate{network}") / "metrics.json").read_text())["accuracy"]
+        return found
 
     def results(self, stage: str) -> list[Path]:
         return [path for path in self.result(stage).parent.iterdir() if not path.name.startswith(".")]

@@ -15,8 +15,8 @@ import pytest
 from pipeline.engines.engine import Examples
 from pipeline.networks.declaration import Network
 from pipeline.networks.declared import find_network
-from tests.checkout import STAGES, Checkout
 from tests.clone import fresh_clone
+from tests.states import States
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -67,17 +67,22 @@ def clone(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A checkout in which the whole pipeline has run once."""
-    checkout = Checkout.new(tmp_path_factory.mktemp("finished") / "checkout")
-    outcomes = checkout.run()
-    assert outcomes == dict.fromkeys(STAGES, "computed")
-    return checkout
+def states(tmp_path_factory):
+    """The states of a checkout; pytest-xdist gives each worker a folder of its own inside a common one."""
+    folder = tmp_path_factory.getbasetemp()
+    return States(folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder)
+
+
+@pytest.fixture(scope="session")
+def trained(states):
+    """A checkout in which the whole pipeline has run once, for tests that change nothing in it."""
+    return states.shared("trained")
 
 
 @pytest.fixture
-def checkout(finished, tmp_path):
-    """A copy of the finished checkout, to change."""
-    copy = finished.copy(tmp_path / "checkout")
+def checkout(request, states, tmp_path):
+    """A checkout to change, in the state that ``@pytest.mark.state(NAME)`` names, or "trained"."""
+    marker = request.node.get_closest_marker("state")
+    copy = states.copy(marker.args[0] if marker else "trained", tmp_path / "checkout")
     yield copy
     shutil.rmtree(copy.folder)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.checkout import STAGES, Checkout, small_archive
+from tests.checkout import LONG, STAGES, Checkout, small_archive
 
 DATA = ["DownloadCIFAR", "ConvertToHDF5", "GrayscaleFlat", "Grayscale2D"]
 MLP = ["TrainMLP", "EvaluateMLP"]
@@ -108,7 +108,7 @@ TABLE = {
     "a file deleted": Row(delete("GrayscaleFlat", "grayscale.h5"), ["GrayscaleFlat"]),
     "a file truncated": Row(truncate("TrainCNN", "weights.h5"), ["TrainCNN"]),
     "the seed": Row(nothing, LEARNING, flags=("--seed", "7")),
-    "the engine": Row(nothing, LEARNING, flags=("--engine", "numba")),
+    "the engine": Row(nothing, LEARNING, flags=("--engine", "torch")),
     "workers, threads, log settings": Row(
         nothing, [], flags=("--workers", "2", "--threads", "2", "--log-level", "INFO")
     ),
@@ -145,12 +145,12 @@ class TestNothingToDo:
         # urllib3 itself is imported by Luigi where requests is installed, as in the environment of the tests
         assert not imported & {"prometheus_client", "pipeline.web.connection"}
 
-    def test_going_back_restores_at_once(self, checkout):
-        before = checkout.result("EvaluateCNN")
-        checkout.run("--TrainCNN-learning-rate", "0.02")
-        assert checkout.result("EvaluateCNN") != before
+    @pytest.mark.state("two learning rates")
+    def test_going_back_restores_at_once(self, checkout, trained):
+        before = trained.result("EvaluateCNN").name
+        assert checkout.result("EvaluateCNN").name != before
         assert set(checkout.run().values()) == {"reused"}
-        assert checkout.result("EvaluateCNN") == before
+        assert checkout.result("EvaluateCNN").name == before
 
     def test_an_archive_that_is_replaced_in_place_with_its_size_and_time_is_another(self, checkout):
         before, status = checkout.result("DownloadCIFAR"), checkout.archive.stat()
@@ -187,25 +187,25 @@ class TestDamagedInput:
             ({"TrainMLP": "weights.h5", "Grayscale2D": "grayscale.h5"}, ["Report"], "2"),
         ],
     )
-    def test_is_made_again_before_anything_is_made_of_it(self, checkout, finished, damaged, forced, workers):
+    def test_is_made_again_before_anything_is_made_of_it(self, checkout, trained, damaged, forced, workers):
         for stage, name in damaged.items():
             alter(checkout, stage, name)
         outcomes = checkout.run("--force", ",".join(forced), "--workers", workers)
         assert {stage for stage, outcome in outcomes.items() if outcome == "computed"} == {*damaged, *forced}
         assert "has other content than it had" in checkout.output
         assert "Traceback" not in checkout.output
-        assert checkout.files() == finished.files()
+        assert checkout.files() == trained.files()
         assert checkout.leftovers() == []
         assert "as it was made" in checkout.pipeline("verify")
 
-    def test_is_not_adopted(self, checkout, finished):
+    def test_is_not_adopted(self, checkout, trained):
         alter(checkout, "GrayscaleFlat", "grayscale.h5")
         alter(checkout, "TrainMLP", "weights.h5")
         checkout.edit("pipeline/data/grayscale.py", "gray -= _HALF", "gray = gray - _HALF")
         outcomes = checkout.run()
         assert outcomes["TrainMLP"] == "computed"
         assert outcomes["EvaluateMLP"] == outcomes["TrainCNN"] == "adopted"
-        assert checkout.files() == finished.files()
+        assert checkout.files() == trained.files()
 
     def test_that_cannot_be_made_again_is_told(self, checkout):
         alter(checkout, "DownloadCIFAR", "cifar-10-python.tar.gz")
@@ -274,12 +274,12 @@ class TestStatus:
         assert rows["EvaluateCNN"]["why"] == [f"not yet run with TrainCNN {rows['TrainCNN']['key'][:8]}"]
 
     def test_folds_long_lists_and_unfolds_them(self, checkout):
-        flags = (*checkout.flags(), "--engine", "numba")
+        flags = (*checkout.flags(), "--engine", "torch")
         why = checkout.status(*flags)["TrainCNN"]["why"]
         modules = [reason for reason in why if reason.startswith("code of ")]
         assert len(modules) > 10
         [line] = [line for line in checkout.pipeline("status", *flags).splitlines() if line.startswith("TrainCNN")]
-        assert line.endswith(f"engine torch -> numba; precision float32 -> (none) (+{len(modules)} modules)")
+        assert line.endswith(f"engine numba -> torch; precision (none) -> float32 (+{len(modules)} modules)")
         done = checkout.call(sys.executable, "-m", "pipeline", "status", "--why", "TrainCNN", *flags)
         key, *lines = done.stdout.splitlines()
         [report] = [line for line in checkout.pipeline("status", *flags).splitlines() if line.startswith("Report ")]
@@ -296,10 +296,10 @@ class TestStatus:
         assert checkout.status()["TrainCNN"]["why"] == ["never run"]
 
     def test_tells_who_is_at_work(self, checkout):
-        process = checkout.start("--TrainCNN-epochs", "1000")
+        process = checkout.start(*LONG)
         try:
             deadline = time.monotonic() + 60
-            while (row := checkout.status("--TrainCNN-epochs", "1000")["TrainCNN"])["state"] != "running":
+            while (row := checkout.status(*LONG)["TrainMLP"])["state"] != "running":
                 assert time.monotonic() < deadline, row
             assert row["why"] == [f"by process {process.pid} on {os.uname().nodename}"]
         finally:
@@ -330,9 +330,9 @@ class TestVersions:
         assert outcomes["GrayscaleFlat"] == outcomes["TrainCNN"] == "computed"
 
 
+@pytest.mark.state("two seeds")
 def test_results_of_several_seeds_stand_side_by_side(checkout):
-    for seed in ("7", "8"):
-        checkout.run("--seed", seed)
+    checkout.run("--seed", "8", task="TrainMLP")
     assert len(checkout.results("TrainMLP")) == 3
     assert len(checkout.results("GrayscaleFlat")) == 1
 
@@ -343,11 +343,11 @@ def test_a_stage_that_is_forced_must_exist(checkout):
 
 
 class TestGarbage:
+    @pytest.mark.state("two learning rates")
     def test_lists_then_removes_what_no_setting_reaches(self, checkout):
-        old = checkout.result("TrainCNN")
-        checkout.run("--TrainCNN-learning-rate", "0.02")
         new = checkout.result("TrainCNN")
         checkout.run()
+        old = checkout.result("TrainCNN")
         flags = ["gc", "--keep-days", "0", *checkout.flags()]
         assert str(new.name) in checkout.pipeline(*flags, "--dry-run")
         assert new.exists()
@@ -356,13 +356,13 @@ class TestGarbage:
         assert old.exists()
         assert set(checkout.run().values()) == {"reused"}
 
+    @pytest.mark.state("two seeds")
     def test_keeps_what_is_young(self, checkout):
-        checkout.run("--seed", "7")
         checkout.run()
         assert checkout.pipeline("gc", "--keep-days", "1", *checkout.flags()).startswith("0 folders")
 
     def test_keeps_what_a_run_under_way_needs(self, checkout):
-        flags = ("--ConvertToHDF5-title", "other", "--TrainCNN-epochs", "100000")
+        flags = ("--ConvertToHDF5-title", "other", *LONG)
         process = checkout.start(*flags, task="EvaluateCNN")
         try:
             deadline = time.monotonic() + 60
@@ -377,7 +377,7 @@ class TestGarbage:
         assert needed in checkout.pipeline("gc", "--keep-days", "0", "--dry-run", *checkout.flags())
 
     def test_keeps_what_a_run_with_another_outputs_folder_needs(self, checkout):
-        flags = ("--outputs-dir", "elsewhere", "--ConvertToHDF5-title", "other", "--TrainCNN-epochs", "1000")
+        flags = ("--outputs-dir", "elsewhere", "--ConvertToHDF5-title", "other", *LONG)
         process = checkout.start(*flags, task="EvaluateCNN")
         try:
             deadline = time.monotonic() + 60
@@ -461,14 +461,14 @@ class TestFaults:
             assert (checkout.folder / "outputs" / "latest" / stage / "stage.json").exists(), stage
 
     @pytest.mark.parametrize("kept", ["TrainMLP", "checkpoints"])
-    def test_a_folder_that_was_moved_and_linked_gives_way_to_a_forced_result(self, checkout, finished, tmp_path, kept):
+    def test_a_folder_that_was_moved_and_linked_gives_way_to_a_forced_result(self, checkout, trained, tmp_path, kept):
         (place,) = (path for path in checkout.folder.glob(f"outputs/{kept}/*") if "CNN" not in path.name)
         place.rename(tmp_path / "elsewhere")
         place.symlink_to(tmp_path / "elsewhere")
         assert checkout.run("--force", "TrainMLP")["TrainMLP"] == "computed"
         assert not place.is_symlink()
         assert checkout.leftovers() == []
-        assert checkout.files() == finished.files()
+        assert checkout.files() == trained.files()
 
     def test_a_failed_run_is_a_failed_run_in_the_history(self, checkout):
         checkout.run("--force", "TrainCNN", "--TrainCNN-learning-rate", "1e30", status=30)
@@ -507,8 +507,8 @@ class TestLuigid:
             yield port
             process.terminate()
 
-    def test_serves_two_runs_at_once(self, tmp_path, port):
-        checkout = Checkout.new(tmp_path / "checkout")
+    @pytest.mark.state("new")
+    def test_serves_two_runs_at_once(self, checkout, port):
         (checkout.folder / "luigid.cfg").write_text(
             f"[core]\nlocal_scheduler = false\ndefault-scheduler-host = 127.0.0.1\ndefault-scheduler-port = {port}\n"
         )
@@ -520,9 +520,9 @@ class TestLuigid:
 
 
 class TestTwoRunsAtOnce:
+    @pytest.mark.state("new")
     @pytest.mark.parametrize("tasks", [("Pipeline", "Pipeline"), ("EvaluateCNN", "EvaluateMLP")])
-    def test_share_the_work_and_both_end_well(self, finished, tmp_path, tasks):
-        checkout = Checkout.new(tmp_path / "checkout")
+    def test_share_the_work_and_both_end_well(self, checkout, trained, tasks):
         processes = [checkout.start(task=task) for task in tasks]
         printed = [process.communicate(timeout=180)[0] for process in processes]
         assert [process.returncode for process in processes] == [0, 0], printed
@@ -530,10 +530,10 @@ class TestTwoRunsAtOnce:
         assert len(made) == len(set(made))
         assert checkout.leftovers() == []
         checkout.run()
-        assert checkout.files() == finished.files()
+        assert checkout.files() == trained.files()
 
     @pytest.mark.parametrize("workers", ["1", "2"])
-    def test_that_force_the_same_stages_both_end_well(self, checkout, finished, workers):
+    def test_that_force_the_same_stages_both_end_well(self, checkout, trained, workers):
         processes = []
         for _ in range(2):
             processes.append(checkout.start("--force", "GrayscaleFlat,TrainMLP", "--workers", workers))
@@ -541,15 +541,15 @@ class TestTwoRunsAtOnce:
         printed = [process.communicate(timeout=120)[0] for process in processes]
         assert [process.returncode for process in processes] == [0, 0], printed
         assert "Traceback" not in "".join(printed)
-        assert checkout.files() == finished.files()
+        assert checkout.files() == trained.files()
         assert checkout.leftovers() == []
 
 
 @pytest.mark.slow
 class TestKill:
-    def test_at_any_moment_loses_nothing(self, finished, tmp_path):
+    @pytest.mark.state("new")
+    def test_at_any_moment_loses_nothing(self, checkout, trained):
         """Kill the run with SIGKILL again and again; what is left always leads to the undisturbed result."""
-        checkout = Checkout.new(tmp_path / "checkout")
         moments = random.Random(0)
         for _ in range(4):
             process = checkout.start("--workers", moments.choice(["1", "2"]))
@@ -560,14 +560,14 @@ class TestKill:
                 assert row["state"] in ("cached", "to run"), stage
             assert "as it was made" in checkout.pipeline("verify")
         checkout.run()
-        assert checkout.files() == finished.files()
+        assert checkout.files() == trained.files()
         assert checkout.leftovers() == []
         assert {run["exit"] for run in checkout.history()} <= {"killed", "ok"}
 
 
 class TestHistory:
+    @pytest.mark.state("two learning rates")
     def test_tells_what_ran(self, checkout):
-        checkout.run("--TrainCNN-learning-rate", "0.02")
         first, second = checkout.history()
         assert first["stages"] == dict.fromkeys(STAGES, "computed")
         assert second["stages"]["TrainCNN"] == "computed"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.checkout import ROOT, Checkout
+from tests.checkout import ROOT
 
 PROGRAM = """
 import json, sys
@@ -20,8 +20,8 @@ with Current.read(sys.argv[1:]):
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    return Checkout.new(tmp_path_factory.mktemp("changed") / "checkout")
+def checkout(states, tmp_path_factory):
+    return states.copy("new", tmp_path_factory.mktemp("changed") / "checkout")
 
 
 def changed(checkout, *flags):

@@ -10,7 +10,6 @@ from pipeline.data.dataset import CIFAR_TITLE
 from pipeline.engines import devices
 from pipeline.report.comparison import Row, markdown_table, read_comparison
 from pipeline.report.markup import duration
-from tests.checkout import Checkout
 
 
 def row(engine, seconds):
@@ -66,8 +65,8 @@ class TestRead:
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    checkout = Checkout.new(tmp_path_factory.mktemp("compare") / "checkout")
+def checkout(states, tmp_path_factory):
+    checkout = states.copy("new", tmp_path_factory.mktemp("compare") / "checkout")
     checkout.run("--seeds", "1,2", task="Compare")
     return checkout
 

@@ -12,7 +12,7 @@ import tasks  # noqa: F401, the sections are those of its tasks
 from pipeline.errors import SettingError
 from tasks.configuration import config_files
 from tasks.luigi_adapter.configuration import PATH_VARIABLE
-from tests.checkout import ROOT, STAGES, Checkout
+from tests.checkout import ROOT, STAGES
 
 SHIPPED = (ROOT / "luigi.cfg").read_text()
 LUIGI = ("-c", "from luigi.cmdline import luigi_run; luigi_run()", "--module", "tasks")
@@ -26,8 +26,8 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    return Checkout.new(tmp_path_factory.mktemp("configuration") / "checkout")
+def checkout(states, tmp_path_factory):
+    return states.copy("new", tmp_path_factory.mktemp("configuration") / "checkout")
 
 
 @pytest.fixture

@@ -7,12 +7,10 @@ import sys
 
 import pytest
 
-from tests.checkout import Checkout
-
 
 @pytest.fixture(scope="module")
-def pristine(tmp_path_factory):
-    return Checkout.new(tmp_path_factory.mktemp("configure") / "checkout")
+def pristine(states, tmp_path_factory):
+    return states.copy("new", tmp_path_factory.mktemp("configure") / "checkout")
 
 
 @pytest.fixture

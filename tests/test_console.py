@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import QUICK, STAGES, Checkout
+from tests.checkout import QUICK, STAGES
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    return Checkout.new(tmp_path_factory.mktemp("console") / "checkout")
+def checkout(states, tmp_path_factory):
+    return states.copy("new", tmp_path_factory.mktemp("console") / "checkout")
 
 
 def shell(checkout, command, **environment):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tests.checkout import Checkout
+import pytest
 
 
-def test_a_limit_on_files_is_not_blamed_on_a_disk_with_room(tmp_path):
-    checkout = Checkout.new(tmp_path / "checkout")
+@pytest.mark.state("new")
+def test_a_limit_on_files_is_not_blamed_on_a_disk_with_room(checkout):
     command = checkout.command("GrayscaleFlat", "--DownloadCIFAR-archive", str(checkout.archive))
 
     done = checkout.call("bash", "-c", 'ulimit -f 800 && exec "$@"', "bash", *command)  # kilobytes

@@ -137,14 +137,14 @@ def wait_for_row(process, number):
 
 class TestFullDisk:
     @pytest.mark.parametrize("stage", STAGES)
-    def test_is_told_before_a_stage_computes(self, checkout, finished, stage):
+    def test_is_told_before_a_stage_computes(self, checkout, trained, stage):
         forget(checkout, stage)
         with small_disk(checkout, "data" if stage in DATA else "outputs", room=48) as place:
             told = failed(checkout, task=stage)
             assert re.search(rf"{stage}\b.*needs (up to )?[\d,]+ .*finds [\d,]+ ", told)
             assert checkout.leftovers() == []
             remount(place, "size=64m")
-            assert_put_right(checkout, finished)
+            assert_put_right(checkout, trained)
 
     def test_is_told_where_others_fill_it_meanwhile(self, checkout):
         with small_disk(checkout, "outputs", room=20_000) as place:
@@ -201,7 +201,7 @@ DAMAGES = {
 
 
 class TestDamage:
-    def test_is_seen_and_made_good(self, checkout, finished):
+    def test_is_seen_and_made_good(self, checkout, trained):
         """All of them at once: each is told by name."""
         for damage in DAMAGES.values():
             path = checkout.result(damage.stage) / damage.name
@@ -213,21 +213,21 @@ class TestDamage:
             assert re.search(rf"/{damage.stage}/\w+: {damage.name} {damage.told}", told), what
             assert states[damage.stage] == "to run" or not damage.seen, what
         assert "Traceback" not in told
-        assert_put_right(checkout, finished)
+        assert_put_right(checkout, trained)
         assert "as it was made" in checkout.pipeline("verify")
 
     @pytest.mark.parametrize(
         ("stage", "name", "reader"),
         [("GrayscaleFlat", "grayscale.h5", "TrainMLP"), ("TrainMLP", "weights.h5", "EvaluateMLP")],
     )
-    def test_that_no_size_shows_is_made_good_before_a_stage_reads_it(self, checkout, finished, stage, name, reader):
+    def test_that_no_size_shows_is_made_good_before_a_stage_reads_it(self, checkout, trained, stage, name, reader):
         forget(checkout, reader)
         path = checkout.result(stage) / name
         path.write_bytes(flipped(0)(path.read_bytes()))
         outcomes = checkout.run(task=reader)
         assert {stage for stage, outcome in outcomes.items() if outcome == "computed"} == {stage, reader}
         assert re.search(rf"{reader}: .*/{stage}/\w+ is made again: {name} has other content", checkout.output)
-        assert_put_right(checkout, finished)
+        assert_put_right(checkout, trained)
 
     def test_to_any_bit_of_a_record_or_the_history_is_no_error(self, checkout):
         moments = random.Random(0)
@@ -242,7 +242,7 @@ class TestDamage:
 
 class TestFolders:
     @pytest.mark.parametrize("folder", ["data", "outputs"])
-    def test_that_are_read_only_are_named(self, checkout, finished, folder):
+    def test_that_are_read_only_are_named(self, checkout, trained, folder):
         place = checkout.folder / folder
         with mounted(place, "--bind", place):
             remount(place, "ro,bind")
@@ -250,7 +250,7 @@ class TestFolders:
             assert f"{folder}/.runs/gate: Read-only file system. Make it writable for yourself, or name other" in told
             assert {row["state"] for row in checkout.status().values()} == {"cached"}
             assert "as it was made" in checkout.pipeline("verify")
-        assert_put_right(checkout, finished)
+        assert_put_right(checkout, trained)
 
     @pytest.mark.parametrize(
         ("removed", "told"),
@@ -260,7 +260,7 @@ class TestFolders:
             ("data/ConvertToHDF5", "the result of ConvertToHDF5, data/ConvertToHDF5/.*, was removed"),
         ],
     )
-    def test_that_are_removed_under_a_stage_are_named(self, checkout, finished, removed, told):
+    def test_that_are_removed_under_a_stage_are_named(self, checkout, trained, removed, told):
         process = checkout.start(*LONG, task="TrainMLP")
         wait_for_row(process, 20)
         (checkout.folder / removed).rename(checkout.folder / "gone")  # at once: the run makes some of it anew
@@ -269,10 +269,10 @@ class TestFolders:
         assert re.search(told, printed)
         assert AGAIN in printed.lower()
         assert "Traceback" not in printed
-        assert_put_right(checkout, finished)
+        assert_put_right(checkout, trained)
 
     @pytest.mark.parametrize("workers", ["1", "2"])
-    def test_that_several_stages_need_are_named_once(self, checkout, finished, workers):
+    def test_that_several_stages_need_are_named_once(self, checkout, trained, workers):
         forced = "GrayscaleFlat,Grayscale2D,TrainMLP,TrainCNN"
         process = checkout.start(*LONG, "--workers", workers, "--force", forced)
         wait_for_row(process, 20)
@@ -281,7 +281,7 @@ class TestFolders:
         assert process.returncode == 30
         assert printed.count("ERROR: the result of ConvertToHDF5, data/ConvertToHDF5/") == 1
         assert printed.count("ERROR: ") == 1
-        assert_put_right(checkout, finished)
+        assert_put_right(checkout, trained)
 
 
 def test_a_clock_that_was_set_back_changes_nothing(checkout):
@@ -325,7 +325,7 @@ def test_two_machines_share_a_folder(checkout):
 
 
 class TestMemory:
-    def test_that_a_stage_cannot_have_is_told(self, checkout, finished):
+    def test_that_a_stage_cannot_have_is_told(self, checkout, trained):
         forget(checkout, "TrainMLP")
         limited = ["prlimit", f"--as={450 << 20}", *checkout.command("TrainMLP", *checkout.flags())]
         done = subprocess.run(
@@ -334,9 +334,9 @@ class TestMemory:
         assert done.returncode == 30
         assert "TrainMLP: out of memory (" in done.stderr
         assert "Traceback" not in done.stderr
-        assert_put_right(checkout, finished)
+        assert_put_right(checkout, trained)
 
-    def test_for_want_of_which_the_system_kills_a_worker(self, checkout, finished):
+    def test_for_want_of_which_the_system_kills_a_worker(self, checkout, trained):
         """The system does so by SIGKILL, as this test does."""
         process = checkout.start(*LONG, "--workers", "2", task="TrainMLP")
         wait_for_row(process, 20)
@@ -347,7 +347,7 @@ class TestMemory:
         assert re.search(
             r"TrainMLP: its process was killed by SIGKILL, perhaps by the system for want of memory .* had \d+ MB", told
         )
-        assert_put_right(checkout, finished)
+        assert_put_right(checkout, trained)
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(checkout):

@@ -15,7 +15,7 @@ from pipeline.errors import DownloadError, SettingError
 from pipeline.files.digests import file_digest
 from pipeline.progress.monitor import SILENT
 from pipeline.web import connection
-from tests.checkout import QUICK, STAGES, Checkout, small_archive
+from tests.checkout import QUICK, STAGES, small_archive
 from tests.unreliable_server import UnreliableServer, closes, says, sends
 
 ARCHIVE = gzip.compress(random.Random(1).randbytes(200_000), mtime=0)
@@ -153,8 +153,8 @@ class Source:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    checkout = Checkout.new(tmp_path_factory.mktemp("following") / "checkout")
+def finished(states, tmp_path_factory):
+    checkout = states.copy("new", tmp_path_factory.mktemp("following") / "checkout")
     source = Source(checkout.archive)
     with UnreliableServer(source) as server:
         checkout.edit("luigi.cfg", "follow_source = false", "follow_source = true")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import re
-import shutil
 import subprocess
 import sys
 
@@ -97,6 +96,7 @@ class TestARecordThatIsLost:
         assert verification.verify([folder], 1, SILENT) == []
         assert garbage.unreached([folder], stages, 0) == []
 
+    @pytest.mark.state("two seeds")
     def test_is_told_by_the_commands(self, checkout):
         path = checkout.result("EvaluateMLP")
         (path / "stage.json").unlink()
@@ -145,21 +145,7 @@ def read_on(terminal):
         return b""
 
 
-@pytest.fixture(scope="module")
-def tried(finished, tmp_path_factory):
-    """A checkout in which another seed was tried after the settings, and is what `latest` leads to."""
-    copy = finished.copy(tmp_path_factory.mktemp("garbage") / "checkout")
-    copy.run("--seed", "7")
-    return copy
-
-
-@pytest.fixture
-def checkout(tried, tmp_path):
-    copy = tried.copy(tmp_path / "checkout")
-    yield copy
-    shutil.rmtree(copy.folder)
-
-
+@pytest.mark.state("two seeds")
 class TestCommand:
     def test_keeps_what_was_made_with_flags_and_is_in_use(self, checkout):
         checkout.pipeline(*GC, "--yes")
@@ -173,7 +159,7 @@ class TestCommand:
         listed = checkout.pipeline(*GC, "--dry-run", *checkout.flags())
 
         made = r"TrainMLP +\d{4}-\d\d-\d\d \d\d:\d\d +0\.\d MB +0\.0 days  outputs/TrainMLP/[0-9a-f]{16}"
-        how = "network mlp, engine torch, device cpu, seed 7, epochs 1, learning_rate 0.01, .*, archive [0-9a-f]{8}"
+        how = "network mlp, engine numba, device cpu, seed 7, epochs 1, learning_rate 0.01, .*, archive [0-9a-f]{8}"
         assert re.search(f"^{made}\n    {how}$", listed, re.MULTILINE)
         assert re.search(
             "^Report .*\n    network mlp/cnn, .*, seed 7, .*, learning_rate 0.01/0.005, ", listed, re.MULTILINE

@@ -6,37 +6,20 @@ import json
 
 import pytest
 
-from tests.checkout import STAGES, Checkout
-
-
-def accuracy(checkout, network="CNN"):
-    return json.loads((checkout.result(f"Evaluate{network}") / "metrics.json").read_text())["accuracy"]
-
-
-def worse_than_reported(checkout, network="CNN", task="EvaluateCNN", also=()):
-    """Publish the better report of two seeds, and return the flags that lead to the other and the drop to it."""
-    known = {}
-    for seed in range(1, 20):
-        flags = ("--seed", str(seed), *also)
-        checkout.run(*flags, task=task)
-        known[accuracy(checkout, network)] = flags
-        if len(known) == 2:
-            worse, better = sorted(known)
-            checkout.run(*known[better])
-            return known[worse], better - worse
-    raise AssertionError("every seed leads to the same accuracy")
+from tests.checkout import STAGES
+from tests.states import worse_than_reported
 
 
 class TestMinimum:
     def test_lets_pass_what_reaches_it(self, checkout):
-        outcomes = checkout.run("--gate-minimum-accuracy-cnn", str(accuracy(checkout)))
+        outcomes = checkout.run("--gate-minimum-accuracy-cnn", str(checkout.accuracy()))
         assert outcomes == dict.fromkeys(STAGES, "reused")
 
     def test_fails_the_run_with_the_figures_each_time_and_computes_nothing_again(self, checkout):
         report = checkout.result("Report")
         for _ in range(2):
             outcomes = checkout.run("--gate-minimum-accuracy-cnn", "0.99", status=30)
-            found = f"EvaluateCNN: test accuracy {accuracy(checkout):.4f}; expected at least 0.99."
+            found = f"EvaluateCNN: test accuracy {checkout.accuracy('CNN'):.4f}; expected at least 0.99."
             assert found in checkout.output
             assert "Traceback" not in checkout.output
             assert "report.html" not in checkout.output
@@ -53,11 +36,12 @@ class TestMinimum:
         checkout.run("--seed", "7")
         assert checkout.result("Report") != report
 
+    @pytest.mark.state("two seeds")
     def test_holds_for_a_report_that_was_written_before_it_was_set(self, checkout):
-        first = checkout.result("Report")
-        checkout.run("--seed", "7")
+        second = checkout.result("Report")
         checkout.run()
-        assert checkout.result("Report") == first
+        first = checkout.result("Report")
+        assert first != second
         checkout.run("--seed", "7", "--gate-minimum-accuracy-cnn", "0.99", status=30)
         assert checkout.result("Report") == first
 
@@ -67,12 +51,13 @@ class TestMinimum:
 
 
 class TestLargestDrop:
+    @pytest.mark.state("better seed reported")
     def test_fails_a_run_that_is_worse_than_the_latest_report(self, checkout):
-        flags, drop = worse_than_reported(checkout)
+        flags, drop = json.loads((checkout.folder / "worse.json").read_text()).values()
         report = checkout.result("Report")
         for _ in range(2):
             checkout.run(*flags, "--gate-largest-drop", str(drop / 2), status=30)
-            assert f"EvaluateCNN: test accuracy {accuracy(checkout):.4f}, {drop:.4f} below" in checkout.output
+            assert f"EvaluateCNN: test accuracy {checkout.accuracy():.4f}, {drop:.4f} below" in checkout.output
             assert checkout.result("Report") == report
         checkout.run(*flags, "--gate-largest-drop", str(drop * 1.01))
         assert checkout.result("Report") != report
@@ -81,10 +66,10 @@ class TestLargestDrop:
         also = ("--Report-networks", "mlp,mlp2", "--Train-epochs", "1", "--Evaluate-network", "mlp2")
         flags, drop = worse_than_reported(checkout, "MLP2", "Evaluate", also)
         checkout.run(*flags, "--gate-largest-drop", str(drop / 2), status=30)
-        assert f"EvaluateMLP2: test accuracy {accuracy(checkout, 'MLP2'):.4f}, {drop:.4f} below" in checkout.output
+        assert f"EvaluateMLP2: test accuracy {checkout.accuracy('MLP2'):.4f}, {drop:.4f} below" in checkout.output
 
-    def test_has_nothing_to_say_of_a_first_run(self, tmp_path):
-        checkout = Checkout.new(tmp_path / "checkout")
+    @pytest.mark.state("new")
+    def test_has_nothing_to_say_of_a_first_run(self, checkout):
         outcomes = checkout.run("--gate-largest-drop", "0")
         assert outcomes["Report"] == "computed"
         checkout.run("--gate-largest-drop", "0")

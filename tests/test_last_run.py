@@ -8,15 +8,15 @@ import sys
 import pytest
 
 from pipeline.operations import run_history
-from tests.checkout import QUICK, Checkout
+from tests.checkout import QUICK
 
 LINE = "The last run had "
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory):
+def ran(states, tmp_path_factory):
     """A checkout in which one short run has begun, with settings of its own."""
-    checkout = Checkout.new(tmp_path_factory.mktemp("last") / "checkout")
+    checkout = states.copy("new", tmp_path_factory.mktemp("last") / "checkout")
     checkout.run("--seed", "7", task="GrayscaleFlat")
     return checkout
 

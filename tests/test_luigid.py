@@ -16,9 +16,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.checkout import ROOT, STAGES, Checkout
+from tests.checkout import ROOT, STAGES
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.state("new")]
 
 LONG = ("--TrainCNN-epochs", "60")
 
@@ -76,11 +76,6 @@ class Luigid:
         while not any(map(condition, self.tasks(name))):
             assert time.monotonic() < deadline, self.tasks(name)
             time.sleep(0.05)
-
-
-@pytest.fixture
-def checkout(tmp_path):
-    return Checkout.new(tmp_path / "checkout")
 
 
 @pytest.fixture

@@ -9,12 +9,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 import tasks  # noqa: F401, its filter is what is tested
-from tests.checkout import Checkout
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    made = Checkout.new(tmp_path_factory.mktemp("lasting") / "checkout")
+def checkout(states, tmp_path_factory):
+    made = states.copy("new", tmp_path_factory.mktemp("lasting") / "checkout")
     made.edit("luigi.cfg", "local_scheduler = true", "local_scheduler = false")
     return made
 

@@ -26,9 +26,6 @@ from pipeline.store.record import Record
 from pipeline.training import evaluate
 from pipeline.training.train import train
 from tests import browser, small_networks
-from tests.checkout import Checkout
-from tests.test_gate import accuracy as accuracy_of
-from tests.test_gate import worse_than_reported
 
 pytest.importorskip("torch")
 
@@ -487,10 +484,9 @@ class TestGraph:
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
+def checkout(states, tmp_path_factory):
     """A checkout in which everything has run, and after that the CNN again with another learning rate."""
-    checkout = Checkout.new(tmp_path_factory.mktemp("report") / "checkout")
-    checkout.run()
+    checkout = states.copy("trained", tmp_path_factory.mktemp("report") / "checkout")
     secret = ("--DownloadCIFAR-sources", "https://host/a.tar.gz?key=s3cret")  # of no use beside an archive
     told = ("--schedule-on-failure-command", "tell s3cret", "--schedule-on-failure-webhook=https://host/s3cret")
     checkout.run("--TrainCNN-learning-rate", "0.02", *secret, *told)
@@ -655,19 +651,19 @@ class TestInTheOutputsFolder:
         assert (checkout.folder / "elsewhere" / "report.html").exists()
 
 
-def test_names_the_previous_reports_accuracies(finished, tmp_path):
-    checkout = finished.copy(tmp_path / "checkout")
-    flags, drop = worse_than_reported(checkout)
+def test_names_the_previous_reports_accuracies(states, tmp_path):
+    checkout = states.copy("better seed reported", tmp_path / "checkout")
+    flags, drop = json.loads((checkout.folder / "worse.json").read_text()).values()
     checkout.run(*flags)
     page = Page((checkout.result("Report") / "report.html").read_text())
-    assert f"Previous report: {accuracy_of(checkout) + drop:.2%}, -{100 * drop:.2f} points." in page.text
+    assert f"Previous report: {checkout.accuracy('CNN') + drop:.2%}, -{100 * drop:.2f} points." in page.text
 
 
 class TestNetworks:
     ONE_EPOCH = ("--Train-epochs", "1")
 
-    def test_any_that_is_declared_can_be_in_the_report(self, finished, tmp_path):
-        checkout = finished.copy(tmp_path / "checkout")
+    def test_any_that_is_declared_can_be_in_the_report(self, states, tmp_path):
+        checkout = states.copy("trained", tmp_path / "checkout")
         flags = ("--Report-networks", "mlp2, cnn,cnn_printed", *self.ONE_EPOCH)
         outcomes = checkout.run(*flags)
         others = ["TrainMLP2", "EvaluateMLP2", "TrainCNN_PRINTED", "EvaluateCNN_PRINTED", "Report"]
@@ -679,11 +675,9 @@ class TestNetworks:
         shown = [values["id"] for values in page.all("data") if values.get("id", "").startswith("accuracy-")]
         assert shown == ["accuracy-mlp2", "accuracy-cnn", "accuracy-cnn_printed"]
 
-    def test_their_order_counts(self, finished):
-        keys = {order: finished.status("--Report-networks", order) for order in ("mlp,cnn", "cnn,mlp")}
-        assert (
-            finished.status()["Report"]["key"] == keys["mlp,cnn"]["Report"]["key"] != keys["cnn,mlp"]["Report"]["key"]
-        )
+    def test_their_order_counts(self, trained):
+        keys = {order: trained.status("--Report-networks", order) for order in ("mlp,cnn", "cnn,mlp")}
+        assert trained.status()["Report"]["key"] == keys["mlp,cnn"]["Report"]["key"] != keys["cnn,mlp"]["Report"]["key"]
         assert keys["cnn,mlp"]["TrainCNN"]["key"] == keys["mlp,cnn"]["TrainCNN"]["key"]
 
     @pytest.mark.parametrize(
@@ -700,23 +694,23 @@ class TestNetworks:
         ],
     )
     @pytest.mark.parametrize("task", ["Pipeline", "Grayscale2D"])
-    def test_others_are_refused(self, finished, given, told, task):
-        process = finished.start("--Report-networks", given, task=task)
+    def test_others_are_refused(self, trained, given, told, task):
+        process = trained.start("--Report-networks", given, task=task)
         printed, _ = process.communicate()
         assert process.returncode == 40
         assert told in printed
         assert "Traceback" not in printed
 
-    def test_are_refused_as_a_setting_of_the_task_itself(self, finished):
-        process = finished.start("--networks", "cmn", task="Report")
+    def test_are_refused_as_a_setting_of_the_task_itself(self, trained):
+        process = trained.start("--networks", "cmn", task="Report")
         printed, _ = process.communicate()
         assert process.returncode == 40
         assert "Report.networks names 'cmn'" in printed
 
-    def test_none_is_refused_in_luigi_cfg(self, finished, tmp_path):
+    def test_none_is_refused_in_luigi_cfg(self, trained, tmp_path):
         config = tmp_path / "other.cfg"
         config.write_text("[Report]\nnetworks =\n")
-        process = finished.start(LUIGI_CONFIG_PATH=str(config))
+        process = trained.start(LUIGI_CONFIG_PATH=str(config))
         printed, _ = process.communicate()
         assert process.returncode == 40
         assert "Report.networks is empty" in printed

@@ -8,7 +8,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from pipeline.training.history import HISTORY_NAME
 from pipeline.training.train import train
 from tests import small_networks
 from tests.available import require
-from tests.checkout import ROOT, Checkout
+from tests.checkout import ROOT
 from tests.monitors import RecordingMonitor
 from tests.small_networks import dense, linear
 
@@ -307,22 +306,6 @@ class TestFolder:
         assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture(scope="session")
-def converted(tmp_path_factory):
-    """A checkout in which the data sets are made."""
-    checkout = Checkout.new(tmp_path_factory.mktemp("converted") / "checkout")
-    checkout.run(task="GrayscaleFlat")
-    return checkout
-
-
-@pytest.fixture
-def checkout(converted, tmp_path):
-    """A copy of it, to train in."""
-    copy = converted.copy(tmp_path / "checkout")
-    yield copy
-    shutil.rmtree(copy.folder)
-
-
 def trained(checkout, outputs="outputs"):
     folder = checkout.folder / outputs / "latest" / "TrainMLP"
     return {file: (folder / file).read_bytes() for file in FILES}
@@ -345,6 +328,7 @@ def alive(group):
     return [args for pgid, state, args in fields if int(pgid) == group and state[0] != "Z"]
 
 
+@pytest.mark.state("converted")
 class TestRun:
     """The same by Luigi, with the folders that it uses."""
 
@@ -375,6 +359,7 @@ class TestRun:
         assert re.search(r"checkpoints/TrainMLP-\w+\n +checkpoints: epoch-59.h5, epoch-60.h5", removed("--seed", "7"))
 
 
+@pytest.mark.state("converted")
 class TestSignals:
     FLAGS = ("--TrainMLP-epochs", "100000")
 

@@ -16,7 +16,6 @@ import pytest
 from pipeline.errors import SettingError
 from pipeline.operations.schedule import expressions, systemd
 from pipeline.operations.schedule.job import Job, check_calendar
-from tests.checkout import Checkout
 
 ODD_NAME = """it's 100 % "mine", $HOME; #1"""
 SYSTEMD = "/lib/systemd/systemd"
@@ -206,11 +205,9 @@ def started(home, **what):
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
+def checkout(states, tmp_path_factory):
     """A checkout under a name that is hard to quote, in which all is done."""
-    made = Checkout.new(tmp_path_factory.mktemp("schedule") / ODD_NAME)
-    made.run()
-    return made
+    return states.copy("trained", tmp_path_factory.mktemp("schedule") / ODD_NAME)
 
 
 def pipeline(machine, checkout, *arguments, status=0):

@@ -17,10 +17,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.checkout import STAGES, Checkout
+from tests.checkout import LONG, STAGES
 from tests.killing import at_work
 
-LONG = ("--TrainCNN-epochs", "1000")
+pytestmark = pytest.mark.state("scheduled")
 
 
 class Runs:
@@ -45,6 +45,9 @@ class Runs:
         process = self.start(*flags, **environment)
         self.printed = process.communicate(timeout=120)[0]
         assert process.returncode == status, self.printed + self.log()
+        return self.status()
+
+    def status(self):
         return json.loads((self.outputs / "status.json").read_text())
 
     def until(self, condition):
@@ -55,7 +58,7 @@ class Runs:
 
     def state(self):
         try:
-            return json.loads((self.outputs / "status.json").read_text())["state"]
+            return self.status()["state"]
         except FileNotFoundError:
             return None
 
@@ -78,17 +81,14 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A checkout whose first run was a scheduled one, and what its status file says of it."""
-    checkout = Checkout.new(tmp_path_factory.mktemp("scheduled") / "checkout")
-    return checkout, Runs(checkout).run()
+def first(states):
+    """The first run in a checkout, which nothing is to change."""
+    return Runs(states.shared("scheduled"))
 
 
 @pytest.fixture
-def runs(finished, tmp_path):
-    copy = finished[0].copy(tmp_path / "checkout")
-    yield Runs(copy)
-    shutil.rmtree(copy.folder)
+def runs(checkout):
+    return Runs(checkout)
 
 
 def seconds(moment):
@@ -96,8 +96,8 @@ def seconds(moment):
 
 
 class TestStatus:
-    def test_of_a_run_that_did_all(self, finished):
-        status = finished[1]
+    def test_of_a_run_that_did_all(self, first):
+        status = first.status()
         assert status["state"] == "ok"
         assert status["exit_status"] == 0
         assert status["stages"] == dict.fromkeys(STAGES, "computed")
@@ -195,8 +195,8 @@ class TestMetrics:
 
 
 class TestLog:
-    def test_has_what_the_run_printed_in_plain_lines(self, finished):
-        log = Runs(finished[0]).log()
+    def test_has_what_the_run_printed_in_plain_lines(self, first):
+        log = first.log()
         assert "TrainCNN (stage 6 of 9): computed" in log
         assert "ended with exit status 0" in log
         assert "\x1b" not in log
@@ -260,28 +260,28 @@ class TestOneAtATime:
 
     def test_the_lock_dies_with_its_owner_and_the_work_with_it(self, runs):
         first = runs.start(*LONG)
-        runs.until(lambda: runs.checkout.status(*LONG)["TrainCNN"]["state"] == "running")
+        runs.until(lambda: runs.checkout.status(*LONG)["TrainMLP"]["state"] == "running")
         os.kill(first.pid, signal.SIGKILL)
         first.communicate(timeout=60)
-        runs.until(lambda: runs.checkout.status(*LONG)["TrainCNN"]["state"] == "to run")
+        runs.until(lambda: runs.checkout.status(*LONG)["TrainMLP"]["state"] == "to run")
         assert runs.run()["state"] == "ok"
 
 
 class TestKilled:
     def test_a_run_that_is_stopped_ends_its_work_and_is_told(self, runs):
         process = runs.start(*LONG)
-        runs.until(lambda: runs.checkout.status(*LONG)["TrainCNN"]["state"] == "running")
+        runs.until(lambda: runs.checkout.status(*LONG)["TrainMLP"]["state"] == "running")
         process.terminate()
         process.communicate(timeout=60)
         assert process.returncode == 128 + signal.SIGTERM
         assert runs.state() == "failed"
-        assert runs.checkout.status(*LONG)["TrainCNN"]["state"] == "to run"
+        assert runs.checkout.status(*LONG)["TrainMLP"]["state"] == "to run"
 
     def test_work_that_runs_out_of_memory_is_told(self, runs):
         """The kernel's way of saying so is SIGKILL, to the process that has most."""
         process = runs.start(*LONG)
-        runs.until(lambda: runs.checkout.status(*LONG)["TrainCNN"]["state"] == "running")
-        why = runs.checkout.status(*LONG)["TrainCNN"]["why"][0]
+        runs.until(lambda: runs.checkout.status(*LONG)["TrainMLP"]["state"] == "running")
+        why = runs.checkout.status(*LONG)["TrainMLP"]["why"][0]
         os.kill(int(why.split()[2]), signal.SIGKILL)
         printed = process.communicate(timeout=60)[0]
         assert process.returncode == 128 + signal.SIGKILL

@@ -8,8 +8,6 @@ import sys
 
 import pytest
 
-from tests.checkout import Checkout
-
 PROGRAM = """
 import json, sys
 import luigi
@@ -19,9 +17,9 @@ print(json.dumps([library["num_threads"] for library in threadpool_info()]))
 """
 
 
+@pytest.mark.state("new")
 @pytest.mark.parametrize("threads", ["1", "2"])
-def test_matrix_products_keep_to_the_cores_of_their_worker(tmp_path, threads):
-    checkout = Checkout.new(tmp_path)
+def test_matrix_products_keep_to_the_cores_of_their_worker(checkout, threads):
     flags = ["Grayscale2D", "--module", "tasks", "--DownloadCIFAR-archive", str(checkout.archive), "--threads", threads]
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM, *flags],

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from pipeline.files.locks import Lock
-from tests.checkout import STAGES, Checkout
+from tests.checkout import STAGES
 
 PROGRAM = (
     "from pipeline.progress.terminal import highlighted; print(highlighted('TrainCNN: computed, EvaluateCNN: to run'))"
@@ -59,9 +59,9 @@ def test_a_log_is_plain():
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
+def checkout(states, tmp_path_factory):
     """A checkout whose images have been called by the name of a state."""
-    made = Checkout.new(tmp_path_factory.mktemp("terminal") / "checkout")
+    made = states.copy("new", tmp_path_factory.mktemp("terminal") / "checkout")
     made.run("--ConvertToHDF5-title", "cached", task="ConvertToHDF5")
     return made
 

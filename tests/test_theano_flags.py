@@ -23,24 +23,24 @@ def key(checkout):
     return checkout.status(*ON_THEANO)["TrainCNN"]["key"]
 
 
-def test_flags_that_change_a_result_are_part_of_its_key(finished, monkeypatch, theanorc):
-    keys = {key(finished)}
+def test_flags_that_change_a_result_are_part_of_its_key(trained, monkeypatch, theanorc):
+    keys = {key(trained)}
     for flags in ("gcc.cxxflags=-ffast-math", "optimizer=fast_compile", "no_such_flag=1"):
         monkeypatch.setenv("THEANO_FLAGS", flags)
-        keys.add(key(finished))
+        keys.add(key(trained))
     monkeypatch.delenv("THEANO_FLAGS")
     for lines in ("[gcc]\ncxxflags = -O0\n", "[gcc]\ncxxflags = -I%(HOME)s\n"):
         theanorc.write_text(lines)
-        keys.add(key(finished))
+        keys.add(key(trained))
     assert len(keys) == 6
 
 
-def test_others_are_not(finished, monkeypatch):
-    before = key(finished)
+def test_others_are_not(trained, monkeypatch):
+    before = key(trained)
     monkeypatch.setenv(
         "THEANO_FLAGS", "exception_verbosity=high,profile=True,warn.round=False,floatX=float64,device=gpu"
     )
-    assert key(finished) == before
+    assert key(trained) == before
 
 
 def test_flags_that_are_edited_after_the_key_was_made_are_refused(theanorc):
@@ -50,9 +50,9 @@ def test_flags_that_are_edited_after_the_key_was_made_are_refused(theanorc):
         engine.exponentials(np.ones(1, np.float32), 1, device="cpu", threads=1)
 
 
-def test_status_names_a_flag_that_differs(finished, monkeypatch):
+def test_status_names_a_flag_that_differs(trained, monkeypatch):
     monkeypatch.setenv("THEANO_FLAGS", "optimizer=fast_compile")
-    assert "optimizer (none) -> fast_compile" in finished.status(*ON_THEANO)["TrainCNN"]["why"]
+    assert "optimizer (none) -> fast_compile" in trained.status(*ON_THEANO)["TrainCNN"]["why"]
 
 
 def test_a_value_that_theano_fills_in_stays_in_its_file(theanorc):
@@ -74,6 +74,6 @@ def test_what_cannot_be_understood_is_an_error(monkeypatch, theanorc, lines, var
         decisive_flags()
 
 
-def test_they_matter_to_no_other_engine(finished, theanorc):
+def test_they_matter_to_no_other_engine(trained, theanorc):
     theanorc.write_text("optimizer = None\n")
-    assert {row["state"] for row in finished.status().values()} == {"cached"}
+    assert {row["state"] for row in trained.status().values()} == {"cached"}
