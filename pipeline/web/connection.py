@@ -29,7 +29,7 @@ from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from types import NoneType, TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import tenacity
@@ -44,7 +44,8 @@ FIRST_PAUSE = 0.5
 """Seconds between the first two attempts; each further pause is twice as long."""
 
 # urllib3 logs whole URLs, whose queries and paths may be secrets: at DEBUG each, at WARNING those with broken headers.
-logging.getLogger("urllib3.connectionpool").addFilter(lambda _: False)
+for _module in ("connection", "connectionpool", "poolmanager"):
+    logging.getLogger(f"urllib3.{_module}").addFilter(lambda _: False)
 
 
 class TransferError(Exception):
@@ -137,20 +138,10 @@ class Client:
         raise TransferError(f"redirects to {without_secrets(url)}; expected at most {redirects} redirects.")
 
     def _send(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> urllib3.BaseHTTPResponse:
-        proxy = _proxy_for(url)
+        manager = _manager(url, self._timeout)
         self._socket = None
         self._server = urlsplit(url).netloc
-        self._peer = f"the proxy {proxy.host}" if proxy else self._server
-        options: Any = {"timeout": self._timeout, "retries": False}
-        if "https" in (urlsplit(url).scheme, proxy and proxy.scheme):
-            options["ssl_context"] = _tls_context()
-        manager = (
-            urllib3.ProxyManager(
-                proxy.url, proxy_headers=proxy.headers, proxy_ssl_context=options.get("ssl_context"), **options
-            )
-            if proxy
-            else urllib3.PoolManager(**options)
-        )
+        self._peer = f"the proxy {manager.proxy.netloc}" if manager.proxy else self._server
         self._watch(manager.connection_from_url(url))
         return manager.request(
             method,
@@ -219,39 +210,40 @@ class Client:
         return BrokenTransferError(f"{self._peer} cannot be reached ({reason}).")
 
 
-class _Proxy(NamedTuple):
-    scheme: str
-    host: str
-    url: str
-    headers: dict[str, str]
-
-
-def _proxy_for(url: str) -> _Proxy | None:
-    """Return the proxy that the environment asks for; its URL may hold a password, so no error shows it."""
+def _manager(url: str, timeout: urllib3.Timeout) -> urllib3.PoolManager:
+    """Return a maker of connections for a URL, through the proxy that the environment names, if any."""
     target = urlsplit(url)
+    tls = _tls_context() if target.scheme == "https" else None
     proxies = urllib.request.getproxies()
     given = proxies.get(target.scheme) or proxies.get("all", "")
     if not given or urllib.request.proxy_bypass(target.netloc):
-        return None
+        return urllib3.PoolManager(timeout=timeout, retries=False, ssl_context=tls)
+    variable = f"{target.scheme.upper()}_PROXY"
     try:
-        parts = urlsplit(given if "//" in given else f"http://{given}")
-        is_sound = bool(parts.hostname) and parts.port != 0 and parts.path in ("", "/")
+        proxy = urlsplit(given if "//" in given else f"http://{given}")
+        is_sound = bool(proxy.hostname) and proxy.port != 0 and proxy.path in ("", "/")
     except ValueError:
         is_sound = False
-    variable = f"{target.scheme.upper()}_PROXY"
-    if not is_sound:
+    if not is_sound:  # the URL may hold a password, so it is not shown
         raise TransferError(
             f"{variable} or ALL_PROXY is no URL of a proxy; expected http://HOST:PORT or "
             "http://NAME:PASSWORD@HOST:PORT, where %2F stands for / and %40 for @."
         )
-    if parts.scheme not in SCHEMES:
+    if proxy.scheme not in SCHEMES:
         raise TransferError(
-            f"the environment asks for a {parts.scheme} proxy; expected an HTTP one: "
+            f"the environment asks for a {proxy.scheme} proxy; expected an HTTP one: "
             f"set {variable}=http://HOST:PORT, or list the server in NO_PROXY."
         )
-    login, _, host = parts.netloc.rpartition("@")
+    login, _, host = proxy.netloc.rpartition("@")
     headers = {"Proxy-Authorization": f"Basic {b64encode(unquote(login).encode()).decode()}"} if login else {}
-    return _Proxy(parts.scheme, host, f"{parts.scheme}://{host}", headers)
+    return urllib3.ProxyManager(
+        f"{proxy.scheme}://{host}",
+        proxy_headers=headers,
+        proxy_ssl_context=tls,
+        timeout=timeout,
+        retries=False,
+        ssl_context=tls,
+    )
 
 
 def _tls_context() -> ssl.SSLContext:
