@@ -10,7 +10,7 @@ from tests.checkout import ROOT
 
 FENCED = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^ *```$", re.M | re.S)
 COMMAND = re.compile(r"`((?:make|luigi|python|pip|tensorboard) [^`]*)`")
-LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
+LINK = re.compile(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 
 
 class Page:
@@ -45,7 +45,8 @@ class Page:
 
     def links(self) -> list[tuple[str, str]]:
         """Return text and target of each link that is not to another site; pictures count too."""
-        return [(text, target) for _, text, target in LINK.findall(self.prose) if "://" not in target]
+        pictures = [("", source) for source in re.findall(r'<img src="([^"]+)"', self.prose)]
+        return [link for link in [*LINK.findall(self.prose), *pictures] if "://" not in link[1]]
 
     @cached_property
     def anchors(self) -> set[str]:

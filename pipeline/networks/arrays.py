@@ -13,10 +13,8 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 DoubleArray = npt.NDArray[np.float64]
 
-ImageArray = npt.NDArray[Any]
-"""Images, ``(N, ...)``: uint8 in color, float32 in grayscale."""
-LabelArray = ByteArray
-"""Indices of classes, ``(N,)``."""
+ImageArray = npt.NDArray[Any]  # images, (N, ...): uint8 in color, float32 in grayscale
+LabelArray = ByteArray  # indices of classes, (N,)
 
 CACHE_LINE = 64
 """Bytes, on the processors of today's PCs and servers."""
