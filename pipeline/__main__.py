@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.progress.terminal import outlast
+from pipeline.progress.terminal import ignore_closed_streams
 from tasks.commands.main import main
 
 if __name__ == "__main__":
-    outlast()
+    ignore_closed_streams()
     sys.exit(main())

@@ -7,13 +7,13 @@ import sys
 from luigi.cmdline import luigi_run
 
 from pipeline.errors import SettingError
-from pipeline.progress.terminal import outlast
+from pipeline.progress.terminal import ignore_closed_streams
 from tasks.configuration import demo
 from tasks.luigi_adapter.errors import end
 from tasks.run import RUN
 
 if __name__ == "__main__":
-    outlast()
+    ignore_closed_streams()
     try:
         arguments = ["--module", "tasks", *demo.spelled_out(sys.argv[1:])]
     except SettingError as error:

@@ -14,7 +14,7 @@ from luigi.retcodes import retcode
 from pipeline.operations.notices import Notice
 from pipeline.operations.status_file import METRICS_NAME
 from pipeline.operations.supervisor import Supervision, supervise
-from pipeline.progress.terminal import outlast
+from pipeline.progress.terminal import ignore_closed_streams
 from tasks.luigi_adapter.errors import end, message_of
 from tasks.run import RUN
 from tasks.settings import schedule, settings
@@ -45,7 +45,7 @@ def _run_luigi(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    outlast()
+    ignore_closed_streams()
     try:
         status = main(sys.argv[1:])
         sys.stderr.flush()

@@ -136,7 +136,7 @@ class StageTask(luigi.Task):
         _share_out_cores(settings.active().thread_count())
         with TaskMonitor(self, self.stage_name, RUN.place(self.stage)) as monitor:
             outcome, record = results.make(self.stage, monitor, RUN.forced_stages())
-            monitor.say(f"{monitor.title}: {outcome}, {record.seconds:.1f} s")
+            monitor.log(f"{monitor.title}: {outcome}, {record.seconds:.1f} s")
         if gone := results.missing(self.stage):
             raise StoreError(removed(gone.name, gone.path))
         point_latest(self.stage, settings.active().latest, RUN.id)

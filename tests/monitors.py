@@ -12,7 +12,7 @@ class RecordingMonitor(Monitor):
         self.lines: list[str] = []
         self.steps: list[tuple[float, float, str]] = []
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         self.lines.append(line)
 
     def progress(self, done: float, total: float, unit: str) -> None:

@@ -44,14 +44,14 @@ class Record(Monitor):
         self.lines: list[str] = []
         self.steps: list[tuple[float, float]] = []
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         self.lines.append(line)
 
     def progress(self, done: float, total: float, unit: str) -> None:
         assert unit == "B"
         self.steps.append((done, total))
 
-    def said(self, words: str) -> bool:
+    def logged(self, words: str) -> bool:
         return any(words in line for line in self.lines)
 
 
@@ -215,7 +215,7 @@ class TestResuming:
         assert job.succeeded()
         resumed_at = int(server.ranges[1].removeprefix("bytes=").rstrip("-"))
         assert 0 < resumed_at <= HALF
-        assert job.monitor.said(f"Resuming at byte {resumed_at:,}")
+        assert job.monitor.logged(f"Resuming at byte {resumed_at:,}")
 
     def test_connected_server_may_take_its_time(self, job: Download) -> None:
         with UnreliableServer(sends(ARCHIVE, piece=HALF, delay=0.8)) as server:
@@ -258,7 +258,7 @@ class TestResuming:
         with UnreliableServer(sends(ARCHIVE, stop_after=HALF), sends(ARCHIVE, ranges=False)) as server:
             job.fetch(server.url)
         assert job.succeeded()
-        assert job.monitor.said(f"the {HALF:,} bytes that were there are dropped")
+        assert job.monitor.logged(f"the {HALF:,} bytes that were there are dropped")
 
     @pytest.mark.parametrize("wrong", ["bytes 0-99/400000", "bytes */400000", "nonsense"])
     def test_wrong_range_is_discarded(self, job: Download, wrong: str) -> None:
@@ -267,7 +267,7 @@ class TestResuming:
             job.fetch(server.url)
         assert job.succeeded()
         assert server.ranges == [f"bytes={HALF}-", None]
-        assert job.monitor.said(repr(wrong))
+        assert job.monitor.logged(repr(wrong))
 
     @pytest.mark.parametrize("surplus", [0, 1000])
     def test_partial_file_as_long_as_the_archive(self, job: Download, surplus: int) -> None:
@@ -283,7 +283,7 @@ class TestResuming:
             job.fetch(server.url)
         assert job.succeeded()
         assert server.ranges == [f"bytes={HALF}-", None]
-        assert job.monitor.said("starting over")
+        assert job.monitor.logged("starting over")
 
     def test_page_in_place_of_the_rest_costs_nothing(self, job: Download) -> None:
         job.begin_with(ARCHIVE[:HALF])
@@ -338,7 +338,7 @@ class TestSeveralSources:
         assert job.succeeded()
         assert len(slow.requests) == 1
         assert fast.ranges[0].startswith("bytes=")
-        assert job.monitor.said("expected at least 1,000.0 kB/s")
+        assert job.monitor.logged("expected at least 1,000.0 kB/s")
 
     def test_last_source_may_be_slow(self, job: Download) -> None:
         with (
@@ -431,7 +431,7 @@ class TestSeveralSources:
         path.write_bytes(ARCHIVE)
         job.fetch("file:///no/such/archive", path.as_uri())
         assert job.succeeded()
-        assert job.monitor.said("/no/such/archive cannot be read (No such file or directory)")
+        assert job.monitor.logged("/no/such/archive cannot be read (No such file or directory)")
 
     def test_wrong_archive_on_disk_spoils_nothing(self, job: Download, tmp_path: Path) -> None:
         path = tmp_path / "archive.tar.gz"

@@ -46,7 +46,7 @@ from pipeline.training.train import train
 from pipeline.progress.monitor import Monitor
 
 class Printed(Monitor):
-    def say(self, line):
+    def log(self, line):
         print(line, flush=True)
 
 output, images, checkpoints = map(Path, sys.argv[1:4])

@@ -104,22 +104,22 @@ class TestTables:
 SHARED = """
 import multiprocessing, os, signal, sys, time
 from pipeline.progress.console import ConsoleMonitor
-from pipeline.progress.terminal import outlast, share
+from pipeline.progress.terminal import ignore_closed_streams, share_console
 
 def work(name, is_killed):
     with ConsoleMonitor(name, "stage 1 of 2", alone=False) as monitor:
         barrier.wait()
         for number in range(100):
             monitor.progress(number, 100, "steps")
-            monitor.say(f"line {number}")
+            monitor.log(f"line {number}")
             print(f"{name} warns of {number}", file=sys.stderr)
             barrier.wait()
         if is_killed:
             os.kill(os.getpid(), signal.SIGKILL)
     print(f"{name} ends")
 
-outlast()
-share()
+ignore_closed_streams()
+share_console()
 fork = multiprocessing.get_context("fork")
 barrier = fork.Barrier(3)
 workers = [fork.Process(target=work, args=(name, name == "c")) for name in "abc"]
@@ -197,7 +197,7 @@ class TestSeveralProcesses:
             assert sum(row.startswith(f"{stage} (stage {number} of 9): computed, ") for row in screen.rows) == 1
 
 
-LENIENT = "from pipeline.progress.terminal import outlast; outlast()\n"
+LENIENT = "from pipeline.progress.terminal import ignore_closed_streams; ignore_closed_streams()\n"
 
 
 def shell(command, program=LENIENT, **environment):

@@ -93,15 +93,15 @@ def fetch(
                 raise DownloadError("\n".join(["The archive cannot be fetched.", *failures, _kept(file) + OTHER_WAYS]))
             source = max(waiting, key=lambda candidate: candidate.rate)
             waiting.remove(source)
-            monitor.say(f"Fetching {source.shown}")
+            monitor.log(f"Fetching {source.shown}")
             try:
                 source.fill(file, _least_rate(source, waiting, minimum_rate), monitor)
             except SlowTransferError as error:
-                monitor.say(f"{source.shown}: {error}")
+                monitor.log(f"{source.shown}: {error}")
                 source.rate = error.rate
                 waiting.append(source)
             except TransferError as error:
-                monitor.say(f"{source.shown}: {error}")
+                monitor.log(f"{source.shown}: {error}")
                 failures.append(f"  {source.shown}: {error}")
     publish(partial, output, sha256, monitor)
 
@@ -221,7 +221,7 @@ class _WebSource(_Source):
         file.clear()
         if all_its_own or self._started_over:
             raise TransferError(f"all {wrong}")
-        monitor.say(f"{self.shown}: {wrong} They came in several pieces; starting over from this source alone.")
+        monitor.log(f"{self.shown}: {wrong} They came in several pieces; starting over from this source alone.")
         self._started_over = True
 
 

@@ -119,7 +119,7 @@ class Server:
         try:
             return self._ask(client, start)
         except _RangeError as error:
-            monitor.say(f"{without_secrets(self.url)}: {error}; asking for the whole file.")
+            monitor.log(f"{without_secrets(self.url)}: {error}; asking for the whole file.")
             return self._ask(client, 0)
 
     def _ask(self, client: Client, start: int) -> _Answer:
@@ -198,10 +198,10 @@ def _receive(answer: _Answer, partial: PartialFile, full_size: int | None, pace:
     if answer.start == 0:
         chunk = _beginning_of_gzip(answer.response)
         if partial.size:
-            monitor.say(f"The server begins at the first byte; the {partial.size:,} bytes that were there are dropped.")
+            monitor.log(f"The server begins at the first byte; the {partial.size:,} bytes that were there are dropped.")
         partial.clear()
     else:
-        monitor.say(f"Resuming at byte {answer.start:,}.")
+        monitor.log(f"Resuming at byte {answer.start:,}.")
     partial.begin_piece(size)
     monitor.progress(partial.size, size or float("inf"), "B")
     while chunk := chunk or answer.response.read1(CHUNK_BYTES):

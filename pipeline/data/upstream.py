@@ -89,7 +89,7 @@ def fetch(
     with PartialFile(partial) as file:
         if not version.condition:
             file.clear()  # nothing proves that the beginning is of this version
-        monitor.say(f"Fetching {without_secrets(source)}")
+        monitor.log(f"Fetching {without_secrets(source)}")
         _repeated(
             lambda: server.send_rest(file, full_size=length, minimum_rate=minimum_rate, monitor=monitor),
             source,

@@ -54,7 +54,7 @@ class ConsoleMonitor(Monitor):
         if not self._alone and LiveLines.active:
             LiveLines.active.show(None)
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         from tqdm import tqdm
 
         if self._alone:
@@ -77,7 +77,7 @@ class ConsoleMonitor(Monitor):
                 LiveLines.active.show(self._meter(done, total, unit, LiveLines.active.size().columns - 1))
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + SECONDS_BETWEEN_LOG_LINES
-            self.say(self._meter(done, total, unit))
+            self.log(self._meter(done, total, unit))
 
     def _meter(self, done: float, total: float, unit: str, columns: int = 0) -> str:
         from tqdm import tqdm

@@ -10,7 +10,7 @@ from __future__ import annotations
 class Monitor:
     """Ignores reports; subclasses show them."""
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """Print a line that stays, such as a row of a table."""
 
     def progress(self, done: float, total: float, unit: str) -> None:

@@ -88,7 +88,7 @@ def compare(output: Path, *, trials: list[dict[str, Any]], monitor: Monitor, **r
     (output / TABLE_NAME).write_text(text + "\n")
     _draw_curves(output, groups)
     for line in text.splitlines():
-        monitor.say(line)
+        monitor.log(line)
 
 
 def read_comparison(path: Path) -> tuple[dict[str, Any], list[Row]] | None:

@@ -84,7 +84,7 @@ def write_report(
     ]
     document = page(f"{data.title}, in grayscale", heading(shown, data), sections)
     (output / REPORT_NAME).write_text(document, encoding="utf-8")
-    monitor.say(f"{REPORT_NAME}: {len(document) / 1e3:.0f} kB")
+    monitor.log(f"{REPORT_NAME}: {len(document) / 1e3:.0f} kB")
 
 
 def max_output_bytes(**folders: object) -> int:

@@ -133,7 +133,7 @@ def make(stage: Stage, monitor: Monitor, forced: ForcedStages = NONE_FORCED) -> 
     with failures.explained(stage):
         stage.path.parent.mkdir(parents=True, exist_ok=True)
         lock = Lock(stage.lock_path)
-        with lock.held(lambda holder: monitor.say(f"{stage.name}: waiting for {holder}, which makes it")):
+        with lock.held(lambda holder: monitor.log(f"{stage.name}: waiting for {holder}, which makes it")):
             return _make_locked(stage, monitor, forced)
 
 
@@ -147,7 +147,7 @@ def _make_locked(stage: Stage, monitor: Monitor, forced: ForcedStages) -> tuple[
     try:
         twin = None if is_forced else _equal_result(stage, stage.content_key(contents))
         if twin:
-            monitor.say(f"{stage.name}: its inputs have the same content as before; the result is adopted")
+            monitor.log(f"{stage.name}: its inputs have the same content as before; the result is adopted")
             record = _adopt(stage, twin, contents, forced.run)
         else:
             contents = _undamaged_contents(stage, monitor, forced)
@@ -176,7 +176,7 @@ def _undamaged_contents(stage: Stage, monitor: Monitor, forced: ForcedStages) ->
     """
     for source in stage.inputs.values():
         while (record := Record.read(source.path)) and (damage := input_damage(source.path, record, forced.run)):
-            monitor.say(f"{stage.name}: {source.path} is made again: {', '.join(damage)}")
+            monitor.log(f"{stage.name}: {source.path} is made again: {', '.join(damage)}")
             record.withdraw(source.path)
             make(source, monitor, forced)
     return _recorded_contents(stage, monitor, forced)

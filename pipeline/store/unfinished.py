@@ -32,7 +32,7 @@ def held(stage: Stage, contents: Mapping[str, str], monitor: Monitor, *, restart
     folder = stage.checkpoints(contents)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder).held(
-        lambda holder: monitor.say(
+        lambda holder: monitor.log(
             f"{stage.name}: waiting for {holder}, which does the same with other {stage.length_parameter}"
         )
     ):

@@ -71,7 +71,7 @@ def read_checkpoint(folder: Path, last: int, monitor: Monitor) -> Checkpoint | N
         content = path.read_bytes()
         if content[:SEAL_SIZE] == _seal(content[SEAL_SIZE:]):
             return _from_hdf5(content)
-        monitor.say(f"{path} is damaged: its SHA-256 is not the one that was written into it. It is not used.")
+        monitor.log(f"{path} is damaged: its SHA-256 is not the one that was written into it. It is not used.")
     return None
 
 

@@ -82,7 +82,7 @@ def evaluate(
     result["evaluated"] = how_trained | {"evaluation_engine": engine, "evaluation_device": device}
     result["data"] = {"title": about.title, "archive_sha256": about.archive_sha256}
     (output / METRICS_NAME).write_text(json.dumps(result, indent=1) + "\n")
-    monitor.say(accuracy_line(result["accuracy"], about.title))
+    monitor.log(accuracy_line(result["accuracy"], about.title))
     return {"accuracy": result["accuracy"]}
 
 

@@ -131,13 +131,13 @@ def train(
         network = Network.build(given.architecture, len(data.description.class_names))
         check_fit(data, network)
         train_examples, valid_examples = read_examples(data, given.hyperparameters.validation_fraction)
-    monitor.say(
+    monitor.log(
         f"{given.network} on {data.description.title}: {len(train_examples)} images train, "
         f"{len(valid_examples)} validate; {network.parameter_count} parameters; {given.engine} on {given.device}"
     )
     engine = load_engine(given.engine, given.engine_settings)
     if wait := engine.first_wait():
-        monitor.say(f"{given.engine}: {wait}")
+        monitor.log(f"{given.engine}: {wait}")
     trained = fit(
         network,
         given.hyperparameters,
@@ -207,16 +207,16 @@ def fit(
     )
     history = list(start.history)
     if history:
-        monitor.say(f"resuming after epoch {len(history)} of {how.epochs}")
+        monitor.log(f"resuming after epoch {len(history)} of {how.epochs}")
     for line in (*TABLE_HEAD, *(table_row(history[:count]) for count in range(1, len(history) + 1))):
-        monitor.say(line)
+        monitor.log(line)
     for number in range(len(history) + 1, how.epochs + 1):
         history.append(_train_epoch(trainer, how, number, len(train), monitor))
         if checkpoints:
             write_checkpoint(checkpoints, Checkpoint(trainer.weights(), trainer.velocity(), history))
-        monitor.say(table_row(history))
+        monitor.log(table_row(history))
     best = best_epoch(history)
-    monitor.say(f"best validation accuracy {best.valid_accuracy:.4f} in epoch {best.epoch} of {how.epochs}")
+    monitor.log(f"best validation accuracy {best.valid_accuracy:.4f} in epoch {best.epoch} of {how.epochs}")
     trained = trainer.weights()
     trainer.close()
     return Fit(trained, history, resumed_from_epoch=len(start.history))

@@ -61,7 +61,7 @@ def retrying(source: str, attempts: int, monitor: Monitor) -> tenacity.Retrying:
 
     def report(state: tenacity.RetryCallState) -> None:
         error, left = state.outcome and state.outcome.exception(), attempts - state.attempt_number
-        monitor.say(
+        monitor.log(
             f"{without_secrets(source)}: {error} Trying again in {state.upcoming_sleep:g} s; attempts left: {left}."
         )
 

@@ -18,7 +18,7 @@ from pipeline.operations.schedule import install
 from pipeline.operations.schedule.job import Job
 from pipeline.operations.schedule.steps import Steps
 from pipeline.progress.console import ConsoleMonitor
-from pipeline.progress.terminal import deliver, highlighted, highlighted_table
+from pipeline.progress.terminal import highlighted, highlighted_table, print_answer
 from pipeline.store import garbage, runs, verification
 from pipeline.store import status as stage_status
 from tasks.commands import configure as configuring
@@ -33,7 +33,7 @@ def configure(*_: Any) -> int:
     values = configuring.given()
     if values:
         configuring.keep(values)
-    tell = _print if values else deliver
+    tell = _print if values else print_answer
     tell("\n".join(configuring.table()))
     return 0
 
@@ -44,11 +44,11 @@ def status(options: argparse.Namespace, current: Current) -> int:
         current.report_missing_settings()
     rows = stage_status.status_rows(current.stages(), current.outputs / "latest", flags_note)
     if options.json:
-        deliver(json.dumps([asdict(row) for row in rows], indent=1))
+        print_answer(json.dumps([asdict(row) for row in rows], indent=1))
     elif options.why:
-        deliver(highlighted("\n".join(stage_status.explain_stage(rows, options.why))))
+        print_answer(highlighted("\n".join(stage_status.explain_stage(rows, options.why))))
     else:
-        deliver(highlighted_table(stage_status.status_table(rows), "STATE"))
+        print_answer(highlighted_table(stage_status.status_table(rows), "STATE"))
     return 0
 
 
@@ -57,14 +57,14 @@ def verify(_: argparse.Namespace, current: Current) -> int:
     with ConsoleMonitor("verify") as monitor:
         problems = verification.verify(current.folders(), devices.cores(), monitor)
     for problem in problems:
-        deliver(problem)
+        print_answer(problem)
     if problems:
-        deliver(
+        print_answer(
             f"{len(problems)} wrong. `make pipeline` makes what it needs of them again, and `make gc KEEP=0` removes "
             "those that neither the settings nor latest needs."
         )
         return 1
-    deliver(f"Every result in {' and '.join(map(str, current.folders()))} is as it was made.")
+    print_answer(f"Every result in {' and '.join(map(str, current.folders()))} is as it was made.")
     return 0
 
 
@@ -107,7 +107,7 @@ def history(options: argparse.Namespace, current: Current) -> int:
     past = run_history.read_history(current.outputs / run_history.NAME)
     shown = changes.with_changes(past, current.folders())[-options.last :]
     table = highlighted_table(run_history.history_table(shown), "EXIT")
-    deliver(json.dumps(shown, indent=1) if options.json else table)
+    print_answer(json.dumps(shown, indent=1) if options.json else table)
     return 0
 
 
@@ -121,9 +121,9 @@ def predict(options: argparse.Namespace, current: Current) -> int:
     errors: list[PictureError] = []
     found = list(classifier.predict_many(options.pictures, on_error=errors.append))
     if options.json:
-        deliver(json.dumps([guessed.to_json(options.top) for guessed in found], indent=1))
+        print_answer(json.dumps([guessed.to_json(options.top) for guessed in found], indent=1))
     elif found:
-        deliver("\n".join(prediction_lines(found, options.top or TOP)))
+        print_answer("\n".join(prediction_lines(found, options.top or TOP)))
     for error in errors:
         complain(str(error))
     return 1 if errors else 0
@@ -153,13 +153,13 @@ def schedule(options: argparse.Namespace, current: Current) -> int:
 def unschedule(options: argparse.Namespace, _: Current) -> int:
     """Remove the timer."""
     if not install.remove(Path.cwd(), Steps(_teller(options), options.dry_run)):
-        deliver(f"Nothing is scheduled for {Path.cwd()}.")
+        print_answer(f"Nothing is scheduled for {Path.cwd()}.")
     return 0
 
 
 def _teller(options: argparse.Namespace) -> Callable[[str], None]:
     """Return the function that prints steps: closing stdout stops a dry run, and no real one."""
-    return deliver if options.dry_run else _print
+    return print_answer if options.dry_run else _print
 
 
 def _print(text: str) -> None:

@@ -35,9 +35,9 @@ class TaskMonitor(ConsoleMonitor):
         self._task = task
         self._next_update = time.monotonic()
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         interrupts.check()
-        super().say(line)
+        super().log(line)
         if self._task.set_status_message is not None:
             self._task.set_status_message(line)
 
@@ -81,7 +81,7 @@ def share_among(workers: int) -> None:
     with contextlib.suppress(OSError):  # no disk to keep a lock on
         _MESSAGE_ONLY.logged = SharedNotes()
     if workers > 1:
-        terminal.share()
+        terminal.share_console()
 
 
 @luigi.Task.event_handler(luigi.Event.PROCESS_FAILURE)  # type: ignore[untyped-decorator]
