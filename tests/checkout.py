@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.data.cifar import CLASS_NAMES
 from pipeline.data.cifar_writer import write_batches
-from pipeline.store import run_history
+from pipeline.operations import run_history
 
 ROOT = Path(__file__).parents[1]
 STAGES = [
@@ -101,7 +101,7 @@ class Checkout:
         process = self.start(*flags, task=task, **environment)
         self.output, _ = process.communicate(timeout=120)
         assert process.returncode == status, self.output
-        return run_history.read(self.folder / "outputs" / run_history.NAME)[-1].get("stages", {})
+        return run_history.read_history(self.folder / "outputs" / run_history.NAME)[-1].get("stages", {})
 
     def call(self, *command: str, cwd: Path | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run any command with this checkout's code, in its folder if not told otherwise."""
