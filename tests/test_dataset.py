@@ -177,6 +177,10 @@ class TestSpoiltFiles:
         ):
             list(data.chunks("train", rows=2))
 
+    def test_other_errors_in_the_block_are_not_those_of_the_file(self, path):
+        with pytest.raises(OSError, match=r"^another file$"), open_dataset(path):
+            raise OSError("another file")
+
     def test_an_unknown_split(self, path):
         with (
             open_dataset(path) as data,

@@ -54,22 +54,7 @@ def read_latest_network(name: str, outputs: Path = Path("outputs")) -> TrainedNe
     """
     folder = outputs / "latest" / f"Train{name.upper()}"
     training_command = f"`luigi --module tasks Evaluate --network {name}`"
-    record = Record.read(folder)
-    if record is None:
-        find_network(name)  # raises an error for an unknown name
-        if (folder / RECORD_NAME).exists():
-            raise StoreError(f"{folder / RECORD_NAME} is damaged. Type {training_command}, which trains it again.")
-        raise StoreError(
-            f"there is no trained {name} in {folder}. Type {training_command}, which trains it; "
-            "--data and --outputs-dir name other folders of results."
-        )
-    read = (HISTORY_NAME, WEIGHTS_NAME)
-    recorded = {file: about for file, about in record.files.items() if file in read}
-    if damage := replace(record, files=recorded).altered(folder):
-        raise StoreError(
-            f"{folder} is damaged: {', '.join(damage)}. Type `make verify`, which withdraws it, and then "
-            f"{training_command}, which trains it again."
-        )
+    record = _undamaged_record(name, folder, training_command)
     try:
         data = json.loads((folder / HISTORY_NAME).read_bytes())["data"]
         class_names, title = list(data["class_names"]), str(data["title"])
@@ -87,3 +72,23 @@ def read_latest_network(name: str, outputs: Path = Path("outputs")) -> TrainedNe
         class_names=class_names,
         title=title,
     )
+
+
+def _undamaged_record(name: str, folder: Path, training_command: str) -> Record:
+    """Return the record of a training whose history and weights are unchanged since it."""
+    record = Record.read(folder)
+    if record is None:
+        find_network(name)  # raises an error for an unknown name
+        if (folder / RECORD_NAME).exists():
+            raise StoreError(f"{folder / RECORD_NAME} is damaged. Type {training_command}, which trains it again.")
+        raise StoreError(
+            f"there is no trained {name} in {folder}. Type {training_command}, which trains it; "
+            "--data and --outputs-dir name other folders of results."
+        )
+    files = {file: about for file, about in record.files.items() if file in (HISTORY_NAME, WEIGHTS_NAME)}
+    if damage := replace(record, files=files).altered(folder):
+        raise StoreError(
+            f"{folder} is damaged: {', '.join(damage)}. Type `make verify`, which withdraws it, and then "
+            f"{training_command}, which trains it again."
+        )
+    return record

@@ -21,6 +21,8 @@ from pipeline.web.urls import without_secrets
 SHORT = 12
 """Digits of a digest that suffice to distinguish it."""
 
+STAGE_COLUMNS = ("Stage", "In this run", "Took", "Made", "Key")
+
 
 @dataclass(frozen=True)
 class Step:
@@ -50,27 +52,6 @@ def pipeline_section(steps: Sequence[Step], direct: Collection[Path], now: datet
     direct : collection of Path
         The folders of those results that the report reads itself.
     """
-    boxes = [
-        Box(
-            step.record.stage,
-            step.outcome,
-            f"{step.outcome}, {step.record.seconds:.1f} s",
-            tuple(source["stage"] for source in step.record.inputs.values()),
-        )
-        for step in steps
-    ]
-    read = tuple(step.record.stage for step in steps if step.folder in direct)
-    boxes.append(Box("Report", "computed", "this page", read))
-    rows = [
-        [
-            step.record.stage,
-            step.outcome,
-            element("data", f"{step.record.seconds:.1f} s", value=step.record.seconds),
-            _moment(datetime.fromisoformat(step.record.started)),
-            element("code", step.record.key[:8]),
-        ]
-        for step in steps
-    ]
     note = element(
         "p",
         "These are the stages of the run of ",
@@ -78,6 +59,7 @@ def pipeline_section(steps: Sequence[Step], direct: Collection[Path], now: datet
         ", which made this page. The time of a reused result is that of the run that computed it. "
         "A run with nothing to do leaves the page unchanged.",
     )
+    boxes = _boxes(steps, direct)
     drawn = draw(
         boxes, "The stages, from the archive to this page: " + ", ".join(f"{box.name} {box.detail}" for box in boxes)
     )
@@ -88,10 +70,35 @@ def pipeline_section(steps: Sequence[Step], direct: Collection[Path], now: datet
         element(
             "div",
             scrolled("The stages as a drawing", drawn),
-            html_table("Stages", ["Stage", "In this run", "Took", "Made", "Key"], rows, numbers=["Took"], id="stages"),
+            html_table("Stages", STAGE_COLUMNS, map(_row, steps), numbers=["Took"], id="stages"),
             class_="beside",
         ),
     )
+
+
+def _boxes(steps: Sequence[Step], direct: Collection[Path]) -> list[Box]:
+    boxes = [
+        Box(
+            step.record.stage,
+            step.outcome,
+            f"{step.outcome}, {step.record.seconds:.1f} s",
+            tuple(source["stage"] for source in step.record.inputs.values()),
+        )
+        for step in steps
+    ]
+    inputs = tuple(step.record.stage for step in steps if step.folder in direct)
+    return [*boxes, Box("Report", "computed", "this page", inputs)]
+
+
+def _row(step: Step) -> list[object]:
+    record = step.record
+    return [
+        record.stage,
+        step.outcome,
+        element("data", f"{record.seconds:.1f} s", value=record.seconds),
+        _moment(datetime.fromisoformat(record.started)),
+        element("code", record.key[:8]),
+    ]
 
 
 def recipe_section(

@@ -58,7 +58,7 @@ def _card(network: NetworkResults, previous: float | None) -> Markup:
         "div",
         element("h3", network.title),
         element("p", percent(network.accuracy, id_=f"accuracy-{network.name}"), class_="big"),
-        element("p", f"of the {network.metrics['images']:,} test images recognised."),
+        element("p", f"of the {network.metrics['images']:,} test images classified correctly."),
         _beside(network, previous),
         element("div", element("b", style=f"width: {network.accuracy:.2%}"), mark, class_="bar", aria_hidden="true"),
         legend(("bar-mark", f"The article: {article.accuracy:.0%}")) if article else "",
