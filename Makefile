@@ -5,9 +5,21 @@ OF_MAKE := SHELL MAKE% GNUMAKEFLAGS .%
 TYPED := $(filter-out $(OF_MAKE),$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
 $(foreach name,$(TYPED),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
 
-# The first of these that is Python 3.11 to 3.13.
-PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
-	$(shell $(name) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $(name))))
+# Python 3.11 to 3.13, since Luigi admits no later one: the first of these on PATH, or else one that uv has.
+PYTHON ?= $(or $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
+	$(shell $(name) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $(name)))),\
+	$(if $(UV),$(shell uv python find --system --no-python-downloads '>=3.11,<3.14' 2>/dev/null)))
+UV = $(shell command -v uv)
+
+define NO_PYTHON
+No Python 3.11 to 3.13 found. Get one, then type the same command again:
+    Debian 12, 13   sudo apt install python3-venv
+    Ubuntu          sudo add-apt-repository ppa:deadsnakes/ppa && sudo apt install python3.13-venv
+    Fedora          sudo dnf install python3.13
+    Homebrew        brew install python@3.13
+    any             install uv, https://docs.astral.sh/uv; this set-up then gets a Python from it
+or name a Python that is elsewhere: make PYTHON=/path/to/python3.13
+endef
 
 ifdef THEANO_PYTHON
 export THEANO_PYTHON
@@ -152,10 +164,11 @@ distclean: ## remove everything that git does not track: environment, archives, 
 
 # The environment, in steps that run again only when their requirements change.
 
+from_uv = $(if $(UV),"$$(uv python install --quiet 3.13 && uv python find --system 3.13)",$(error $(NO_PYTHON)))
+new_environment = python=$(or $(PYTHON),$(from_uv)) && echo "Setting up $(1) with $$python ..." && "$$python" -m venv $(1)
+
 $(VENV)/base: requirements/base.txt pyproject.toml
-	@$(if $(PYTHON),,$(error No Python 3.11 to 3.13 found. Install one, or name it: make PYTHON=/path/to/python3.12))
-	@echo 'Setting up $(VENV) with $(PYTHON) ...'
-	@$(PYTHON) -m venv $(VENV)
+	@$(call new_environment,$(VENV))
 	@$(PIP) install --require-hashes --requirement requirements/base.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -179,7 +192,7 @@ $(VENV)/fuzz: requirements/fuzz.txt $(VENV)/dev
 
 # The audit tool is not part of the environment that it audits.
 $(AUDIT)/done: requirements/audit.txt
-	@$(PYTHON) -m venv $(AUDIT)
+	@$(call new_environment,$(AUDIT))
 	@$(AUDIT)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements/audit.txt
 	@touch $@
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -218,3 +223,111 @@ def test_clean_keeps_the_archive(clone):
     clone.shell("make clean")
     assert list(clone.folder.glob("data/DownloadCIFAR/*/cifar-10-python.tar.gz"))
     assert not (clone.folder / "outputs/latest").exists()
+
+
+UV = """
+echo "uv $*" >> uv.log
+case "$*" in
+    "python install"*) ln -s ../stand-ins/python3.13 elsewhere/python3.13 ;;
+    "python find"*) ls "$PWD/elsewhere/python3.13" 2>/dev/null ;;
+esac
+"""
+"""A uv without network: a Python that serves lies elsewhere after it is installed."""
+
+OLD = 'case "$*" in "-c "*) exit 1 ;; esac'
+NEW = """
+case "$*" in
+    "-m venv "*) echo "$0 $*"; mkdir -p "$3/bin"; printf "" > "$3/bin/python"; chmod +x "$3/bin/python" ;;
+esac
+"""
+
+
+class Machine:
+    """A folder with the Makefile and what that reads, on a machine with a few programs on PATH."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for name in ("Makefile", "pyproject.toml", "requirements/base.txt", "tasks/configuration/make_variables.txt"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+        for name in ("bin", "elsewhere", "stand-ins"):
+            (folder / name).mkdir()
+        for name in ("chmod", "ln", "ls", "mkdir", "sed", "touch"):
+            (folder / "bin" / name).symlink_to(shutil.which(name))
+        self.put("stand-ins/python3.13", NEW)
+
+    def put(self, path, text):
+        (self.folder / path).write_text(f"#!/bin/sh\n{text}")
+        (self.folder / path).chmod(0o755)
+
+    def make(self, *typed, status=0, **environment):
+        """Type make, for the environment where nothing else is named."""
+        environment = {"PATH": str(self.folder / "bin"), "HOME": str(self.folder)} | environment
+        command = [shutil.which("make"), *(typed or [".venv/base"])]
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+
+class TestWhichPythonServes:
+    @pytest.fixture
+    def machine(self, tmp_path):
+        """A machine whose only Python is one that Luigi does not admit."""
+        made = Machine(tmp_path)
+        made.put("bin/python3", OLD)
+        return made
+
+    def test_the_one_that_is_on_path(self, machine):
+        machine.put("bin/python3.13", NEW)
+        machine.put("bin/uv", "echo used > used")
+        assert "Setting up .venv with python3.13 ..." in machine.make()
+        assert not (machine.folder / "used").exists()
+
+    def test_the_one_that_uv_has(self, machine):
+        machine.put("bin/uv", UV)
+        machine.put("elsewhere/python3.13", NEW)
+        assert f"Setting up .venv with {machine.folder}/elsewhere/python3.13 ..." in machine.make()
+        assert "install" not in (machine.folder / "uv.log").read_text()
+
+    def test_the_one_that_uv_installs(self, machine):
+        machine.put("bin/uv", UV)
+        python = f"{machine.folder}/elsewhere/python3.13"
+        assert f"Setting up .venv with {python} ...\n{python} -m venv .venv\n" in machine.make()
+
+    def test_nothing_is_installed_before_it_is_needed(self, machine):
+        machine.put("bin/uv", UV)
+        machine.make("unknown", "SEDE=7", status=2)
+        assert "install" not in (machine.folder / "uv.log").read_text()
+
+    def test_a_failure_of_uv_ends_the_setup(self, machine):
+        machine.put("bin/uv", "echo 'no network' >&2; exit 2")
+        printed = machine.make(status=2)
+        assert "no network" in printed
+        assert "Setting up" not in printed
+
+    def test_none_without_uv_and_the_message_names_ways_to_get_one(self, machine):
+        printed = machine.make(status=2)
+        assert "No Python 3.11 to 3.13 found. Get one, then type the same command again:\n" in printed
+        for way in ("sudo apt install ", "sudo dnf install ", "brew install ", "install uv, ", "make PYTHON=/"):
+            assert way in printed
+        assert {"Debian", "Ubuntu", "Fedora", "Homebrew"} <= set(printed.split())
+
+    def test_the_one_that_is_named(self, machine):
+        assert "Setting up .venv with stand-ins/python3.13 ..." in machine.make(
+            ".venv/base", "PYTHON=stand-ins/python3.13"
+        )
+
+    def test_the_one_that_the_real_uv_has(self, machine):
+        if not (uv := shutil.which("uv")):
+            pytest.skip("there is no uv here; `make requirements` installs it")
+        (machine.folder / "bin" / "uv").symlink_to(uv)
+        major, minor, patch = sys.version_info[:3]
+        system = "macos-aarch64-none" if sys.platform == "darwin" else f"linux-{platform.machine()}-gnu"
+        installed = machine.folder / "pythons" / f"cpython-{major}.{minor}.{patch}-{system}"
+        installed.mkdir(parents=True)
+        for path in Path(sys.base_prefix).iterdir():
+            (installed / path.name).symlink_to(path)
+        printed = machine.make("-n", ".venv/base", UV_PYTHON_INSTALL_DIR=str(installed.parent), UV_OFFLINE="1")
+        assert f"python={installed}/bin/python{major}.{minor} &&" in printed
