@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.engines import devices
 from pipeline.engines.theano import setup
 from pipeline.errors import EngineError
+
+THEANO = pytest.param("theano", marks=pytest.mark.registry)
+ENGINES = [THEANO if engine == "theano" else engine for engine in devices.ENGINES]
+"""The engines as parameters of a test; Theano's environment is installed by the first test that needs it."""
 
 
 def require(engine):

@@ -21,8 +21,17 @@ from tests.states import States
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items):
+    """Mark the tests in a clone, whose environment is installed from a registry; then keep groups together."""
+    for item in items:
+        if "clone" in item.fixturenames:
+            item.add_marker(pytest.mark.registry)
+    yield
+    _check_groups(items)
+
+
+def _check_groups(items):
     """See to it that pytest-xdist keeps groups together: each worker would set up anew what a group shares."""
     if os.environ.get("PYTEST_XDIST_WORKER"):
         alone = [item.nodeid for item in items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from pipeline.engines.device_check import check
-from pipeline.engines.devices import ENGINES, Choice
+from pipeline.engines.devices import Choice
 from pipeline.errors import SettingError
 from pipeline.progress.monitor import SILENT
-from tests.available import require
+from tests.available import ENGINES, require
 from tests.monitors import RecordingMonitor
 
 

@@ -30,10 +30,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from pipeline.engines.devices import ENGINES
+from pipeline.engines import devices
 from pipeline.engines.engine import Examples, load_engine
 from pipeline.networks.weights import draw_weights
-from tests.available import require
+from tests.available import ENGINES, require
 
 pytestmark = pytest.mark.xdist_group("theano")  # they share what was trained, with Theano too
 
@@ -49,10 +49,13 @@ def trainings():
     return {}
 
 
+def marks(pair):
+    """Two engines that agree with a third agree with each other, and Theano takes long to compile."""
+    return [pytest.mark.registry] * ("theano" in pair) + [pytest.mark.slow] * (set(pair) == {"torch", "theano"})
+
+
 PAIRS = [
-    # What both agree on with a third, they agree on with each other; Theano takes long to compile.
-    pytest.param(pair, id="-".join(pair), marks=pytest.mark.slow if set(pair) == {"torch", "theano"} else ())
-    for pair in itertools.combinations(ENGINES, 2)
+    pytest.param(pair, id="-".join(pair), marks=marks(pair)) for pair in itertools.combinations(devices.ENGINES, 2)
 ]
 
 

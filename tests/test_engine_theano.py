@@ -47,6 +47,7 @@ def no_flags_of_the_users(monkeypatch, tmp_path):
 
 pytestmark = [
     pytest.mark.usefixtures("no_flags_of_the_users"),
+    pytest.mark.registry,
     pytest.mark.xdist_group("theano"),  # one process of Theano waits for another that compiles
 ]
 

@@ -325,7 +325,8 @@ class TestTrouble:
             train(output, tmp_path)
 
     @pytest.mark.parametrize(
-        "engine", ["numba", "torch", pytest.param("theano", marks=pytest.mark.xdist_group("theano"))]
+        "engine",
+        ["numba", "torch", pytest.param("theano", marks=[pytest.mark.registry, pytest.mark.xdist_group("theano")])],
     )
     def test_a_network_that_leaves_the_classes_to_the_data(self, output, tmp_path, engine):
         require(engine)
