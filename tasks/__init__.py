@@ -9,7 +9,17 @@ from tasks import validation  # noqa: E402
 from tasks.configuration import config_files  # noqa: E402
 from tasks.data import ConvertToHDF5, DownloadCIFAR, Grayscale2D, GrayscaleFlat  # noqa: E402
 from tasks.gate import gate  # noqa: E402
-from tasks.learning import Evaluate, EvaluateCNN, EvaluateMLP, Train, TrainCNN, TrainMLP  # noqa: E402
+from tasks.learning import (  # noqa: E402
+    Evaluate,
+    EvaluateCNN,
+    EvaluateMLP,
+    History,
+    HistoryCNN,
+    HistoryMLP,
+    Train,
+    TrainCNN,
+    TrainMLP,
+)
 from tasks.luigi_adapter import command_line, luigid  # noqa: E402, F401
 from tasks.settings import schedule, settings, theano, torch  # noqa: E402
 from tasks.whole import CheckDevice, Compare, Pipeline, Report  # noqa: E402
@@ -26,6 +36,9 @@ __all__ = [
     "EvaluateMLP",
     "Grayscale2D",
     "GrayscaleFlat",
+    "History",
+    "HistoryCNN",
+    "HistoryMLP",
     "Pipeline",
     "Report",
     "Train",

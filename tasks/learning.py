@@ -22,21 +22,12 @@ ANY = Hyperparameters(learning_rate=0.01, momentum=0.9, epochs=1)
 AS_DECLARED = "Empty: as pipeline/networks/declared.py declares it."
 
 
-class EngineTask(StageTask):
-    """A stage that an engine computes, for one network."""
+class NetworkTask(StageTask):
+    """A stage of one network."""
 
     kind: ClassVar[str]
     identifying = without_effect = ("network",)
     network: Any
-
-    on_engine = luigi.OptionalParameter(default=None, description="As [settings] engine, for this stage alone.")
-    on_device = luigi.OptionalParameter(default=None, description="As [settings] device, for this stage alone.")
-    from_seed = luigi.OptionalIntParameter(default=None, description="As [settings] seed, for this network alone.")
-
-    @classmethod
-    def check(cls, given: Any) -> None:
-        devices.check(given.on_engine or "auto", given.on_device or "auto")
-        settings.active().checked_seed(given.from_seed)
 
     @classmethod
     def of(cls, network: str, **given: Any) -> Self:
@@ -54,12 +45,25 @@ class EngineTask(StageTask):
     def stage_name(self) -> str:
         return f"{self.kind}{self.network.upper()}"
 
+
+class EngineTask(NetworkTask):
+    """A stage of one network that an engine computes."""
+
+    on_engine = luigi.OptionalParameter(default=None, description="As [settings] engine, for this stage alone.")
+    on_device = luigi.OptionalParameter(default=None, description="As [settings] device, for this stage alone.")
+    from_seed = luigi.OptionalIntParameter(default=None, description="As [settings] seed, for this network alone.")
+
+    @classmethod
+    def check(cls, given: Any) -> None:
+        devices.check(given.on_engine or "auto", given.on_device or "auto")
+        settings.active().checked_seed(given.from_seed)
+
     @property
     def libraries(self) -> tuple[str, ...]:  # type: ignore[override]
         return ("numpy", "h5py", *ENGINES[self.choice().engine].libraries)
 
-    def engine_modules(self) -> tuple[str, ...]:
-        return (f"pipeline.engines.{self.choice().engine}.engine",)
+    def imports(self) -> tuple[str, ...]:
+        return (f"pipeline.engines.{self.choice().engine}.engine:ENGINE",)
 
     def options(self) -> dict[str, Any]:
         return {"threads": settings.active().thread_count()}
@@ -210,5 +214,29 @@ class EvaluateMLP(Evaluate):
 
 class EvaluateCNN(Evaluate):
     """Evaluate the article's convolutional network."""
+
+    network = "cnn"
+
+
+class History(NetworkTask):
+    """Write the losses of each epoch as CSV and for TensorBoard."""
+
+    function = "pipeline.report.history_files:write_history_files"
+    kind = "History"
+
+    network = luigi.Parameter(always_in_help=True, description=f"One of {', '.join(NETWORKS)}.")
+
+    def requires(self) -> dict[str, StageTask]:
+        return {"trained": Train.of(self.network)}
+
+
+class HistoryMLP(History):
+    """Write the losses of the article's multi-layer perceptron as CSV and for TensorBoard."""
+
+    network = "mlp"
+
+
+class HistoryCNN(History):
+    """Write the losses of the article's convolutional network as CSV and for TensorBoard."""
 
     network = "cnn"

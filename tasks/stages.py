@@ -80,6 +80,10 @@ class StageTask(luigi.Task):
         """Return whether ``latest`` may lead to the result."""
         return True
 
+    def companions(self) -> list[StageTask]:
+        """Return the stages that the pipeline makes along with this one, for people or other programs."""
+        return []
+
     def decides(self) -> dict[str, Any]:
         """Return the parameters that can change the result, by the function's names for them."""
         return {}
@@ -92,8 +96,8 @@ class StageTask(luigi.Task):
         """Return the function to call, as ``"module:function"``."""
         return self.function
 
-    def engine_modules(self) -> tuple[str, ...]:
-        """Name the modules that the function loads by name."""
+    def imports(self) -> tuple[str, ...]:
+        """Name what the function imports by a computed name, as ``"module:NAME"``."""
         return ()
 
     @functools.cached_property
@@ -106,7 +110,7 @@ class StageTask(luigi.Task):
             parameters=self.decides(),
             inputs={name: task.stage for name, task in self.requires().items()},
             options=self.options(),
-            modules=self.engine_modules(),
+            imports=self.imports(),
             libraries=self.libraries,
             length_parameter=self.length_parameter,
             code_matters=self.code_matters,

@@ -18,7 +18,7 @@ from pipeline.store.stage import Stage
 from tasks.configuration.changed import changed
 from tasks.data import Grayscale2D
 from tasks.gate import GateTask
-from tasks.learning import Evaluate, Train
+from tasks.learning import Evaluate, History, Train
 from tasks.luigi_adapter.console import TaskMonitor
 from tasks.luigi_adapter.errors import end
 from tasks.run import RUN
@@ -59,6 +59,9 @@ class Report(StageTask):
             **{f"evaluated_{name}": Evaluate.of(name) for name in self._names},
             "images": Grayscale2D(),
         }
+
+    def companions(self) -> list[StageTask]:
+        return [History.of(name) for name in self._names]
 
     def run(self) -> None:
         super().run()
@@ -114,7 +117,7 @@ class Report(StageTask):
 
 
 PIPELINE: tuple[type[StageTask], ...] = (Report,)
-"""The last stages: the pipeline consists of them and of all stages upstream."""
+"""The last stages: the pipeline consists of them, their companions and all stages upstream."""
 
 
 class Pipeline(luigi.WrapperTask):
@@ -122,9 +125,8 @@ class Pipeline(luigi.WrapperTask):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._last = [
-            stage() for stage in PIPELINE
-        ]  # created here, so that a wrong setting ends the run before it begins
+        last = [stage() for stage in PIPELINE]  # created here, so that a wrong setting ends the run before it begins
+        self._last = [*last, *(other for stage in last for other in stage.companions())]
         self.task_id = "_".join([self.task_family, *(task.task_id for task in self._last)])
 
     @property

@@ -26,6 +26,8 @@ STAGES = [
     "EvaluateMLP",
     "EvaluateCNN",
     "Report",
+    "HistoryMLP",
+    "HistoryCNN",
 ]
 QUICK = ("--engine", "numba", "--device", "cpu", "--threads", "1", "--TrainMLP-epochs", "1", "--TrainCNN-epochs", "1")
 """One thread, one epoch, and the engine that starts in the shortest time."""

@@ -205,7 +205,7 @@ class TestWhatARunSays:
     def test_of_its_stages_is_which_of_how_many_they_are(self, checkout):
         printed = self.printed(checkout, "--seed 1")
 
-        told = re.findall(r"^(\w+) \(stage (\d) of 9\): computed, \d+\.\d s$", printed, re.MULTILINE)
+        told = re.findall(r"^(\w+) \(stage (\d+) of 11\): computed, \d+\.\d s$", printed, re.MULTILINE)
         assert told == [(stage, str(number)) for number, stage in enumerate(STAGES, start=1)]
 
     @pytest.mark.parametrize("workers", ["1", "2"])

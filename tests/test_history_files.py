@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import csv
+import json
 
-from pipeline.report import history_files
+import pytest
+
+from pipeline.progress.monitor import SILENT
+from pipeline.report.history_files import write_history_files
 from tests.test_event_file import read
 
 EPOCHS = [
@@ -11,15 +15,24 @@ EPOCHS = [
 ]
 
 
-def test_csv_has_a_row_for_each_epoch(tmp_path):
-    history_files.write(tmp_path, EPOCHS)
-    with (tmp_path / "history.csv").open(newline="") as file:
+@pytest.fixture
+def written(tmp_path):
+    """Return a folder with the files, of a network that was trained in another."""
+    trained, output = tmp_path / "trained", tmp_path / "output"
+    trained.mkdir()
+    output.mkdir()
+    (trained / "history.json").write_text(json.dumps({"epochs": EPOCHS}))
+    write_history_files(output, trained=trained, monitor=SILENT)
+    return output
+
+
+def test_csv_has_a_row_for_each_epoch(written):
+    with (written / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [{name: float(value) for name, value in row.items()} for row in rows] == EPOCHS
 
 
-def test_tensorboard_gets_a_step_for_each_epoch(tmp_path):
-    history_files.write(tmp_path, EPOCHS)
-    scalars = read(tmp_path)
+def test_tensorboard_gets_a_step_for_each_epoch(written):
+    scalars = read(written)
     assert set(scalars) == {"loss/train", "loss/valid", "accuracy/valid"}
     assert [(event.step, event.value) for event in scalars["loss/valid"]][1] == (2, 1.75)

@@ -44,7 +44,7 @@ class TestPage:
         assert re.fullmatch(r"piece\.png  flower 0\.\d+  temple 0\.\d+\n", predicted)
         titled, small = (shell(command) for command in "".join(others).splitlines())
         assert "cnn on temple or flower: 344 images train, 86 validate" in titled
-        assert "TrainCNN (stage 6 of 9): computed" in small
+        assert "TrainCNN (stage 6 of 11): computed" in small
 
     def test_folders_of_pictures(self, clone, shell):
         _, program = PAGE.blocks("python")

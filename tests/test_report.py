@@ -667,7 +667,16 @@ class TestNetworks:
         flags = ("--Report-networks", "mlp2, cnn,cnn_printed", *self.ONE_EPOCH)
         outcomes = checkout.run(*flags)
         others = ["TrainMLP2", "EvaluateMLP2", "TrainCNN_PRINTED", "EvaluateCNN_PRINTED", "Report"]
-        reused = ["DownloadCIFAR", "ConvertToHDF5", "GrayscaleFlat", "Grayscale2D", "TrainCNN", "EvaluateCNN"]
+        others += ["HistoryMLP2", "HistoryCNN_PRINTED"]
+        reused = [
+            "DownloadCIFAR",
+            "ConvertToHDF5",
+            "GrayscaleFlat",
+            "Grayscale2D",
+            "TrainCNN",
+            "EvaluateCNN",
+            "HistoryCNN",
+        ]
         assert outcomes == dict.fromkeys(others, "computed") | dict.fromkeys(reused, "reused")
         assert {row["state"] for row in checkout.status(*flags).values()} == {"cached"}
         assert set(checkout.status(*flags)) == {*others, *reused}

@@ -197,7 +197,7 @@ class TestMetrics:
 class TestLog:
     def test_has_what_the_run_printed_in_plain_lines(self, first):
         log = first.log()
-        assert "TrainCNN (stage 6 of 9): computed" in log
+        assert "TrainCNN (stage 6 of 11): computed" in log
         assert "ended with exit status 0" in log
         assert "\x1b" not in log
         assert "\r" not in log

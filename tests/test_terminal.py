@@ -194,7 +194,7 @@ class TestSeveralProcesses:
             row = re.compile(rf"{stage} \|  +\d+(  +\d+\.\d{{5}}){{4}}  +\d+\.\d\ds( \*)?")
             assert sum(bool(row.fullmatch(shown)) for shown in screen.rows) == count
         for number, stage in enumerate(STAGES[3:], start=4):
-            assert sum(row.startswith(f"{stage} (stage {number} of 9): computed, ") for row in screen.rows) == 1
+            assert sum(row.startswith(f"{stage} (stage {number} of 11): computed, ") for row in screen.rows) == 1
 
 
 LENIENT = "from pipeline.progress.terminal import ignore_closed_streams; ignore_closed_streams()\n"

@@ -160,15 +160,10 @@ class TestTrain:
         assert rows[-1]["valid_loss"] == pytest.approx(expected_loss, rel=1e-5)
         assert rows[-1]["valid_accuracy"] == expected_accuracy
 
-    def test_writes_the_weights_and_the_history_in_three_formats(self, output, images):
+    def test_writes_the_weights_and_the_history(self, output, images):
         train(output, images)
 
-        assert {path.name for path in output.iterdir()} == {
-            "weights.h5",
-            "history.json",
-            "history.csv",
-            "events.out.tfevents.0.history",
-        }
+        assert {path.name for path in output.iterdir()} == {"weights.h5", "history.json"}
 
     def test_history_says_how_it_was_trained(self, output, images):
         train(output, images)

@@ -16,7 +16,6 @@ from pipeline.errors import EngineError
 from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.weights import WEIGHTS_NAME, Weights, draw_weights, write_weights
 from pipeline.progress.monitor import SILENT, Monitor
-from pipeline.report import history_files
 from pipeline.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pipeline.training.examples import check_fit, read_examples
 from pipeline.training.history import (
@@ -24,13 +23,12 @@ from pipeline.training.history import (
     TABLE_HEAD,
     Epoch,
     best_epoch,
-    history_rows,
     table_row,
     write_history,
 )
 
 EPOCH_BYTES = 1000
-"""More than an epoch takes in all histories and checkpoints together."""
+"""More than an epoch takes in the history and the checkpoints together."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def train(
     checkpoints: Path | None = None,
     **parameters: Any,
 ) -> dict[str, Any]:
-    """Train a network and write ``weights.h5``, ``history.json``, and the history as `history_files` has it.
+    """Train a network and write ``weights.h5`` and ``history.json``.
 
     Parameters
     ----------
@@ -152,7 +150,6 @@ def train(
     )
     write_weights(output / WEIGHTS_NAME, trained.weights)
     write_history(output / HISTORY_NAME, trained.history, given.for_history(), data.description)
-    history_files.write(output, history_rows(trained.history))
     resumed = {"resumed_from_epoch": trained.resumed_from_epoch} if trained.resumed_from_epoch else {}
     return {
         "epoch_seconds": [epoch.seconds for epoch in trained.history],
@@ -167,7 +164,7 @@ def max_output_bytes(images: Path, architecture: dict[str, Any], epochs: int, **
     """Return the maximum size in bytes of the output and the checkpoints.
 
     They are the weights, three checkpoints, one of them unfinished, each of weights and velocity in up to float64,
-    and a row for each epoch in each of the histories.
+    and a row for each epoch in the history and in each checkpoint.
     """
     checkpointed = 3 * 2 * 8
     classes = len(describe_dataset(images / GRAYSCALE_NAME).class_names)

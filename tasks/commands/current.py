@@ -16,7 +16,7 @@ from pipeline.store.stage import Stage
 from tasks import validation
 from tasks.configuration import config_files, last_run
 from tasks.configuration.changed import changed
-from tasks.learning import Evaluate
+from tasks.learning import Evaluate, History
 from tasks.settings import engine_settings, settings
 from tasks.whole import Pipeline
 
@@ -77,4 +77,6 @@ class Current:
 
     def all_reachable(self) -> list[Stage]:
         """Return the stages of the whole pipeline and of every other network that is declared."""
-        return results.upstream(*self.stages(), *(Evaluate.of(network).stage for network in NETWORKS))
+        return results.upstream(
+            *self.stages(), *(kind.of(network).stage for network in NETWORKS for kind in (Evaluate, History))
+        )
