@@ -21,8 +21,9 @@ import pytest
 from tests.checkout import LONG, STAGES, Checkout, small_archive
 
 DATA = ["DownloadCIFAR", "ConvertToHDF5", "GrayscaleFlat", "Grayscale2D"]
-MLP = ["TrainMLP", "EvaluateMLP"]
-CNN = ["TrainCNN", "EvaluateCNN"]
+MLP = ["TrainMLP", "EvaluateMLP", "HistoryMLP"]
+CNN = ["TrainCNN", "EvaluateCNN", "HistoryCNN"]
+HISTORIES = ["HistoryMLP", "HistoryCNN"]
 LEARNING = [*MLP, *CNN, "Report"]
 
 
@@ -98,7 +99,13 @@ TABLE = {
     ),
     "a comment, a docstring, formatting, the order of imports": Row(reformat, []),
     "a helper in another module, two imports deep": Row(
-        edit("pipeline/networks/layers.py", 'linear = "linear"', 'linear = "linear"\n    identity = "linear"'), LEARNING
+        edit("pipeline/networks/layers.py", 'linear = "linear"', 'linear = "linear"\n    identity = "linear"'),
+        [stage for stage in LEARNING if stage not in HISTORIES],
+        adopted=tuple(HISTORIES),
+    ),
+    "what writes the TensorBoard file": Row(
+        edit("pipeline/report/event_file.py", "return remainder ^ 0xFFFFFFFF", "return 0xFFFFFFFF ^ remainder"),
+        HISTORIES,
     ),
     "the report's code": Row(edit("pipeline/report/examples.py", "MOST = 10", "MOST = 5"), ["Report"]),
     "the report's style": Row(edit("pipeline/report/style.css", "max-width: 62rem", "max-width: 60rem"), ["Report"]),
@@ -127,6 +134,117 @@ def test_what_runs_again(checkout, name):
     again = checkout.run(*(flag for flag in row.flags if flag not in ("--force", "TrainCNN")))
     assert set(again.values()) == {"reused"}
     assert checkout.leftovers() == []
+
+
+def append(name, text):
+    return lambda checkout: (checkout.folder / name).write_text((checkout.folder / name).read_text() + text)
+
+
+def unused_functions(checkout):
+    """Add a function to each module that a training reaches."""
+    code = json.loads((checkout.result("TrainCNN") / "stage.json").read_text())["code"]
+    modules = {name.rpartition(".")[0] for name in code} & {
+        ".".join(path.relative_to(checkout.folder).with_suffix("").parts)
+        for path in (checkout.folder / "pipeline").rglob("*.py")
+    }
+    assert len(modules) > 10
+    for module in modules:
+        append(f"{module.replace('.', '/')}.py", "\n\ndef added(x=1):\n    return unused\n")(checkout)
+
+
+def messages(checkout):
+    checkout.edit("pipeline/engines/devices.py", "; expected auto, {", "; expected one of auto, {")
+    checkout.edit("pipeline/training/train.py", "the weights have left the range", "weights are beyond the range")
+    checkout.edit("pipeline/training/examples.py", "the network takes", "the network expects")
+
+
+def annotations(checkout):
+    checkout.edit("pipeline/training/train.py", "monitor: Monitor = SILENT", "monitor: object = SILENT")
+    checkout.edit("pipeline/training/history.py", "train_loss: float", "train_loss: int")
+    checkout.edit("pipeline/engines/torch/layers.py", "def _of_layer(", "def _of_layer( ")
+
+
+TRAINED = "pipeline/training/train.py"
+CHECKPOINT_IMPORT = "from pipeline.training.checkpoint import Checkpoint\n"
+
+
+@dataclass
+class Edit:
+    """An edit of the code, whether the networks then train again, and what the code was before it."""
+
+    change: Callable[[Checkout], object]
+    trains: bool
+    before: Callable[[Checkout], object] = nothing
+
+
+EDITS = {
+    "an unused function in each module": Edit(unused_functions, False),
+    "messages of errors": Edit(messages, False),
+    "annotations": Edit(annotations, False),
+    "the TensorBoard writer": Edit(
+        edit("pipeline/report/event_file.py", 'b"brain.Event:2"', 'b"brain.Event:3"'), False
+    ),
+    "another engine's module": Edit(append("pipeline/engines/numba/plan.py", "\nIMAGES_PER_PART = 16\n"), False),
+    "another engine's constant": Edit(
+        edit("pipeline/engines/numba/engine.py", "PROGRESS_REPORTS = 50", "PROGRESS_REPORTS = 60"), False
+    ),
+    "Theano's environment": Edit(append("pipeline/engines/theano/environment.py", "\nCACHE = PROJECT\n"), False),
+    "a helper of a helper": Edit(edit("pipeline/training/examples.py", "round(1 / v", "int(1 / v"), True),
+    "a constant": Edit(edit("pipeline/engines/torch/engine.py", '{"cpu": 250', '{"cpu": 251'), True),
+    "a default argument": Edit(edit(TRAINED, "checkpoints: Path | None = None", "checkpoints: Path = Path()"), True),
+    "a base class": Edit(
+        edit("pipeline/networks/layers.py", "class Layer(ABC):", "class Layer(ABC):\n    rank = 1"), True
+    ),
+    "a decorator": Edit(
+        edit("pipeline/training/history.py", "@dataclass(frozen=True)", "@dataclass(frozen=True, order=True)"), True
+    ),
+    "a method": Edit(edit("pipeline/engines/torch/engine.py", ".sum(0) / self", ".mean(0) / self"), True),
+    "a name imported under another name": Edit(
+        edit("pipeline/training/history.py", "return max(history", "return min(history"),
+        True,
+        before=lambda checkout: (
+            checkout.edit(TRAINED, "best_epoch, table_row", "best_epoch as best, table_row"),
+            checkout.edit(TRAINED, "= best_epoch(", "= best("),
+        ),
+    ),
+    "a module passed as a value": Edit(
+        append("pipeline/training/checkpoint.py", "\n\ndef unused():\n    pass\n"),
+        True,
+        before=edit(TRAINED, "    how = Hyperparameters(", "    print(vars(checkpoint))\n    how = Hyperparameters("),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def shared(finished, tmp_path_factory):
+    return finished.copy(tmp_path_factory.mktemp("edits") / "checkout")
+
+
+@pytest.fixture
+def edited(shared):
+    """Return a checkout whose code becomes again what it was when the test is over."""
+    code = {path: path.read_bytes() for path in (shared.folder / "pipeline").rglob("*.py")}
+    yield shared
+    for path, source in code.items():
+        if path.read_bytes() != source:
+            path.write_bytes(source)
+
+
+class TestEdits:
+    """Which edits of the code train networks again: a row for each kind of edit."""
+
+    @pytest.mark.parametrize("name", EDITS)
+    def test_trains_again(self, edited, name):
+        row = EDITS[name]
+        row.before(edited)
+        before = {stage: row["key"] for stage, row in edited.status().items()}
+        row.change(edited)
+        after = {stage: row["key"] for stage, row in edited.status().items()}
+        trained = {"TrainMLP", "TrainCNN"} if row.trains else set()
+        changed = {stage for stage in STAGES if before[stage] != after[stage]}
+        assert changed & {"TrainMLP", "TrainCNN"} == trained
+        assert changed <= set(LEARNING)
+        assert changed or name != "the TensorBoard writer"
 
 
 class TestNothingToDo:
@@ -254,7 +372,7 @@ class TestStatus:
     def test_explains_changed_code(self, checkout):
         checkout.edit("pipeline/data/grayscale.py", "gray -= _HALF", "gray = gray - _HALF")
         rows = checkout.status()
-        assert rows["GrayscaleFlat"]["why"] == ["code of pipeline/data/grayscale.py changed"]
+        assert rows["GrayscaleFlat"]["why"] == ["code of pipeline.data.grayscale.grayscale changed"]
         assert rows["TrainMLP"]["why"] == ["input GrayscaleFlat changed"]
 
     def test_compares_with_the_nearest_result_not_with_the_newest(self, checkout):
@@ -276,10 +394,10 @@ class TestStatus:
     def test_folds_long_lists_and_unfolds_them(self, checkout):
         flags = (*checkout.flags(), "--engine", "torch")
         why = checkout.status(*flags)["TrainCNN"]["why"]
-        modules = [reason for reason in why if reason.startswith("code of ")]
-        assert len(modules) > 10
+        definitions = [reason for reason in why if reason.startswith("code of ")]
+        assert len(definitions) > 10
         [line] = [line for line in checkout.pipeline("status", *flags).splitlines() if line.startswith("TrainCNN")]
-        assert line.endswith(f"engine numba -> torch; precision (none) -> float32 (+{len(modules)} modules)")
+        assert line.endswith(f"engine numba -> torch; precision (none) -> float32 (+{len(definitions)} definitions)")
         done = checkout.call(sys.executable, "-m", "pipeline", "status", "--why", "TrainCNN", *flags)
         key, *lines = done.stdout.splitlines()
         [report] = [line for line in checkout.pipeline("status", *flags).splitlines() if line.startswith("Report ")]
@@ -574,7 +692,7 @@ class TestHistory:
         assert second["stages"]["TrainMLP"] == "reused"
         assert second["exit"] == "ok"
         assert set(second["accuracy"]) == {"EvaluateMLP", "EvaluateCNN"}
-        assert "3 computed" in checkout.pipeline("history")
+        assert "4 computed" in checkout.pipeline("history")
 
     def test_tells_which_settings_differed_and_what_that_did(self, checkout):
         checkout.run("--TrainCNN-learning-rate", "0.02", "--seed", "7")
@@ -601,7 +719,7 @@ class TestHistory:
         _, second, third = checkout.history()
         [change] = second["changes"]
         assert change == {
-            "differences": ["code of pipeline/training/evaluate.py changed"],
+            "differences": ["code of pipeline.training.evaluate.metrics changed"],
             "accuracy": {"MLP": 0.0, "CNN": 0.0},
         }
         assert [change["differences"][0].partition(" ")[0] for change in third["changes"]] == ["sha256"]

@@ -56,7 +56,7 @@ def _differences(stage: str, before: str, now: str, folders: Sequence[Path]) -> 
     seen = set()
     for name in [*new, *(name for name in old if name not in new)]:
         for difference in reasons.differences(old.get(name), new.get(name)):
-            if difference not in seen:  # training and evaluation share parameters and modules
+            if difference not in seen:  # training and evaluation share parameters and definitions
                 seen.add(difference)
                 yield difference
 

@@ -141,7 +141,7 @@ def _details(step: Step) -> Markup:
         ("key", element("code", record.key)),
         ("content", element("code", record.content[:SHORT])),
         ("inputs", ", ".join(f"{source['stage']} {source['content'][:SHORT]}" for source in record.inputs.values())),
-        ("code", f"{len(record.code)} modules, {json_digest(record.code)[:SHORT]}" if record.code else ""),
+        ("code", f"{len(record.code)} definitions, {json_digest(record.code)[:SHORT]}" if record.code else ""),
         ("libraries", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
     ]
     return element("details", element("summary", record.stage), _list(facts))

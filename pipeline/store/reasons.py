@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.store import results
-from pipeline.store.fingerprint import source_name
 from pipeline.store.record import DAMAGED_NAME, Record
 from pipeline.store.stage import Stage
 
 CODE = "code of "
-"""How a reason begins that is a module's code; there may be many of these."""
+"""How a reason begins that is a definition's code; there may be many of these."""
 INPUT = "input "
 MOST_INPUTS = 2
 """Most changed inputs that a table names."""
@@ -36,13 +35,13 @@ def why(stage: Stage, latest: Path) -> list[str]:
 
 
 def folded(reasons: Sequence[str]) -> str:
-    """Put reasons into one line: of many inputs the first one, of the code a module where all else is the same."""
+    """Put reasons into one line: of many inputs the first one, of the code a definition where all else is the same."""
     code = [reason for reason in reasons if reason.startswith(CODE)]
     inputs = [reason for reason in reasons if reason.startswith(INPUT)]
     others = [_shortened(reason) for reason in reasons if reason not in [*code, *inputs]]
     shown_inputs = inputs if len(inputs) <= MOST_INPUTS else inputs[:1]
     shown_code = [] if others or inputs else code[:1]
-    more = [(len(inputs) - len(shown_inputs), "input"), (len(code) - len(shown_code), "module")]
+    more = [(len(inputs) - len(shown_inputs), "input"), (len(code) - len(shown_code), "definition")]
     folds = ", ".join(f"+{count} {noun}{'' if count == 1 else 's'}" for count, noun in more if count)
     return "; ".join([*others, *shown_inputs, *shown_code]) + (f" ({folds})" if folds else "")
 
@@ -54,7 +53,7 @@ def _shortened(reason: str) -> str:
 
 
 def differences(before: Record | None, now: Record | None) -> list[str]:
-    """Name the parameters and the modules of code in which two results of a stage differ; None is one without any."""
+    """Name the parameters and the definitions in which two results of a stage differ; None is one without any."""
     old, new = (_flat(record.parameters) if record else {} for record in (before, now))
     code = (record.code if record else {} for record in (before, now))
     return [*_changed_values(old, new), *_changed_code(*code)]
@@ -114,9 +113,9 @@ def _difference_of_input(previous: Mapping[str, str], source: Stage) -> Iterator
 
 
 def _changed_code(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
-    for module in sorted(before.keys() | now.keys()):
-        if before.get(module) != now.get(module):
-            yield f"{CODE}{source_name(module)} {_what_happened(module, before, now)}"
+    for definition in sorted(before.keys() | now.keys()):
+        if before.get(definition) != now.get(definition):
+            yield f"{CODE}{definition} {_what_happened(definition, before, now)}"
 
 
 def _what_happened(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.errors import StoreError
 from pipeline.files.digests import json_digest
-from pipeline.store import fingerprint
+from pipeline.store.code.digests import Code, Sources, code_at_start
 
 CHECKPOINTS = "checkpoints"
 """The folder, beside those of the stages, of the checkpoints from which functions resume."""
@@ -39,8 +39,8 @@ class Stage:
         The stages whose results the function reads.
     options : mapping
         Values that cannot change the result, for example the number of threads.
-    modules : tuple of str
-        Modules that the function imports by a computed name, for example an engine.
+    imports : tuple of str
+        What the function imports by a computed name, as ``"module:NAME"``, for example an engine.
     libraries : tuple of str
         Distributions whose versions the record names.
     length_parameter : str
@@ -51,7 +51,7 @@ class Stage:
     versions_matter : bool
         True makes the libraries' versions part of the key.
     code_cache : Path, optional
-        Where `fingerprint.code_digests` remembers what it found.
+        Where `code_at_start` remembers what it found.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Stage:
     parameters: Mapping[str, Any]
     inputs: Mapping[str, Stage] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
-    modules: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     length_parameter: str | None = None
     code_matters: bool = True
@@ -68,16 +68,15 @@ class Stage:
     code_cache: Path | None = None
 
     @functools.cached_property
-    def code(self) -> dict[str, str]:
-        """Digests of the modules that compute the result, by name.
+    def code(self) -> Code:
+        """Digests of the definitions that compute the result, by name.
 
         Raises
         ------
         StoreError
             This process has loaded one of them before it was edited.
         """
-        modules = (self.function.partition(":")[0], *self.modules)
-        return fingerprint.code_at_start(modules, self.code_cache) if self.code_matters else {}
+        return code_at_start(self._entries, self.code_cache) if self.code_matters else {}
 
     @functools.cached_property
     def versions(self) -> dict[str, str]:
@@ -117,26 +116,33 @@ class Stage:
         return self.path.with_name(f".{self.key}.lock")
 
     def resolve(self) -> Callable[..., dict[str, Any] | None]:
-        """Import the function and the modules that it loads by name.
+        """Import the function, and what it imports by a computed name.
 
         Raises
         ------
         StoreError
             The code, on the disk or as this process has loaded it, is no longer what the key was made from.
         """
-        module, _, name = self.function.partition(":")
-        function: Callable[..., dict[str, Any] | None] = getattr(importlib.import_module(module), name)
-        for loaded in self.modules:
-            importlib.import_module(loaded)
-        if self.code_matters and fingerprint.code_digests(self.code, self.code_cache) != self.code:
-            raise StoreError(f"{self.name}: its code was edited after this run began. Run the same command again.")
-        fingerprint.check_loaded(self.code)
+        function: Callable[..., dict[str, Any] | None]
+        function, *_ = [
+            getattr(importlib.import_module(module), name)
+            for module, _, name in (entry.partition(":") for entry in self._entries)
+        ]
+        if self.code_matters:
+            sources = Sources.read(self.code_cache)
+            if sources.code(self._entries) != self.code:
+                raise StoreError(f"{self.name}: its code was edited after this run began. Run the same command again.")
+            sources.check_loaded(self._entries)
         return function
 
     def max_output_bytes(self, arguments: Mapping[str, Any]) -> int | None:
         """Return the maximum size of the result with these arguments; None where the module has no such function."""
         module = importlib.import_module(self.function.partition(":")[0])
         return module.max_output_bytes(**arguments) if hasattr(module, "max_output_bytes") else None
+
+    @property
+    def _entries(self) -> tuple[str, ...]:
+        return (self.function, *self.imports)
 
 
 def checkpoints_name(

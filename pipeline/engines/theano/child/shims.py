@@ -111,14 +111,15 @@ def share_compiled_modules() -> None:
 
 def restore_downsample() -> None:
     """Restore ``theano.tensor.signal.downsample`` for Lasagne 0.1; Theano 1.0 renamed it ``pool``."""
+    from theano.tensor import signal
     from theano.tensor.signal import pool
 
     def max_pool_2d(images: Any, *, ds: Any, st: Any, ignore_border: bool, padding: Any, mode: str = "max") -> Any:
         return pool.pool_2d(images, ws=ds, ignore_border=ignore_border, stride=st, pad=padding, mode=mode)
 
-    downsample = types.ModuleType("theano.tensor.signal.downsample")
-    downsample.max_pool_2d = max_pool_2d  # type: ignore[attr-defined]
-    _install(downsample)
+    signal.downsample = types.ModuleType("theano.tensor.signal.downsample")
+    signal.downsample.max_pool_2d = max_pool_2d
+    sys.modules["theano.tensor.signal.downsample"] = signal.downsample
 
 
 def restore_cross_validation() -> None:
@@ -127,6 +128,7 @@ def restore_cross_validation() -> None:
     The old ``StratifiedKFold(y, n)`` is itself the sequence of splits, and the new one returns them from ``split``.
     """
     import numpy as np
+    import sklearn
     from sklearn import model_selection
 
     def k_fold(n: int, n_folds: int = 3) -> Any:
@@ -135,13 +137,7 @@ def restore_cross_validation() -> None:
     def stratified_k_fold(y: Any, n_folds: int = 3) -> Any:
         return model_selection.StratifiedKFold(n_folds).split(np.empty(len(y)), y)
 
-    cross_validation = types.ModuleType("sklearn.cross_validation")
-    cross_validation.KFold = k_fold  # type: ignore[attr-defined]
-    cross_validation.StratifiedKFold = stratified_k_fold  # type: ignore[attr-defined]
-    _install(cross_validation)
-
-
-def _install(module: types.ModuleType) -> None:
-    parent, name = module.__name__.rsplit(".", 1)
-    sys.modules[module.__name__] = module
-    setattr(sys.modules[parent], name, module)
+    sklearn.cross_validation = types.ModuleType("sklearn.cross_validation")
+    sklearn.cross_validation.KFold = k_fold
+    sklearn.cross_validation.StratifiedKFold = stratified_k_fold
+    sys.modules["sklearn.cross_validation"] = sklearn.cross_validation
