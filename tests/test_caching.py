@@ -161,11 +161,10 @@ def messages(checkout):
 def annotations(checkout):
     checkout.edit("pipeline/training/train.py", "monitor: Monitor = SILENT", "monitor: object = SILENT")
     checkout.edit("pipeline/training/history.py", "train_loss: float", "train_loss: int")
-    checkout.edit("pipeline/engines/torch/layers.py", "def _of_layer(", "def _of_layer( ")
+    checkout.edit("pipeline/engines/numba/engine.py", "def validate(self) -> tuple[float, float]", "def validate(self)")
 
 
 TRAINED = "pipeline/training/train.py"
-CHECKPOINT_IMPORT = "from pipeline.training.checkpoint import Checkpoint\n"
 
 
 @dataclass
@@ -184,13 +183,11 @@ EDITS = {
     "the TensorBoard writer": Edit(
         edit("pipeline/report/event_file.py", 'b"brain.Event:2"', 'b"brain.Event:3"'), False
     ),
-    "another engine's module": Edit(append("pipeline/engines/numba/plan.py", "\nIMAGES_PER_PART = 16\n"), False),
-    "another engine's constant": Edit(
-        edit("pipeline/engines/numba/engine.py", "PROGRESS_REPORTS = 50", "PROGRESS_REPORTS = 60"), False
-    ),
+    "another engine's module": Edit(edit("pipeline/engines/torch/engine.py", '"cpu": 250', '"cpu": 251'), False),
     "Theano's environment": Edit(append("pipeline/engines/theano/environment.py", "\nCACHE = PROJECT\n"), False),
     "a helper of a helper": Edit(edit("pipeline/training/examples.py", "round(1 / v", "int(1 / v"), True),
-    "a constant": Edit(edit("pipeline/engines/torch/engine.py", '{"cpu": 250', '{"cpu": 251'), True),
+    "a constant": Edit(edit("pipeline/engines/numba/updates.py", "SHARES = 16", "SHARES = 8"), True),
+    "a kernel": Edit(edit("pipeline/engines/numba/dense.py", "eight_rows(", "eight_rows(*(), "), True),
     "a default argument": Edit(edit(TRAINED, "checkpoints: Path | None = None", "checkpoints: Path = Path()"), True),
     "a base class": Edit(
         edit("pipeline/networks/layers.py", "class Layer(ABC):", "class Layer(ABC):\n    rank = 1"), True
@@ -198,19 +195,23 @@ EDITS = {
     "a decorator": Edit(
         edit("pipeline/training/history.py", "@dataclass(frozen=True)", "@dataclass(frozen=True, order=True)"), True
     ),
-    "a method": Edit(edit("pipeline/engines/torch/engine.py", ".sum(0) / self", ".mean(0) / self"), True),
+    "a method": Edit(edit("pipeline/engines/numba/engine.py", "float(loss), float(", "float(loss), 1 - float("), True),
     "a name imported under another name": Edit(
         edit("pipeline/training/history.py", "return max(history", "return min(history"),
         True,
         before=lambda checkout: (
-            checkout.edit(TRAINED, "best_epoch, table_row", "best_epoch as best, table_row"),
+            checkout.edit(TRAINED, "    best_epoch,", "    best_epoch as best,"),
             checkout.edit(TRAINED, "= best_epoch(", "= best("),
         ),
     ),
     "a module passed as a value": Edit(
         append("pipeline/training/checkpoint.py", "\n\ndef unused():\n    pass\n"),
         True,
-        before=edit(TRAINED, "    how = Hyperparameters(", "    print(vars(checkpoint))\n    how = Hyperparameters("),
+        before=edit(
+            TRAINED,
+            "    start = read_",
+            "    from pipeline.training import checkpoint as it\n\n    vars(it)\n    start = read_",
+        ),
     ),
 }
 

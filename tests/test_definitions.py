@@ -342,7 +342,8 @@ USES = {
         *("Shape", "Base", "PAIR", "helper", "SIZE", "far.deep", "far.deeper")
     },
     "def run(): return 'pipeline.near:SIZE'": {"SIZE"},
-    "def run(): return 'pipeline.near.SIZE'": {"SIZE"},
+    "from pipeline import near\ndef run(): return near.__name__": set(),
+    "def run(): return 'pipeline.near'": set(),
     "def run(): return 'near.SIZE'": set(),
 }
 WHOLE = {
@@ -358,6 +359,7 @@ ALL = {
     "a module in a function": "def run(x):\n    from pipeline import near\n    return x(near)",
     "a name that is not there": "from pipeline import near\ndef run(): return near.absent",
     "the package": "import pipeline\ndef run(x): return getattr(pipeline, x)",
+    "its file": "from pipeline import near\ndef run(): return near.__file__",
     "its dict": "from pipeline import near\ndef run(x): return near.__dict__[x]",
     "a star": "from pipeline.near import *\ndef run(): return SIZE",
     "a star in a package": "from pipeline.group import SIZE\ndef run(): return SIZE",
@@ -366,7 +368,6 @@ ALL = {
     "import_module under another name": "from importlib import import_module as load\ndef run(x): return load(x)",
     "__import__": "def run(x): return __import__(x)",
     "sys.modules": "import sys\ndef run(x): return sys.modules[x]",
-    "a text": "def run(): return 'pipeline.near'",
 }
 
 
@@ -521,6 +522,7 @@ class TestEffectsOfImports:
             "class A:\n    @property\n    def f(self): return 1",
             "class A(Exception):\n    def f(self): return 1",
             "import re\nX = re.compile('return 1')",
+            "import os\nimport os.path\nX = os, 'return 1'",
             "def f(): return 1\nX = [f, KNOWN]",
             "def f(): return 1\ndef g(): KNOWN['f'] = f",
             "if __name__ == '__main__':\n    print('return 1')",

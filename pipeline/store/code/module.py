@@ -119,7 +119,9 @@ def _names(statements: list[ast.stmt], importing: Imports) -> Names:
 def _simple(tree: ast.Module, statements: list[ast.stmt], importing: Imports) -> set[ast.stmt]:
     """Return the statements that each stand for themselves: they bind names that nothing else in the module binds."""
     mentioned = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    times = Counter(name for node in statements for name in bound(node))
+    means = {what for node in statements for inner in own(node) for what in importing.bound_by(inner)}
+    times = Counter(name for name, _ in means)
+    times.update(name for node in statements if not isinstance(node, Import) for name in bound(node))
     tangled = {name for name, count in times.items() if count > 1 or name in _BUILTINS}
     return {
         node

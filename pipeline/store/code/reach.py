@@ -43,9 +43,6 @@ class Package:
                 continue
             seen.add(use)
             if module not in self.modules:
-                parent, _, name = module.rpartition(".")
-                if parent in self.modules and name in self.module(parent).names:  # a text that names a definition
-                    waiting.append(f"{parent}:{name}")
                 yield Place(use, None, [])
                 continue
             passes(module, None)
@@ -61,7 +58,7 @@ class Package:
                 waiting.append(_joined(f"{submodule}:", attributes))
             if name in known.names:
                 yield Place(module, known.names[name], attributes)
-            elif name not in known.imports and submodule not in self.modules:
+            elif name not in known.imports and submodule not in self.modules and name != "__name__":
                 yield Place(module, known.names.get("__getattr__"), attributes)
 
     def has_effect(self, module: str) -> bool:

@@ -202,11 +202,10 @@ class Reader:
         return self.names.importing.is_ours(what)
 
     def _constant(self, node: ast.Constant) -> Any:
-        """Describe a constant; the name of a module, of something in one, or of a file counts as its use."""
+        """Describe a constant; a text such as ``package.module:NAME``, or the name of a data file, counts as a use."""
         if isinstance(node.value, str):
-            module, _, name = node.value.partition(":")
-            if re.fullmatch(r"\w+(\.\w+)+(:\w+)?", node.value):
-                self._use(f"{module}:{name}")
+            if re.fullmatch(r"\w+(\.\w+)+:\w+", node.value):
+                self._use(node.value)
             if node.value.endswith(DATA_SUFFIXES):
                 self._uses.add(f"/{node.value.rpartition('/')[2]}")
         return ["constant", type(node.value).__name__, ascii(node.value)]
