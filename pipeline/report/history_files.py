@@ -35,4 +35,4 @@ def write_history_files(output: Path, *, trained: Path, monitor: Monitor) -> Non
         table.writerows(epochs)
     scalars = [(int(row["epoch"]), {tag: row[column] for column, tag in TAGS.items()}) for row in epochs]
     event_file.write(output / EVENTS_NAME, scalars)
-    monitor.say(f"{CSV_NAME} and {EVENTS_NAME}: {len(epochs)} epochs")
+    monitor.log(f"{CSV_NAME} and {EVENTS_NAME}: {len(epochs)} epochs")
