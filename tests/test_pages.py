@@ -172,8 +172,8 @@ class TestReference:
                 for setting, _ in task.get_params():
                     assert re.search(rf"^{setting} =", settings, re.M) or f"-{setting.replace('_', '-')}" in page
 
-    def test_every_file_of_a_result(self, finished):
+    def test_every_file_of_a_result(self, trained):
         page = Page("docs/reference/files.md").prose
-        names = {path.name for stage in STAGES for path in finished.result(stage).iterdir()}
+        names = {path.name for stage in STAGES for path in trained.result(stage).iterdir()}
         assert "weights.h5" in names
         assert [name for name in names if f"`{name}`" not in page and not re.search(r"-mlp\.|\.svg$", name)] == []

@@ -22,7 +22,10 @@ DATA_SUFFIXES = (".css", ".csv")
 """Files in the package's folders that its modules read."""
 SOURCES: dict[str, tuple[Path, list[bytes]]] = {}
 """By the module's full name its file, and the content that was loaded. There are several contents where the module was
-loaded again: other modules may still hold objects of the first."""
+loaded again: other modules may still hold objects of the first.
+
+:meta hide-value:
+"""
 
 
 class _Loader(SourceFileLoader):
