@@ -30,7 +30,10 @@ numpydoc_show_class_members = False
 default_role = "py:obj"
 nitpicky = True
 nitpick_ignore = [("py:class", "pipeline.engines.numba.compiler.Result")]  # a type variable
-nitpick_ignore_regex = [("py:.*", r"(?!pipeline\.|tasks\.).*")]  # of the names of others no list is at hand
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!pipeline\.|tasks\.).*"),  # of the names of others no list is at hand
+    ("py:class", r".*\._\w+"),  # private classes have no page
+]
 
 
 def setup(app):

@@ -33,7 +33,7 @@ class Examples:
 
     Parameters
     ----------
-    images : float32 array, shape (N, *Network.input_shape)
+    images : float32 array, shape ``(N, *Network.input_shape)``
     labels : uint8 array, shape (N,)
     """
 
@@ -126,7 +126,7 @@ class Engine(ABC):
 
         Parameters
         ----------
-        images : float32 array, shape (N, *Network.input_shape)
+        images : float32 array, shape ``(N, *Network.input_shape)``
 
         Raises
         ------
