@@ -107,7 +107,7 @@ TABLE = {
         edit("pipeline/report/event_file.py", "return remainder ^ 0xFFFFFFFF", "return 0xFFFFFFFF ^ remainder"),
         HISTORIES,
     ),
-    "the report's code": Row(edit("pipeline/report/examples.py", "MOST = 10", "MOST = 5"), ["Report"]),
+    "the report's code": Row(edit("pipeline/report/examples.py", "MAX_EXAMPLES = 10", "MAX_EXAMPLES = 5"), ["Report"]),
     "the report's style": Row(edit("pipeline/report/style.css", "max-width: 62rem", "max-width: 60rem"), ["Report"]),
     "the archive's content": Row(another_archive, STAGES),
     "the archive touched": Row(touch_archive, []),
