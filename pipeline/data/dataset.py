@@ -155,7 +155,7 @@ def open_dataset(path: Path) -> Iterator[Dataset]:
         The file is missing, damaged or of another layout.
     """
     with ExitStack() as stack:
-        with _explained(path):
+        with _reading(path):
             file = stack.enter_context(h5py.File(path, "r"))
             splits = {split: _checked_split(file, split) for split in SPLITS}
             data = Dataset(path, _description(file, splits), splits)
@@ -193,12 +193,12 @@ class Dataset:
 
     def _read(self, split: str, rows: slice) -> tuple[ImageArray, ByteArray]:
         labels = self._labels(split, rows)
-        with _explained(self.path):
+        with _reading(self.path):
             return self._split(split).images[rows], labels
 
     def _labels(self, split: str, rows: slice) -> ByteArray:
         stored, classes = self._split(split).labels, len(self.description.class_names)
-        with _explained(self.path):
+        with _reading(self.path):
             labels: ByteArray = stored[rows]
             if labels.max() >= classes:
                 raise DatasetError(f"{stored.name!r} holds {labels.max()}; expected 0 to {classes - 1}.")
@@ -210,8 +210,8 @@ class Dataset:
         return self._splits[split]
 
 
-def _explained(path: Path) -> AbstractContextManager[None]:
-    return hdf5.explained(path, DatasetError, f"Delete the folder {path.parent} and type `make pipeline`.")
+def _reading(path: Path) -> AbstractContextManager[None]:
+    return hdf5.errors_as(path, DatasetError, f"Delete the folder {path.parent} and type `make pipeline`.")
 
 
 def _description(file: h5py.File, splits: dict[str, _Split]) -> Description:

@@ -18,13 +18,13 @@ from pipeline.errors import PipelineError
 
 @contextmanager
 def reading(path: Path, kind: type[PipelineError], advice: str) -> Iterator[h5py.File]:
-    """Open a file for reading; errors in the ``with`` block are raised as `explained` does."""
-    with explained(path, kind, advice), h5py.File(path, "r") as file:
+    """Open a file for reading; errors in the ``with`` block are raised as `errors_as` raises them."""
+    with errors_as(path, kind, advice), h5py.File(path, "r") as file:
         yield file
 
 
 @contextmanager
-def explained(path: Path, kind: type[PipelineError], advice: str) -> Iterator[None]:
+def errors_as(path: Path, kind: type[PipelineError], advice: str) -> Iterator[None]:
     """Raise errors of reading a file as errors of one kind.
 
     Raises

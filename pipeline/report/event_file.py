@@ -1,19 +1,18 @@
-"""TensorBoard's event files, as far as scalars need them; no TensorFlow, no protobuf.
+"""Write scalars as an event file of TensorBoard, without TensorFlow and protobuf.
 
-A file is a row of TFRecords (https://www.tensorflow.org/tutorials/load_data/tfrecord)::
+A file is a sequence of TFRecords (https://www.tensorflow.org/tutorials/load_data/tfrecord)::
 
     uint64 length    uint32 masked CRC of length    bytes data    uint32 masked CRC of data
 
-The data are messages in the wire format of protocol buffers (https://protobuf.dev/programming-guides/encoding),
-of these types (tensorboard/compat/proto/event.proto and summary.proto)::
+The data are messages in the wire format of protocol buffers (https://protobuf.dev/programming-guides/encoding), of
+these types (tensorboard/compat/proto/event.proto and summary.proto)::
 
     Event   { double wall_time = 1;  int64 step = 2;  string file_version = 3;  Summary summary = 5; }
     Summary { repeated Value value = 1; }
     Value   { string tag = 1;  float simple_value = 2; }
 
-An event's ``wall_time`` is left out: the same values give the same bytes. TensorBoard (2.21) reads a time that is left
-out as 0. It draws scalars over steps unless told otherwise; its axis Relative then has all points at 0, and its axis
-Wall has them at the beginning of 1970, since the format has no other sign for a time that is unknown.
+An event's ``wall_time`` is left out, so that the same values give the same bytes. TensorBoard (2.21) reads it as 0: by
+default it draws scalars over steps, but its axis Relative has all points at 0, and its axis Wall has them in 1970.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 FILE_VERSION = b"brain.Event:2"
-"""What the first event of every file says of its format."""
+"""The content of the first event of every file: the version of the format."""
 
 CASTAGNOLI = 0x82F63B78
 """The polynomial of CRC-32C, bits reversed: RFC 3720, section 12.1."""
 
 CRC_MASK = 0xA282EAD8
-"""Added to a rotated CRC, so that a CRC over data with CRCs in them stays sound: TFRecord's definition."""
+"""Added to a rotated CRC in TFRecords, because a CRC over data that contain CRCs is weak."""
 
 VARINT, BYTES, FOUR_BYTES = 0, 2, 5
 """Wire types of protocol buffers."""
 
 
-def write(path: Path, scalars: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+def write_events(path: Path, scalars: Iterable[tuple[int, Mapping[str, float]]]) -> None:
     """Write an event for each step, with its values by tag, such as ``loss/train``.
 
     TensorBoard recognises the file by ``tfevents`` in its name.

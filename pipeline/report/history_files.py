@@ -1,4 +1,4 @@
-"""The history of a training in the formats of other people's tools: CSV, and TensorBoard's event files."""
+"""Write the history of a training for other tools: as CSV, and as an event file of TensorBoard."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import json
 from pathlib import Path
 
 from pipeline.progress.monitor import Monitor
-from pipeline.report import event_file
+from pipeline.report.event_file import write_events
 from pipeline.training.history import HISTORY_NAME
 
 CSV_NAME = "history.csv"
 EVENTS_NAME = "events.out.tfevents.0.history"
-"""TensorBoard takes for an event file what has ``tfevents`` in its name."""
+"""TensorBoard recognises event files by ``tfevents`` in their names."""
 
 TAGS = {"train_loss": "loss/train", "valid_loss": "loss/valid", "valid_accuracy": "accuracy/valid"}
-"""TensorBoard's names for the columns; it draws those with the same first part side by side."""
+"""TensorBoard's tags of the columns; it groups tags by their first part."""
 
 
 def write_history_files(output: Path, *, trained: Path, monitor: Monitor) -> None:
@@ -34,5 +34,5 @@ def write_history_files(output: Path, *, trained: Path, monitor: Monitor) -> Non
         table.writeheader()
         table.writerows(epochs)
     scalars = [(int(row["epoch"]), {tag: row[column] for column, tag in TAGS.items()}) for row in epochs]
-    event_file.write(output / EVENTS_NAME, scalars)
+    write_events(output / EVENTS_NAME, scalars)
     monitor.log(f"{CSV_NAME} and {EVENTS_NAME}: {len(epochs)} epochs")

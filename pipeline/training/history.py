@@ -50,16 +50,15 @@ def table_row(history: Sequence[Epoch]) -> str:
     )
 
 
-def history_rows(history: Sequence[Epoch]) -> list[dict[str, float]]:
-    """Return the epochs as ``history.json`` has them: without seconds, which differ from run to run."""
-    return [{name: value for name, value in asdict(epoch).items() if name != "seconds"} for epoch in history]
-
-
 def write_history(path: Path, history: Sequence[Epoch], how_trained: dict[str, Any], data: Description) -> None:
-    """Write ``history.json``: how the network was trained, on which data, and a row for each epoch."""
+    """Write ``history.json``: how the network was trained, on which data, and a row for each epoch.
+
+    The rows have no seconds, which differ from run to run.
+    """
+    rows = [{name: value for name, value in asdict(epoch).items() if name != "seconds"} for epoch in history]
     document = {
         "trained": how_trained,
         "data": {"title": data.title, "class_names": data.class_names, "archive_sha256": data.archive_sha256},
-        "epochs": history_rows(history),
+        "epochs": rows,
     }
     path.write_text(json.dumps(document, indent=1) + "\n")
