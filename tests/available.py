@@ -1,4 +1,4 @@
-"""Which engines the machine can run."""
+"""Check which engines this machine can run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENGINES = [THEANO if engine == "theano" else engine for engine in devices.ENGINE
 
 
 def require(engine):
-    """Skip the test where the engine cannot be installed; Theano's environment is built where it can be."""
+    """Skip the test if the engine cannot be installed; build Theano's environment if it can."""
     if engine != "theano":
         pytest.importorskip(engine)
         return

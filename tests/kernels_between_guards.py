@@ -1,9 +1,9 @@
-"""Train and evaluate networks with the numba engine, with memory that nobody may touch around each of its arrays.
+"""Train and evaluate with the numba engine while each of its arrays lies beside protected memory.
 
-Its kernels check no index. Here the system ends the process at the first access behind the end of an array, or before
+The kernels check no index. Here the system kills the process at the first access behind the end of an array, or before
 its beginning.
 
-Run with ``python -m tests.kernels_between_guards behind|before|beyond``; ``beyond`` is to fail.
+Run with ``python -m tests.kernels_between_guards behind|before|beyond``; ``beyond`` tests the guard itself and fails.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.engines.numba import worksharing
 from pipeline.engines.numba.engine import ENGINE
 from pipeline.engines.numba.plan import Layout
 from pipeline.networks.declaration import Hyperparameters
-from pipeline.networks.weights import draw
+from pipeline.networks.weights import draw_weights
 from tests.small_networks import random_examples
 from tests.test_engine_numba import NETWORKS
 
@@ -28,7 +28,7 @@ PROT_NONE = 0
 
 
 def guarded(array, *, behind):
-    """Copy an array to where it ends at a page that nobody may touch, or begins after one."""
+    """Copy an array so that it ends at a protected page, or begins after one."""
     pages = -(-array.nbytes // PAGE)
     memory = np.frombuffer(mmap.mmap(-1, (pages + 2) * PAGE), np.uint8)
     libc = ctypes.CDLL(None, use_errno=True)
@@ -42,7 +42,7 @@ def guarded(array, *, behind):
 
 
 def guarding(make, *, behind):
-    """Have a function that returns arrays, in tuples of tuples, return guarded ones."""
+    """Wrap a function that returns nested tuples of arrays to return guarded copies."""
 
     def guard(made):
         if isinstance(made, np.ndarray):
@@ -66,7 +66,7 @@ def main(where):
             examples = Examples(guarded(drawn.images, behind=behind), guarded(drawn.labels, behind=behind))
             how = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=1, batch_size=batch_size)
             on = {"device": "cpu", "threads": threads}
-            trainer = ENGINE.trainer(network, how, draw(network, 1), examples, examples, **on)
+            trainer = ENGINE.trainer(network, how, draw_weights(network, 1), examples, examples, **on)
             trainer.train_epoch(lambda _done: None)
             trainer.validate()
             ENGINE.probabilities(network, trainer.weights(), examples.images, **on)

@@ -40,7 +40,7 @@ def probabilities(network, weights, images):
 
 
 def loss_and_accuracy(network, weights, examples):
-    """Return the mean cross-entropy and the part of the images whose most probable class is their label."""
+    """Return the mean cross-entropy and the accuracy."""
     predicted = probabilities(network, weights, examples.images)
     accuracy = np.mean(predicted.argmax(1) == examples.labels)
     return cross_entropy(predicted, examples.labels), accuracy
@@ -54,7 +54,7 @@ def loss_and_gradients(network, weights, images, labels):
     """Return the mean cross-entropy and its gradient for each of the weights."""
     outputs = layer_outputs(network, weights, images)
     gradients = {}
-    # Of the loss with respect to the softmax's own input: the softmax and the logarithm together.
+    # The gradient of the loss with respect to the logits: of softmax and logarithm together.
     gradient = (outputs[-1] - np.eye(network.classes)[labels]) / len(labels)
     for entry, values in reversed(list(zip(network.layers[1:], outputs[:-1], strict=True))):
         if isinstance(entry.layer, MaxPool2DLayer):
@@ -74,7 +74,7 @@ def loss_and_gradients(network, weights, images, labels):
 
 
 def layer_outputs(network, weights, images):
-    """Return the images and what each layer after the input makes of them, the probabilities last."""
+    """Return the images and the output of each layer after the input; the last are the probabilities."""
     outputs = [images.astype(np.float64)]
     for entry in network.layers[1:]:
         if isinstance(entry.layer, MaxPool2DLayer):
@@ -85,7 +85,7 @@ def layer_outputs(network, weights, images):
 
 
 def preactivation(entry, weights, values):
-    """Return what a dense layer's or a convolution's nonlinearity is applied to."""
+    """Return the input of a dense layer's or a convolution's nonlinearity."""
     weight, bias = weights[f"{entry.name}/W"], weights[f"{entry.name}/b"]
     if isinstance(entry.layer, DenseLayer):
         return dense(values, weight) + bias

@@ -64,7 +64,7 @@ NETWORKS = {
     "convolutions without pooling": network((1, 7, 7), convolution(3, (3, 3)), convolution(2, (3, 3)), dense(4)),
     "convolution down to one value": network((2, 4, 3), convolution(5, (4, 3)), dense(4)),
 }
-"""One for everything that a declaration may ask of an engine."""
+"""A network for each feature of a declaration."""
 
 
 def random_weights(network, seed):
@@ -94,7 +94,7 @@ def whole_examples(network, count, seed):
 
 
 def write_examples(folder, network, *, train=60, test=30, title="small things", seed=0):
-    """Write random images that a network takes, a third of each class or so, where a stage looks for them."""
+    """Write a data file of random images for a network, about a third of each class."""
     with DatasetWriter(folder / GRAYSCALE_NAME) as writer:
         for split, count in (("train", train), ("test", test)):
             examples = random_examples(network, count, seed=[seed, count])

@@ -14,8 +14,8 @@ from tests.monitors import RecordingMonitor
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_says_what_the_article_printed(engine):
-    """The numbers are those in Theano's manual, computed on a CPU."""
+def test_prints_the_lines_of_the_article(engine):
+    """The numbers are those of Theano's manual, on a CPU."""
     require(engine)
     monitor = RecordingMonitor()
 

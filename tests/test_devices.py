@@ -67,7 +67,7 @@ class TestSettings:
     def test_auto_on_the_cpu_is_numba(self):
         assert devices.choose("auto", "cpu") == Choice("numba", "cpu", "it was asked for")
 
-    def test_an_engine_of_the_cpu_only(self):
+    def test_an_engine_for_the_cpu_alone(self):
         problem = "the numba engine has kernels for the CPU only; --engine torch uses CUDA"
 
         assert devices.choose("numba", "auto") == Choice("numba", "cpu", f"no CUDA: {problem}")
@@ -92,7 +92,7 @@ class TestThisMachine:
         assert devices.choose("auto", "auto").device == chosen.device
 
     def test_imports_no_engine(self):
-        """A process that has initialised CUDA cannot hand it to the workers it forks."""
+        """A process that has initialised CUDA cannot hand it to the workers that it forks."""
         code = (
             "import sys; from pipeline.engines import devices; devices.choose('auto', 'auto'); "
             "print({'torch', 'numba'} & sys.modules.keys())"
@@ -102,7 +102,7 @@ class TestThisMachine:
 
 
 class TestOtherMachines:
-    """Processes that find other libraries than this one: what counts is which are installed, not what they do."""
+    """Processes that find other libraries than this one; `devices` looks only at which are installed."""
 
     @pytest.fixture
     def machine(self, tmp_path, monkeypatch):
@@ -117,7 +117,7 @@ class TestOtherMachines:
 
     @pytest.fixture
     def driver(self, tmp_path, monkeypatch):
-        """Return a function that builds a driver's management library which gives the answers it is told."""
+        """Return a function that builds a driver's management library with given answers."""
         compiler = shutil.which("cc") or pytest.skip("no C compiler")
         monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
 
@@ -207,7 +207,7 @@ def run(code, environment, *arguments, alone=False):
 
 
 def install(folder, version):
-    """Put down what tells that a version of PyTorch is installed."""
+    """Write the metadata of an installed version of PyTorch."""
     (folder / f"torch-{version}.dist-info").mkdir()
     (folder / f"torch-{version}.dist-info/METADATA").write_text(f"Name: torch\nVersion: {version}\n")
 

@@ -1,4 +1,4 @@
-"""The numba engine against what Theano computed, and against the rules written down plainly in NumPy."""
+"""The numba engine against Theano's recorded steps, and against the rules in plain NumPy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def silent(images):
-    """Watch the progress of an epoch without a word."""
+    """Ignore the progress of an epoch."""
 
 
 def train(network, hyperparameters, weights, examples, *, threads=1, epochs=1):
@@ -105,7 +105,7 @@ NETWORKS = {
 
 
 def with_biases(network, seed):
-    """Draw weights as training does, with biases other than zero, so that they are seen."""
+    """Draw weights as training does, with biases other than zero, so that the tests see them."""
     generator = np.random.RandomState(seed)
     weights = draw_weights(network, seed)
     return {
@@ -138,7 +138,7 @@ class TestRules:
         np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-6)
 
     @pytest.mark.parametrize("name", NETWORKS)
-    def test_weights_come_back_as_they_went_in(self, name):
+    def test_weights_are_returned_unchanged(self, name):
         network = NETWORKS[name]
         weights, examples = with_biases(network, 5), random_examples(network, 3, 6)
         hyperparameters = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=1)
@@ -178,7 +178,7 @@ class TestRules:
         )
 
     def test_nesterov_momentum_over_minibatches(self):
-        """Minibatches come in file order, the last one is smaller, and the velocity lives on into the next epoch."""
+        """Minibatches come in file order, the last one is smaller, and the next epoch continues with the velocity."""
         network = NETWORKS["dropped borders"]
         weights, examples = with_biases(network, 11), random_examples(network, 50, 12)
         hyperparameters = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=2, batch_size=20)
@@ -189,7 +189,7 @@ class TestRules:
             np.testing.assert_allclose(moved[name], values, rtol=0, atol=1e-5, err_msg=name)
 
     def test_the_velocity_of_a_dead_unit_ends_at_zero(self):
-        """Not at the smallest numbers that float32 has, which processors take very long for."""
+        """Not at the smallest numbers of float32, which slow processors down."""
         network = NETWORKS["one hidden layer"]
         weights, examples = with_biases(network, 34), random_examples(network, 30, 35)
         weights["layer1/b"][3] = -100
@@ -221,8 +221,8 @@ class TestRules:
 
     @pytest.mark.parametrize("position", [(0, 0), (0, 1), (1, 0), (1, 1)])
     @pytest.mark.parametrize("filters", [3, 17, 35, 70])
-    def test_pooling_keeps_what_is_not_a_number(self, filters, position):
-        """Wherever in its window it lies: what diverged must not look as if it had not."""
+    def test_pooling_keeps_nan(self, filters, position):
+        """At every position of the window: otherwise a network that diverged would look sound."""
         network = network_of((1, 6, 6), convolution(filters, (1, 1)), POOL)
         images = random_examples(network, 3, 28).images
         images[1, 0, 2 + position[0], 4 + position[1]] = np.nan
@@ -231,7 +231,7 @@ class TestRules:
         assert np.isnan(probabilities).any(axis=1).tolist() == [False, True, False]
 
     def test_a_minibatch_larger_than_the_data_is_all_of_it(self):
-        """It takes no more memory than that either."""
+        """It needs no more memory either."""
         network = NETWORKS["three channels"]
         weights, examples = with_biases(network, 30), random_examples(network, 37, 31)
         hyperparameters = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=2, batch_size=10**12)
@@ -271,7 +271,7 @@ class TestThreads:
         assert heard[-1] == 1000
         assert len(heard) >= least
 
-    def test_an_error_of_the_watcher_ends_the_epoch(self):
+    def test_an_error_in_on_progress_ends_the_epoch(self):
         network = NETWORKS["one hidden layer"]
         examples = random_examples(network, 1000, 21)
         hyperparameters = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=64)
@@ -336,14 +336,14 @@ class TestRefusals:
             (network_of((1, 9, 9), convolution(2, (2, 2)), POOL, POOL), "layer 'layer3': .* right after a convolution"),
         ],
     )
-    def test_network_beyond_the_kernels(self, network, message):
+    def test_a_layer_that_the_kernels_lack(self, network, message):
         weights, examples = draw_weights(network, 0), random_examples(network, 2, 0)
         with pytest.raises(EngineError, match=message) as caught:
             one_step(network, weights, examples)
         assert "--engine torch" in str(caught.value)
 
     def test_labels_beyond_the_classes(self):
-        """The kernels, which check no index, would write outside of their arrays."""
+        """The kernels check no index and would write outside of their arrays."""
         network = NETWORKS["one convolution"]
         examples = random_examples(network, 4, 36)
         examples.labels[3] = 255
@@ -358,7 +358,7 @@ class TestRefusals:
         with pytest.raises(EngineError, match="this network takes"):
             ENGINE.probabilities(network, draw_weights(network, 0), examples.images, device="cpu", threads=1)
 
-    def test_a_numba_that_may_not_compile(self):
+    def test_numba_with_compiling_disabled(self):
         program = "from pipeline.engines.numba.engine import ENGINE; ENGINE.first_wait(); ENGINE.device_name('cpu')"
         environment = os.environ | {"PYTHONPATH": str(ROOT), "NUMBA_DISABLE_JIT": "1"}
         command = [sys.executable, "-c", program]
@@ -415,7 +415,7 @@ for name in ("mlp", "cnn"):
 
 
 def test_compiled_once_for_all_networks_and_processes():
-    """Once a process has used the engine, no other one compiles anything."""
+    """After one process has used the engine, no other process compiles."""
     one_step(
         NETWORKS["softmax alone"],
         with_biases(NETWORKS["softmax alone"], 26),

@@ -1,24 +1,22 @@
-"""Every pair of engines, from the same weights over the same minibatches, and each with the other's weights.
+"""Compare every pair of engines, from the same weights over the same minibatches, and each with the other's weights.
 
-How far two correct engines may part follows from float32 and from the network; no engine's result is a yardstick.
+The tolerance follows from float32 and from the network, not from the result of an engine.
 
-Rounding. A step, v = mu v - lr g and p = p + mu v - lr g, takes four operations on numbers no larger than the
-largest weight, and each rounds by half a spacing there. Two engines so part by at most 2 * 4 / 2 = 4 spacings a
-step. What the sums inside g round is smaller by lr and vanishes in that.
+Rounding. A step, v = mu v - lr g and p = p + mu v - lr g, takes four operations on numbers no larger than the largest
+weight, and each rounds by half a spacing there. So two engines differ by at most 2 * 4 / 2 = 4 spacings a step. The
+rounding of the sums inside g is smaller by lr and negligible.
 
-Ties. A flat part of an image gives a pooling window several maxima that only the order of summation tells apart,
-and a rectifier may stand at its corner. There rounding decides, for one image of the minibatch, where the gradient
-of one unit goes. An image sends a hidden unit the mean of its output weights, weighted with the probabilities, less
-the output weight of its label. Glorot's weights are uniform in (-a, a), so that in the root mean square this is
-a / sqrt(3) sqrt(1 + 1 / classes), 0.6 a; through a mean over the minibatch, 0.6 a / batch size. The tolerance has
-such a tie in each step of the CNN. It moves weights by lr g in its own step, mu of that again, and through the
-velocity mu times less in each step that follows. The MLP has no pooling, and no unit at the
-corner in these minibatches.
+Ties. In a flat part of an image only the order of summation distinguishes the maxima of a pooling window, and the input
+of a rectifier may be exactly 0. There rounding decides, for one image of the minibatch, where the gradient of one unit
+goes. An image's gradient of a hidden unit is the mean of its output weights, weighted with the probabilities, less the
+output weight of its label. Glorot's weights are uniform in (-a, a), so that in the root mean square this is a / sqrt(3)
+sqrt(1 + 1 / classes), 0.6 a; through a mean over the minibatch, 0.6 a / batch size. The tolerance has such a tie in
+each step of the CNN. It moves weights by lr g in its own step, mu of that again, and through the velocity mu times less
+in each later step. The MLP has no pooling, and no unit is at 0 in these minibatches.
 
-Losses are float32 sums of 128 terms in some engines: each addition rounds by half a spacing of a sum up to 128
-times the loss, errors of either sign, so that sqrt(128) / 4 or 3 spacings are left of them in the mean; 4 with those
-of the logits. Ties in the steps before move a loss by no more than the weights: few are moved, and no gradient is
-larger than 1.
+Losses are float32 sums of 128 terms in some engines: each addition rounds by half a spacing of a sum up to 128 times
+the loss. The errors have either sign, so their mean is sqrt(128) / 4 or 3 spacings, and 4 with those of the logits.
+Ties in earlier steps move a loss no further than the weights: few weights move, and no gradient exceeds 1.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ from pipeline.engines.engine import Examples, load_engine
 from pipeline.networks.weights import draw_weights
 from tests.available import ENGINES, require
 
-pytestmark = pytest.mark.xdist_group("theano")  # they share what was trained, with Theano too
+pytestmark = pytest.mark.xdist_group("theano")  # they share trainings, with Theano too
 
 AFTER = (1, 2, 6)
 """Steps after which weights are compared; losses are before each."""
@@ -45,7 +43,7 @@ ON = {"device": "cpu", "threads": 1}
 
 @pytest.fixture(scope="module")
 def trainings():
-    """What was trained already, for the tests to share."""
+    """Trainings that the tests share."""
     return {}
 
 
@@ -55,7 +53,7 @@ def marks(pair):
 
 
 PAIRS = [
-    pytest.param(pair, id="-".join(pair), marks=marks(pair)) for pair in itertools.combinations(devices.ENGINES, 2)
+    pytest.param(pair, id="-".join(pair), marks=marks(pair)) for pair in itertools.combinations(ENGINES, 2)
 ]
 
 
@@ -80,7 +78,7 @@ def train(engine, golden, images, epochs=1):
 
 
 def after_each_step(engine, golden, trainings):
-    """Train anew for each number of minibatches: only an epoch's end shows the weights in every engine."""
+    """Train again for each number of minibatches, because engines return weights only after an epoch."""
     key = engine, golden.name
     if key not in trainings:
         batch_size = golden.hyperparameters.batch_size
@@ -104,7 +102,7 @@ def rounding(steps, after):
 
 
 def ties(steps, golden):
-    """How far one tie in each step, told apart by rounding, may move a weight."""
+    """Return how far one tie in each step, broken by rounding, may move a weight."""
     if golden.name == "mlp":
         return 0
     how = golden.hyperparameters
@@ -125,8 +123,8 @@ def test_take_the_same_steps(golden, pair, trainings):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_minibatches_to_come_change_no_step_before(golden, engine, trainings):
-    """The test above relies on it."""
+def test_later_minibatches_change_no_earlier_step(golden, engine, trainings):
+    """The test above relies on this."""
     require(engine)
 
     *prefixes, (losses, _) = after_each_step(engine, golden, trainings)
@@ -151,8 +149,8 @@ def probabilities(engine, trained_by, golden, trainings):
 
 
 @pytest.mark.parametrize("trained_by_first", [True, False])
-def test_predict_the_same_with_either_ones_weights(golden, pair, trained_by_first, trainings):
-    """Logits part by some 4e-6, so that probabilities part by 1e-6: p moves by p (1 - p) <= 1/4 of what its logit does.
+def test_predict_the_same_with_each_others_weights(golden, pair, trained_by_first, trainings):
+    """Logits differ by some 4e-6, so probabilities differ by 1e-6: p moves by p (1 - p) <= 1/4 of its logit's change.
 
     The largest sum, of the MLP's 1,024 products, is about 1: a thousand roundings by 6e-8 at most, of either sign,
     make sqrt(1024) * 6e-8 or 2e-6, in each of two engines. A class changes only where that closes the gap between

@@ -1,4 +1,4 @@
-"""The Theano engine, for real: its environment is built where a Python and a compiler for it are there."""
+"""The Theano engine with the real Theano, whose environment the tests build if a Python and a compiler are there."""
 
 import os
 import re
@@ -53,7 +53,7 @@ pytestmark = [
 
 
 def golden_trainer(golden, engine=ENGINE, examples=None):
-    """The golden network, with its weights, about to take the golden steps."""
+    """Return a trainer of the golden network from the golden weights."""
     return engine.trainer(
         golden.network,
         golden.hyperparameters,
@@ -70,7 +70,7 @@ def first(examples, count):
 
 
 def started(make):
-    """A trainer and the number of its process."""
+    """Return a trainer and its process ID."""
     before = children(os.getpid())
     trainer = make()
     (child,) = set(children(os.getpid())) - set(before)
@@ -78,7 +78,7 @@ def started(make):
 
 
 def only(name):
-    """Ask for one of the golden networks alone."""
+    """Run a test with one of the golden networks alone."""
     return pytest.mark.parametrize("golden", [name], indirect=True)
 
 
@@ -94,7 +94,7 @@ def silent(_done):
 
 
 class TestSteps:
-    """Twenty minibatches from given weights, against what the same libraries computed elsewhere."""
+    """Twenty minibatches against the recorded steps of the same libraries on another machine."""
 
     def test_takes_the_golden_steps(self, golden):
         trainer = golden_trainer(golden)
@@ -103,7 +103,7 @@ class TestSteps:
         trainer.close()
         assert losses.dtype == np.float64
         np.testing.assert_allclose(losses, golden.losses, rtol=0, atol=golden.loss_tolerance)
-        # ties in the pooling windows, broken by rounding, move single weights of the CNN by a tenth of their way
+        # Ties in the pooling windows, broken by rounding, move single weights of the CNN by a tenth of their way
         tolerance = {"mlp": 1e-6, "cnn": 3e-3}[golden.name]
         for name, values in after.items():
             assert values.dtype == np.float32
@@ -112,7 +112,7 @@ class TestSteps:
     def test_takes_the_golden_first_step(self, golden):
         trainer = golden_trainer(golden, examples=first(golden.examples, 128))
         trainer.train_epoch(silent)
-        # one image with a tie in a pooling window moves a filter of the CNN by two millionths
+        # One image with a tie in a pooling window moves a filter of the CNN by two millionths
         tolerance = {"mlp": 1e-7, "cnn": 1e-5}[golden.name]
         for name, values in trainer.weights().items():
             np.testing.assert_allclose(values, golden.after_one_step[name], rtol=0, atol=tolerance, err_msg=name)
@@ -126,7 +126,7 @@ class TestSteps:
 
     @only("mlp")
     def test_float_x_reaches_theano(self, golden):
-        """In float64 the losses are near those in float32, and not the same."""
+        """In float64 the losses are close to those in float32 but not equal."""
         losses = golden_trainer(golden, TheanoEngine(float_x="float64")).train_epoch(silent)
         np.testing.assert_allclose(losses, golden.losses, rtol=0, atol=golden.loss_tolerance)
         assert (losses != losses.astype(np.float32)).all()
@@ -134,8 +134,8 @@ class TestSteps:
 
 class TestTrainer:
     @only("mlp")
-    def test_momentum_goes_on_from_epoch_to_epoch(self, golden):
-        """Two epochs over ten minibatches are one over the same twenty."""
+    def test_the_next_epoch_continues_with_the_momentum(self, golden):
+        """Two epochs over ten minibatches equal one epoch over the same twenty."""
         half = first(golden.examples, 1280)
         both = Examples(np.tile(half.images, (2, 1)), np.tile(half.labels, 2))
         in_two = golden_trainer(golden, examples=half)
@@ -143,7 +143,7 @@ class TestTrainer:
         np.testing.assert_array_equal(losses, golden_trainer(golden, examples=both).train_epoch(silent))
 
     @only("mlp")
-    def test_validates_with_the_weights_as_they_are(self, golden):
+    def test_validates_with_the_current_weights(self, golden):
         trainer = golden_trainer(golden)
         for _ in ("before the first epoch", "after it"):
             loss, accuracy = trainer.validate()
@@ -157,21 +157,21 @@ class TestTrainer:
             trainer.train_epoch(silent)
 
     @only("cnn")
-    def test_tells_the_progress_while_it_trains(self, golden):
-        told = []
-        golden_trainer(golden).train_epoch(told.append)
-        assert told
-        assert told == sorted(told)
-        assert set(told) <= set(range(128, 2561, 128))
+    def test_reports_the_progress_while_it_trains(self, golden):
+        reported = []
+        golden_trainer(golden).train_epoch(reported.append)
+        assert reported
+        assert reported == sorted(reported)
+        assert set(reported) <= set(range(128, 2561, 128))
 
-    def test_a_trainer_that_nobody_holds_ends_its_process(self):
+    def test_a_deleted_trainer_ends_its_process(self):
         trainer, child = started(small_trainer)
         del trainer
         assert gone(child)
 
 
 class TestErrors:
-    def test_tells_what_theano_said_and_where_the_rest_is(self):
+    def test_the_message_has_theanos_error_and_the_file_with_its_output(self):
         trainer, child = started(lambda: small_trainer(features=5))
         with pytest.raises(EngineError, match=r"ValueError: .*\. Its whole output is in (\S+)\.$") as caught:
             trainer.train_epoch(silent)
@@ -184,7 +184,7 @@ class TestErrors:
     def test_notices_that_the_process_died(self, name):
         trainer, child = started(small_trainer)
         os.kill(child, getattr(signal, name))
-        # asked to end, it ends like the compilers that it runs
+        # On SIGTERM the child kills its process group, itself included.
         seen = "SIGKILL" if name == "SIGTERM" else name
         with pytest.raises(EngineError, match=f"was killed by {seen}") as caught:
             trainer.train_epoch(silent)
@@ -193,7 +193,7 @@ class TestErrors:
             trainer.weights()
 
     @only("cnn")
-    def test_an_epoch_that_is_broken_off_ends_the_process(self, golden):
+    def test_an_interrupted_epoch_ends_the_process(self, golden):
         trainer, child = started(lambda: golden_trainer(golden))
 
         def interrupt(_done):
@@ -203,7 +203,7 @@ class TestErrors:
             trainer.train_epoch(interrupt)
         assert gone(child)
 
-    def test_cuda_is_refused_with_the_way_out(self):
+    def test_cuda_is_refused_and_the_message_names_another_engine(self):
         with pytest.raises(DeviceError, match=r"pygpu.*--engine torch"):
             ENGINE.exponentials(np.ones(3, np.float32), 1, device="cuda", threads=1)
         with pytest.raises(DeviceError, match="'cpu' alone"):
@@ -216,7 +216,7 @@ class TestErrors:
 
 
 class TestOrphans:
-    """However the engine's process ends, nothing of the child is left."""
+    """The child ends with the engine's process, in any way."""
 
     TRAINING = """
         from test_engine_theano import small_trainer
@@ -268,7 +268,7 @@ class TestOrphans:
             assert gone(child, seconds=5)
 
     def test_no_compiler_when_the_parent_is_killed(self, monkeypatch, tmp_path):
-        """Nor does the lock of the compile cache keep the next one waiting."""
+        """The lock of the compile cache does not block the next process."""
         with self.start(self.COMPILING, tmp_path) as parent:
             (child,) = wait_for(lambda: children(parent.pid))
             wait_for(lambda: any(has_argument(pid, "cc1plus") for pid in group(child)))
@@ -282,7 +282,7 @@ class TestOrphans:
 
 
 class TestFlags:
-    def test_the_users_own_are_kept_where_the_settings_say_nothing(self, monkeypatch, no_flags_of_the_users):
+    def test_the_users_own_are_kept_except_those_that_are_settings(self, monkeypatch, no_flags_of_the_users):
         no_flags_of_the_users.write_text(
             "[global]\ndevice = gpu\nfloatX = float32\nopenmp = False\n[gcc]\ncxxflags = -O2\n"
         )
@@ -299,7 +299,7 @@ class TestFlags:
         assert TheanoEngine(fast_math=True).all_flags()["gcc.cxxflags"] == "-O2 -ffast-math"
 
     def test_they_reach_theano(self, monkeypatch):
-        """Theano itself complains of a value that it does not know, commas and quotes in it included."""
+        """Theano itself refuses an unknown value, even one with a comma and a quote."""
         monkeypatch.setenv("THEANO_FLAGS", "'optimizer=it''s, or not'")
         with pytest.raises(EngineError, match="optimizer") as caught:
             ENGINE.exponentials(np.ones(3, np.float32), 1, device="cpu", threads=1)
@@ -329,14 +329,14 @@ class TestExponentials:
 
 
 def processes():
-    """Every process that has not ended, as (pid, parent's pid, group)."""
+    """Return every running process as (pid, parent's pid, group)."""
     table = subprocess.run(["ps", "-eo", "pid=,ppid=,pgid=,stat="], capture_output=True, text=True, check=True).stdout
     rows = [line.split() for line in table.splitlines()]
     return [(int(pid), int(parent), int(group)) for pid, parent, group, state in rows if not state.startswith("Z")]
 
 
 def children(parent):
-    """The engine's processes under a process: they lead groups of their own."""
+    """Return the engine's processes under a process; they lead groups of their own."""
     return [pid for pid, its_parent, group in processes() if its_parent == parent and group == pid]
 
 
@@ -350,7 +350,7 @@ def has_argument(pid, name):
 
 
 def wait_for(condition, seconds=30):
-    """What a condition gives once it is true, or at last."""
+    """Return the result of a condition as soon as it is true, or the last one."""
     end = time.monotonic() + seconds
     while not (result := condition()) and time.monotonic() < end:
         time.sleep(0.02)

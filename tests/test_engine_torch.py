@@ -34,7 +34,7 @@ HAS_CUDA = torch.cuda.is_available()
 
 @pytest.fixture(params=["cpu", "cuda"] if HAS_CUDA else ["cpu"])
 def on(request):
-    """Where to compute, as the engine takes it."""
+    """Return the engine's arguments for a device."""
     return {"device": request.param, "threads": 1}
 
 
@@ -92,7 +92,7 @@ class TestAgainstTheano:
         assert furthest(after, golden.after_one_step) < {"mlp": 1e-7, "cnn": 1e-5}[golden.name]
 
     def test_all_steps(self, golden, start, on):
-        """In flat parts of an image rounding alone breaks ties, so that the CNN's steps soon part by some per cent."""
+        """In flat parts of an image rounding alone breaks ties, so the CNN's steps soon differ by some per cent."""
         losses, after = trained(golden.network, golden.hyperparameters.replaced(epochs=1), start, golden.examples, on)
 
         assert np.abs(losses[0] - golden.losses).max() < golden.loss_tolerance
@@ -102,7 +102,7 @@ class TestAgainstTheano:
 @pytest.mark.parametrize("name", small_networks.NETWORKS)
 class TestAgainstTheReference:
     def test_steps(self, name, on):
-        """Three epochs of four minibatches, the last of which is smaller."""
+        """Three epochs of four minibatches; the last minibatch is smaller."""
         network = small_networks.NETWORKS[name]
         examples = small_networks.random_examples(network, 17, seed=1)
         how = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=3, batch_size=5)
@@ -143,7 +143,7 @@ TIED = {
 
 
 class TestTiesAndZeros:
-    """Small whole numbers make sums exact in float32: what is tied or zero there is so in the reference."""
+    """Sums of small whole numbers are exact in float32, so the reference has the same ties and zeros."""
 
     ONE_STEP = Hyperparameters(learning_rate=0.01, momentum=0.5, epochs=1)
 
@@ -174,7 +174,7 @@ class TestTiesAndZeros:
         assert_same_training(network, self.ONE_STEP, start, examples, on)
 
     def test_black_images(self, on):
-        """Without biases every sum of such images is zero, and every maximum tied."""
+        """Without biases every sum is zero, and every maximum is tied."""
         network = small_networks.network((1, 8, 8), convolution(3, (3, 3)), pool((2, 2)), dense(6))
         start = draw_weights(network, seed=1)
         examples = small_networks.whole_examples(network, 4, seed=1)
@@ -235,8 +235,8 @@ class TestTraining:
         assert training.validate() == training.validate()
         assert furthest(training.weights(), START) == 0
 
-    def test_same_again(self, on):
-        """To the bit: a result's digest must not depend on chance."""
+    def test_is_deterministic(self, on):
+        """To the bit, because a result has a digest."""
         once, again = (trained(NETWORK, HOW.replaced(epochs=3), START, EXAMPLES, on) for _ in range(2))
 
         assert np.array_equal(once[0], again[0])
@@ -268,8 +268,8 @@ class TestTraining:
         assert all(values.flags.c_contiguous for values in found.values())
 
 
-class TestGoingOn:
-    """A training that goes on from weights and velocity is the same to the bit as one that never stopped."""
+class TestResume:
+    """A training resumed from weights and velocity equals an uninterrupted one to the bit."""
 
     @pytest.mark.parametrize("before", [1, 2])
     def test_takes_the_same_steps(self, before, on):
@@ -316,7 +316,7 @@ class TestGoingOn:
 
 
 class TestReplayed:
-    """What a GPU records and replays, run on any device: only the recording needs a GPU."""
+    """The code that a GPU records and replays; only the recording needs a GPU."""
 
     @pytest.mark.parametrize("size", [1, 3, 5, 20, 21])
     def test_computes_the_same_as_direct(self, size):
@@ -374,7 +374,7 @@ class TestReplayed:
 
 
 class TestPrecision:
-    def test_refuses_what_it_does_not_know(self):
+    def test_refuses_an_unknown_precision(self):
         with pytest.raises(SettingError, match="precision is 'fp16'; expected float32, tf32 or bf16"):
             load_engine("torch", {"precision": "fp16"})
 
@@ -386,7 +386,7 @@ class TestPrecision:
 
     @pytest.mark.parametrize("precision", ["tf32", "bf16"])
     def test_rounds_more_than_float32(self, precision, on):
-        """A number of 8 bits is off by 1/512 at most, one of 11 by 1/4096; a few of them add up in a logit."""
+        """Rounding to 8 bits is off by at most 1/512, to 11 bits by 1/4096; a few such errors add up in a logit."""
         if precision == "tf32" and on["device"] == "cpu":
             pytest.skip("a CPU has no tf32")
         exact = ENGINE.probabilities(NETWORK, START, EXAMPLES.images, **on)
@@ -421,7 +421,7 @@ class TestOnTheCPU:
 
     @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these settings")
     def test_freed_memory_is_used_again(self):
-        """In a process of its own, since glibc adapts to what was freed before."""
+        """In a process of its own, because glibc adapts to earlier frees."""
         faults = json.loads(subprocess.check_output([sys.executable, "-c", COUNT_FAULTS], cwd=PROJECT, text=True))
 
         pages_of_an_activation = 128 * 16 * 30 * 30 * 4 // resource.getpagesize()
@@ -450,7 +450,7 @@ print(json.dumps(np.diff(counts).tolist()))
 
 
 class TestManyImages:
-    """More than an engine evaluates at once."""
+    """More images than the engine evaluates at once."""
 
     NETWORK = small_networks.network((2, 4, 4), convolution(2, (2, 2)), pool((2, 2)))
 
@@ -471,7 +471,7 @@ class TestManyImages:
 
 
 class TestFarFromZero:
-    """Where exp() leaves the range of float32, the softmax must not."""
+    """Logits at which exp() leaves the range of float32 and softmax does not."""
 
     def test_large_logits(self, on):
         network = small_networks.network((2,))

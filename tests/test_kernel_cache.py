@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept: what is compiled again, and that nothing damaged is run."""
+"""The cache of compiled kernels: damaged files are compiled again and never run."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Program:
 
 @pytest.fixture
 def new(tmp_path):
-    """A program that was never run."""
+    """A program that has never run."""
     return Program(tmp_path, tmp_path / "cache")
 
 
@@ -79,7 +79,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def program(finished, tmp_path):
-    """A program that another process has run, with a copy of what it kept."""
+    """A program that another process has run, with a copy of its cache."""
     shutil.copytree(finished.cache, tmp_path / "cache")
     return Program(finished._folder, tmp_path / "cache")
 
@@ -112,14 +112,14 @@ def test_the_same_sources_in_another_folder_compile_nothing(program, tmp_path):
     [("double*.nbi", cut), ("triple*.nbi", os.unlink), ("double*.nbc", empty), ("triple*.nbc", flip_a_bit)],
     ids=["index cut", "index missing", "code empty", "bit of code flipped"],
 )
-def test_what_is_damaged_is_compiled_again(program, pattern, damage):
+def test_a_damaged_file_is_compiled_again(program, pattern, damage):
     [path] = program.files(f"program.{pattern}")
     damage(path)
     assert program.run() == COMPILED_AGAIN
     assert program.run() == LOADED
 
 
-def test_two_that_are_swapped_are_compiled_again(program):
+def test_swapped_files_are_compiled_again(program):
     one, other = program.files("*.nbc")
     content = one.read_bytes()
     one.write_bytes(other.read_bytes())
@@ -128,27 +128,27 @@ def test_two_that_are_swapped_are_compiled_again(program):
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, '{"a": 1}'], ids=["deep", "other names"])
-def test_without_a_list_of_digests_nothing_is_believed(program, content):
+def test_without_a_list_of_digests_all_is_compiled_again(program, content):
     [path] = program.cache.glob("kernels-*/digests.json")
     path.write_text(content)
     assert "True True" in program.run()
     assert program.run() == LOADED
 
 
-def test_what_nobody_listed_is_not_believed(program):
-    """As of a process that was killed before it had done so."""
+def test_an_unlisted_file_is_removed(program):
+    """A process that was killed leaves one."""
     [path] = program.files("program.double*.nbc")
     (path.parent / "another.nbc").write_bytes(b"")
     assert program.run() == COMPILED_AGAIN
     assert not (path.parent / "another.nbc").exists()
 
 
-def test_of_two_processes_at_once_one_compiles(new):
+def test_one_of_two_simultaneous_processes_compiles(new):
     printed = sorted(process.communicate()[0] for process in [new.start(), new.start()])
     assert [line.split(") ")[1] for line in printed] == ["False True\n", "True True\n"]
 
 
-def test_a_full_disk_only_keeps_nothing(new):
+def test_on_a_full_disk_the_kernels_still_run(new):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 
@@ -157,6 +157,6 @@ def test_a_full_disk_only_keeps_nothing(new):
     assert new.run() == LOADED
 
 
-def test_a_place_that_cannot_be_written_to_only_keeps_nothing(new):
+def test_without_a_writable_folder_the_kernels_still_run(new):
     new.cache.write_text("a file in place of the folder")
     assert new.run() == COMPILED

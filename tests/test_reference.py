@@ -10,7 +10,7 @@ from tests import reference, small_networks
 
 
 class TestAgainstTheano:
-    """Theano was float32: in flat parts of an image its rounding breaks ties, which float64 breaks otherwise."""
+    """Theano computed in float32: in flat parts of an image its rounding breaks ties in another way than float64."""
 
     def test_probabilities(self, golden):
         drawn = draw_weights(golden.network, golden.seed)
@@ -32,7 +32,7 @@ class TestAgainstTheano:
 
 @pytest.mark.parametrize("name", small_networks.NETWORKS)
 def test_gradients_are_the_slopes_of_the_loss(name):
-    """In a random direction, with a central difference: smooth where no value sits on a kink."""
+    """In a random direction, by a central difference; the loss is smooth except at kinks."""
     network = small_networks.NETWORKS[name]
     before = {key: values.astype(float) for key, values in small_networks.random_weights(network, seed=1).items()}
     examples = small_networks.random_examples(network, 3, seed=2)
@@ -49,7 +49,7 @@ def test_gradients_are_the_slopes_of_the_loss(name):
 
 
 def test_momentum_by_hand():
-    """One weight that counts, W, on x = 1 with two classes: dL/dW of the true class is p - 1."""
+    """One input x = 1 and two classes: dL/dW of the true class is p - 1."""
     network = small_networks.network((1,), classes=2)
     examples = Examples(np.ones((1, 1), np.float32), np.zeros(1, np.uint8))
     start = {"layer1/W": np.zeros((1, 2), np.float32), "layer1/b": np.zeros(2, np.float32)}

@@ -1,4 +1,4 @@
-"""The user's own Theano flags: those that can change a result are part of what decides it."""
+"""The user's own Theano flags: those that can change a result are part of its key."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_flags_that_change_a_result_are_part_of_its_key(trained, monkeypatch, th
     assert len(keys) == 6
 
 
-def test_others_are_not(trained, monkeypatch):
+def test_other_flags_are_not_part_of_the_key(trained, monkeypatch):
     before = key(trained)
     monkeypatch.setenv(
         "THEANO_FLAGS", "exception_verbosity=high,profile=True,warn.round=False,floatX=float64,device=gpu"
@@ -55,25 +55,25 @@ def test_status_names_a_flag_that_differs(trained, monkeypatch):
     assert "optimizer (none) -> fast_compile" in trained.status(*ON_THEANO)["TrainCNN"]["why"]
 
 
-def test_a_value_that_theano_fills_in_stays_in_its_file(theanorc):
+def test_a_value_that_theano_fills_in_is_left_to_theano(theanorc):
     theanorc.write_text("[gcc]\ncxxflags = -I%(HOME)s\n")
     assert "gcc.cxxflags" not in TheanoEngine().all_flags()
 
 
-def test_the_variable_goes_over_the_file(monkeypatch, theanorc):
+def test_the_variable_overrides_the_file(monkeypatch, theanorc):
     theanorc.write_text("[global]\noptimizer = None\nopenmp = False\n")
     monkeypatch.setenv("THEANO_FLAGS", "optimizer=fast_compile")
     assert decisive_flags() == {"openmp": "False", "optimizer": "fast_compile"}
 
 
 @pytest.mark.parametrize(("lines", "variable"), [("optimizer = None\n", ""), ("", "'optimizer=None")])
-def test_what_cannot_be_understood_is_an_error(monkeypatch, theanorc, lines, variable):
+def test_flags_that_cannot_be_parsed_are_an_error(monkeypatch, theanorc, lines, variable):
     theanorc.write_text(lines)
     monkeypatch.setenv("THEANO_FLAGS", variable)
     with pytest.raises(SettingError, match=r"Theano.s flags cannot be parsed: .*THEANO_FLAGS"):
         decisive_flags()
 
 
-def test_they_matter_to_no_other_engine(trained, theanorc):
+def test_no_other_engine_reads_them(trained, theanorc):
     theanorc.write_text("optimizer = None\n")
     assert {row["state"] for row in trained.status().values()} == {"cached"}

@@ -1,4 +1,4 @@
-"""Finding a Python and a compiler, and building an environment, with real interpreters and a real pip."""
+"""Find a Python and a compiler and build an environment, with real interpreters and a real pip."""
 
 import hashlib
 import subprocess
@@ -17,14 +17,14 @@ PROJECT = Path(__file__).parents[1]
 
 @pytest.fixture
 def bare(monkeypatch, tmp_path):
-    """A machine with nothing on it: an empty folder is all of PATH and all of home."""
+    """A bare machine: PATH and home are one empty folder."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in ("THEANO_PYTHON", "PYENV_ROOT", "UV_PYTHON_INSTALL_DIR", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(folder))
     monkeypatch.setenv("HOME", str(tmp_path))
-    # the running Python is looked at wherever PATH points
+    # The running Python is a candidate whatever PATH is.
     monkeypatch.setattr(sys, "executable", str(folder / "none"))
     return folder
 
@@ -39,7 +39,7 @@ def compiler():
 
 @pytest.fixture
 def real(compiler, monkeypatch):
-    """A Python of this machine that serves."""
+    """A Python of this machine on which Theano runs."""
     monkeypatch.delenv("THEANO_PYTHON", raising=False)
     try:
         return setup.find_python(compiler)
@@ -55,7 +55,7 @@ def program(folder, name, text):
 
 
 class TestFindCompiler:
-    def test_without_one_the_message_says_how_to_get_it(self, bare):
+    def test_without_one_the_message_names_the_command_to_install_it(self, bare):
         with pytest.raises(EngineError, match=r"g\+\+ is not on PATH(.|\n)*sudo apt install g\+\+"):
             setup.find_compiler()
 
@@ -65,7 +65,7 @@ class TestFindCompiler:
 
 
 class TestFindPython:
-    def test_without_one_the_message_says_which_serve_and_how_to_get_them(self, bare):
+    def test_without_one_the_message_names_the_versions_and_the_ways_to_install_them(self, bare):
         with pytest.raises(EngineError) as caught:
             setup.find_python("g++")
         message = str(caught.value)
@@ -81,7 +81,7 @@ class TestFindPython:
         ):
             assert way in message
 
-    def test_tells_why_each_that_is_there_does_not_serve(self, bare):
+    def test_the_message_has_a_reason_for_each_candidate(self, bare):
         answer = '{"version": [3, 13], "has_venv": true, "headers": "", "libraries": [], "library": ""}'
         program(bare, "python3", f"echo '{answer}'")
         program(bare, "python3.11", "exit 127")
@@ -90,18 +90,18 @@ class TestFindPython:
         assert f"{bare}/python3: is Python 3.13\n" in str(caught.value)
         assert f"{bare}/python3.11: does not run\n" in str(caught.value)
 
-    def test_one_without_headers_does_not_serve(self, bare):
+    def test_one_without_headers_is_refused(self, bare):
         answer = '{"version": [3, 11], "has_venv": true, "headers": "/nowhere", "libraries": [], "library": ""}'
         program(bare, "python3.11", f"echo '{answer}'")
         with pytest.raises(EngineError, match=r"/nowhere/Python.h is missing"):
             setup.find_python("g++")
 
-    def test_one_that_is_named_is_the_only_one_looked_at(self, monkeypatch):
+    def test_theano_python_is_the_only_candidate(self, monkeypatch):
         monkeypatch.setenv("THEANO_PYTHON", "/nowhere/python")
         with pytest.raises(EngineError, match=r"THEANO_PYTHON names no such(.|\n)*/nowhere/python: does not run"):
             setup.find_python("g++")
 
-    def test_one_that_cannot_be_extended_does_not_serve(self, real, bare, monkeypatch):
+    def test_one_that_cannot_be_extended_is_refused(self, real, bare, monkeypatch):
         compiler = program(bare, "broken", "echo 'ld: cannot find -lpython' >&2; exit 1")
         monkeypatch.setenv("THEANO_PYTHON", real.path)
         with pytest.raises(EngineError, match=r"cannot be extended in C\+\+ \(ld: cannot find -lpython\)"):
@@ -118,7 +118,7 @@ class TestFindPython:
 
 
 def wheel(folder, name, version):
-    """Write a package of one empty module and return its line of the requirements."""
+    """Write a package of one empty module and return its requirement."""
     path = folder / f"{name}-{version}-py3-none-any.whl"
     information = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(path, "w") as file:
@@ -147,19 +147,19 @@ class TestBuild:
         return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
     def test_builds_once(self):
-        said = []
+        printed = []
         assert not environment.is_ready()
-        assert setup.build(said.append) == environment.interpreter()
+        assert setup.build(printed.append) == environment.interpreter()
         assert environment.is_ready()
         assert self.greets()
-        count = len(said)
-        setup.build(said.append)
-        assert count == len(said)
+        count = len(printed)
+        setup.build(printed.append)
+        assert count == len(printed)
 
         environment.REQUIREMENTS.write_text(environment.REQUIREMENTS.read_text() + "# another\n")
         assert not environment.is_ready()
 
-    def test_builds_anew_what_was_left_half_built(self, tmp_path):
+    def test_builds_a_half_built_environment_again(self, tmp_path):
         remains = environment.ENVIRONMENT / "bin" / "python"
         remains.parent.mkdir(parents=True)
         remains.write_text("half a file")
@@ -167,14 +167,14 @@ class TestBuild:
         assert self.greets()
 
     def test_two_at_once_build_once(self):
-        said = []
-        threads = [threading.Thread(target=setup.build, args=(said.append,)) for _ in range(2)]
+        printed = []
+        threads = [threading.Thread(target=setup.build, args=(printed.append,)) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert self.greets()
-        assert len([line for line in said if line.startswith("Building")]) == 1
+        assert len([line for line in printed if line.startswith("Building")]) == 1
 
     def test_a_package_with_another_hash_is_refused(self, tmp_path):
         wheel_file = tmp_path / "greeting-1.0-py3-none-any.whl"
@@ -198,7 +198,7 @@ class TestRequirements:
 
 class TestCommand:
     def test_fails_with_the_message_alone(self, tmp_path):
-        """Nothing but the standard library is at hand, and no Python, compiler or home."""
+        """Without packages, compiler, home and a Python for Theano."""
         base = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
         result = subprocess.run(
             [base, "-S", "-m", "pipeline.engines.theano.setup"],
