@@ -15,7 +15,7 @@ each step of the CNN. It moves weights by lr g in its own step, mu of that again
 in each later step. The MLP has no pooling, and no unit is at 0 in these minibatches.
 
 Losses are float32 sums of 128 terms in some engines: each addition rounds by half a spacing of a sum up to 128 times
-the loss. The errors have either sign, so their mean is sqrt(128) / 4 or 3 spacings, and 4 with those of the logits.
+the loss. The errors have either sign, so about sqrt(128) / 4 = 3 spacings remain, and 4 with those of the logits.
 Ties in earlier steps move a loss no further than the weights: few weights move, and no gradient exceeds 1.
 """
 
