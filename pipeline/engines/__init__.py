@@ -1,5 +1,6 @@
 """Engines train and evaluate networks, and all take the same steps.
 
 Read `engine` (the interface and the rules), then one of `numba`, `torch`, `theano`, which do not import each other;
-`devices` chooses among them, `device_check` is the article's check of a device. Imports `networks` and what it imports.
+`devices` chooses among them, `device_check` is the article's check of a device. Imports `networks` and the
+packages below it.
 """

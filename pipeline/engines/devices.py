@@ -68,7 +68,7 @@ def choose(engine: str, device: str) -> Choice:
     SettingError
         There is no engine or device of this name, or the engine is torch and PyTorch is not installed.
     DeviceError
-        The device is cuda and cannot be used; the message names what is missing.
+        The device is cuda and cannot be used; the message names the missing part.
     """
     check(engine, device)
     if engine == "torch" and _pytorch_version() is None:

@@ -155,7 +155,7 @@ class Engine(ABC):
         Raises
         ------
         DeviceError
-            The device is not there; the message names what is missing.
+            The device is not there; the message names the missing part.
         """
 
     def first_wait(self) -> str | None:

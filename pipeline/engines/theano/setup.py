@@ -33,7 +33,7 @@ VERSIONS = ((3, 11), (3, 10), (3, 9))
 """Versions of Python that work, the preferred one first: SciPy 1.13.1 needs 3.9, Theano fails on 3.12."""
 
 HOW_TO_GET = """\
-Get what is missing, then run make theano again:
+Install the missing part, then run make theano again:
     Debian 12       sudo apt install g++ python3.11-dev python3.11-venv
     Ubuntu 22.04    sudo apt install g++ python3.10-dev python3.10-venv
     Fedora          sudo dnf install gcc-c++ python3.11-devel
@@ -88,7 +88,7 @@ class Python:
         return ".".join(map(str, self.version))
 
 
-def build(say: Callable[[str], None] = print) -> Path:
+def build(log: Callable[[str], None] = print) -> Path:
     """Build the environment, unless it is built, and return the path of its Python.
 
     Of two processes at once the second waits for the first. The marker that makes the environment valid is written
@@ -101,13 +101,13 @@ def build(say: Callable[[str], None] = print) -> Path:
     """
     if environment.is_ready():
         return environment.interpreter()
-    with _lock(say):
+    with _lock(log):
         if not environment.is_ready():
             python = find_python(find_compiler())
-            say(f"Building {environment.ENVIRONMENT} with {python.path} (Python {python.version_name}).")
+            log(f"Building {environment.ENVIRONMENT} with {python.path} (Python {python.version_name}).")
             _install(python)
             environment.mark_ready(python.path)
-            say(f"Theano, Lasagne and nolearn are installed in {environment.ENVIRONMENT}.")
+            log(f"Theano, Lasagne and nolearn are installed in {environment.ENVIRONMENT}.")
     return environment.interpreter()
 
 
@@ -248,13 +248,13 @@ def _run(command: list[str], text: str = "") -> None:
 
 
 @contextlib.contextmanager
-def _lock(say: Callable[[str], None]) -> Iterator[None]:
+def _lock(log: Callable[[str], None]) -> Iterator[None]:
     environment.CACHE.mkdir(parents=True, exist_ok=True)
     with (environment.CACHE / "environment.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"Another process is building {environment.ENVIRONMENT}; waiting for it.")
+            log(f"Another process is building {environment.ENVIRONMENT}; waiting for it.")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

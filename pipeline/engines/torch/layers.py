@@ -40,7 +40,7 @@ class Layers:
     def prepared(self, images: Tensor) -> Tensor:
         """Return images as the layers read them: in the layers' type, channels last, a row for each image.
 
-        Rows, because the strides of images of one channel do not tell PyTorch where the channels are.
+        Rows, because PyTorch cannot find the axis of the channels by the strides of images of one channel.
         """
         values = images.to(self._compute_type)
         return values.movedim(1, -1).flatten(1) if values.ndim == 4 else values
