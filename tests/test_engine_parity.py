@@ -53,7 +53,7 @@ def marks(pair):
 
 
 PAIRS = [
-    pytest.param(pair, id="-".join(pair), marks=marks(pair)) for pair in itertools.combinations(ENGINES, 2)
+    pytest.param(pair, id="-".join(pair), marks=marks(pair)) for pair in itertools.combinations(devices.ENGINES, 2)
 ]
 
 
