@@ -210,7 +210,7 @@ class TestWhatARunSays:
 
     @pytest.mark.parametrize("workers", ["1", "2"])
     def test_of_its_device_is_told_once_and_before_anything_is_computed(self, checkout, workers):
-        flags = ("--device auto", f"--workers {workers}", f"--seed 1{workers}")
+        flags = ("--engine torch", "--device auto", f"--workers {workers}", f"--seed 1{workers}")
         lines = self.printed(checkout, *flags).splitlines()
         first, *others = (line for line in lines if not line.startswith("The last run had "))
 
