@@ -30,9 +30,9 @@ class Runs:
         self.checkout = checkout
         self.outputs = checkout.folder / "outputs"
 
-    def start(self, *flags, **environment):
+    def start(self, *flags, program=("-m", "tasks.scheduled"), **environment):
         return subprocess.Popen(
-            [sys.executable, "-m", "tasks.scheduled", *self.checkout.flags(), *flags],
+            [sys.executable, *program, *self.checkout.flags(), *flags],
             cwd=self.checkout.folder,
             env=self.checkout.environment(**environment),
             stdout=subprocess.PIPE,
@@ -158,6 +158,26 @@ class TestStatus:
             f"schedule.metrics_file is '{tmp_path}', which is a folder; expected a file, such as "
             f"{tmp_path / 'pipeline.prom'}.\n"
         )
+
+
+WITHOUT_LINUX = """
+import ctypes, os, runpy, sys
+import h5py, numpy, tasks  # while they load, they look at the real system
+
+def library(_):
+    raise OSError("no prctl here")
+
+sys.platform, ctypes.CDLL = "darwin", library
+del os.sched_getaffinity
+runpy.run_module("tasks.scheduled", run_name="__main__", alter_sys=True)
+"""
+
+
+class TestOtherSystems:
+    def test_need_nothing_that_only_linux_has(self, runs):
+        status = runs.run("--force", "GrayscaleFlat", program=("-c", WITHOUT_LINUX))
+        assert status["state"] == "ok"
+        assert status["stages"]["GrayscaleFlat"] == "computed"
 
 
 class TestMetrics:
