@@ -11,7 +11,7 @@ from pathlib import Path
 
 from luigi.cmdline_parser import CmdlineParser
 
-from pipeline.files.system_text import readable
+from pipeline.files.paths import readable
 from pipeline.operations import run_history
 from pipeline.operations.run import Run, check_forced
 from pipeline.progress.terminal import highlighted

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.files.file_kind import kind_unless_regular
+from pipeline.files.paths import kind_unless_regular
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.errors import PictureError
-from pipeline.files.file_kind import kind_unless_regular
+from pipeline.files.paths import kind_unless_regular
 from pipeline.networks.arrays import ByteArray
 
 FORMATS = ("PNG", "JPEG")

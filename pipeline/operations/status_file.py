@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.errors import StoreError
 from pipeline.files.json_cache import read_json
-from pipeline.files.system_text import readable
+from pipeline.files.paths import readable
 from pipeline.files.whole_file import write_text
 
 STATUS_NAME = "status.json"
