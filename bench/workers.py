@@ -21,7 +21,7 @@ from typing import Any
 
 from measuring import machine, shown
 from measuring.shown import markdown_table
-from pipeline.data.published_archive import ARCHIVE_NAME
+from pipeline.data.archive import ARCHIVE_NAME
 from pipeline.engines import devices
 
 SAMPLE_SECONDS = 0.1

@@ -9,8 +9,7 @@ from typing import Any
 import luigi
 from luigi.parameter import ParameterVisibility
 
-from pipeline.data import published_archive
-from pipeline.data.archive_digest import digest_on_disk, given_digest
+from pipeline.data.archive import PUBLISHED_SHA256, SOURCES, digest_on_disk, given_digest
 from pipeline.errors import SettingError
 from pipeline.files.digests import json_digest
 from tasks.settings import settings
@@ -41,14 +40,14 @@ class DownloadCIFAR(DataTask):
         description="Path of an archive on disk, taken instead of downloading. Empty: download.",
     )
     sources = luigi.Parameter(
-        default=" ".join(published_archive.SOURCES),
+        default=" ".join(SOURCES),
         always_in_help=True,
         significant=False,
         visibility=ParameterVisibility.PRIVATE,  # Luigi would log and send the signatures in URLs
         description="URLs to download from (http, https or file), with blanks between them, the best first.",
     )
     sha256 = luigi.Parameter(
-        default=published_archive.SHA256,
+        default=PUBLISHED_SHA256,
         always_in_help=True,
         description="SHA-256 of the archive to download: 64 hexadecimal digits.",
     )
@@ -88,7 +87,7 @@ class DownloadCIFAR(DataTask):
                 raise SettingError(f"DownloadCIFAR.{name} is {value}; expected a number from {least}.")
         if given.sha256:
             given_digest(given.sha256)
-        if given.sources.split() != list(published_archive.SOURCES):
+        if given.sources.split() != list(SOURCES):
             from pipeline.data.download import check_source
 
             for url in given.sources.split():

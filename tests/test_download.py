@@ -22,10 +22,10 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.data import download, published_archive, transfer
+from pipeline.data import download, transfer
+from pipeline.data.archive import PUBLISHED_BYTES, PUBLISHED_SHA256, SOURCES, remembered_file_digest
 from pipeline.errors import DownloadError, SettingError
 from pipeline.files.json_cache import read_sealed, write_sealed
-from pipeline.files.remembered_digests import remembered_file_digest
 from pipeline.progress.monitor import SILENT, Monitor
 from pipeline.web import connection
 from tests.unreliable_server import Answer, Handler, UnreliableServer, babbles, closes, hangs, says, sends, tunnels
@@ -490,9 +490,9 @@ class TestLies:
             assert f"announces {1 << 40:,} bytes; expected {2 << 30:,} at most" in job.failure(server.url)
 
     def test_published_size_is_the_bound(self, job: Download) -> None:
-        with UnreliableServer(sends(ARCHIVE, length=published_archive.BYTES + 1)) as server:
-            message = job.failure(server.url, sha256=published_archive.SHA256)
-        assert f"announces {published_archive.BYTES + 1:,} bytes; expected {published_archive.BYTES:,}." in message
+        with UnreliableServer(sends(ARCHIVE, length=PUBLISHED_BYTES + 1)) as server:
+            message = job.failure(server.url, sha256=PUBLISHED_SHA256)
+        assert f"announces {PUBLISHED_BYTES + 1:,} bytes; expected {PUBLISHED_BYTES:,}." in message
 
     def test_size_that_is_not_announced_is_bounded(self, job: Download, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(transfer, "MAXIMUM_BYTES", HALF)
@@ -937,7 +937,7 @@ class TestSettings:
         with pytest.raises(SettingError, match="attempts is 0"):
             job.fetch("http://127.0.0.1/a", attempts=0)
 
-    @pytest.mark.parametrize("source", published_archive.SOURCES)
+    @pytest.mark.parametrize("source", SOURCES)
     def test_published_sources_are_allowed(self, job: Download, source: str) -> None:
         job.begin_with(ARCHIVE)
         job.fetch(source)
@@ -983,7 +983,7 @@ class TestTakeLocal:
 
     @pytest.mark.parametrize(
         ("source", "reason"),
-        [("/no/such", "No such file or directory"), ("/usr", "a folder"), ("/dev/zero", "a device")],
+        [("/no/such", "No such file or directory"), ("/usr", "a folder"), ("/dev/zero", "a character device")],
     )
     def test_what_is_no_file(self, job: Download, source: str, reason: str) -> None:
         with pytest.raises(DownloadError, match=reason):

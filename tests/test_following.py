@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from pipeline.data import published_archive, upstream
-from pipeline.data.published_archive import ARCHIVE_NAME, SHA256
+from pipeline.data import upstream
+from pipeline.data.archive import ARCHIVE_NAME, PUBLISHED_SHA256, SOURCES
 from pipeline.data.transfer import Version
 from pipeline.errors import DownloadError, SettingError
 from pipeline.files.digests import file_digest
@@ -158,8 +158,8 @@ def finished(states, tmp_path_factory):
     source = Source(checkout.archive)
     with UnreliableServer(source) as server:
         checkout.edit("luigi.cfg", "follow_source = false", "follow_source = true")
-        checkout.edit("luigi.cfg", SHA256, "")
-        checkout.edit("luigi.cfg", " ".join(published_archive.SOURCES).replace(" ", "\n    "), server.url)
+        checkout.edit("luigi.cfg", PUBLISHED_SHA256, "")
+        checkout.edit("luigi.cfg", " ".join(SOURCES).replace(" ", "\n    "), server.url)
         checkout.edit("luigi.cfg", "\nattempts = 5", "\nattempts = 1")
         checkout.flags = lambda: list(QUICK)
         assert checkout.run() == dict.fromkeys(STAGES, "computed")

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from pipeline.files import remembered_digests
+from pipeline.data import archive
+from pipeline.data.archive import forget, remembered_file_digest
 from pipeline.files.json_cache import read_sealed, write_sealed
-from pipeline.files.remembered_digests import forget, remembered_file_digest
 
 
 def sha256(content):
@@ -35,7 +35,7 @@ def test_is_the_files(path, memory):
 
 def test_reads_only_what_looks_changed(path, memory, monkeypatch):
     remembered_file_digest(path, memory)
-    monkeypatch.setattr(remembered_digests, "file_digest", pytest.fail)
+    monkeypatch.setattr(archive, "file_digest", pytest.fail)
 
     assert remembered_file_digest(path, memory) == sha256(b"first")
 
@@ -58,7 +58,7 @@ def test_forgotten(path, memory, monkeypatch):
     forget(path, memory)
     forget(path, memory)
     read = []
-    monkeypatch.setattr(remembered_digests, "file_digest", lambda path: read.append(path) or "0" * 64)
+    monkeypatch.setattr(archive, "file_digest", lambda path: read.append(path) or "0" * 64)
     remembered_file_digest(path, memory)
     remembered_file_digest(other, memory)
 

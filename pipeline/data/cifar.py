@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data import dataset, pickles
-from pipeline.data.published_archive import ARCHIVE_NAME
+from pipeline.data.archive import ARCHIVE_NAME
 from pipeline.data.tar import MAX_BYTES, GzippedTar
 from pipeline.errors import ArchiveError
 from pipeline.networks.arrays import ByteArray

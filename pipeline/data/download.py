@@ -6,27 +6,26 @@ file that another source began.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import hashlib
 import math
 import os
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import BufferedReader
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from pipeline.data import published_archive
+from pipeline.data.archive import ARCHIVE_NAME, PUBLISHED_BYTES, PUBLISHED_SHA256, SOURCES, forget, given_digest
 from pipeline.data.partial_file import PartialFile
-from pipeline.data.published_archive import ARCHIVE_NAME
 from pipeline.data.transfer import Server, SlowTransferError
 from pipeline.errors import DownloadError, SettingError
-from pipeline.files import remembered_digests
+from pipeline.files.paths import kind_unless_regular
 from pipeline.progress.monitor import Monitor
-from pipeline.web.connection import BrokenTransferError, TransferError, retrying
+from pipeline.web.connection import BrokenTransferError, Client, TransferError, retrying
 from pipeline.web.urls import is_web_url, without_secrets
 
 COPY_BYTES = 1 << 20
@@ -81,16 +80,23 @@ def fetch(
     DownloadError
         No source delivers the archive, or the disk is full.
     """
-    _check(sha256, sources, attempts)
-    server = functools.partial(
-        Server, connect_timeout=connect_timeout, stall_timeout=stall_timeout, time_limit=time_limit
+    sha256 = given_digest(sha256)
+    if attempts < 1:
+        raise SettingError(f"attempts is {attempts!r}; expected a whole number from 1.")
+    if not sources:
+        raise SettingError(f"there is no source to fetch the archive from; expected a URL such as {SOURCES[0]}.")
+    for url in sources:
+        check_source(url)
+    client = functools.partial(
+        Client, connect_timeout=connect_timeout, stall_timeout=stall_timeout, time_limit=time_limit
     )
-    waiting = [_source(url, sha256, attempts, server) for url in sources]
+    waiting = [_Source(url, sha256, attempts, Server(url, client)) for url in sources]
     failures: list[str] = []
     with PartialFile(partial) as file:
         while file.sha256 != sha256:
             if not waiting:
-                raise DownloadError("\n".join(["The archive cannot be fetched.", *failures, _kept(file) + OTHER_WAYS]))
+                kept = f"The {file.size:,} bytes that came are kept for the next run. " if file.size else ""
+                raise DownloadError("\n".join(["The archive cannot be fetched.", *failures, kept + OTHER_WAYS]))
             source = max(waiting, key=lambda candidate: candidate.rate)
             waiting.remove(source)
             monitor.log(f"Fetching {source.shown}")
@@ -112,7 +118,7 @@ def take_local(output: Path, *, source: Path, sha256: str, memory: Path | None =
     Parameters
     ----------
     memory : Path, optional
-        The file in which `remembered_digests` keeps the digest of ``source``. A wrong one is removed from it.
+        The file in which `pipeline.data.archive` keeps the digest of ``source``; a wrong digest is removed from it.
 
     Raises
     ------
@@ -126,7 +132,7 @@ def take_local(output: Path, *, source: Path, sha256: str, memory: Path | None =
             _copy(source, file, monitor)
             if file.sha256 != sha256:
                 if memory:
-                    remembered_digests.forget(source, memory)
+                    forget(source, memory)
                 raise DownloadError(
                     f"{source} has {file.size:,} bytes with SHA-256 {file.sha256}; expected SHA-256 {sha256}. "
                     "If it is the archive that you mean and is complete, type the same command again."
@@ -149,74 +155,67 @@ def publish(partial: Path, output: Path, sha256: str, monitor: Monitor) -> None:
 
 def check_source(url: str) -> None:
     """Raise `SettingError` if no archive can come from a URL."""
-    if not _is_source(url):
-        shown = without_secrets(re.sub(r"//.*@", "//", url))  # a password may contain /
-        raise SettingError(
-            f"{shown!r} is no source of the archive; expected https://HOST/PATH, http://HOST/PATH or file:///PATH, "
-            "in ASCII and without a password."
-        )
+    with contextlib.suppress(ValueError):  # `urlsplit` does not understand the URL
+        parts = urlsplit(url)
+        on_the_web = is_web_url(url) and "@" not in parts.netloc
+        on_disk = parts.scheme == "file" and parts.netloc in ("", "localhost") and bool(parts.path)
+        if (on_the_web or on_disk) and re.fullmatch("[!-~]+", url):
+            return
+    shown = without_secrets(re.sub(r"//.*@", "//", url))  # a password may contain /
+    raise SettingError(
+        f"{shown!r} is no source of the archive; expected https://HOST/PATH, http://HOST/PATH or file:///PATH, "
+        "in ASCII and without a password."
+    )
 
 
-class _Source(ABC):
-    """A source of the archive.
+class _Source:
+    """A source of the archive, on this machine or on the web.
 
     ``rate`` is infinite until the source is too slow, and then its rate in bytes per second.
     """
 
-    def __init__(self, url: str, sha256: str) -> None:
-        self.url = url
+    def __init__(self, url: str, sha256: str, attempts: int, server: Server) -> None:
         self.shown = without_secrets(url)
-        self.sha256 = sha256
         self.rate = math.inf
+        self._url = url
+        self._sha256 = sha256
+        self._attempts = attempts
+        self._server = server
+        self._started_over = False
 
-    @abstractmethod
     def fill(self, file: PartialFile, minimum_rate: float, monitor: Monitor) -> None:
         """Complete a partial file to the archive, or raise `TransferError`."""
+        parts = urlsplit(self._url)
+        if parts.scheme == "file":
+            self._copy(Path(url2pathname(parts.path)), file, monitor)
+        else:
+            retrying(self._url, self._attempts, monitor)(self._transfer, file, minimum_rate, monitor)
 
-
-class _LocalSource(_Source):
-    """An archive on this machine."""
-
-    def fill(self, file: PartialFile, minimum_rate: float, monitor: Monitor) -> None:
-        path = Path(url2pathname(urlsplit(self.url).path))
+    def _copy(self, path: Path, file: PartialFile, monitor: Monitor) -> None:
         try:
             with _opened(path) as archive:
                 found = hashlib.file_digest(archive, "sha256").hexdigest()
         except OSError as error:
             raise TransferError(str(_unreadable(path, error))) from None
-        if found != self.sha256:
-            raise TransferError(f"has SHA-256 {found}; expected {self.sha256}.")
+        if found != self._sha256:
+            raise TransferError(f"has SHA-256 {found}; expected {self._sha256}.")
         file.clear()
         _copy(path, file, monitor)
 
-
-class _WebSource(_Source):
-    """An archive on a web server."""
-
-    def __init__(self, url: str, sha256: str, server: Server, attempts: int) -> None:
-        super().__init__(url, sha256)
-        self._server = server
-        self._attempts = attempts
-        self._started_over = False
-
-    def fill(self, file: PartialFile, minimum_rate: float, monitor: Monitor) -> None:
-        retrying(self.url, self._attempts, monitor)(self._complete, file, minimum_rate, monitor)
-
-    def _complete(self, file: PartialFile, minimum_rate: float, monitor: Monitor) -> None:
-        full_size = published_archive.BYTES if self.sha256 == published_archive.SHA256 else None
-        while file.sha256 != self.sha256:
+    def _transfer(self, file: PartialFile, minimum_rate: float, monitor: Monitor) -> None:
+        full_size = PUBLISHED_BYTES if self._sha256 == PUBLISHED_SHA256 else None
+        while file.sha256 != self._sha256:
             try:
                 self._server.send_rest(file, full_size=full_size, minimum_rate=minimum_rate, monitor=monitor)
             except BrokenTransferError:
-                if file.sha256 != self.sha256:  # the server announced more bytes than the archive has
+                if file.sha256 != self._sha256:  # else the server announced more bytes than the archive has
                     raise
-            else:
-                if file.sha256 != self.sha256:
-                    self._start_over(file, monitor)
+            if file.sha256 != self._sha256:
+                self._start_over(file, monitor)
 
     def _start_over(self, file: PartialFile, monitor: Monitor) -> None:
-        """Drop all bytes; give the source up if it sent them all, or after the second time."""
-        wrong = f"{file.size:,} bytes have SHA-256 {file.sha256}; expected {self.sha256}."
+        """Drop all bytes; give the source up if it sent all of them, or the second time."""
+        wrong = f"{file.size:,} bytes have SHA-256 {file.sha256}; expected {self._sha256}."
         all_its_own = file.pieces == 1
         file.clear()
         if all_its_own or self._started_over:
@@ -225,40 +224,11 @@ class _WebSource(_Source):
         self._started_over = True
 
 
-def _source(url: str, sha256: str, attempts: int, server: Callable[[str], Server]) -> _Source:
-    if urlsplit(url).scheme == "file":
-        return _LocalSource(url, sha256)
-    return _WebSource(url, sha256, server(url), attempts)
-
-
 def _least_rate(source: _Source, others: Sequence[_Source], minimum_rate: float) -> float:
     """Return the rate below which to leave a source: once at most, and only if another one may be faster."""
     if source.rate < math.inf:
         return 0.0
     return min(minimum_rate, max((other.rate for other in others), default=0.0))
-
-
-def _check(sha256: str, sources: Sequence[str], attempts: int) -> None:
-    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise SettingError(f"sha256 is {sha256!r}; expected 64 hexadecimal digits, as sha256sum prints them.")
-    if attempts < 1:
-        raise SettingError(f"attempts is {attempts!r}; expected a whole number from 1.")
-    if not sources:
-        raise SettingError(
-            f"there is no source to fetch the archive from; expected a URL such as {published_archive.SOURCES[0]}."
-        )
-    for url in sources:
-        check_source(url)
-
-
-def _is_source(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    on_the_web = is_web_url(url) and "@" not in parts.netloc
-    on_disk = parts.scheme == "file" and parts.netloc in ("", "localhost") and bool(parts.path)
-    return (on_the_web or on_disk) and re.fullmatch("[!-~]+", url) is not None
 
 
 def _copy(source: Path, file: PartialFile, monitor: Monitor) -> None:
@@ -276,14 +246,10 @@ def _copy(source: Path, file: PartialFile, monitor: Monitor) -> None:
 
 
 def _opened(path: Path) -> BufferedReader:
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is a folder or a device")
+    if kind := kind_unless_regular(path):  # opening a pipe would wait for ever
+        raise OSError(errno.EINVAL, f"it is {kind}")
     return path.open("rb")
 
 
 def _unreadable(path: Path, error: OSError) -> DownloadError:
     return DownloadError(f"{path} cannot be read ({error.strerror}); expected the archive {ARCHIVE_NAME}.")
-
-
-def _kept(file: PartialFile) -> str:
-    return f"The {file.size:,} bytes that came are kept for the next run. " if file.size else ""

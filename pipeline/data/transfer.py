@@ -1,14 +1,16 @@
 """Transfer the rest of a gzip file from one URL to the end of a partial file.
 
-The ranges and lengths that a server announces are checked. The caller compares the digest.
+`Server` checks the ranges and lengths that a web server announces. Its caller compares the digest.
 """
 
 from __future__ import annotations
 
-import functools
 import html
+import itertools
+import math
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from typing import NamedTuple
@@ -16,16 +18,16 @@ from typing import NamedTuple
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
+from pipeline.data.archive import MAXIMUM_BYTES
 from pipeline.data.partial_file import PartialFile
-from pipeline.data.published_archive import MAXIMUM_BYTES
 from pipeline.progress.monitor import Monitor
 from pipeline.web.connection import BrokenTransferError, Client, TransferError
 from pipeline.web.urls import without_secrets
 
 CHUNK_BYTES = 1 << 16
-"""Most bytes of one read; a read returns as soon as some have arrived."""
+"""Maximum bytes of one read, which returns as soon as some have arrived."""
 PAGE_BYTES = 1 << 16
-"""Bytes of an HTML page that are searched for its title."""
+"""Bytes of an HTML page in which `_title` looks for its title."""
 RATE_WINDOW = 10.0
 """Seconds over which a rate is averaged."""
 
@@ -43,7 +45,7 @@ class SlowTransferError(TransferError):
 
 
 class Version(NamedTuple):
-    """A server's version of a file, as it identifies it; empty or None for a header that it does not send."""
+    """The headers by which a server identifies a version of a file; empty or None where it does not send one."""
 
     etag: str = ""
     last_modified: str = ""
@@ -51,26 +53,24 @@ class Version(NamedTuple):
 
     @property
     def condition(self) -> str:
-        """The value of ``If-Range``. A weak tag may stand for other bytes of the same meaning, so it does not serve."""
+        """The value of ``If-Range``, empty without a validator: a weak tag allows other bytes (RFC 9110, 13.1.5)."""
         return self.last_modified if self.etag.startswith("W/") else self.etag or self.last_modified
 
 
 class Server:
-    """The file at a URL, in one version or in any."""
+    """The file at a URL.
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        connect_timeout: float,
-        stall_timeout: float,
-        time_limit: float,
-        version: Version | None = None,
-    ) -> None:
+    Parameters
+    ----------
+    client : callable
+        Makes the `Client` of each request.
+    version : Version, optional
+        The version to transfer (default: any).
+    """
+
+    def __init__(self, url: str, client: Callable[[], Client], version: Version | None = None) -> None:
         self.url = url
-        self._client = functools.partial(
-            Client, connect_timeout=connect_timeout, stall_timeout=stall_timeout, time_limit=time_limit
-        )
+        self._client = client
         self._version = version
         self._condition = version.condition if version else ""
 
@@ -98,7 +98,11 @@ class Server:
             The disk is full.
         """
         with self._client() as client:
-            answer = self._answer(client, partial.size, monitor)
+            try:
+                answer = self._ask(client, partial.size)
+            except _RangeError as error:
+                monitor.log(f"{without_secrets(self.url)}: {error}; asking for the whole file.")
+                answer = self._ask(client, 0)
             _receive(answer, partial, full_size, _Pace(minimum_rate), monitor)
 
     def version(self) -> Version:
@@ -113,14 +117,7 @@ class Server:
             response = client.send("HEAD", self.url, {})
             if response.status in WITHOUT_HEAD:
                 response = client.send("GET", self.url, {})
-            return _version(response)
-
-    def _answer(self, client: Client, start: int, monitor: Monitor) -> _Answer:
-        try:
-            return self._ask(client, start)
-        except _RangeError as error:
-            monitor.log(f"{without_secrets(self.url)}: {error}; asking for the whole file.")
-            return self._ask(client, 0)
+            return _version_of(response)
 
     def _ask(self, client: Client, start: int) -> _Answer:
         headers = {}
@@ -131,11 +128,11 @@ class Server:
         response = client.send("GET", self.url, headers)
         if start and response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise _RangeError(f"has no bytes from {start:,} on")
-        found = _version(response)
+        found = _version_of(response)
         if self._version is None:
             self._condition = Version(etag=found.etag).condition
         if response.status != HTTPStatus.PARTIAL_CONTENT:
-            if self._version and found[:2] != self._version[:2]:  # a response in chunks may lack the length
+            if self._version and found[:2] != self._version[:2]:  # not by length, which a response in chunks may lack
                 raise TransferError("has another version than it had a moment ago. Run the same command again.")
             return _Answer(response, 0, found.length)
         content_range = response.headers.get("Content-Range", "")
@@ -145,7 +142,7 @@ class Server:
         return _Answer(response, start, None if stated[2] == "*" else int(stated[2]))
 
 
-def _version(response: BaseHTTPResponse) -> Version:
+def _version_of(response: BaseHTTPResponse) -> Version:
     if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
         raise _refusal(response)
     length = response.headers.get("Content-Length", "")
@@ -173,9 +170,6 @@ class _Pace:
 
     def __init__(self, minimum_rate: float) -> None:
         self._minimum_rate = minimum_rate
-        self._begin_window()
-
-    def _begin_window(self) -> None:
         self._began = time.monotonic()
         self._bytes = 0
 
@@ -186,7 +180,7 @@ class _Pace:
             rate = self._bytes / elapsed
             if rate < self._minimum_rate:
                 raise SlowTransferError(rate, self._minimum_rate)
-            self._begin_window()
+            self._began, self._bytes = time.monotonic(), 0
 
 
 def _receive(answer: _Answer, partial: PartialFile, full_size: int | None, pace: _Pace, monitor: Monitor) -> None:
@@ -194,23 +188,21 @@ def _receive(answer: _Answer, partial: PartialFile, full_size: int | None, pace:
     if answer.size and answer.size > limit:
         raise TransferError(f"announces {answer.size:,} bytes; expected {limit:,}{'' if full_size else ' at most'}.")
     size = full_size or answer.size
-    chunk = b""
-    if answer.start == 0:
-        chunk = _beginning_of_gzip(answer.response)
+    beginning = b""
+    if answer.start:
+        monitor.log(f"Resuming at byte {answer.start:,}.")
+    else:
+        beginning = _beginning_of_gzip(answer.response)
         if partial.size:
             monitor.log(f"The server begins at the first byte; the {partial.size:,} bytes that were there are dropped.")
         partial.clear()
-    else:
-        monitor.log(f"Resuming at byte {answer.start:,}.")
     partial.begin_piece(size)
-    monitor.progress(partial.size, size or float("inf"), "B")
-    while chunk := chunk or answer.response.read1(CHUNK_BYTES):
+    for chunk in itertools.chain([beginning], iter(lambda: answer.response.read1(CHUNK_BYTES), b"")):
         if partial.size + len(chunk) > limit:
             raise TransferError(f"sends more than {limit:,} bytes, which the file cannot have.")
         partial.append(chunk)
-        monitor.progress(partial.size, size or float("inf"), "B")
+        monitor.progress(partial.size, size or math.inf, "B")
         pace.add(len(chunk))
-        chunk = b""
     if size and partial.size < size:
         raise BrokenTransferError(f"ended after {partial.size:,} of {size:,} bytes.")
 
@@ -234,10 +226,7 @@ def _title(beginning: bytes, response: BaseHTTPResponse) -> str | None:
     """Return the title of an HTML page, empty if it has none; None if the response is no HTML page."""
     page = beginning
     with suppress(HTTPError):
-        while len(page) < PAGE_BYTES and b"</title" not in page.lower():
-            chunk = response.read1(PAGE_BYTES)
-            if not chunk:
-                break
+        while len(page) < PAGE_BYTES and b"</title" not in page.lower() and (chunk := response.read1(PAGE_BYTES)):
             page += chunk
     text = page.decode(errors="replace")
     if not re.match(r"\s*(<!--|<!doctype html|<html|<head)", text.removeprefix("\ufeff"), re.IGNORECASE):

@@ -1,7 +1,7 @@
 """Follow a source: fetch the archive whenever its server has a new version, for data that no digest pins.
 
-A server identifies a version of a file by its ``ETag`` and ``Last-Modified`` (RFC 9110, section 8.8). Asking for
-these transfers no file; they decide whether there is something to fetch.
+A server identifies a version of a file by its ``ETag`` and ``Last-Modified`` (RFC 9110, section 8.8). A request for
+these headers transfers no file; they are a part of the stage's key, so that a new version is a new result.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.data.partial_file import PartialFile
 from pipeline.data.transfer import Server, Version
 from pipeline.errors import DownloadError, SettingError
 from pipeline.progress.monitor import SILENT, Monitor
-from pipeline.web.connection import TransferError, retrying
+from pipeline.web.connection import Client, TransferError, retrying
 from pipeline.web.urls import is_web_url, without_secrets
 
 Result = TypeVar("Result")
@@ -39,8 +39,10 @@ def ask(source: str, *, connect_timeout: float, stall_timeout: float, time_limit
             f"{without_secrets(source)!r} cannot be followed; expected an http or https URL. A file is followed "
             "without asking if it is given as ARCHIVE=path."
         )
-    server = Server(source, connect_timeout=connect_timeout, stall_timeout=stall_timeout, time_limit=time_limit)
-    version = _repeated(server.version, source, attempts, SILENT)
+    client = functools.partial(
+        Client, connect_timeout=connect_timeout, stall_timeout=stall_timeout, time_limit=time_limit
+    )
+    version = _repeated(Server(source, client).version, source, attempts, SILENT)
     if not version.etag and not version.last_modified:
         raise DownloadError(
             f"{without_secrets(source)} sends neither ETag nor Last-Modified, so that no change can be seen. "
@@ -83,19 +85,17 @@ def fetch(
         It cannot be fetched, or the server has another version by now; or the disk is full.
     """
     version = Version(etag, last_modified, length)
-    server = Server(
-        source, connect_timeout=connect_timeout, stall_timeout=stall_timeout, time_limit=time_limit, version=version
+    client = functools.partial(
+        Client, connect_timeout=connect_timeout, stall_timeout=stall_timeout, time_limit=time_limit
+    )
+    transfer = functools.partial(
+        Server(source, client, version).send_rest, full_size=length, minimum_rate=minimum_rate, monitor=monitor
     )
     with PartialFile(partial) as file:
         if not version.condition:
             file.clear()  # nothing proves that the beginning is of this version
         monitor.log(f"Fetching {without_secrets(source)}")
-        _repeated(
-            lambda: server.send_rest(file, full_size=length, minimum_rate=minimum_rate, monitor=monitor),
-            source,
-            attempts,
-            monitor,
-        )
+        _repeated(functools.partial(transfer, file), source, attempts, monitor)
         digest = file.sha256
     publish(partial, output, digest, monitor)
 
