@@ -1,13 +1,14 @@
 """Read the pickles of an archive without running them.
 
 A pickle is a program for a machine with a stack and a memo. Python's own machine calls the functions that a
-pickle names. Even where it may name only harmless ones, six bytes make it reserve 16 GiB (``LONG_BINPUT`` with a
+pickle names. Even where it may name only harmless functions, six bytes make it reserve 16 GiB (``LONG_BINPUT`` with a
 large slot), and a deeply nested tuple as a key overflows its stack. The machine here knows only the operations that
 Python 2 and 3 write (protocols 2 to 5) for dicts, lists, tuples, text, bytes, numbers and NumPy's arrays. It
-calls nothing: NumPy's names stand for themselves, and it makes the arrays itself. It takes memory in proportion to
-the pickle's length, and time up to `MAX_OPERATIONS`.
+calls no function that a pickle names, and makes the arrays itself. Its memory grows with the pickle's length, and
+`MAX_OPERATIONS` bounds its time. ``python fuzz/archive.py pickle`` searches for pickles that break these bounds.
 
-`pickletools` in the standard library explains each operation; ``python -m pickletools FILE`` lists those of a file.
+`pickletools` in the standard library explains each operation; ``python -m pickletools FILE`` lists the operations of a
+file.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ import numpy.typing as npt
 from pipeline.errors import ArchiveError
 
 MAX_OPERATIONS = 500_000
-"""Most operations of a pickle. 10,000 images take 30,000, or 160,000 where their labels are NumPy's scalars."""
+"""Maximum operations of a pickle. 10,000 images take 30,000, or 160,000 where their labels are NumPy's scalars."""
 MAX_DIMENSIONS = 4
 SHORT = 255
-"""Most bytes of a text or bytes that are copied out of the pickle. Keys and names are short, arrays are not."""
+"""Maximum size of a text or of bytes that are copied out of the pickle. Keys and names are short, arrays are not."""
 
 _STEP = 1 << 16
 
@@ -141,12 +142,12 @@ class _Machine:
     def run(self) -> object:
         """Run up to the pickle's end and return the value on top of the stack."""
         for _ in range(MAX_OPERATIONS):
-            opcode = self.take(1)[0]
-            if opcode == pickle.STOP[0]:
+            opcode = bytes(self.take(1))
+            if opcode == pickle.STOP:
                 return self.pop()
             if opcode not in _OPERATIONS:
                 raise ArchiveError(
-                    f"the pickle has the operation {bytes([opcode])!r} at byte {self._position - 1}, which no batch "
+                    f"the pickle has the operation {opcode!r} at byte {self._position - 1}, which no batch "
                     "needs; expected protocol 2 to 5, and dicts, lists, numbers, text and arrays."
                 )
             _OPERATIONS[opcode](self)
@@ -216,13 +217,9 @@ class _Machine:
     def pop_tuple(self, size: int) -> tuple[Any, ...]:
         return tuple([self.pop() for _ in range(size)][::-1])
 
-    def put(self, slot: int) -> None:
-        """Store the value on top of the stack in the memo."""
-        self._memo[slot] = self.top(object)
-
-    def memoize(self) -> None:
-        """Store the value on top of the stack in the memo's next slot."""
-        self.put(len(self._memo))
+    def put(self, slot: int | None = None) -> None:
+        """Store the value on top of the stack in the memo, by default in its next slot."""
+        self._memo[len(self._memo) if slot is None else slot] = self.top(object)
 
     def get(self, slot: int) -> None:
         """Push a value from the memo."""
@@ -243,7 +240,7 @@ class _Machine:
             target[_text(key)] = value
 
     def name(self, module: object, attribute: object) -> None:
-        """Push a name that the pickle mentions."""
+        """Push the `Global` of a name."""
         name = f"{_text(module)}.{_text(attribute)}"
         try:
             self.push(Global(name.replace("numpy._core.", "numpy.core.")))
@@ -254,7 +251,7 @@ class _Machine:
             ) from None
 
     def reduce(self) -> None:
-        """Push the result that a function would have for its arguments."""
+        """Push an equivalent of the result that the function on the stack would return for its arguments."""
         function, arguments = self.pop_tuple(2)
         match function, arguments:
             case Global.reconstruct, (Global.ndarray, (0,), b"b"):
@@ -278,7 +275,7 @@ class _Machine:
                 raise ArchiveError("the pickle makes an array or bytes in an unknown way.")
 
     def _encode(self, text: str | LongText) -> bytes | memoryview:
-        """Encode a text in Latin-1: Python 3 spells bytes so in protocol 2."""
+        """Encode a text in Latin-1, as which Python 3 writes bytes in protocol 2."""
         utf8 = text.utf8 if isinstance(text, LongText) else memoryview(text.encode("utf-8", "surrogatepass"))
         self._encoded += len(utf8)
         if self._encoded > len(self._data):  # one text in the memo could be encoded thousands of times
@@ -317,48 +314,45 @@ def _protocol(machine: _Machine) -> None:
         raise ArchiveError(f"the pickle has protocol {version}; expected 2 to 5.")
 
 
-_OPERATIONS: dict[int, Callable[[_Machine], None]] = {
-    code[0]: operation
-    for code, operation in {
-        pickle.PROTO: _protocol,
-        pickle.FRAME: lambda machine: machine.number("<Q"),
-        pickle.NONE: lambda machine: machine.push(None),
-        pickle.NEWTRUE: lambda machine: machine.push(True),
-        pickle.NEWFALSE: lambda machine: machine.push(False),
-        pickle.BININT: lambda machine: machine.push(machine.number("<i")),
-        pickle.BININT1: lambda machine: machine.push(machine.number("<B")),
-        pickle.BININT2: lambda machine: machine.push(machine.number("<H")),
-        pickle.LONG1: lambda machine: machine.push(int.from_bytes(machine.sized("<B"), "little", signed=True)),
-        pickle.BINFLOAT: lambda machine: machine.push(machine.number(">d")),
-        pickle.SHORT_BINSTRING: lambda machine: machine.push_bytes(machine.sized("<B")),
-        pickle.BINSTRING: lambda machine: machine.push_bytes(machine.sized("<i")),
-        pickle.SHORT_BINBYTES: lambda machine: machine.push_bytes(machine.sized("<B")),
-        pickle.BINBYTES: lambda machine: machine.push_bytes(machine.sized("<I")),
-        pickle.BINBYTES8: lambda machine: machine.push_bytes(machine.sized("<Q")),
-        pickle.BYTEARRAY8: lambda machine: machine.push_bytes(machine.sized("<Q")),
-        pickle.SHORT_BINUNICODE: lambda machine: machine.push_text(machine.sized("<B")),
-        pickle.BINUNICODE: lambda machine: machine.push_text(machine.sized("<I")),
-        pickle.BINUNICODE8: lambda machine: machine.push_text(machine.sized("<Q")),
-        pickle.EMPTY_LIST: lambda machine: machine.push([]),
-        pickle.APPEND: lambda machine: machine.extend([machine.pop()]),
-        pickle.APPENDS: lambda machine: machine.extend(machine.pop_to_mark()),
-        pickle.EMPTY_DICT: lambda machine: machine.push({}),
-        pickle.SETITEM: lambda machine: machine.update(list(machine.pop_tuple(2))),
-        pickle.SETITEMS: lambda machine: machine.update(machine.pop_to_mark()),
-        pickle.EMPTY_TUPLE: lambda machine: machine.push(()),
-        pickle.TUPLE1: lambda machine: machine.push(machine.pop_tuple(1)),
-        pickle.TUPLE2: lambda machine: machine.push(machine.pop_tuple(2)),
-        pickle.TUPLE3: lambda machine: machine.push(machine.pop_tuple(3)),
-        pickle.TUPLE: lambda machine: machine.push(tuple(machine.pop_to_mark())),
-        pickle.MARK: _Machine.mark,
-        pickle.BINPUT: lambda machine: machine.put(machine.number("<B")),
-        pickle.LONG_BINPUT: lambda machine: machine.put(machine.number("<I")),
-        pickle.MEMOIZE: _Machine.memoize,
-        pickle.BINGET: lambda machine: machine.get(machine.number("<B")),
-        pickle.LONG_BINGET: lambda machine: machine.get(machine.number("<I")),
-        pickle.GLOBAL: lambda machine: machine.name(machine.line(), machine.line()),
-        pickle.STACK_GLOBAL: lambda machine: machine.name(*machine.pop_tuple(2)),
-        pickle.REDUCE: _Machine.reduce,
-        pickle.BUILD: _Machine.build,
-    }.items()
+_OPERATIONS: dict[bytes, Callable[[_Machine], None]] = {
+    pickle.PROTO: _protocol,
+    pickle.FRAME: lambda machine: machine.number("<Q"),
+    pickle.NONE: lambda machine: machine.push(None),
+    pickle.NEWTRUE: lambda machine: machine.push(True),
+    pickle.NEWFALSE: lambda machine: machine.push(False),
+    pickle.BININT: lambda machine: machine.push(machine.number("<i")),
+    pickle.BININT1: lambda machine: machine.push(machine.number("<B")),
+    pickle.BININT2: lambda machine: machine.push(machine.number("<H")),
+    pickle.LONG1: lambda machine: machine.push(int.from_bytes(machine.sized("<B"), "little", signed=True)),
+    pickle.BINFLOAT: lambda machine: machine.push(machine.number(">d")),
+    pickle.SHORT_BINSTRING: lambda machine: machine.push_bytes(machine.sized("<B")),
+    pickle.BINSTRING: lambda machine: machine.push_bytes(machine.sized("<i")),
+    pickle.SHORT_BINBYTES: lambda machine: machine.push_bytes(machine.sized("<B")),
+    pickle.BINBYTES: lambda machine: machine.push_bytes(machine.sized("<I")),
+    pickle.BINBYTES8: lambda machine: machine.push_bytes(machine.sized("<Q")),
+    pickle.BYTEARRAY8: lambda machine: machine.push_bytes(machine.sized("<Q")),
+    pickle.SHORT_BINUNICODE: lambda machine: machine.push_text(machine.sized("<B")),
+    pickle.BINUNICODE: lambda machine: machine.push_text(machine.sized("<I")),
+    pickle.BINUNICODE8: lambda machine: machine.push_text(machine.sized("<Q")),
+    pickle.EMPTY_LIST: lambda machine: machine.push([]),
+    pickle.APPEND: lambda machine: machine.extend([machine.pop()]),
+    pickle.APPENDS: lambda machine: machine.extend(machine.pop_to_mark()),
+    pickle.EMPTY_DICT: lambda machine: machine.push({}),
+    pickle.SETITEM: lambda machine: machine.update(list(machine.pop_tuple(2))),
+    pickle.SETITEMS: lambda machine: machine.update(machine.pop_to_mark()),
+    pickle.EMPTY_TUPLE: lambda machine: machine.push(()),
+    pickle.TUPLE1: lambda machine: machine.push(machine.pop_tuple(1)),
+    pickle.TUPLE2: lambda machine: machine.push(machine.pop_tuple(2)),
+    pickle.TUPLE3: lambda machine: machine.push(machine.pop_tuple(3)),
+    pickle.TUPLE: lambda machine: machine.push(tuple(machine.pop_to_mark())),
+    pickle.MARK: _Machine.mark,
+    pickle.BINPUT: lambda machine: machine.put(machine.number("<B")),
+    pickle.LONG_BINPUT: lambda machine: machine.put(machine.number("<I")),
+    pickle.MEMOIZE: _Machine.put,
+    pickle.BINGET: lambda machine: machine.get(machine.number("<B")),
+    pickle.LONG_BINGET: lambda machine: machine.get(machine.number("<I")),
+    pickle.GLOBAL: lambda machine: machine.name(machine.line(), machine.line()),
+    pickle.STACK_GLOBAL: lambda machine: machine.name(*machine.pop_tuple(2)),
+    pickle.REDUCE: _Machine.reduce,
+    pickle.BUILD: _Machine.build,
 }
