@@ -3,10 +3,11 @@
 The archive (https://www.cs.toronto.edu/~kriz/cifar.html, "CIFAR-10 python version") is a gzipped tar of
 six batches and ``batches.meta``, each a pickle of a dict. A batch has the keys ``data``, uint8 of shape (N, 3072),
 where a row is an image's 1024 red, 1024 green and 1024 blue values; and ``labels``, N whole numbers.
-``batches.meta`` has ``label_names``, the classes' names. The published pickles are Python 2's; those that Python 3 and
-NumPy write of such dicts are read as well.
+``batches.meta`` has ``label_names``, the classes' names. Python 2 wrote the published pickles; Python 3 and NumPy may
+have written those of another archive. ``python fuzz/archive.py batch`` searches for pickles that raise anything but an
+`ArchiveError`.
 
-The archive is read as a stream: one batch is in memory at a time.
+`read_archive` reads the archive as a stream: one batch is in memory at a time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from tarfile import TarInfo
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.data import dataset, pickles
 from pipeline.data.archive import ARCHIVE_NAME
@@ -43,10 +43,10 @@ FETCH_ANEW = "Delete it and type `make pipeline` to fetch it anew, or `make pipe
 GIVE_ANOTHER = "Give another: `make pipeline ARCHIVE=PATH`, or type `make pipeline` to download CIFAR-10."
 
 MAX_BATCH_BYTES = 64 << 20
-"""Largest pickle of a batch: some 21,000 images. A published one has 10,000 in 31 million bytes."""
+"""Maximum size of a batch's pickle: some 21,000 images. A published batch has 10,000 images in 31 million bytes."""
 MAX_META_BYTES = 1 << 20
 MAX_NAME_BYTES = 255
-"""Longest name of a class, in UTF-8: `pickles` does not decode longer strings."""
+"""Maximum size of a class's name in UTF-8: `pickles` does not decode longer strings."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,14 @@ class Contents:
 def convert(output: Path, *, archive: Path, title: str, given: Path | None = None, monitor: Monitor) -> None:
     """Write the images of ``archive / "cifar-10-python.tar.gz"`` to ``output / "images.h5"``.
 
-    They keep their order, batch 1 to 5. ``title`` names the data; if it is empty, the title is "CIFAR-10" for
-    CIFAR-10's classes, else "images of N classes". ``given`` is the file that the archive is a copy of, for messages.
+    The images keep their order, batch 1 to 5.
+
+    Parameters
+    ----------
+    title : str
+        Title of the data (if empty: "CIFAR-10" for CIFAR-10's classes, else "images of N classes").
+    given : Path, optional
+        The file that the archive is a copy of, which messages name.
 
     Raises
     ------
@@ -100,7 +106,7 @@ def convert(output: Path, *, archive: Path, title: str, given: Path | None = Non
 
         def store(batch: Batch) -> None:
             nonlocal done
-            size = len(batch)
+            size = len(batch)  # of each batch of the archive
             writer.put(batch.split, batch.index * size, batch.images, batch.labels, total=batch.total * size)
             done += 1
             monitor.progress(done, len(BATCHES), "batches")
@@ -110,7 +116,7 @@ def convert(output: Path, *, archive: Path, title: str, given: Path | None = Non
 
 
 def max_output_bytes(archive: Path, **_others: object) -> int:
-    """Return the maximum size of the data set: those of the unpacked archive, which gzip has at its end."""
+    """Return the size of the unpacked archive, which gzip states in the last four bytes (RFC 1952, section 2.3.1)."""
     path = archive / ARCHIVE_NAME
     if not path.is_file():
         return 0
@@ -120,10 +126,11 @@ def max_output_bytes(archive: Path, **_others: object) -> int:
 
 
 def read_archive(path: Path, visit: Callable[[Batch], None], given: Path | None = None) -> Contents:
-    """Read an archive in one pass and call ``visit`` with each batch; name ``given``, if any, in messages.
+    """Read an archive in one pass and call ``visit`` with each batch, in the archive's order.
 
-    The batches come in the archive's order; all have the same size. A batch's memory is free again once ``visit``
-    drops it. The labels are compared with the number of classes at the end, because ``batches.meta`` may come last.
+    All batches have the same size. A batch's memory is free again once ``visit`` drops the batch. The labels are
+    compared with the number of classes at the end, because ``batches.meta`` may come last. Messages name ``given``, the
+    file that the archive is a copy of, if there is one.
 
     Raises
     ------
@@ -163,15 +170,15 @@ def _read(archive: GzippedTar, visit: Callable[[Batch], None]) -> Contents:
     for member in archive:
         name = member.name.removeprefix("./")  # `tar -C folder .` puts it first
         if name == META:
-            survey.add_meta(_meta(_load(archive, member, MAX_META_BYTES)))
+            survey.add_meta(_load(archive, member, MAX_META_BYTES))
         elif name in BATCHES:
             batch = _batch(name, _load(archive, member, MAX_BATCH_BYTES))
             survey.add_batch(name, batch.labels)
             visit(batch)
-            del batch  # it is most of the memory, and the next one is about to be read
+            del batch  # it is most of the memory, and the next batch is about to be read
         else:
             survey.add_other(member.name)
-    return Contents(survey.class_names(), archive.sha256())
+    return Contents(survey.checked_class_names(), archive.sha256())
 
 
 def _load(archive: GzippedTar, member: TarInfo, limit: int) -> dict[str, Any]:
@@ -182,27 +189,25 @@ def _load(archive: GzippedTar, member: TarInfo, limit: int) -> dict[str, Any]:
         raise ArchiveError(f"in {member.name!r} {error}") from None
 
 
-@dataclass(frozen=True)
-class _Meta:
-    """The contents of ``batches.meta``; ``batch_size`` is None if it has none."""
-
-    class_names: list[str]
-    batch_size: object
-
-
 class _Survey:
-    """The members of an archive so far, compared with each other."""
+    """Collects facts on the members of an archive and checks that they fit together."""
 
     def __init__(self) -> None:
-        self._meta: _Meta | None = None
+        self._class_names: list[str] = []
+        self._stated_size: int | None = None
         self._sizes: dict[str, int] = {}
         self._highest_labels: dict[str, int] = {}
         self._others: list[str] = []
 
-    def add_meta(self, meta: _Meta) -> None:
-        if self._meta:
+    def add_meta(self, content: dict[str, Any]) -> None:
+        if self._class_names:
             raise ArchiveError(f"it holds {META!r} twice.")
-        self._meta = meta
+        self._class_names = _class_names(content.get("label_names"))
+        self._stated_size = content.get("num_cases_per_batch")
+        if not isinstance(self._stated_size, int | None):
+            raise ArchiveError(
+                f"'num_cases_per_batch' in {META!r} is {_kind(self._stated_size)}; expected a whole number."
+            )
 
     def add_batch(self, name: str, labels: ByteArray) -> None:
         if name in self._sizes:
@@ -220,17 +225,18 @@ class _Survey:
         if len(self._others) < 3:
             self._others.append(name)
 
-    def class_names(self) -> list[str]:
-        """Check that no member is missing and that they fit together, and return the classes' names."""
+    def checked_class_names(self) -> list[str]:
+        """Check that no member is missing and that all fit together; return the classes' names."""
+        names = self._class_names
         for name in BATCHES:
             if name not in self._sizes:
                 raise self._missing(name)
-        if not self._meta:
+        if not names:
             raise self._missing(META)
-        names, size = self._meta.class_names, self._sizes[BATCHES[0]]
-        if self._meta.batch_size not in (None, size):
+        size = self._sizes[BATCHES[0]]
+        if self._stated_size not in (None, size):
             raise ArchiveError(
-                f"its batches have {size:,} images each; expected {self._meta.batch_size}, which is "
+                f"its batches have {size:,} images each; expected {self._stated_size}, which is "
                 f"'num_cases_per_batch' in {META!r}."
             )
         for name, label in self._highest_labels.items():
@@ -243,17 +249,13 @@ class _Survey:
         return ArchiveError(f"it lacks {name!r}; expected the Python version of CIFAR-10.{beside}")
 
 
-def _meta(content: dict[str, Any]) -> _Meta:
-    listed = content.get("label_names")
+def _class_names(listed: object) -> list[str]:
     if not isinstance(listed, list) or not 1 <= len(listed) <= 256:
         raise ArchiveError(f"'label_names' in {META!r} is {_kind(listed)}; expected a list of 1 to 256 names.")
     names = [_text(name) for name in listed]
     if len(set(names)) < len(names):
         raise ArchiveError(f"'label_names' in {META!r} has a name twice; expected a different one for each class.")
-    size = content.get("num_cases_per_batch")
-    if not isinstance(size, int | None):
-        raise ArchiveError(f"'num_cases_per_batch' in {META!r} is {_kind(size)}; expected a whole number.")
-    return _Meta(names, size)
+    return names
 
 
 def _text(name: object) -> str:
@@ -264,22 +266,12 @@ def _text(name: object) -> str:
 
 
 def _batch(name: str, content: dict[str, Any]) -> Batch:
-    batches = TRAIN_BATCHES if name in TRAIN_BATCHES else TEST_BATCHES
+    split, names = ("train", TRAIN_BATCHES) if name in TRAIN_BATCHES else ("test", TEST_BATCHES)
     images = _images(name, content.get("data"))
-    for key in ("labels", "filenames"):
-        listed = content.get(key)
-        if key == "filenames" and listed is None:
-            continue
-        is_list = isinstance(listed, list) or (isinstance(listed, np.ndarray) and listed.ndim == 1)
-        if not is_list or len(content[key]) != len(images):
-            raise ArchiveError(f"{key!r} in {name!r} is {_kind(listed)}; expected a list of {len(images):,}.")
-    return Batch(
-        split="train" if name in TRAIN_BATCHES else "test",
-        index=batches.index(name),
-        total=len(batches),
-        images=images,
-        labels=_labels(name, content["labels"]),
-    )
+    labels = _labels(name, _listed(name, content, "labels", len(images)))
+    if content.get("filenames") is not None:
+        _listed(name, content, "filenames", len(images))
+    return Batch(split, names.index(name), len(names), images, labels)
 
 
 def _images(name: str, data: object) -> ByteArray:
@@ -290,12 +282,19 @@ def _images(name: str, data: object) -> ByteArray:
     return data.reshape(-1, *IMAGE_SHAPE)
 
 
-def _labels(name: str, labels: list[object] | npt.NDArray[Any]) -> ByteArray:
-    numbers = labels.tolist() if isinstance(labels, np.ndarray) else labels
-    for image, label in enumerate(numbers):
+def _listed(name: str, content: dict[str, Any], key: str, size: int) -> list[object]:
+    values: Any = content.get(key)
+    is_list = isinstance(values, list) or (isinstance(values, np.ndarray) and values.ndim == 1)
+    if not is_list or len(values) != size:
+        raise ArchiveError(f"{key!r} in {name!r} is {_kind(values)}; expected a list of {size:,}.")
+    return values if isinstance(values, list) else values.tolist()  # NumPy's numbers become Python's
+
+
+def _labels(name: str, labels: list[object]) -> ByteArray:
+    for image, label in enumerate(labels):
         if type(label) is not int or not 0 <= label <= 255:
             raise ArchiveError(f"the label of image {image} in {name!r} is {_kind(label)}; expected a class, from 0.")
-    return np.array(numbers, np.uint8)
+    return np.array(labels, np.uint8)
 
 
 def _kind(value: object) -> str:
