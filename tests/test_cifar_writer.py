@@ -237,7 +237,7 @@ class TestRefusals:
             ({"labels": np.zeros((12, 2), np.uint8)}, r"^labels has the shape \(12, 2\); expected \(12,\), "),
             ({"labels": LABELS / 2}, r"^labels has the type float64; expected whole numbers, "),
             ({"labels": ["rose"] * 12}, r"^labels has the type <U4; expected whole numbers, "),
-            ({"labels": np.arange(12) - 3}, r"^labels\[0\] is -3; expected 0 to 1, each the place of a name"),
+            ({"labels": np.arange(12) - 3}, r"^labels\[0\] is -3; expected 0 to 1, each the index of a name"),
             ({"labels": np.arange(12)}, r"^labels\[2\] is 2; expected 0 to 1, "),
             ({"labels": np.arange(12) + 2**62}, r"^labels\[0\] is 4611686018427387904; expected 0 to 1, "),
             (
@@ -289,7 +289,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("batches", "message"),
         [
-            ([(IMAGES, LABELS)] * 5, r"^there are 5 batches; expected six: five that train and one that tests\.$"),
+            ([(IMAGES, LABELS)] * 5, r"^there are 5 batches; expected six: five to train on and one to test on\.$"),
             ([(IMAGES, LABELS)] * 7, r"^there are 7 batches; expected six"),
             (
                 [*[(IMAGES, LABELS)] * 5, (IMAGES[:7], LABELS[:7])],

@@ -24,20 +24,22 @@ _Examples = tuple[ByteArray, ByteArray]
 
 MAX_BATCH_IMAGES = MAX_BATCH_BYTES // (VALUES + 300)
 """An image takes its values and less than 300 bytes for its label and the name of its file."""
+PROTOCOL = 3
+"""The lowest protocol of `pickle` that has bytes: protocol 2 writes them as text, which is half as long again."""
 
 
 def write_archive(path: str | Path, images: npt.ArrayLike, labels: npt.ArrayLike, class_names: Sequence[str]) -> int:
     """Write images as an archive of five training batches and a test batch of equal size.
 
-    The images of each class are dealt to the six batches in turn, so that each batch has as many of a class, or one
-    more. Inside a batch the classes are mixed evenly: training takes the images in their order, and learns little from
-    images sorted by class. If N is no multiple of six, the last images of the largest classes are left out, up to
-    five. The same images give the same archive.
+    The images of each class are dealt to the six batches in turn, so that the batches differ by at most one image of a
+    class. Inside a batch the classes are mixed evenly: training takes the images in their order, and learns little from
+    images sorted by class. If N is no multiple of six, up to five images are left out, the last of the largest classes.
+    The same images give the same archive.
 
     Parameters
     ----------
     path : str or Path
-        Ends in ``.tar.gz``; its folder is made if there is none.
+        Path of the archive, such as ``mine.tar.gz``; a missing folder is made.
     images : uint8 array, shape (N, 3, 32, 32)
         Red, green and blue, from 0 to 255; N from 6 to about 119,000.
     labels : array of whole numbers, shape (N,)
@@ -82,7 +84,7 @@ def write_batches(
     """
     names = _checked_names(class_names)
     if len(batches) != len(BATCHES):
-        raise ArchiveError(f"there are {len(batches)} batches; expected six: five that train and one that tests.")
+        raise ArchiveError(f"there are {len(batches)} batches; expected six: five to train on and one to test on.")
     checked = [_checked_batch(number, *batch, len(names)) for number, batch in enumerate(batches, start=1)]
     size = len(checked[0][1])
     for number, (_, labels) in enumerate(checked, start=1):
@@ -90,26 +92,18 @@ def write_batches(
             raise ArchiveError(
                 f"batch {number} has {len(labels):,} images, but batch 1 has {size:,}; expected equal batches."
             )
-    meta = {b"num_cases_per_batch": size, b"label_names": [name.encode() for name in names], b"num_vis": VALUES}
-    members = {META: _pickled(meta)}
+    # Bytes as keys and names: pickle.load(file, encoding="bytes") returns them of the published archive, too.
+    members: dict[str, dict[bytes, Any]] = {
+        META: {b"num_cases_per_batch": size, b"label_names": [name.encode() for name in names], b"num_vis": VALUES}
+    }
     for name, (images, labels) in zip(BATCHES, checked, strict=True):
-        members[name] = _pickled(
-            {
-                b"batch_label": name.rpartition("/")[2].encode(),
-                b"labels": labels.tolist(),
-                b"data": np.ascontiguousarray(images.reshape(size, VALUES)),
-                b"filenames": [f"{names[label]}_{image:06d}.png".encode() for image, label in enumerate(labels)],
-            }
-        )
-    write_members(path, members)
-
-
-def _pickled(value: dict[bytes, Any]) -> bytes:
-    """Pickle a dict so that ``pickle.load(file, encoding="bytes")`` returns the same as for the published archive.
-
-    In protocol 3, the lowest that has bytes: protocol 2 spells them as text, which is half as long again.
-    """
-    return pickle.dumps(value, 3)
+        members[name] = {
+            b"batch_label": name.rpartition("/")[2].encode(),
+            b"labels": labels.tolist(),
+            b"data": np.ascontiguousarray(images.reshape(size, VALUES)),
+            b"filenames": [f"{names[label]}_{image:06d}.png".encode() for image, label in enumerate(labels)],
+        }
+    write_members(path, {name: pickle.dumps(content, PROTOCOL) for name, content in members.items()})
 
 
 def write_members(path: str | Path, members: Mapping[str, bytes]) -> None:
@@ -124,8 +118,12 @@ def write_members(path: str | Path, members: Mapping[str, bytes]) -> None:
         writing(Path(path), ArchiveError) as temporary,
         temporary.open("wb") as raw,
         gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
-        _write_tar(zipped, members)
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
 
 
 def _checked_names(class_names: Iterable[str]) -> list[str]:
@@ -174,12 +172,12 @@ def _checked_examples(images: npt.ArrayLike, labels: npt.ArrayLike, classes: int
         )
     if not np.issubdtype(numbers.dtype, np.integer):
         raise ArchiveError(
-            f"labels has the type {numbers.dtype}; expected whole numbers, each the place of a name in class_names."
+            f"labels has the type {numbers.dtype}; expected whole numbers, each the index of a name in class_names."
         )
     beyond = np.flatnonzero((numbers < 0) | (numbers >= classes))
     if beyond.size:
         raise ArchiveError(
-            f"labels[{beyond[0]}] is {numbers[beyond[0]]}; expected 0 to {classes - 1}, each the place of a name in "
+            f"labels[{beyond[0]}] is {numbers[beyond[0]]}; expected 0 to {classes - 1}, each the index of a name in "
             "class_names."
         )
     return colors, numbers.astype(np.uint8)
@@ -217,11 +215,3 @@ def _mixed(labels: ByteArray) -> npt.NDArray[np.intp]:
     place_in_class = np.empty(len(labels))
     place_in_class[by_class] = np.arange(len(labels)) - np.repeat(counts.cumsum() - counts, counts)
     return np.lexsort((labels, (place_in_class + 0.5) / counts[labels]))
-
-
-def _write_tar(file: gzip.GzipFile, members: Mapping[str, bytes]) -> None:
-    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))

@@ -9,8 +9,8 @@
     ├── test/images    (10000, ...)
     └── test/labels    (10000,)
 
-The values are stored contiguous and uncompressed: compression saves at most 20% of such images, and makes reading
-several times slower. The same images give the same bytes.
+The values are stored contiguous and uncompressed: gzip saves 8% of CIFAR-10, whose archive has 170 of 186 million
+bytes, and each reader would unpack it again. The same images give the same bytes.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ IMAGES_NAME = "images.h5"
 GRAYSCALE_NAME = "grayscale.h5"
 SPLITS = ("train", "test")
 MAX_CLASSES = 256
-"""The number of values of a label, which is a byte."""
+"""Number of values that a label can have: it is a byte."""
 CIFAR_TITLE = "CIFAR-10"
-"""The title of CIFAR-10 itself; results on data of another title name it."""
+"""Title of CIFAR-10 itself. Results on data with another title name that title."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """Description of a file of images.
+    """Facts on a file of images.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def open_dataset(path: Path) -> Iterator[Dataset]:
         The file is missing, damaged or of another layout.
     """
     with ExitStack() as stack:
-        with _reading(path):
+        with _reading(path):  # ends before the caller's block: an error there says nothing on this file
             file = stack.enter_context(h5py.File(path, "r"))
             splits = {split: _checked_split(file, split) for split in SPLITS}
             data = Dataset(path, _description(file, splits), splits)
@@ -175,13 +175,20 @@ class Dataset:
     description: Description
     _splits: dict[str, _Split]
 
-    def read(self, split: str) -> tuple[ImageArray, ByteArray]:
-        """Read all images of a split, shape (N, ...), and their labels, shape (N,)."""
-        return self._read(split, np.s_[:])
+    def read(self, split: str, rows: slice = np.s_[:]) -> tuple[ImageArray, ByteArray]:
+        """Read images of a split, shape (N, ...), and their labels, shape (N,)."""
+        labels = self.labels(split, rows)
+        with _reading(self.path):
+            return self._split(split).images[rows], labels
 
-    def labels(self, split: str) -> ByteArray:
-        """Read the labels of a split, shape (N,)."""
-        return self._labels(split, np.s_[:])
+    def labels(self, split: str, rows: slice = np.s_[:]) -> ByteArray:
+        """Read labels of a split, shape (N,)."""
+        stored, classes = self._split(split).labels, len(self.description.class_names)
+        with _reading(self.path):
+            labels: ByteArray = stored[rows]
+            if labels.max() >= classes:
+                raise DatasetError(f"{stored.name!r} holds {labels.max()}; expected 0 to {classes - 1}.")
+            return labels
 
     def chunks(self, split: str, rows: int = 256) -> Iterator[tuple[int, ImageArray, ByteArray]]:
         """Read a split chunk by chunk: yield the index of the chunk's first image, the images and their labels.
@@ -189,20 +196,7 @@ class Dataset:
         Memory stays at ``rows`` images; 256 of CIFAR-10, 0.8 MB in color and 1 MB in gray, fit the cache of a core.
         """
         for start in range(0, len(self._split(split).labels), rows):
-            yield start, *self._read(split, slice(start, start + rows))
-
-    def _read(self, split: str, rows: slice) -> tuple[ImageArray, ByteArray]:
-        labels = self._labels(split, rows)
-        with _reading(self.path):
-            return self._split(split).images[rows], labels
-
-    def _labels(self, split: str, rows: slice) -> ByteArray:
-        stored, classes = self._split(split).labels, len(self.description.class_names)
-        with _reading(self.path):
-            labels: ByteArray = stored[rows]
-            if labels.max() >= classes:
-                raise DatasetError(f"{stored.name!r} holds {labels.max()}; expected 0 to {classes - 1}.")
-            return labels
+            yield start, *self.read(split, slice(start, start + rows))
 
     def _split(self, split: str) -> _Split:
         if split not in self._splits:

@@ -28,8 +28,8 @@ _SCALE = 4
 def write_archive(path: Path) -> None:
     """Write the first 1,794 digits, in scikit-learn's order, as six batches.
 
-    Each pixel becomes 4 x 4 equal ones, the 17 shades go from 0 to 255, and red, green and blue are equal. The ink is
-    white and the paper black.
+    Each pixel becomes 4 x 4 equal pixels, so that an image has CIFAR-10's size. The 17 shades become values from 0 (the
+    paper) to 255 (the ink), the same in red, green and blue.
 
     Raises
     ------

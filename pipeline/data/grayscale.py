@@ -84,6 +84,6 @@ def grayscale(images: ByteArray) -> FloatArray:
 
 
 def max_output_bytes(images: Path, **_others: object) -> int:
-    """Return the maximum output size in bytes: of each image, gray values in float32 and a label."""
+    """Return the maximum output size in bytes: gray values in float32 and a label for each image."""
     about = describe_dataset(images / IMAGES_NAME)
     return sum(about.counts.values()) * (4 * math.prod(about.image_shape[1:]) + 1)
