@@ -537,6 +537,7 @@ class TestInABrowser:
 
     def test_tells_what_was_computed_and_what_reused(self, opened, checkout):
         outcomes = checkout.history()[-1]["stages"]
+        outcomes = {name: outcome for name, outcome in outcomes.items() if not name.startswith("History")}
         rows = opened.evaluate(
             "[...document.querySelectorAll('#stages tbody tr')].map(row => [...row.cells].map(e => e.textContent))"
         )

@@ -235,7 +235,7 @@ class TestFolder:
         folder=Path("outputs"),
         function="pipeline.training.train:train",
         parameters={"epochs": 5, "learning_rate": 0.01},
-        modules=("pipeline.engines.numba.engine",),
+        imports=("pipeline.engines.numba.engine:ENGINE",),
         libraries=("numpy",),
         length_parameter="epochs",
     )
@@ -252,7 +252,7 @@ class TestFolder:
         [
             {"parameters": {"epochs": 5, "learning_rate": 0.02}},
             {"name": "TrainOther"},
-            {"modules": ("pipeline.engines.torch.engine",)},
+            {"imports": ("pipeline.engines.torch.engine:ENGINE",)},
             {"libraries": ("numpy", "h5py")},
         ],
         ids=["learning rate", "name", "code", "libraries"],

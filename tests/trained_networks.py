@@ -54,7 +54,7 @@ def train(outputs, data, network="cnn", architecture=None, epochs=1):
             "validation_fraction": 0.2,
         },
         options={"images": data, "threads": 1},
-        modules=("pipeline.engines.numba.engine",),
+        imports=("pipeline.engines.numba.engine:ENGINE",),
     )
     results.make(stage, SILENT)
     point_latest(stage, outputs / "latest", run="0" * 12)
