@@ -1,4 +1,4 @@
-"""A monitor for people: lines and a bar on a terminal, plain lines in a log."""
+"""Print progress for people: lines and a bar on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class ConsoleMonitor(Monitor):
     name : str
         The name of the work, in front of its progress.
     place : str
-        Its number among all, behind its name: ``stage 2 of 7``.
+        The number of the work among all, such as ``stage 2 of 7``, behind its name.
     alone : bool
-        False where others write to the same console at the same time: then each line begins with the name, and on a
-        terminal each work has a bar among `LiveLines`.
+        False if other processes write to the same console at the same time: then each line begins with the name, and
+        on a terminal each process has a bar in `LiveLines`.
     """
 
     def __init__(self, name: str, place: str = "", *, alone: bool = True) -> None:
@@ -61,7 +61,7 @@ class ConsoleMonitor(Monitor):
             tqdm.write(highlighted(line))
         else:
             name = "" if line.startswith(self.title) else f"{self._name} | "
-            sys.stdout.write(f"{highlighted(name + line)}\n")
+            sys.stdout.write(f"{highlighted(name + line)}\n")  # in one call, so that no other line gets between
         sys.stdout.flush()
 
     def progress(self, done: float, total: float, unit: str) -> None:
@@ -84,22 +84,17 @@ class ConsoleMonitor(Monitor):
 
         elapsed = time.monotonic() - self._started
         known = total if math.isfinite(total) else None
-        meter: str = tqdm.format_meter(
-            done, known, elapsed, ncols=columns, prefix=self.title, unit=unit, unit_scale=True, initial=self._begun_at
+        return str(
+            tqdm.format_meter(
+                done, known, elapsed, columns, self.title, unit=unit, unit_scale=True, initial=self._begun_at
+            )
         )
-        return meter
 
     def _draw(self, done: float, total: float, unit: str) -> None:
         from tqdm import tqdm
 
         if self._bar is None:
             self._bar = tqdm(
-                total=total,
-                initial=done,
-                unit=unit,
-                unit_scale=True,
-                desc=self.title,
-                leave=False,
-                file=sys.stderr,
+                desc=self.title, total=total, initial=done, unit=unit, unit_scale=True, leave=False, file=sys.stderr
             )
         self._bar.update(done - self._bar.n)

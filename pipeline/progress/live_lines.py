@@ -1,25 +1,56 @@
-"""A line of progress for each process, at the bottom of their terminal, below everything that they print."""
+"""Show a line of progress for each process at the bottom of a terminal, below everything that the processes print."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
+import mmap
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
-from pipeline.progress.shared_notes import SharedNotes
-
 ERASE = "\r\x1b[J"
-"""From the beginning of the line to the end of the screen (ECMA-48)."""
+"""Go to the beginning of the line and erase from there to the end of the screen (ECMA-48)."""
+UP = "\x1b[A"
+NOTES_BYTES = 1 << 16
+
+
+class SharedNotes:
+    """A small dict of strings in memory that this process shares with the processes forked from it.
+
+    Its lock ends with the process that holds it, even if that is killed.
+    """
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, NOTES_BYTES)
+        self._lock = tempfile.TemporaryFile()  # noqa: SIM115, it is closed with the process
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[dict[str, str]]:
+        """Lock the notes, to read and change them; more notes than fit into the memory are not kept."""
+        fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        try:
+            notes: dict[str, str] = {}
+            with contextlib.suppress(ValueError):  # still empty, or half written by a killed process
+                notes = json.loads(self._memory[:].rstrip(b"\0"))
+            yield notes
+            content = json.dumps(notes).encode()
+            if len(content) <= NOTES_BYTES:
+                self._memory[:] = content.ljust(NOTES_BYTES, b"\0")
+        finally:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
 
 class LiveLines:
-    """Lines that this process and those forked from it update.
+    """Lines of progress, one for each process, that this process and those forked from it update.
 
     The cursor rests at the beginning of the first line, so that any process can erase all lines.
     """
 
     active: ClassVar[LiveLines | None] = None
+    """The lines of the console, if `pipeline.progress.terminal.share_console` has made them."""
 
     def __init__(self, terminal: int) -> None:
         self._terminal = terminal
@@ -52,14 +83,14 @@ class LiveLines:
             if lines:
                 self._write(ERASE)
             for process in [process for process in lines if not _is_alive(int(process))]:
-                del lines[process]
+                del lines[process]  # it was killed, and could not remove its line
             yield lines
             self._write(self._drawn(lines.values()))
 
     def _drawn(self, lines: Iterable[str]) -> str:
         width, height = self.size()
         shown = [line[: width - 1] for line in lines][: height - 1]
-        return "\n".join(shown) + "\x1b[A" * (len(shown) - 1) + ("\r" if shown else "")
+        return "\n".join(shown) + UP * (len(shown) - 1) + ("\r" if shown else "")
 
     def _write(self, text: str) -> None:
         with contextlib.suppress(OSError):  # the terminal is gone

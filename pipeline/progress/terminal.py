@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 DIM, RED, GREEN, YELLOW, CYAN = 2, 31, 32, 33, 36
-"""Numbers of ANSI's "select graphic rendition" (ECMA-48)."""
+"""Parameters of the control sequence "select graphic rendition" (ECMA-48)."""
 
 STATES = {
     "adopted": CYAN,
@@ -31,7 +31,7 @@ STATES = {
     "running": CYAN,
     "to run": YELLOW,
 }
-"""The states of stages and runs in tables and messages."""
+"""The states of stages and runs in tables and messages, with their colours."""
 
 _ANY = "|".join(STATES)
 _IN_TABLE = re.compile(rf"(?:{_ANY})(?= |$)")
@@ -42,13 +42,13 @@ _IN_MESSAGE = re.compile(rf"(?:(?<=: )|(?<=\d )|(?<=^  ))(?:{_ANY})(?=[,:]|$)", 
 def highlighted(text: str) -> str:
     """Return messages for stdout, with each state in its colour if stdout is a terminal.
 
-    There is no colour where ``NO_COLOR`` is set (https://no-color.org).
+    If ``NO_COLOR`` is set (https://no-color.org), there is no colour.
     """
     return _IN_MESSAGE.sub(_coloured, text) if _has_colour() else text
 
 
 def highlighted_table(lines: Sequence[str], column: str) -> str:
-    """Return a table for stdout, with the states in the column of this header in colour, as in `highlighted`."""
+    """Return a table for stdout, with the states in the column of a header in colour, as `highlighted` does."""
     if not _has_colour():
         return "\n".join(lines)
     start = lines[0].index(column)
@@ -80,7 +80,7 @@ def ignore_closed_streams() -> None:
 
 
 def print_answer(text: str) -> None:
-    """Print the answer of a command. It is no error if the reader has ended, as ``head`` does.
+    """Print the answer of a command to stdout; a reader that ends early, as ``head`` does, is no error.
 
     Raises
     ------
@@ -113,7 +113,9 @@ class _LenientFile(io.FileIO):
 def _lenient(stream: TextIO | None) -> TextIO:
     if stream is None:  # closed when Python started
         return Path(os.devnull).open("w", encoding="utf-8")
-    if not (isinstance(stream, io.TextIOWrapper) and _is_of_a_file(stream)):
+    buffer = getattr(stream, "buffer", None)
+    # With PYTHONUNBUFFERED the buffer is the file itself. A test or a notebook may have replaced the stream.
+    if not (isinstance(stream, io.TextIOWrapper) and isinstance(getattr(buffer, "raw", buffer), io.FileIO)):
         return stream
     with contextlib.suppress(OSError):
         stream.flush()
@@ -123,8 +125,3 @@ def _lenient(stream: TextIO | None) -> TextIO:
         errors="backslashreplace",
         line_buffering=stream.line_buffering or stream.write_through,
     )
-
-
-def _is_of_a_file(stream: io.TextIOWrapper) -> bool:
-    """Return whether Python opened a stream at its start; a test or a notebook may have replaced it."""
-    return isinstance(getattr(stream.buffer, "raw", stream.buffer), io.FileIO)

@@ -20,7 +20,7 @@ from luigi.parameter import UnconsumedParameterWarning
 
 from pipeline.progress import terminal
 from pipeline.progress.console import ConsoleMonitor
-from pipeline.progress.shared_notes import SharedNotes
+from pipeline.progress.live_lines import SharedNotes
 from tasks.luigi_adapter import interrupts
 from tasks.luigi_adapter.errors import end, message_of
 
