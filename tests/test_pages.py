@@ -146,6 +146,19 @@ def test_links_lead_somewhere(page, text, target):
         assert is_defined(function[1], path)
 
 
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: page.name)
+def test_paths_in_sentences_exist(page):
+    found = re.findall(
+        r"`((?:bench|docs|examples|fuzz|pipeline|requirements|tasks|tests)/[^\s`:]*|test_\w+\.py)`", page.prose
+    )
+    paths = [ROOT / "tests" / path if path.startswith("test_") else ROOT / path for path in found]
+    own = {"histogram.py", "html"}  # written by the reader of a page, or by `make docs`
+    missing = [
+        path for path in paths if not (path.exists() or path.name in own or "NAME" in str(path) or "X.py" in path.name)
+    ]
+    assert missing == []
+
+
 class TestReference:
     def test_every_target_of_make(self):
         targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.M)

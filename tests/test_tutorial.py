@@ -41,13 +41,13 @@ def test_each_step(followed):
         return printed
 
     step("EvaluateCNN: " + ACCURACY)
-    step("9 reused")
-    assert step(" cached ").count(" cached ") == 9
+    step("11 reused")
+    assert step(" cached ").count(" cached ") == 11
     asked = step(r"TrainMLP +to run +\w+ +learning_rate 0.01 -> 0.02")
     assert re.search(r"TrainCNN +to run +\w+ +learning_rate 0.005 -> 0.02", asked)
     assert asked.count(" cached ") == 4
-    step("4 reused, 5 computed")
-    step("9 reused")
+    step("4 reused, 7 computed")
+    step("11 reused")
     step("learning_rate 0.005 -> 0.02: CNN ")
     step("environment")
     step("^$")
@@ -57,7 +57,7 @@ def test_each_step(followed):
     start = text.index("NETWORKS: ")
     end = text.index("}", start)
     declared.write_text(f"{text[:start]}{network}\n{text[start:end]}{entry}{text[end:]}")
-    printed = step("8 reused, 3 computed")
+    printed = step("10 reused, 4 computed")
     assert "15898 parameters" in printed
     assert re.search(rf"EvaluateSMALL: {ACCURACY}", printed)
     step(r"digit.png  three ")
