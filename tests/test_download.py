@@ -752,7 +752,7 @@ class TestProxies:
         with UnreliableServer(says(403)) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.host}")
             message = job.failure("https://archive.invalid/a")
-        assert f"the proxy {proxy.host} does not let through to archive.invalid (403 Forbidden)" in message
+        assert f"the proxy {proxy.host} refuses to connect to archive.invalid (403 Forbidden)" in message
         assert [request.method for request in proxy.requests] == ["CONNECT"]
 
     def test_tunnel(

@@ -1,4 +1,4 @@
-"""Send HTTP and HTTPS requests as the environment asks, and try again after transient failures.
+"""Send HTTP and HTTPS requests through the proxies that the environment names, and retry after transient failures.
 
 Proxies come from ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``; trusted certificates from
 ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``, and in addition from ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE``.
@@ -10,9 +10,9 @@ urllib3 does not read the environment, hence `urllib.request.getproxies`.
 
 ::
 
-    TransferError              a server does not send what it should; the text follows "URL: "
-    ├── BrokenTransferError    ... but the next attempt may succeed
-    └── SlowTransferError      ... fast enough, in pipeline.data.transfer
+    TransferError              a request or a transfer fails; the message goes behind "URL: "
+    ├── BrokenTransferError    the next attempt may succeed
+    └── SlowTransferError      the server is too slow (pipeline.data.transfer)
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from base64 import b64encode
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
-from types import NoneType, TracebackType
+from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 import tenacity
 import urllib3
@@ -43,17 +43,17 @@ MAX_REDIRECTS = 10
 FIRST_PAUSE = 0.5
 """Seconds between the first two attempts; each further pause is twice as long."""
 
-# urllib3 logs whole URLs, whose queries and paths may be secrets: at DEBUG each, at WARNING those with broken headers.
+# urllib3 logs whole URLs, which may hold secrets: each at DEBUG, and those with broken headers at WARNING.
 for _module in ("connection", "connectionpool", "poolmanager"):
     logging.getLogger(f"urllib3.{_module}").addFilter(lambda _: False)
 
 
 class TransferError(Exception):
-    """A server does not send what it should."""
+    """A request or a transfer fails."""
 
 
 class BrokenTransferError(TransferError):
-    """A server does not send what it should, but the next attempt may succeed."""
+    """A request or a transfer fails, but the next attempt may succeed."""
 
 
 def retrying(source: str, attempts: int, monitor: Monitor) -> tenacity.Retrying:
@@ -106,13 +106,13 @@ class Client:
         self._timer.cancel()
         if self._response:
             self._response.close()
-        if isinstance(
-            error, NoneType | TransferError | urllib3.exceptions.HTTPError | HTTPException | OSError | ValueError
-        ):
-            if self._is_late:  # without an error, too: a response without a length seems to end when it is cut off
-                raise TransferError(f"took longer than {self._time_limit:g} seconds (time_limit).") from None
-            if error and not isinstance(error, TransferError):
-                raise self._described(error) from None
+        expected = (TransferError, urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError)
+        if error and not isinstance(error, expected):
+            return
+        if self._is_late:  # without an error, too: a response without a length seems to end when it is cut off
+            raise TransferError(f"took longer than {self._time_limit:g} seconds (time_limit).") from None
+        if isinstance(error, Exception) and not isinstance(error, TransferError):
+            raise self._described(error) from None
 
     def send(
         self,
@@ -155,7 +155,10 @@ class Client:
         )
 
     def _watch(self, pool: Any) -> None:
-        """Keep the socket of a pool's connection, which urllib3 hands out only with the response."""
+        """Keep the socket of a pool's connection, so that `_end` can shut it down.
+
+        urllib3 hands out the socket only with the response, and a server may send headers for ever.
+        """
 
         class Watched(pool.ConnectionCls):  # type: ignore[misc]
             def connect(connection) -> None:  # noqa: N805
@@ -167,7 +170,7 @@ class Client:
         pool.ConnectionCls = Watched
 
     def _end(self) -> None:
-        """End the connection, which wakes up the thread that waits for it."""
+        """Shut the connection down, which wakes up the thread that waits for it."""
         self._is_late = True
         with suppress(OSError, AttributeError):  # it is closed, or there is none yet
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -202,7 +205,7 @@ class Client:
                 reason = "the connection was refused"
             case OSError() if str(cause).startswith("Tunnel connection failed"):
                 return TransferError(
-                    f"{self._peer} does not let through to {self._server} ({str(cause).partition(': ')[2]}): "
+                    f"{self._peer} refuses to connect to {self._server} ({str(cause).partition(': ')[2]}): "
                     "correct HTTPS_PROXY (http://NAME:PASSWORD@HOST:PORT), or list the server in NO_PROXY."
                 )
             case _:
@@ -214,43 +217,39 @@ def _manager(url: str, timeout: urllib3.Timeout) -> urllib3.PoolManager:
     """Return a maker of connections for a URL, through the proxy that the environment names, if any."""
     target = urlsplit(url)
     tls = _tls_context() if target.scheme == "https" else None
+    options: dict[str, Any] = {"timeout": timeout, "retries": False, "ssl_context": tls}
     proxies = urllib.request.getproxies()
     given = proxies.get(target.scheme) or proxies.get("all", "")
     if not given or urllib.request.proxy_bypass(target.netloc):
-        return urllib3.PoolManager(timeout=timeout, retries=False, ssl_context=tls)
-    variable = f"{target.scheme.upper()}_PROXY"
-    try:
-        proxy = urlsplit(given if "//" in given else f"http://{given}")
-        is_sound = bool(proxy.hostname) and proxy.port != 0 and proxy.path in ("", "/")
-    except ValueError:
-        is_sound = False
-    if not is_sound:  # the URL may hold a password, so it is not shown
-        raise TransferError(
-            f"{variable} or ALL_PROXY is no URL of a proxy; expected http://HOST:PORT or "
-            "http://NAME:PASSWORD@HOST:PORT, where %2F stands for / and %40 for @."
-        )
-    if proxy.scheme not in SCHEMES:
-        raise TransferError(
-            f"the environment asks for a {proxy.scheme} proxy; expected an HTTP one: "
-            f"set {variable}=http://HOST:PORT, or list the server in NO_PROXY."
-        )
+        return urllib3.PoolManager(**options)
+    proxy = _checked_proxy(given, f"{target.scheme.upper()}_PROXY")
     login, _, host = proxy.netloc.rpartition("@")
     headers = {"Proxy-Authorization": f"Basic {b64encode(unquote(login).encode()).decode()}"} if login else {}
-    return urllib3.ProxyManager(
-        f"{proxy.scheme}://{host}",
-        proxy_headers=headers,
-        proxy_ssl_context=tls,
-        timeout=timeout,
-        retries=False,
-        ssl_context=tls,
+    return urllib3.ProxyManager(f"{proxy.scheme}://{host}", proxy_headers=headers, proxy_ssl_context=tls, **options)
+
+
+def _checked_proxy(given: str, variable: str) -> SplitResult:
+    """Parse the URL of a proxy. It may hold a password, so no message repeats it."""
+    with suppress(ValueError):
+        proxy = urlsplit(given if "//" in given else f"http://{given}")
+        if proxy.hostname and proxy.port != 0 and proxy.path in ("", "/"):
+            if proxy.scheme in SCHEMES:
+                return proxy
+            raise TransferError(
+                f"the environment asks for a {proxy.scheme} proxy; expected an HTTP one: "
+                f"set {variable}=http://HOST:PORT, or list the server in NO_PROXY."
+            )
+    raise TransferError(
+        f"{variable} or ALL_PROXY is no URL of a proxy; expected http://HOST:PORT or "
+        "http://NAME:PASSWORD@HOST:PORT, where %2F stands for / and %40 for @."
     )
 
 
 def _tls_context() -> ssl.SSLContext:
+    """Return the machine's certificates and those of `BUNDLE_VARIABLES`; `ssl` itself reads SSL_CERT_FILE and _DIR."""
     context = ssl.create_default_context()
     for variable in BUNDLE_VARIABLES:
-        bundle = os.environ.get(variable)
-        if bundle:
+        if bundle := os.environ.get(variable):
             try:
                 context.load_verify_locations(**{"capath" if Path(bundle).is_dir() else "cafile": bundle})
             except OSError as error:
@@ -261,8 +260,8 @@ def _tls_context() -> ssl.SSLContext:
 
 
 def _redirected(url: str, location: str) -> str:
-    """Return the URL that a redirect leads to, unless it is none of the web or leads from HTTPS down to HTTP."""
-    target = urljoin(url, quote(location, string.punctuation, "latin-1"))  # some servers send UTF-8 as it is
+    """Return the URL that a redirect leads to; refuse schemes other than HTTP and HTTPS, and HTTP after HTTPS."""
+    target = urljoin(url, quote(location, string.punctuation, "latin-1"))  # some servers send UTF-8 unquoted
     scheme, place = urlsplit(target)[:2]
     if "@" in place:
         raise TransferError(f"redirects to {without_secrets(target)} with a name or a password; expected none.")

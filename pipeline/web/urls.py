@@ -1,6 +1,6 @@
-"""Check URLs, and redact secrets in them and in messages of servers.
+"""Check URLs, and redact secrets in URLs and in servers' messages.
 
-Apart from `connection`, so that importing `tasks` does not import an HTTP client.
+This is a module of its own so that importing `tasks` does not import an HTTP client.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def is_web_url(url: str) -> bool:
 def without_secrets(text: str) -> str:
     """Return a text without the passwords in its URLs, and without their queries, which may be signatures.
 
-    Characters that a terminal would obey are replaced.
+    Control characters, which could steer a terminal, are replaced.
 
     Returns
     -------
