@@ -1,4 +1,4 @@
-"""SHA-256 of files and of values."""
+"""Compute the SHA-256 of files and of values."""
 
 from __future__ import annotations
 

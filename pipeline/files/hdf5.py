@@ -1,7 +1,8 @@
 """Read HDF5 files without trusting them.
 
-An HDF5 file may point to values in other files, and may claim any number of values. Here values are read only from the
-file itself and in one piece, as this program writes them: so memory grows with the file's size alone.
+An HDF5 file may point to values in other files, and may claim any number of values. These functions accept only values
+that lie in the file itself and in one piece, as this program writes them, so that memory grows with the file's size
+alone.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def errors_as(path: Path, kind: type[PipelineError], advice: str) -> Iterator[No
 
 
 def cause(error: Exception) -> str:
-    """Return the first line of an error, the cause; HDF5 appends addresses and times."""
+    """Return the cause of an error, its first line, without the addresses and times that HDF5 appends."""
     known = isinstance(error, OSError) and error.errno
     text = os.strerror(known) if known else str(error).partition("\n")[0]
     if "signature not found" in text:
@@ -55,7 +56,7 @@ def cause(error: Exception) -> str:
 
 
 def find(file: h5py.File, name: str) -> h5py.Dataset | None:
-    """Return the data set of this name; None where it is missing or a link to another place."""
+    """Return the data set of this name; None if it is missing or a link to another place."""
     group = file
     *groups, last = name.split("/")
     for part in groups:
@@ -66,7 +67,7 @@ def find(file: h5py.File, name: str) -> h5py.Dataset | None:
 
 
 def misplaced(dataset: h5py.Dataset) -> str | None:
-    """Return how the storage of a data set differs from values in one piece in the file itself; None if it does not."""
+    """Return why the values of a data set are not in one piece in the file itself; None if they are."""
     if dataset.is_virtual or dataset.external:
         return "has its values in another file"
     if dataset.chunks or dataset.compression:
@@ -77,7 +78,7 @@ def misplaced(dataset: h5py.Dataset) -> str | None:
 
 
 def unexpected(group: h5py.Group, expected: set[str]) -> str | None:
-    """Return the name of a member, of the group or of one in it, that is not an expected data set."""
+    """Return the name of a member of the group, or of a group in it, that is not an expected data set."""
     groups = {name.rpartition("/")[0] for name in expected}
     for outer in group:
         if outer in expected:

@@ -1,4 +1,4 @@
-"""JSON files that only save time: replaced as a whole, and read as empty where they are missing or damaged."""
+"""Keep JSON files that only save time: replace them as a whole, and read missing or damaged files as empty."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.files.whole_file import replacing
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; an empty one where the file is missing or damaged."""
+    """Read a JSON object; return an empty object if the file is missing or damaged."""
     try:
         value = json.loads(path.read_bytes())
     except (OSError, RecursionError, ValueError):
@@ -21,7 +21,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """Read the values that `write_sealed` wrote; an empty object where the file is missing or has changed."""
+    """Read the values that `write_sealed` wrote; return an empty object if the file is missing or has changed."""
     content = read_json(path)
     values = content.get("values")
     with contextlib.suppress(RecursionError):
@@ -31,7 +31,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 
 def write_sealed(path: Path, values: dict[str, Any]) -> None:
-    """Replace a JSON file, with a digest that reveals damage. Failure is no error: the file only saves time."""
+    """Replace a JSON file, with a digest that reveals damage; a file that cannot be written is no error."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:

@@ -1,9 +1,9 @@
-"""The sources of this package's modules and tables, as this process loaded them.
+"""Keep the sources of this package's modules and tables as this process loaded them.
 
-A process that runs for long, such as a notebook, may hold code that has been edited since. The store compares.
+A process that runs for long, such as a notebook, may hold code that has been edited since; the store compares the two.
 
-Python uses a compiled file if its source has the same size and changed in the same second: of two edits within a second
-it may run the first. Here the content decides instead of the time.
+Python uses a compiled file if its source has the same size and changed in the same second, so that of two edits within
+a second it may run the first. The loader here compares the content instead of the time.
 """
 
 from __future__ import annotations
@@ -21,32 +21,33 @@ PACKAGE = __name__.partition(".")[0]
 DATA_SUFFIXES = (".css", ".csv")
 """Files in the package's folders that its modules read."""
 SOURCES: dict[str, tuple[Path, list[bytes]]] = {}
-"""By the module's full name its file, and the content that was loaded. There are several contents where the module was
-loaded again: other modules may still hold objects of the first.
+"""The file and the loaded contents of each module, by its full name. A module that was loaded again has several
+contents, because other modules may still hold objects of the first.
 
 :meta hide-value:
 """
 
 
 class _Loader(SourceFileLoader):
-    """Reads a source once, so that the bytes that are noted are those that are compiled."""
+    """Reads a source once, so that `SOURCES` has the bytes that are compiled."""
 
     def path_stats(self, path: Any) -> Mapping[str, Any]:
         source = super().get_data(path)
         _note(self.name, Path(path), source)
+        # Python compares "mtime" with four bytes of the compiled file; here they are a digest of the source.
         return {"mtime": int.from_bytes(hashlib.sha256(source).digest()[:4]), "size": len(source)}
 
     def get_data(self, path: Any) -> bytes:
         if path == self.path and self.name in SOURCES:
             return SOURCES[self.name][1][-1]
         content = super().get_data(path)
-        if path != self.path and content[4:8] != bytes(4):
+        if path != self.path and content[4:8] != bytes(4):  # flags of PEP 552, which replace the comparison
             raise OSError(f"{path} was compiled to be used without a look at its source")
         return content
 
 
 class _Finder(MetaPathFinder):
-    """Finds modules of this package as Python does, and gives them the loader above."""
+    """Finds modules of this package as Python does, and gives them `_Loader`."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -60,7 +61,7 @@ class _Finder(MetaPathFinder):
 
 
 def read_table(path: Path) -> str:
-    """Read a table of this package, and note its content like that of a module."""
+    """Read a table of this package, and add its content to `SOURCES`."""
     content = path.read_bytes()
     _note(".".join([PACKAGE, *path.relative_to(Path(__file__).parents[1]).parts]), path, content)
     return content.decode()
@@ -73,7 +74,7 @@ def _note(name: str, path: Path, content: bytes) -> None:
 
 
 def _note_those_before() -> None:
-    """Note the three modules that are loaded before the finder."""
+    """Add the three modules that Python loaded before this finder to `SOURCES`."""
     here = Path(__file__)
     before = {PACKAGE: here.parents[1] / "__init__.py", __package__: here.with_name("__init__.py"), __name__: here}
     for name, path in before.items():

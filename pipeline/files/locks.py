@@ -1,4 +1,4 @@
-"""Locks between processes; a lock ends with its owner, even if that is killed."""
+"""Lock files between processes; a lock ends with its owner, even if that is killed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pathlib import Path
 class Lock:
     """An exclusive lock on a file; the file exists only while the lock is held.
 
-    The kernel releases the lock when its owner ends. A file that a killed owner left behind is locked anew. The file
-    names the owner, with the owner's ``text`` below.
+    The kernel releases the lock when its owner ends. A file that a killed owner left behind is locked anew. The first
+    line of the file names the owner; the owner's ``text`` follows.
     """
 
     path: Path
@@ -56,47 +56,42 @@ class Lock:
         return None if content is None else content.partition("\n")[2]
 
     def _content_if_held(self) -> str | None:
-        try:
-            with self.path.open("rb") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return file.read().decode()
-        except FileNotFoundError:
-            pass
+        with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read().decode()
         return None
 
     def _take(self, operation: int) -> int | None:
+        """Lock the file and return its descriptor; None if it is locked and the operation does not wait."""
         while True:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            try:
-                fcntl.flock(descriptor, operation)
-            except BlockingIOError:
-                os.close(descriptor)
-                return None
-            except OSError as error:  # a file system without locks, as some network file systems are
-                os.close(descriptor)
-                raise OSError(error.errno, error.strerror, str(self.path)) from None
-            except BaseException:
-                os.close(descriptor)
-                raise
-            if self._is_still_there(descriptor):
-                self._sign(descriptor)
-                return descriptor
-            os.close(descriptor)
+            with contextlib.ExitStack() as unless_taken:
+                unless_taken.callback(os.close, descriptor)
+                try:
+                    fcntl.flock(descriptor, operation)
+                except BlockingIOError:
+                    return None
+                except OSError as error:  # a file system without locks, as some network file systems are
+                    raise OSError(error.errno, error.strerror, str(self.path)) from None
+                if self._is_still_there(descriptor):
+                    self._sign(descriptor)
+                    unless_taken.pop_all()
+                    return descriptor
 
     def _sign(self, descriptor: int) -> None:
         """Write the owner into the file.
 
-        On a full disk a lock with a ``text`` is released and fails. One without works all the same: removing results
-        takes a lock, too.
+        On a full disk a lock with a ``text`` fails. A lock without a text works all the same: the removal of results,
+        which frees the disk, takes a lock, too.
         """
         try:
             os.truncate(descriptor, 0)
             os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n{self.text}".encode())
         except OSError as error:
             if self.text:
-                self._release(descriptor)
+                self.path.unlink(missing_ok=True)
                 raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def _is_still_there(self, descriptor: int) -> bool:

@@ -70,7 +70,7 @@ def writing(
             target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target, durable=durable) as temporary:
             yield temporary
-    except (OSError, ValueError) as failure:  # the latter where the name has a null character
+    except (OSError, ValueError) as failure:  # ValueError: the name has a null character
         reason = getattr(failure, "strerror", None) or failure
         raise error(f"{path} cannot be written ({reason}). Check its folder and its disk.") from None
 
