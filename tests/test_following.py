@@ -125,6 +125,24 @@ class TestFetch:
             assert fetch(folder, server, version) == ARCHIVE
             assert server.ranges[2] is None
 
+    def test_never_mixes_two_versions_of_weak_tags(self, folder):
+        asked, broken = (sends(ARCHIVE, etag='W/"a"', stop_after=stop) for stop in (None, HALF))
+        with UnreliableServer(asked, broken, sends(OTHER, etag='W/"b"')) as server:
+            with pytest.raises(DownloadError, match="has another version"):
+                fetch(folder, server, ask(server), attempts=2)
+            assert list(folder.iterdir()) == []
+
+    def test_never_mixes_two_versions_of_a_server_that_ignores_if_range(self, folder):
+        def ignores_if_range(handler):
+            del handler.headers["If-Range"]
+            sends(OTHER, etag='"b"')(handler)
+
+        asked, broken = (sends(ARCHIVE, etag='"a"', stop_after=stop) for stop in (None, HALF))
+        with UnreliableServer(asked, broken, ignores_if_range) as server:
+            with pytest.raises(DownloadError, match="has another version"):
+                fetch(folder, server, ask(server), attempts=2)
+            assert list(folder.iterdir()) == []
+
     def test_refuses_a_version_that_came_in_between(self, folder):
         with UnreliableServer(sends(ARCHIVE, etag='"a"'), sends(OTHER, etag='"b"')) as server:
             with pytest.raises(DownloadError, match="has another version than it had a moment ago"):

@@ -97,9 +97,11 @@ class Server:
         DownloadError
             The disk is full.
         """
+        # Without a validator nothing proves that the rest is of the same version as the beginning.
+        can_resume = self._version is None or self._condition
         with self._client() as client:
             try:
-                answer = self._ask(client, partial.size)
+                answer = self._ask(client, partial.size if can_resume else 0)
             except _RangeError as error:
                 monitor.log(f"{without_secrets(self.url)}: {error}; asking for the whole file.")
                 answer = self._ask(client, 0)
@@ -131,9 +133,12 @@ class Server:
         found = _version_of(response)
         if self._version is None:
             self._condition = Version(etag=found.etag).condition
-        if response.status != HTTPStatus.PARTIAL_CONTENT:
-            if self._version and found[:2] != self._version[:2]:  # not by length, which a response in chunks may lack
-                raise TransferError("has another version than it had a moment ago. Run the same command again.")
+        is_rest = response.status == HTTPStatus.PARTIAL_CONTENT
+        # A response in chunks may lack the length, and the rest of a file may lack Last-Modified (RFC 9110, 15.3.7).
+        pairs = zip(found[:2], self._version[:2], strict=True) if self._version else ()
+        if any(sent != expected and (sent or not is_rest) for sent, expected in pairs):
+            raise TransferError("has another version than it had a moment ago. Run the same command again.")
+        if not is_rest:
             return _Answer(response, 0, found.length)
         content_range = response.headers.get("Content-Range", "")
         stated = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", content_range)

@@ -92,8 +92,6 @@ def fetch(
         Server(source, client, version).send_rest, full_size=length, minimum_rate=minimum_rate, monitor=monitor
     )
     with PartialFile(partial) as file:
-        if not version.condition:
-            file.clear()  # nothing proves that the beginning is of this version
         monitor.log(f"Fetching {without_secrets(source)}")
         _repeated(functools.partial(transfer, file), source, attempts, monitor)
         digest = file.sha256
