@@ -195,8 +195,7 @@ class _Survey:
     def __init__(self) -> None:
         self._class_names: list[str] = []
         self._stated_size: int | None = None
-        self._sizes: dict[str, int] = {}
-        self._highest_labels: dict[str, int] = {}
+        self._labels: dict[str, ByteArray] = {}
         self._others: list[str] = []
 
     def add_meta(self, content: dict[str, Any]) -> None:
@@ -210,15 +209,14 @@ class _Survey:
             )
 
     def add_batch(self, name: str, labels: ByteArray) -> None:
-        if name in self._sizes:
+        if name in self._labels:
             raise ArchiveError(f"it holds {name!r} twice.")
-        for other, size in self._sizes.items():
-            if size != len(labels):
+        for other, others in self._labels.items():
+            if len(others) != len(labels):
                 raise ArchiveError(
-                    f"{name!r} has {len(labels):,} images, but {other!r} has {size:,}; expected equal batches."
+                    f"{name!r} has {len(labels):,} images, but {other!r} has {len(others):,}; expected equal batches."
                 )
-        self._sizes[name] = len(labels)
-        self._highest_labels[name] = int(labels.max())
+        self._labels[name] = labels
 
     def add_other(self, name: str) -> None:
         """Keep the names of three members that are not read, for the message about a missing one."""
@@ -229,18 +227,18 @@ class _Survey:
         """Check that no member is missing and that all fit together; return the classes' names."""
         names = self._class_names
         for name in BATCHES:
-            if name not in self._sizes:
+            if name not in self._labels:
                 raise self._missing(name)
         if not names:
             raise self._missing(META)
-        size = self._sizes[BATCHES[0]]
+        size = len(self._labels[BATCHES[0]])
         if self._stated_size not in (None, size):
             raise ArchiveError(
                 f"its batches have {size:,} images each; expected {self._stated_size}, which is "
                 f"'num_cases_per_batch' in {META!r}."
             )
-        for name, label in self._highest_labels.items():
-            if label >= len(names):
+        for name, labels in self._labels.items():
+            if (label := labels.max()) >= len(names):
                 raise ArchiveError(f"{name!r} has the label {label}; expected 0 to {len(names) - 1}, a class each.")
         return names
 

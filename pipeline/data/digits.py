@@ -21,9 +21,6 @@ CLASS_NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "e
 BATCH_SIZE = 299
 """Six batches of this size hold 1,794 of the 1,797 images."""
 
-_SHADES = 16
-_SCALE = 4
-
 
 def write_archive(path: Path) -> None:
     """Write the first 1,794 digits, in scikit-learn's order, as six batches.
@@ -50,9 +47,9 @@ def _load() -> tuple[ByteArray, ByteArray]:
             "the demo's digits come with scikit-learn, which is not installed. Type `pip install scikit-learn`."
         ) from None
     digits = load_digits()
-    gray = np.rint(digits.images * (255 / _SHADES)).astype(np.uint8)
-    large = gray.repeat(_SCALE, axis=1).repeat(_SCALE, axis=2)
-    return np.repeat(large[:, None], 3, axis=1), digits.target.astype(np.uint8)
+    gray = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # the shades are numbers from 0 to 16
+    large = gray.repeat(4, axis=1).repeat(4, axis=2)  # from 8 x 8 pixels to CIFAR-10's 32 x 32
+    return large[:, None].repeat(3, axis=1), digits.target.astype(np.uint8)
 
 
 def main() -> None:

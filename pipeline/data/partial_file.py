@@ -1,27 +1,26 @@
-"""A file that grows as its bytes arrive, and its SHA-256."""
+"""Write a file and compute its SHA-256 as its bytes arrive."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from pipeline.errors import NO_SPACE, DownloadError
 
 
 class PartialFile:
-    """The beginning of a file, empty or left by an earlier run. Use it in a ``with`` block, which closes it.
+    """The beginning of a file, empty or left by an earlier run. The end of its ``with`` block closes it.
 
     Attributes
     ----------
     path : Path
     size : int
-        Bytes that it holds.
+        Number of bytes in the file.
     pieces : int
-        Number of responses that the bytes came from; earlier runs count as one. If it is 1, a wrong SHA-256 proves
-        that the sender is wrong.
+        Number of responses that the bytes came from; earlier runs count as one response. If the number is 1, a wrong
+        SHA-256 proves that the sender is wrong.
 
     Raises
     ------
@@ -48,16 +47,14 @@ class PartialFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         if not self.size:
             self.path.unlink(missing_ok=True)
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of its bytes, in hexadecimal."""
+        """SHA-256 of the bytes, in hexadecimal."""
         return self._hash.hexdigest()
 
     def clear(self) -> None:
@@ -67,12 +64,12 @@ class PartialFile:
         self.size = self.pieces = 0
 
     def begin_piece(self, full_size: int | None) -> None:
-        """Expect bytes of one more response, up to ``full_size`` bytes in the file, if that is known.
+        """Expect the bytes of one more response, after which the file has ``full_size`` bytes (None: unknown).
 
         Raises
         ------
         DownloadError
-            They do not fit on the disk.
+            The bytes do not fit on the disk.
         """
         self._full_size = full_size
         if full_size and full_size - self.size > self._free():
@@ -85,7 +82,7 @@ class PartialFile:
         Raises
         ------
         DownloadError
-            They cannot be written.
+            The bytes cannot be written.
         """
         rest = memoryview(data)
         try:

@@ -71,7 +71,12 @@ def loads(data: bytes | bytearray | memoryview) -> dict[str, Any]:
     value = _Machine(memoryview(data)).run()
     if not isinstance(value, dict):
         raise ArchiveError(f"the pickle holds {type(value).__name__}; expected dict.")
-    return {key: item.array() if isinstance(item, _Array) else item for key, item in value.items()}
+    for key, item in value.items():
+        if isinstance(item, _Array):
+            if item.values is None:
+                raise ArchiveError("the pickle makes an array and does not fill it.")
+            value[key] = item.values
+    return value
 
 
 class _Type:
@@ -111,21 +116,14 @@ class _Type:
 class _Array:
     """Stands for an array, which up to protocol 4 a pickle makes empty and then fills."""
 
-    def __init__(self, values: npt.NDArray[Any] | None = None) -> None:
-        self._values = values
+    values: npt.NDArray[Any] | None = None
 
     def build(self, state: object) -> None:
         match state:
             case (1, tuple() as shape, _Type() as kind, bool() as fortran, bytes() | memoryview() as values):
-                self._values = kind.array(shape, values, "F" if fortran else "C")
+                self.values = kind.array(shape, values, "F" if fortran else "C")
             case _:
                 raise ArchiveError("the pickle fills an array in an unknown way.")
-
-    def array(self) -> npt.NDArray[Any]:
-        """Return the array."""
-        if self._values is None:
-            raise ArchiveError("the pickle makes an array and does not fill it.")
-        return self._values
 
 
 class _Machine:
@@ -262,7 +260,7 @@ class _Machine:
                 tuple() as shape,
                 "C" | "F" as order,
             ):
-                self.push(_Array(kind.array(shape, data, order)))
+                self.push(kind.array(shape, data, order))
             case Global.dtype, (str() | bytes() as name, 0, 1):
                 self.push(_Type(_text(name)))
             case Global.scalar, (_Type() as kind, bytes() as value):
