@@ -50,7 +50,7 @@ def digest_on_disk(path: Path, memory: Path) -> str:
     Raises
     ------
     SettingError
-        There is no file, or an empty or too large one.
+        The file is missing, empty or too large.
     """
     if not path.is_file():
         raise SettingError(

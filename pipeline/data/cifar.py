@@ -219,7 +219,7 @@ class _Survey:
         self._labels[name] = labels
 
     def add_other(self, name: str) -> None:
-        """Keep the names of three members that are not read, for the message about a missing one."""
+        """Keep the names of three members that are not read, for the message that a member is missing."""
         if len(self._others) < 3:
             self._others.append(name)
 

@@ -1,4 +1,4 @@
-"""HDF5 files of images and labels, in one layout for color and for grayscale.
+"""Read and write HDF5 files of images and labels, in one layout for color and for grayscale.
 
 ::
 

@@ -1,7 +1,7 @@
 """Fetch the archive from the first of several sources that delivers it, or copy it from disk.
 
-`fetch` publishes a file only if it has the expected SHA-256. Since that pins every byte, one source may finish a
-file that another source began.
+`fetch` publishes a file only if it has the expected SHA-256. Since the digest pins every byte, one source may
+finish a file that another source began.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def fetch(
 ) -> None:
     """Fetch the archive into a folder from the first source that delivers it.
 
-    A slow source is left for the next one. If all are slow, the fastest delivers the rest. Bytes that have arrived
-    are kept for the next attempt, the next source and, if this process is killed, the next run.
+    If a source is slow, the next source goes on. If all are slow, the fastest source delivers the rest. Bytes that have
+    arrived are kept for the next attempt, the next source and, if this process is killed, the next run.
 
     Parameters
     ----------
@@ -63,13 +63,13 @@ def fetch(
     sha256 : str
         SHA-256 of the archive in hexadecimal.
     sources : sequence of str
-        URLs, the preferred one first; one that begins with ``file:`` is an archive on this machine.
+        URLs, the preferred URL first; a URL that begins with ``file:`` is an archive on this machine.
     connect_timeout, stall_timeout : float
         Seconds to wait for a connection and for the next byte.
     minimum_rate : float
         Bytes per second below which a source is too slow.
     attempts : int
-        How often a source may fail before it is given up.
+        Number of transient failures after which a source is not asked again.
     time_limit : float
         Seconds that one attempt may take.
 
@@ -225,7 +225,7 @@ class _Source:
 
 
 def _least_rate(source: _Source, others: Sequence[_Source], minimum_rate: float) -> float:
-    """Return the rate below which to leave a source: once at most, and only if another one may be faster."""
+    """Return the rate below which to leave a source: 0 if it was left before, or if no other source may be faster."""
     if source.rate < math.inf:
         return 0.0
     return min(minimum_rate, max((other.rate for other in others), default=0.0))

@@ -201,7 +201,7 @@ class _Machine:
         return value
 
     def mark(self) -> None:
-        """Put the stack aside and start an empty one."""
+        """Put the stack aside and start an empty stack."""
         self._set_aside.append(self._stack)
         self._stack = []
 
@@ -276,7 +276,7 @@ class _Machine:
         """Encode a text in Latin-1, as which Python 3 writes bytes in protocol 2."""
         utf8 = text.utf8 if isinstance(text, LongText) else memoryview(text.encode("utf-8", "surrogatepass"))
         self._encoded += len(utf8)
-        if self._encoded > len(self._data):  # one text in the memo could be encoded thousands of times
+        if self._encoded > len(self._data):  # a text in the memo could be encoded thousands of times
             raise ArchiveError("the pickle encodes more text than it has.")
         pieces = (bytes(utf8[start : start + _STEP]) for start in range(0, len(utf8), _STEP))
         encoded = bytearray()

@@ -32,7 +32,7 @@ MAX_GZIP_STREAMS = 10_000
 _BLOCK = 512
 _GZIP = 16 + zlib.MAX_WBITS
 _STEP = 1 << 18
-# Headers that hold long names and numbers for the next header. No member that is read needs one: they are skipped.
+# Headers that hold long names and numbers for the next header. They are skipped, since no batch needs them.
 _EXTENSIONS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _FIRST_BYTES = {
     b"<": "a web page",
@@ -51,7 +51,7 @@ _WITHOUT_CONTENT = {
 
 
 class GzippedTar:
-    """Iterates over the members of a gzipped tar. Read a member before you ask for the next one.
+    """Iterates over the members of a gzipped tar; `read` returns the content of the current member.
 
     Every method raises `ArchiveError` if the file is no sound gzip or no sound tar.
     """

@@ -45,7 +45,7 @@ class SlowTransferError(TransferError):
 
 
 class Version(NamedTuple):
-    """The headers by which a server identifies a version of a file; empty or None where it does not send one."""
+    """The headers by which a server identifies a version of a file; empty or None for a missing header."""
 
     etag: str = ""
     last_modified: str = ""

@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 @functools.cache
 def ask(source: str, *, connect_timeout: float, stall_timeout: float, time_limit: float, attempts: int) -> Version:
-    """Ask a server for its version of the archive, once in a process, so that a run has one answer.
+    """Return a server's version of the archive, asked for once in a process, so that all stages of a run agree.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def fetch(
     output, partial, connect_timeout, stall_timeout, time_limit, minimum_rate, attempts
         As in `download.fetch`.
     source : str
-        The one URL.
+        URL of the archive.
     etag, last_modified : str
         The server's ``ETag`` (with its quotes) and ``Last-Modified``, as `ask` returned them; empty if it sent none.
     length : int or None

@@ -1,4 +1,4 @@
-"""Replace files as a whole, so that no reader finds half of one, and remove files and folders."""
+"""Replace files as a whole, so that no reader finds half a file, and remove files and folders."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pipeline.files.paths import kind_unless_regular
 
 @contextlib.contextmanager
 def replacing(path: Path, temporary: Path | None = None, *, durable: bool = False) -> Iterator[Path]:
-    """Yield a path beside ``path``: the file written there replaces the one at ``path`` when the block succeeds.
+    """Yield a path beside ``path``: the file written there replaces that at ``path`` when the block succeeds.
 
-    The new file keeps the old one's permissions. A link at ``path`` is replaced, not followed.
+    The new file keeps the old file's permissions. A link at ``path`` is replaced, not followed.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def replacing(path: Path, temporary: Path | None = None, *, durable: bool = Fals
     Raises
     ------
     OSError
-        The file cannot be written; the temporary one is removed.
+        The file cannot be written; the temporary file is removed.
     """
     temporary = temporary or path.with_name(f".{path.name}.{os.getpid()}")
     try:
