@@ -115,11 +115,7 @@ class TestArchitecture:
 
 
 def _options(network):
-    return {
-        f"{entry.name}_{option}": getattr(entry.layer, option)
-        for entry in network.layers
-        for option in entry.layer.option_names()
-    }
+    return {f"{entry.name}_{option}": value for entry in network.layers for option, value in vars(entry.layer).items()}
 
 
 class TestNetwork:

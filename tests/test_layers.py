@@ -4,7 +4,6 @@ import pytest
 
 from pipeline.errors import DeclarationError
 from pipeline.networks.layers import (
-    LAYERS,
     Conv2DLayer,
     DenseLayer,
     InputLayer,
@@ -114,6 +113,7 @@ class TestConv2DLayer:
             ({"filter_size": (3,)}, r"^filter_size is \(3,\); "),
             ({"filter_size": (3, 3, 3)}, r"^filter_size is \(3, 3, 3\); "),
             ({"filter_size": (3, 3.0)}, r"^filter_size is \(3, 3\.0\); "),
+            ({"filter_size": (3, True)}, r"^filter_size is \(3, True\); "),
             ({"stride": (1, 0)}, r"^stride is \(1, 0\); expected \(rows, columns\), whole numbers from 1\.$"),
             ({"pad": (0, -1)}, r"^pad is \(0, -1\); expected \(rows, columns\), whole numbers from 0\.$"),
             ({"pad": "same"}, r"^pad is 'same'; "),
@@ -184,9 +184,6 @@ class TestLayerClass:
             match=r"^'Conv2dLayer' is no layer; expected InputLayer, DenseLayer, .*Did you mean 'Conv2DLayer'\?$",
         ):
             layer_class("Conv2dLayer")
-
-    def test_options_are_the_fields(self):
-        assert LAYERS["Conv2DLayer"].option_names() == ["num_filters", "filter_size", "stride", "pad", "nonlinearity"]
 
 
 def test_layers_are_equal_by_their_options():

@@ -222,9 +222,9 @@ class TestTrain:
         declared = {
             "layers": [[entry.name, type(entry.layer).__name__] for entry in network.layers],
             **{
-                f"{entry.name}_{option}": getattr(entry.layer, option)
+                f"{entry.name}_{option}": value
                 for entry in network.layers
-                for option in entry.layer.option_names()
+                for option, value in vars(entry.layer).items()
             },
         }
 

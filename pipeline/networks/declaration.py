@@ -20,6 +20,7 @@ without its ``num_units``, as here, it has as many units as the data has classes
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from enum import StrEnum
 from typing import Any
 
 from pipeline.errors import DeclarationError, did_you_mean
-from pipeline.networks.layers import DenseLayer, InputLayer, Layer, Nonlinearity, Shape, layer_class, softmax
+from pipeline.networks.layers import DenseLayer, InputLayer, Layer, Nonlinearity, Shape, is_whole, layer_class, softmax
 
 Declaration = Mapping[str, Any]
 """A network in nolearn's keywords, or in JSON's types as `architecture` returns it."""
@@ -85,8 +86,8 @@ class Hyperparameters:
         for name, is_allowed, expected in (
             ("learning_rate", _is_number(self.learning_rate) and self.learning_rate > 0, "a number above 0"),
             ("momentum", _is_number(self.momentum) and 0 <= self.momentum < 1, "a number of at least 0 and below 1"),
-            ("epochs", _is_count(self.epochs), "a whole number from 1"),
-            ("batch_size", _is_count(self.batch_size), "a whole number from 1"),
+            ("epochs", is_whole(self.epochs), "a whole number from 1"),
+            ("batch_size", is_whole(self.batch_size), "a whole number from 1"),
             ("validation_fraction", _is_number(fraction) and 0 < fraction <= 0.5, "a number above 0 and up to 0.5"),
         ):
             if not is_allowed:
@@ -179,8 +180,9 @@ class Network:
             for field in dataclasses.fields(entry.layer):
                 value = getattr(entry.layer, field.name)
                 if value != field.default:
-                    plain[f"{entry.name}_{field.name}"] = _as_json(value)
-        return plain
+                    plain[f"{entry.name}_{field.name}"] = value
+        in_json: dict[str, Any] = json.loads(json.dumps(plain))  # tuples become lists, members of an enum strings
+        return in_json
 
 
 TRAINING_KEYWORDS = {
@@ -193,7 +195,7 @@ TRAINING_KEYWORDS = {
     "regression": False,
     "verbose": 0,
 }
-"""The keywords of a declaration that concern training, with nolearn's and Lasagne's defaults; None has no default."""
+"""The keywords of a declaration that concern training, with nolearn's and Lasagne's defaults, or None."""
 
 
 def architecture(declaration: Declaration) -> dict[str, Any]:
@@ -207,9 +209,10 @@ def architecture(declaration: Declaration) -> dict[str, Any]:
     DeclarationError
         The declaration is not valid.
     """
-    plain = Network.build(declaration, classes=1).to_json()  # mistakes show with any number of classes
-    if open_option := _open_option(_checked_layers(declaration["layers"]), declaration):
-        del plain[open_option]
+    plain = Network.build(declaration, classes=1).to_json()  # any number of classes shows the mistakes
+    units_of_last = f"{plain['layers'][-1][0]}_num_units"
+    if units_of_last not in declaration:
+        del plain[units_of_last]
     return plain
 
 
@@ -222,9 +225,9 @@ def hyperparameters(declaration: Declaration) -> Hyperparameters:
         A value is missing or not allowed.
     """
     stated = {keyword: declaration.get(keyword, default) for keyword, default in TRAINING_KEYWORDS.items()}
-    missing = [keyword for keyword, value in stated.items() if value is None]
-    if missing:
-        raise DeclarationError(f"the declaration lacks {missing[0]!r}.")
+    for keyword, value in stated.items():
+        if value is None:
+            raise DeclarationError(f"the declaration lacks {keyword!r}.")
     if stated["update"] not in list(Update):
         raise DeclarationError(f"update is {stated['update']!r}; expected nesterov_momentum.")
     for keyword, kind in (("batch_iterator_train", BatchIterator), ("train_split", TrainSplit)):
@@ -282,7 +285,7 @@ def _named_layer(name: str, kind: type[Layer], options: dict[str, Any], input_sh
 def _check_none_left(options: Mapping[str, Any], listed: list[tuple[str, type[Layer]]]) -> None:
     if options:
         unknown = next(iter(options))
-        known = [f"{name}_{option}" for name, kind in listed for option in kind.option_names()]
+        known = [f"{name}_{field.name}" for name, kind in listed for field in dataclasses.fields(kind)]
         raise DeclarationError(
             f"the declaration has no {unknown!r}: it is neither an option of one of its layers nor a keyword of "
             f"training.{did_you_mean(unknown, [*known, *TRAINING_KEYWORDS])}"
@@ -291,38 +294,23 @@ def _check_none_left(options: Mapping[str, Any], listed: list[tuple[str, type[La
 
 def _check_ends(layers: list[NamedLayer]) -> None:
     first, last = layers[0], layers[-1]
-    if not isinstance(first.layer, InputLayer) or any(isinstance(entry.layer, InputLayer) for entry in layers[1:]):
+    if [entry for entry in layers if isinstance(entry.layer, InputLayer)] != [first]:
         raise DeclarationError(f"layer {first.name!r}: the first layer, and no other, must be an InputLayer.")
-    ends_in_softmax = getattr(last.layer, "nonlinearity", None) == softmax
-    inner_softmax = [entry.name for entry in layers[:-1] if getattr(entry.layer, "nonlinearity", None) == softmax]
-    if not ends_in_softmax or inner_softmax:
+    if [entry for entry in layers if getattr(entry.layer, "nonlinearity", None) == softmax] != [last]:
         raise DeclarationError(
             f"layer {last.name!r}: the last layer, and no other, must be a DenseLayer with nonlinearity softmax."
         )
 
 
 def _from_json(option: str, value: Any) -> Any:
+    """Return an option's value in the type of the layer's field; `Layer.check` reports a wrong value."""
     if isinstance(value, list):
         return tuple(value)
     if option == "nonlinearity" and value in list(Nonlinearity):
         return Nonlinearity(value)
-    if option in ("filter_size", "pool_size", "stride", "pad") and _is_whole(value):
+    if option in ("filter_size", "pool_size", "stride", "pad") and is_whole(value, least=0):
         return (value, value)
     return value
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return list(value)
-    return str(value) if isinstance(value, StrEnum) else value
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_count(value: object) -> bool:
-    return _is_whole(value) and value >= 1  # type: ignore[operator]
 
 
 def _is_number(value: object) -> bool:

@@ -24,11 +24,7 @@ from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPoo
 # `mlp` and `cnn` have the settings that give the article's test accuracy.
 
 MLP: Declaration = dict(
-    layers=[
-        ("input", InputLayer),
-        ("hidden", DenseLayer),
-        ("output", DenseLayer),
-    ],
+    layers=[("input", InputLayer), ("hidden", DenseLayer), ("output", DenseLayer)],
     input_shape=(None, 1024),
     hidden_num_units=100,
     hidden_nonlinearity=rectify,
@@ -44,12 +40,7 @@ MLP_FITTED: Declaration = {**MLP, "update_learning_rate": 0.015}
 """The MLP with the learning rate that fits the losses of the article's tables."""
 
 MLP2: Declaration = dict(
-    layers=[
-        ("input", InputLayer),
-        ("hidden1", DenseLayer),
-        ("hidden2", DenseLayer),
-        ("output", DenseLayer),
-    ],
+    layers=[("input", InputLayer), ("hidden1", DenseLayer), ("hidden2", DenseLayer), ("output", DenseLayer)],
     input_shape=(None, 1024),
     hidden1_num_units=100,
     hidden2_num_units=100,

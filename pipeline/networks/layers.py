@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeGuard
 
 from pipeline.errors import DeclarationError, did_you_mean
 
@@ -30,21 +30,12 @@ class Nonlinearity(StrEnum):
     tanh = "tanh"
 
 
-linear = Nonlinearity.linear
-rectify = Nonlinearity.rectify
-sigmoid = Nonlinearity.sigmoid
-softmax = Nonlinearity.softmax
-tanh = Nonlinearity.tanh
+linear, rectify, sigmoid, softmax, tanh = Nonlinearity
 
 
 @dataclass(frozen=True)
 class Layer(ABC):
     """Base class of all layers."""
-
-    @classmethod
-    def option_names(cls) -> list[str]:
-        """Names of the options, which follow the layer's name in a declaration: ``conv1_num_filters``."""
-        return [field.name for field in fields(cls)]
 
     def check(self) -> None:
         """Raise `DeclarationError` if an option has a value that is not allowed."""
@@ -54,7 +45,7 @@ class Layer(ABC):
         """Return the shape of the output for one image of the given shape."""
 
     def weight_shapes(self, input_shape: Shape) -> dict[str, Shape]:
-        """Return the shapes of the layer's weights, ``W`` and ``b``; nothing for a layer without weights."""
+        """Return the shapes of the layer's weights, ``W`` and ``b``; empty for a layer without weights."""
         return {}
 
 
@@ -66,7 +57,7 @@ class InputLayer(Layer):
 
     def check(self) -> None:
         minibatch, *sizes = self.shape if isinstance(self.shape, tuple) and self.shape else (0,)
-        if minibatch is not None or len(sizes) not in (1, 3) or not all(_positive(size) for size in sizes):
+        if minibatch is not None or len(sizes) not in (1, 3) or not all(map(is_whole, sizes)):
             raise DeclarationError(
                 f"shape is {self.shape!r}; expected (None, units) or (None, channels, height, width) "
                 "with whole numbers from 1: the None stands for the minibatch."
@@ -114,20 +105,11 @@ class Conv2DLayer(Layer):
             raise DeclarationError("nonlinearity is softmax; a convolution takes rectify, tanh, sigmoid or linear.")
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        _, height, width = _as_image(input_shape)
-        rows, columns = (
-            (size + 2 * pad - extent) // stride + 1
-            for size, pad, extent, stride in zip((height, width), self.pad, self.filter_size, self.stride, strict=True)
-        )
-        if rows < 1 or columns < 1:
-            raise DeclarationError(
-                f"filter_size {self.filter_size} is larger than the layer's input, {height}x{width}."
-            )
+        rows, columns = _output_size("filter_size", self.filter_size, self.stride, self.pad, input_shape)
         return (self.num_filters, rows, columns)
 
     def weight_shapes(self, input_shape: Shape) -> dict[str, Shape]:
-        channels = _as_image(input_shape)[0]
-        return {"W": (self.num_filters, channels, *self.filter_size), "b": (self.num_filters,)}
+        return {"W": (self.num_filters, input_shape[0], *self.filter_size), "b": (self.num_filters,)}
 
 
 @dataclass(frozen=True)
@@ -143,14 +125,8 @@ class MaxPool2DLayer(Layer):
             _check_pair("stride", self.stride, least=1)
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        channels, height, width = _as_image(input_shape)
-        rows, columns = (
-            (size - extent) // stride + 1
-            for size, extent, stride in zip((height, width), self.pool_size, self.stride or self.pool_size, strict=True)
-        )
-        if rows < 1 or columns < 1:
-            raise DeclarationError(f"pool_size {self.pool_size} is larger than the layer's input, {height}x{width}.")
-        return (channels, rows, columns)
+        rows, columns = _output_size("pool_size", self.pool_size, self.stride or self.pool_size, (0, 0), input_shape)
+        return (input_shape[0], rows, columns)
 
 
 LAYERS: dict[str, type[Layer]] = {
@@ -167,41 +143,43 @@ def layer_class(name: object) -> type[Layer]:
         No layer class has this name.
     """
     if not isinstance(name, str) or name not in LAYERS:
-        raise DeclarationError(f"{name!r} is no layer; expected {_listed(LAYERS)}.{did_you_mean(str(name), LAYERS)}")
+        raise DeclarationError(f"{name!r} is no layer; expected {', '.join(LAYERS)}.{did_you_mean(str(name), LAYERS)}")
     return LAYERS[name]
 
 
-def _positive(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def is_whole(value: object, least: int = 1) -> TypeGuard[int]:
+    """Return whether a value is a whole number of at least ``least``; True and False are not."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _check_count(option: str, value: object) -> None:
-    if not _positive(value):
+    if not is_whole(value):
         raise DeclarationError(f"{option} is {value!r}; expected a whole number from 1.")
 
 
 def _check_pair(option: str, value: object, *, least: int) -> None:
     sizes = value if isinstance(value, tuple) else ()
-    if len(sizes) != 2 or not all(isinstance(size, int) and size >= least for size in sizes):
+    if len(sizes) != 2 or not all(is_whole(size, least) for size in sizes):
         raise DeclarationError(f"{option} is {value!r}; expected (rows, columns), whole numbers from {least}.")
 
 
 def _check_nonlinearity(value: object) -> None:
     if value not in list(Nonlinearity):
         raise DeclarationError(
-            f"nonlinearity is {value!r}; expected {_listed(Nonlinearity)}.{did_you_mean(str(value), Nonlinearity)}"
+            f"nonlinearity is {value!r}; expected {', '.join(Nonlinearity)}.{did_you_mean(str(value), Nonlinearity)}"
         )
 
 
-def _as_image(shape: Shape) -> tuple[int, int, int]:
-    if len(shape) != 3:
+def _output_size(option: str, window: Pair, stride: Pair, pad: Pair, input_shape: Shape) -> Pair:
+    """Return the rows and columns of the output of a window that slides over an image."""
+    if len(input_shape) != 3:
         raise DeclarationError(
-            f"the layer's input has shape {shape}; expected an image, (channels, height, width). Put convolution and "
-            "pooling before the first DenseLayer, after an InputLayer of shape (None, channels, height, width)."
+            f"the layer's input has shape {input_shape}; expected an image, (channels, height, width). Put convolution "
+            "and pooling before the first DenseLayer, after an InputLayer of shape (None, channels, height, width)."
         )
-    channels, height, width = shape
-    return channels, height, width
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(str(name) for name in names)
+    _, height, width = input_shape
+    rows = (height + 2 * pad[0] - window[0]) // stride[0] + 1
+    columns = (width + 2 * pad[1] - window[1]) // stride[1] + 1
+    if rows < 1 or columns < 1:
+        raise DeclarationError(f"{option} {window} is larger than the layer's input, {height}x{width}.")
+    return rows, columns
