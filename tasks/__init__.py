@@ -3,7 +3,7 @@
 from tasks.luigi_adapter import configuration
 from tasks.luigi_adapter import interrupts as interrupts  # first: a signal may come while Luigi is imported
 
-configuration.read()  # before a task is declared, since Luigi reads luigi.cfg when it is imported
+configuration.read_settings()  # before a task is declared, since Luigi reads luigi.cfg when it is imported
 
 from tasks import validation  # noqa: E402
 from tasks.configuration import config_files  # noqa: E402
@@ -24,7 +24,7 @@ from tasks.luigi_adapter import command_line, luigid  # noqa: E402, F401
 from tasks.settings import schedule, settings, theano, torch  # noqa: E402
 from tasks.whole import CheckDevice, Compare, Pipeline, Report  # noqa: E402
 
-command_line.checks += [config_files.require, validation.check]
+command_line.checks += [config_files.require_settings_file, validation.check_all_settings]
 
 __all__ = [
     "CheckDevice",

@@ -15,7 +15,7 @@ from tasks.run import RUN
 if __name__ == "__main__":
     ignore_closed_streams()
     try:
-        arguments = ["--module", "tasks", *demo.spelled_out(sys.argv[1:])]
+        arguments = ["--module", "tasks", *demo.expand_demo(sys.argv[1:])]
     except SettingError as error:
         end(error)
     RUN.continue_here(arguments)

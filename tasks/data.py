@@ -6,12 +6,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-import luigi
 from luigi.parameter import ParameterVisibility
 
 from pipeline.data.archive import PUBLISHED_SHA256, SOURCES, digest_on_disk, given_digest
 from pipeline.errors import SettingError
 from pipeline.files.digests import json_digest
+from tasks.luigi_adapter.parameters import boolean, number, optional_text, text, whole_number
 from tasks.settings import settings
 from tasks.stages import StageTask
 
@@ -34,53 +34,23 @@ class DownloadCIFAR(DataTask):
     without_effect = ("minimum_rate", "connect_timeout", "stall_timeout", "time_limit", "attempts")
     code_matters = False  # the digest, or the version that the source reports, decides the result
 
-    archive = luigi.OptionalParameter(
-        default=None,
-        always_in_help=True,
-        description="Path of an archive on disk, taken instead of downloading. Empty: download.",
-    )
-    sources = luigi.Parameter(
-        default=" ".join(SOURCES),
-        always_in_help=True,
+    archive = optional_text("Path of an archive on disk, taken instead of downloading. Empty: download.")
+    sources = text(
+        " ".join(SOURCES),
+        "URLs to download from (http, https or file), with blanks between them, the best first.",
         significant=False,
         visibility=ParameterVisibility.PRIVATE,  # Luigi would log and send the signatures in URLs
-        description="URLs to download from (http, https or file), with blanks between them, the best first.",
     )
-    sha256 = luigi.Parameter(
-        default=PUBLISHED_SHA256,
-        always_in_help=True,
-        description="SHA-256 of the archive to download: 64 hexadecimal digits.",
-    )
-    follow_source = luigi.BoolParameter(
-        default=False,
-        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
-        always_in_help=True,
-        description="Whether each run asks the one source whether its archive has changed: true or false.",
-    )
-    minimum_rate = luigi.FloatParameter(
-        default=200.0,
-        always_in_help=True,
-        description="Kilobytes a second below which a source is given up for the next one.",
-    )
-    connect_timeout = luigi.FloatParameter(
-        default=15.0, always_in_help=True, description="Seconds to wait for a source to answer."
-    )
-    stall_timeout = luigi.FloatParameter(
-        default=30.0,
-        always_in_help=True,
-        description="Seconds without a byte after which a transfer is resumed.",
-    )
-    time_limit = luigi.FloatParameter(
-        default=21600.0,
-        always_in_help=True,
-        description="Seconds that an attempt to download may take in all.",
-    )
-    attempts = luigi.IntParameter(
-        default=5, always_in_help=True, description="Number of attempts to download from a source."
-    )
+    sha256 = text(PUBLISHED_SHA256, "SHA-256 of the archive to download: 64 hexadecimal digits.")
+    follow_source = boolean(False, "Whether each run asks the one source whether its archive has changed.")
+    minimum_rate = number(200.0, "Kilobytes a second below which a source is given up for the next one.")
+    connect_timeout = number(15.0, "Seconds to wait for a source to answer.")
+    stall_timeout = number(30.0, "Seconds without a byte after which a transfer is resumed.")
+    time_limit = number(21600.0, "Seconds that an attempt to download may take in all.")
+    attempts = whole_number(5, "Number of attempts to download from a source.")
 
     @classmethod
-    def check(cls, given: Any) -> None:
+    def check_settings(cls, given: Any) -> None:
         for name, least in LEAST_VALUES.items():
             value = getattr(given, name)
             if not least <= value < math.inf:
@@ -99,7 +69,9 @@ class DownloadCIFAR(DataTask):
         return "pipeline.data.upstream:fetch" if self.follow_source else "pipeline.data.download:fetch"
 
     def decides(self) -> dict[str, Any]:
-        return self._version() if self.follow_source and not self.archive else {"sha256": self._digest()}
+        if self.archive:
+            return {"sha256": digest_on_disk(Path(self.archive), self._memory)}
+        return self._version() if self.follow_source else {"sha256": given_digest(self.sha256)}
 
     def options(self) -> dict[str, Any]:
         if self.archive:
@@ -108,11 +80,8 @@ class DownloadCIFAR(DataTask):
         name = json_digest(self.decides()) if self.follow_source else self.sha256.lower()
         return {
             **which,
-            "connect_timeout": self.connect_timeout,
-            "stall_timeout": self.stall_timeout,
+            **self._limits,
             "minimum_rate": self.minimum_rate * 1000,
-            "attempts": self.attempts,
-            "time_limit": self.time_limit,
             "partial": self.folder / self.task_family / f"{name[:16]}.part",
         }
 
@@ -121,6 +90,11 @@ class DownloadCIFAR(DataTask):
         """The file of the digests of archives on disk."""
         return settings.active().cache("digests.json")
 
+    @property
+    def _limits(self) -> dict[str, Any]:
+        """The limits of a transfer, by their names in `pipeline.data`."""
+        return {name: getattr(self, name) for name in ("connect_timeout", "stall_timeout", "time_limit", "attempts")}
+
     def _version(self) -> dict[str, Any]:
         """Ask the source for the version of its archive."""
         from pipeline.data import upstream
@@ -128,25 +102,14 @@ class DownloadCIFAR(DataTask):
         if self.sha256:
             raise SettingError(
                 "DownloadCIFAR.follow_source is true, but sha256 pins the archive; expected one of the two. "
-                "Leave sha256 empty to take whatever the source has."
+                "Leave sha256 empty to accept any archive of the source."
             )
         if len(self.sources.split()) != 1:
             raise SettingError(
                 f"DownloadCIFAR.follow_source is true with {len(self.sources.split())} sources; expected one URL in "
                 "sources, since another server's versions have other names."
             )
-        version = upstream.ask(
-            self.sources.strip(),
-            connect_timeout=self.connect_timeout,
-            stall_timeout=self.stall_timeout,
-            time_limit=self.time_limit,
-            attempts=self.attempts,
-        )
-        return version._asdict()
-
-    def _digest(self) -> str:
-        """Return the digest that decides the result, for any path or URL of the archive."""
-        return digest_on_disk(Path(self.archive), self._memory) if self.archive else given_digest(self.sha256)
+        return upstream.ask(self.sources.strip(), **self._limits)._asdict()
 
 
 class ConvertToHDF5(DataTask):
@@ -155,17 +118,13 @@ class ConvertToHDF5(DataTask):
     function = "pipeline.data.cifar:convert"
     libraries = ("numpy", "h5py")
 
-    title = luigi.Parameter(
-        default="",
-        always_in_help=True,
-        description="Title of the data wherever results are shown. Empty: its class names.",
-    )
+    title = text("", "Title of the data in reports and results. Empty: its class names.")
 
     def requires(self) -> dict[str, StageTask]:
         return {"archive": DownloadCIFAR()}
 
     @classmethod
-    def check(cls, given: Any) -> None:
+    def check_settings(cls, given: Any) -> None:
         if not given.title.isprintable():
             raise SettingError(f"ConvertToHDF5.title is {given.title!r}; expected a line of printable UTF-8.")
 
@@ -177,21 +136,22 @@ class ConvertToHDF5(DataTask):
         return {"given": Path(given) if given else None}
 
 
-class GrayscaleFlat(DataTask):
+class GrayscaleTask(DataTask):
+    """A stage that converts colour images to grayscale."""
+
+    libraries = ("numpy", "h5py")
+
+    def requires(self) -> dict[str, StageTask]:
+        return {"images": ConvertToHDF5()}
+
+
+class GrayscaleFlat(GrayscaleTask):
     """Make the grayscale data set whose images are vectors."""
 
     function = "pipeline.data.grayscale:make_flat"
-    libraries = ("numpy", "h5py")
-
-    def requires(self) -> dict[str, StageTask]:
-        return {"images": ConvertToHDF5()}
 
 
-class Grayscale2D(DataTask):
+class Grayscale2D(GrayscaleTask):
     """Make the grayscale data set whose images have rows and columns."""
 
     function = "pipeline.data.grayscale:make_2d"
-    libraries = ("numpy", "h5py")
-
-    def requires(self) -> dict[str, StageTask]:
-        return {"images": ConvertToHDF5()}

@@ -11,6 +11,7 @@ from pipeline.report.gate import accuracy_fault, reported_accuracy
 from pipeline.store import results
 from pipeline.store.record import Record
 from tasks.learning import Evaluate
+from tasks.luigi_adapter.parameters import optional_number
 from tasks.run import RUN
 from tasks.settings import settings
 
@@ -18,17 +19,9 @@ from tasks.settings import settings
 class gate(luigi.Config):  # noqa: N801, Luigi takes the section's name from it
     """Least test accuracies for a new report."""
 
-    minimum_accuracy_mlp = luigi.OptionalFloatParameter(
-        default=None, always_in_help=True, description="Least test accuracy of the MLP, from 0 to 1. Empty: any."
-    )
-    minimum_accuracy_cnn = luigi.OptionalFloatParameter(
-        default=None, always_in_help=True, description="Least test accuracy of the CNN, from 0 to 1. Empty: any."
-    )
-    largest_drop = luigi.OptionalFloatParameter(
-        default=None,
-        always_in_help=True,
-        description="Largest drop of a test accuracy below the latest report's, from 0 to 1. Empty: any.",
-    )
+    minimum_accuracy_mlp = optional_number("Least test accuracy of the MLP, from 0 to 1. Empty: any.")
+    minimum_accuracy_cnn = optional_number("Least test accuracy of the CNN, from 0 to 1. Empty: any.")
+    largest_drop = optional_number("Largest drop below the latest report's test accuracy, from 0 to 1. Empty: any.")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

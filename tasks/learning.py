@@ -12,9 +12,13 @@ from pipeline.errors import DeclarationError, SettingError
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.declared import NETWORKS, find_network
 from tasks.data import Grayscale2D, GrayscaleFlat
+from tasks.luigi_adapter.parameters import optional_number, optional_whole_number
 from tasks.run import RUN
 from tasks.settings import engine_settings, settings
 from tasks.stages import StageTask
+
+HYPERPARAMETERS = ("epochs", "learning_rate", "momentum", "batch_size", "validation_fraction")
+"""The settings of a training, in the order in which records and messages list them."""
 
 ANY = Hyperparameters(learning_rate=0.01, momentum=0.9, epochs=1)
 """Hyperparameters to check a setting against, before a network is chosen."""
@@ -27,7 +31,7 @@ class NetworkTask(StageTask):
 
     kind: ClassVar[str]
     identifying = without_effect = ("network",)
-    network: Any
+    network: Any = luigi.Parameter(always_in_help=True, description=f"One of {', '.join(NETWORKS)}.")
 
     @classmethod
     def of(cls, network: str, **given: Any) -> Self:
@@ -54,7 +58,7 @@ class EngineTask(NetworkTask):
     from_seed = luigi.OptionalIntParameter(default=None, description="As [settings] seed, for this network alone.")
 
     @classmethod
-    def check(cls, given: Any) -> None:
+    def check_settings(cls, given: Any) -> None:
         devices.check(given.on_engine or "auto", given.on_device or "auto")
         settings.active().checked_seed(given.from_seed)
 
@@ -65,6 +69,16 @@ class EngineTask(NetworkTask):
     def imports(self) -> tuple[str, ...]:
         return (f"pipeline.engines.{self.choice().engine}.engine:ENGINE",)
 
+    def decides(self) -> dict[str, Any]:
+        engine, device = self.choice().engine, self.choice().device
+        architecture = find_network(self.network).architecture
+        return {
+            "architecture": architecture,
+            "engine": engine,
+            "engine_settings": engine_settings(engine),
+            "device": device,
+        }
+
     def options(self) -> dict[str, Any]:
         return {"threads": settings.active().thread_count()}
 
@@ -72,19 +86,15 @@ class EngineTask(NetworkTask):
         """Return the engine and the device that compute this stage."""
         return settings.active().choice(self.on_engine, self.on_device)
 
-    def architecture(self) -> dict[str, Any]:
-        """Return the declared network, in JSON's types."""
-        return find_network(self.network).architecture
-
     def images(self) -> StageTask:
-        """Return the data set of the network's input shape."""
-        is_flat = len(self.architecture()["input_shape"]) == 2
+        """Return the data set of the network's input shape: ``(images, pixels)``, or rows and columns of pixels."""
+        is_flat = len(find_network(self.network).architecture["input_shape"]) == 2
         return GrayscaleFlat() if is_flat else Grayscale2D()
 
 
 @EngineTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)  # type: ignore[untyped-decorator]
-def _tell_of_device(task: EngineTask, _: luigi.Task) -> None:
-    """Print the device that ``auto`` chose, before the first stage computes: Luigi discovers what that one requires."""
+def _print_choice(task: EngineTask, _: luigi.Task) -> None:
+    """Print the engine and the device that ``auto`` chose: Luigi discovers requirements before the first stage runs."""
     if (task.on_device or settings.active().device) == "auto":
         choice = task.choice()
         RUN.print_once(f"{choice.engine} on {choice.device}; {choice.reason}")
@@ -97,24 +107,11 @@ class Train(EngineTask):
     length_parameter = "epochs"
     kind = "Train"
 
-    network = luigi.Parameter(always_in_help=True, description=f"One of {', '.join(NETWORKS)}.")
-    epochs = luigi.OptionalIntParameter(
-        default=None, always_in_help=True, description=f"Passes over the training images. {AS_DECLARED}"
-    )
-    learning_rate = luigi.OptionalFloatParameter(
-        default=None, always_in_help=True, description=f"Step along the gradient, a number above 0. {AS_DECLARED}"
-    )
-    momentum = luigi.OptionalFloatParameter(
-        default=None, always_in_help=True, description=f"Nesterov momentum, from 0 up to but not 1. {AS_DECLARED}"
-    )
-    batch_size = luigi.OptionalIntParameter(
-        default=None, always_in_help=True, description=f"Images in a minibatch. {AS_DECLARED}"
-    )
-    validation_fraction = luigi.OptionalFloatParameter(
-        default=None,
-        always_in_help=True,
-        description=f"Part of the training images held out for validation, up to 0.5. {AS_DECLARED}",
-    )
+    epochs = optional_whole_number(f"Passes over the training images. {AS_DECLARED}")
+    learning_rate = optional_number(f"Step along the gradient, a number above 0. {AS_DECLARED}")
+    momentum = optional_number(f"Nesterov momentum, from 0 up to but not 1. {AS_DECLARED}")
+    batch_size = optional_whole_number(f"Images in a minibatch. {AS_DECLARED}")
+    validation_fraction = optional_number(f"Fraction of the training images that validates, up to 0.5. {AS_DECLARED}")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -124,39 +121,26 @@ class Train(EngineTask):
             )
 
     @classmethod
-    def check(cls, given: Any) -> None:
-        super().check(given)
+    def check_settings(cls, given: Any) -> None:
+        super().check_settings(given)
         cls._hyperparameters(given, ANY)
 
     def requires(self) -> dict[str, StageTask]:
         return {"images": self.images()}
 
     def decides(self) -> dict[str, Any]:
-        how = self._hyperparameters(self, find_network(self.network).hyperparameters)
+        chosen = self._hyperparameters(self, find_network(self.network).hyperparameters)
         return {
             "network": self.network,
-            "architecture": self.architecture(),
-            "engine": self.choice().engine,
-            "engine_settings": engine_settings(self.choice().engine),
-            "device": self.choice().device,
+            **super().decides(),
             "seed": settings.active().checked_seed(self.from_seed),
-            "epochs": how.epochs,
-            "learning_rate": how.learning_rate,
-            "momentum": how.momentum,
-            "batch_size": how.batch_size,
-            "validation_fraction": how.validation_fraction,
+            **{name: getattr(chosen, name) for name in HYPERPARAMETERS},
         }
 
     @classmethod
     def _hyperparameters(cls, given: Any, declared: Hyperparameters) -> Hyperparameters:
         try:
-            return declared.replaced(
-                epochs=given.epochs,
-                learning_rate=given.learning_rate,
-                momentum=given.momentum,
-                batch_size=given.batch_size,
-                validation_fraction=given.validation_fraction,
-            )
+            return declared.replaced(**{name: getattr(given, name) for name in HYPERPARAMETERS})
         except DeclarationError as error:
             raise SettingError(f"{cls.task_family}.{error}") from None
 
@@ -179,31 +163,18 @@ class Evaluate(EngineTask):
     function = "pipeline.training.evaluate:evaluate"
     kind = "Evaluate"
 
-    network = luigi.Parameter(always_in_help=True, description=f"One of {', '.join(NETWORKS)}.")
     trained_on_engine = luigi.OptionalParameter(default=None, description="As [settings] engine, for its training.")
     trained_on_device = luigi.OptionalParameter(default=None, description="As [settings] device, for its training.")
 
     @classmethod
-    def check(cls, given: Any) -> None:
-        super().check(given)
+    def check_settings(cls, given: Any) -> None:
+        super().check_settings(given)
         devices.check(given.trained_on_engine or "auto", given.trained_on_device or "auto")
 
     def requires(self) -> dict[str, StageTask]:
-        trained = Train.of(
-            self.network,
-            on_engine=self.trained_on_engine,
-            on_device=self.trained_on_device,
-            from_seed=self.from_seed,
-        )
+        engine, device = self.trained_on_engine, self.trained_on_device
+        trained = Train.of(self.network, on_engine=engine, on_device=device, from_seed=self.from_seed)
         return {"images": self.images(), "trained": trained}
-
-    def decides(self) -> dict[str, Any]:
-        return {
-            "architecture": self.architecture(),
-            "engine": self.choice().engine,
-            "engine_settings": engine_settings(self.choice().engine),
-            "device": self.choice().device,
-        }
 
 
 class EvaluateMLP(Evaluate):
@@ -223,8 +194,6 @@ class History(NetworkTask):
 
     function = "pipeline.report.history_files:write_history_files"
     kind = "History"
-
-    network = luigi.Parameter(always_in_help=True, description=f"One of {', '.join(NETWORKS)}.")
 
     def requires(self) -> dict[str, StageTask]:
         return {"trained": Train.of(self.network)}

@@ -97,7 +97,7 @@ class LuigiRun(Run):
 
 def _command(arguments: Sequence[str]) -> str:
     """Return a command line without secrets."""
-    secret = tuple(map(make_variables.flag, config_files.secrets()))
+    secret = tuple(map(make_variables.flag_of, config_files.secret_settings()))
     shown = ["luigi"]
     for argument in arguments:
         flag, equals, _ = argument.partition("=")

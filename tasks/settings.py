@@ -19,6 +19,7 @@ from pipeline.networks.declared import NETWORKS
 from pipeline.web.urls import is_web_url
 from tasks.configuration import config_files
 from tasks.luigi_adapter.configuration import is_ours
+from tasks.luigi_adapter.parameters import boolean, number, parameter, text, whole_number
 
 MOST_THREADS = 1024
 """More threads than a machine has cores, and few enough to start."""
@@ -37,59 +38,17 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
     use_cmdline_section = False
     without_effect = ("threads", "force", "cache_dir", "results_url")  # settings that change no result
 
-    engine = luigi.Parameter(
-        default="auto",
-        always_in_help=True,
-        description=f"Engine that trains and evaluates: {', '.join(devices.ENGINES)}, or auto for torch on CUDA and "
-        "numba on the CPU.",
-    )
-    device = luigi.Parameter(
-        default="auto",
-        always_in_help=True,
-        description="Device to compute on: cpu, cuda, or auto for CUDA where it can be used.",
-    )
-    seed = luigi.IntParameter(
-        default=42,
-        always_in_help=True,
-        description="Seed of the generator that draws the initial weights: 0 to 4294967295.",
-    )
-    threads = luigi.IntParameter(
-        default=0,
-        always_in_help=True,
-        description="CPU threads that a stage computes with; 0 shares the cores out among the workers.",
-    )
-    force = luigi.Parameter(
-        default="",
-        always_in_help=True,
-        description="Stages to run again although their results are there: names with commas between them.",
-    )
-    versions_in_key = luigi.BoolParameter(
-        default=False,
-        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
-        always_in_help=True,
-        description="Whether a stage runs again when a library that it uses has another version: true or false.",
-    )
-    data_dir = luigi.Parameter(
-        default="data", always_in_help=True, description="Folder of the archive and the data sets made from it."
-    )
-    outputs_dir = luigi.Parameter(
-        default="outputs", always_in_help=True, description="Folder of trained networks, results and the report."
-    )
-    cache_dir = luigi.Parameter(
-        default=".cache",
-        always_in_help=True,
-        description="Folder of files that only save time; it may be removed at any time.",
-    )
-    data = luigi.Parameter(
-        default="",
-        always_in_help=True,
-        description="Name of a folder inside data_dir and outputs_dir, for results on other data. Empty: none.",
-    )
-    results_url = luigi.Parameter(
-        default="",
-        always_in_help=True,
-        description="URL of a web server's outputs folder, for links on luigid's page. Empty: a file: URL.",
-    )
+    engine = text("auto", f"Engine: {', '.join(devices.ENGINES)}, or auto for torch on CUDA and numba on the CPU.")
+    device = text("auto", "Device to compute on: cpu, cuda, or auto for CUDA where it can be used.")
+    seed = whole_number(42, "Seed of the generator that draws the initial weights: 0 to 4294967295.")
+    threads = whole_number(0, "CPU threads that a stage computes with; 0 shares the cores out among the workers.")
+    force = text("", "Stages to run again although their results are there: names with commas between them.")
+    versions_in_key = boolean(False, "Whether a stage runs again when a library of its has another version.")
+    data_dir = text("data", "Folder of the archive and the data sets made from it.")
+    outputs_dir = text("outputs", "Folder of trained networks, results and the report.")
+    cache_dir = text(".cache", "Folder of files that only save time; it may be removed at any time.")
+    data = text("", "Name of a folder inside data_dir and outputs_dir, for results on other data. Empty: none.")
+    results_url = text("", "URL of a web server's outputs folder, for links on luigid's page. Empty: a file: URL.")
 
     @classmethod
     def active(cls) -> Self:
@@ -104,7 +63,7 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
         if self.data:
             _check_data_name(self.data)
 
-    def check(self) -> None:
+    def check_values(self) -> None:
         """Raise `SettingError` where a setting has an impossible value."""
         devices.check(self.engine, self.device)
         self.checked_seed()
@@ -174,63 +133,40 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
         return Path(self.cache_dir) / name
 
 
-class theano(luigi.Config):  # noqa: N801, likewise
+class theano(luigi.Config):  # noqa: N801
     """Settings of the theano engine: those of the article's ``.theanorc`` beside the device."""
 
     without_effect = ()
 
-    floatX = luigi.Parameter(  # noqa: N815, Theano's name for it
-        default="float32", always_in_help=True, description="Type that Theano computes in: float32 or float64."
-    )
-    fastmath = luigi.BoolParameter(
-        default=False,
-        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
-        always_in_help=True,
-        description="Whether Theano's compiler may reorder floating-point operations: true or false.",
-    )
+    floatX = text("float32", "Type that Theano computes in: float32 or float64.")  # noqa: N815, Theano's name for it
+    fastmath = boolean(False, "Whether Theano's compiler may reorder floating-point operations.")
 
 
-class torch(luigi.Config):  # noqa: N801, likewise
+class torch(luigi.Config):  # noqa: N801
     """Settings of the torch engine."""
 
     without_effect = ()
 
-    precision = luigi.Parameter(
-        default="float32",
-        always_in_help=True,
-        description="Type that layers compute in: float32, bf16, or on a GPU tf32; weights are always float32.",
-    )
+    precision = text("float32", "Type that layers compute in: float32, bf16, or tf32 on a GPU.")
 
 
-class schedule(luigi.Config):  # noqa: N801, likewise
+class schedule(luigi.Config):  # noqa: N801
     """Settings of runs that a timer starts."""
 
     secret = ("on_failure_command", "on_failure_webhook")  # settings whose values are never shown
 
-    when_busy = luigi.ChoiceParameter(
+    when_busy = parameter(
+        luigi.ChoiceParameter,
+        "refuse",
+        "Action of a scheduled run while another one uses its outputs folder: refuse or wait.",
         choices=["refuse", "wait"],
-        default="refuse",
-        always_in_help=True,
-        description="Action of a scheduled run while another one uses its outputs folder: refuse or wait.",
     )
-    log_bytes = luigi.IntParameter(
-        default=1_000_000, always_in_help=True, description="Size in bytes above which a run begins a new log."
-    )
-    log_files = luigi.IntParameter(default=5, always_in_help=True, description="Number of old logs to keep, from 1.")
-    metrics_file = luigi.Parameter(
-        default="",
-        always_in_help=True,
-        description="File of Prometheus's metrics. Empty: metrics.prom in the outputs folder.",
-    )
-    on_failure_command = luigi.Parameter(
-        default="", always_in_help=True, description="Command that receives the message of a failure. Empty: none."
-    )
-    on_failure_webhook = luigi.Parameter(
-        default="", always_in_help=True, description="URL that receives the message of a failure. Empty: none."
-    )
-    notice_seconds = luigi.FloatParameter(
-        default=30.0, always_in_help=True, description="Seconds that the command and the webhook may take."
-    )
+    log_bytes = whole_number(1_000_000, "Size in bytes above which a run begins a new log.")
+    log_files = whole_number(5, "Number of old logs to keep, from 1.")
+    metrics_file = text("", "File of Prometheus's metrics. Empty: metrics.prom in the outputs folder.")
+    on_failure_command = text("", "Command that receives the message of a failure. Empty: none.")
+    on_failure_webhook = text("", "URL that receives the message of a failure. Empty: none.")
+    notice_seconds = number(30.0, "Seconds that the command and the webhook may take.")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -242,17 +178,12 @@ class schedule(luigi.Config):  # noqa: N801, likewise
                 f"schedule.metrics_file is {self.metrics_file!r}, which is a folder; expected a file, such as "
                 f"{Path(self.metrics_file) / 'pipeline.prom'}."
             )
-        if self.on_failure_webhook:
-            _check_webhook(self.on_failure_webhook)
-
-
-def _check_webhook(url: str) -> None:
-    if not is_web_url(url):
-        raise SettingError("schedule.on_failure_webhook is not a URL to post to; expected https://HOST/PATH.")
+        if self.on_failure_webhook and not is_web_url(self.on_failure_webhook):  # its URL is a secret: not in a message
+            raise SettingError("schedule.on_failure_webhook is not a URL to post to; expected https://HOST/PATH.")
 
 
 def _check_data_name(name: str) -> None:
-    """Refuse a name that is not one, or that of another folder, in any case: some disks ignore it."""
+    """Refuse a name with other characters, and the name of another folder; some disks do not distinguish cases."""
     tasks = [task for task in Register.task_names() if task[:1].isupper() and is_ours(task)]
     kinds = {kind for task in tasks if (kind := getattr(Register.get_task_cls(task), "kind", None))}
     stages = [*tasks, *(f"{kind}{network}" for kind in kinds for network in NETWORKS)]
@@ -286,10 +217,8 @@ def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _active(_: CmdlineParser | None) -> settings:
-    config_files.check()
+    config_files.check_files()
     return settings()
 
 
-@functools.cache
-def _choose(engine: str, device: str) -> devices.Choice:
-    return devices.choose(engine, device)
+_choose = functools.cache(devices.choose)  # looking for a GPU takes time, and each task asks

@@ -38,7 +38,7 @@ class StageTask(luigi.Task):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.check(self)
+        self.check_settings(self)
         self.task_id = f"{self.stage_name}_{self.stage.key}_{RUN.id}"
 
     @classmethod
@@ -54,7 +54,7 @@ class StageTask(luigi.Task):
         return SimpleNamespace(**dict(cls.get_param_values(declared, [], {})))
 
     @classmethod
-    def check(cls, given: Any) -> None:
+    def check_settings(cls, given: Any) -> None:
         """Raise `SettingError` where a setting of the stage, an attribute of ``given``, has an impossible value."""
 
     @property

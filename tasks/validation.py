@@ -12,7 +12,7 @@ from tasks.gate import gate
 from tasks.settings import check_engine_settings, schedule, settings
 
 
-def check() -> None:
+def check_all_settings() -> None:
     """Check every setting, without opening a data file or asking a server.
 
     Raises
@@ -23,12 +23,12 @@ def check() -> None:
         A value has the wrong type; `tasks.luigi_adapter.errors.message_of` explains it.
     """
     _check_scheduler()
-    settings.active().check()
+    settings.active().check_values()
     check_engine_settings()
     _check_schedule()
     gate()
     for task in stages.kinds():
-        task.check(task.configured())
+        task.check_settings(task.configured())
 
 
 def _check_scheduler() -> None:

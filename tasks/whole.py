@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from tasks.gate import GateTask
 from tasks.learning import Evaluate, History, Train
 from tasks.luigi_adapter.console import TaskMonitor
 from tasks.luigi_adapter.errors import end
+from tasks.luigi_adapter.parameters import text
 from tasks.run import RUN
 from tasks.settings import settings
 from tasks.stages import StageTask
@@ -36,10 +36,9 @@ class Report(StageTask):
     libraries = ("numpy", "h5py", "matplotlib", "pillow")
     shown = (REPORT_PAGE,)
 
-    networks = luigi.Parameter(
-        default="mlp,cnn",
-        always_in_help=True,
-        description="Networks that the report shows, in this order: names with commas between them, each one of "
+    networks = text(
+        "mlp,cnn",
+        "Networks that the report shows, in this order: names with commas between them, each one of "
         f"{', '.join(NETWORKS)}.",
     )
 
@@ -50,7 +49,7 @@ class Report(StageTask):
         RUN.shown[settings.active().outputs / REPORT_PAGE] = self.stage_name
 
     @classmethod
-    def check(cls, given: Any) -> None:
+    def check_settings(cls, given: Any) -> None:
         cls._checked_networks(given.networks)
 
     def requires(self) -> dict[str, StageTask]:
@@ -68,7 +67,7 @@ class Report(StageTask):
         if self.set_tracking_url is not None:
             self.set_tracking_url(settings.active().url(f"latest/{self.stage_name}/{REPORT_PAGE}"))
 
-    def _requires(self) -> list[luigi.Task]:
+    def _requires(self) -> list[luigi.Task]:  # Luigi runs these first; the function receives those of `requires` alone
         return [*super()._requires(), *self._gates]
 
     def may_be_published(self) -> bool:
@@ -146,16 +145,6 @@ class Pipeline(luigi.WrapperTask):
         return bool(super().complete())
 
 
-@dataclasses.dataclass(frozen=True)
-class Trial:
-    """One of the trainings that are compared: a network, the engine and device that train it, and the seed."""
-
-    network: str
-    engine: str
-    device: str
-    seed: int
-
-
 class Compare(StageTask):
     """Train both networks on every engine and device of this machine; compare accuracy and speed with the article."""
 
@@ -167,14 +156,14 @@ class Compare(StageTask):
     )
 
     @classmethod
-    def check(cls, given: Any) -> None:
+    def check_settings(cls, given: Any) -> None:
         cls._checked_seeds(given.seeds)
 
     @functools.cached_property
-    def trials(self) -> list[Trial]:
-        """The trainings to compare: each network on each engine and device, from each seed."""
+    def _trials(self) -> list[dict[str, Any]]:
+        """The trainings to compare: each network of the article on each engine and device, from each seed."""
         return [
-            Trial(network, engine, device, seed)
+            {"network": network, "engine": engine, "device": device, "seed": seed}
             for network in ("mlp", "cnn")
             for engine, device in devices.usable()
             for seed in self._checked_seeds(self.seeds)
@@ -182,19 +171,16 @@ class Compare(StageTask):
 
     def requires(self) -> dict[str, StageTask]:
         tasks: dict[str, StageTask] = {}
-        for number, trial in enumerate(self.trials):
-            chosen = {"on_engine": trial.engine, "on_device": trial.device, "from_seed": trial.seed}
-            tasks[f"trained_{number}"] = Train.of(trial.network, **chosen)
-            tasks[f"evaluated_{number}"] = Evaluate.of(
-                trial.network,
-                **chosen,
-                trained_on_engine=trial.engine,
-                trained_on_device=trial.device,
-            )
+        for number, trial in enumerate(self._trials):
+            network, engine, device, seed = trial.values()
+            chosen = {"on_engine": engine, "on_device": device, "from_seed": seed}
+            trained_on = {"trained_on_engine": engine, "trained_on_device": device}
+            tasks[f"trained_{number}"] = Train.of(network, **chosen)
+            tasks[f"evaluated_{number}"] = Evaluate.of(network, **chosen, **trained_on)
         return tasks
 
     def decides(self) -> dict[str, Any]:
-        return {"trials": [dataclasses.asdict(trial) for trial in self.trials]}
+        return {"trials": self._trials}
 
     @staticmethod
     def _checked_seeds(seeds: str) -> list[int]:

@@ -14,7 +14,7 @@ import json, sys
 from tasks.commands.current import Current
 from tasks.configuration.changed import changed
 
-with Current.read(sys.argv[1:]):
+with Current.with_flags(sys.argv[1:]):
     print(json.dumps(changed()))
 """
 

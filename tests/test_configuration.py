@@ -40,7 +40,7 @@ def shipped(checkout):
 def refused(folder, text):
     (folder / "luigi.cfg").write_text(text)
     with pytest.raises(SettingError) as caught:
-        config_files.check()
+        config_files.check_files()
     return str(caught.value)
 
 
@@ -67,10 +67,10 @@ class TestSoundFiles:
         (folder / "luigid.cfg").write_text((ROOT / "luigid.cfg").read_text())
         monkeypatch.setenv(PATH_VARIABLE, "luigid.cfg")
 
-        config_files.check()
+        config_files.check_files()
 
     def test_none(self, folder):
-        config_files.check()
+        config_files.check_files()
 
     @pytest.mark.parametrize(
         "text",
@@ -92,7 +92,7 @@ class TestSoundFiles:
     def test_whatever_luigi_reads(self, folder, text):
         (folder / "luigi.cfg").write_text(text)
 
-        config_files.check()
+        config_files.check_files()
 
 
 class TestMisspelt:
@@ -132,13 +132,13 @@ class TestMisspelt:
         monkeypatch.setenv(PATH_VARIABLE, "other.cfg")
 
         with pytest.raises(SettingError, match=r"^other.cfg: \[core\] has the key workres.*Did you mean 'workers'"):
-            config_files.check()
+            config_files.check_files()
 
     def test_in_local_cfg(self, folder):
         (folder / "local.cfg").write_text("[settings]\nsead = 7\n")
 
         with pytest.raises(SettingError, match=r"^local.cfg: \[settings\] has the key sead = 7.*Did you mean 'seed'"):
-            config_files.check()
+            config_files.check_files()
 
     @pytest.mark.parametrize("name", ["luigi.cfg", "local.cfg", "other.cfg"])
     def test_a_hyphen_where_luigi_looks_for_the_underscore(self, folder, monkeypatch, name):
@@ -149,7 +149,7 @@ class TestMisspelt:
             monkeypatch.setenv(PATH_VARIABLE, name)
 
         with pytest.raises(SettingError, match=rf"^{name}: \[TrainCNN\] learning-rate does not count where luigi.cfg"):
-            config_files.check()
+            config_files.check_files()
 
     def test_shows_no_secret(self, folder):
         message = refused(folder, "[smtp]\npasword = s3cret")
@@ -163,13 +163,13 @@ class TestUnreadable:
         monkeypatch.setenv(PATH_VARIABLE, "nowhere.cfg")
 
         with pytest.raises(SettingError, match=r"^LUIGI_CONFIG_PATH is 'nowhere.cfg', where there is no file"):
-            config_files.check()
+            config_files.check_files()
 
     def test_a_folder(self, folder):
         (folder / "luigi.cfg").mkdir()
 
         with pytest.raises(SettingError, match=r"^luigi.cfg cannot be read \(Is a directory\)"):
-            config_files.check()
+            config_files.check_files()
 
     @pytest.mark.parametrize(
         ("content", "message"),

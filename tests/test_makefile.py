@@ -48,7 +48,7 @@ def test_variables_that_a_target_has_no_use_for_and_those_of_the_environment(clo
 def test_the_help_and_the_readme_have_every_variable(clone):
     printed = clone.shell("make help")
     rows = {line.split("=")[0]: line for line in README.splitlines() if line.startswith("| `")}
-    for name, flags in make_variables.flags().items():
+    for name, flags in make_variables.flags_of_variables().items():
         assert f"\n  {name}=" in printed
         assert all(f"`{flag} " in rows[f"| `{name}"] for flag in flags)
 

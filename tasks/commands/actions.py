@@ -30,11 +30,11 @@ TOP = 3
 
 def configure(*_: Any) -> int:
     """Keep the settings given on the command line, or print those that are kept."""
-    values = configuring.given()
+    values = configuring.given_settings()
     if values:
-        configuring.keep(values)
+        configuring.keep_settings(values)
     tell = _print if values else print_answer
-    tell("\n".join(configuring.table()))
+    tell("\n".join(configuring.settings_table()))
     return 0
 
 
@@ -143,7 +143,7 @@ def export(options: argparse.Namespace, current: Current) -> int:
 
 def schedule(options: argparse.Namespace, current: Current) -> int:
     """Install a timer that runs the pipeline."""
-    current.check()  # report wrong settings now, not at night
+    current.check_settings()  # report wrong settings now, not at night
     current.report_missing_settings()
     command = (sys.executable, "-m", "tasks.scheduled", *current.flags)
     install.install(Job(Path.cwd(), command, options.every), Steps(_teller(options), options.dry_run))

@@ -26,7 +26,7 @@ OPEN_SECTIONS = {"core", "execution_summary", "retcode", "scheduler", "worker"}
 """Luigi's sections without passwords."""
 
 
-def given() -> dict[tuple[str, str], str]:
+def given_settings() -> dict[tuple[str, str], str]:
     """Return the settings on the command line, by section and key; the path of an archive is absolute."""
     parser = CmdlineParser.get_instance()
     assert parser is not None
@@ -38,7 +38,7 @@ def given() -> dict[tuple[str, str], str]:
     return values
 
 
-def keep(values: dict[tuple[str, str], str]) -> None:
+def keep_settings(values: dict[tuple[str, str], str]) -> None:
     """Write settings into local.cfg, whole or not at all: an empty value removes one, and all others stay.
 
     Raises
@@ -58,16 +58,16 @@ def keep(values: dict[tuple[str, str], str]) -> None:
     for (section, key), value in values.items():
         text = _with(text, section, key, value)
     _check_kept(text, values)
-    with _in_force(text), Current.read([]) as current:
-        current.check()
+    with _in_force(text), Current.with_flags([]) as current:
+        current.check_settings()
     write_text(path, text, StoreError)
 
 
-def table() -> list[str]:
+def settings_table() -> list[str]:
     """Return a line for each setting in a file that differs from its default, and name the file."""
-    config_files.require()
-    config_files.check()
-    files = {path: config_files.read(path) for path in config_files.paths()}
+    config_files.require_settings_file()
+    config_files.check_files()
+    files = {path: config_files.parse_file(path) for path in config_files.settings_files()}
     rows = [("SETTING", "VALUE", "FROM")]
     for section, key in dict.fromkeys((name, key) for file in files.values() for name in file for key in file[name]):
         path = next(path for path in reversed(files) if files[path].has_option(section, key))
@@ -95,7 +95,7 @@ def _is_default(section: str, key: str, value: str) -> bool:
 
 def _shown(section: str, key: str, value: str) -> str:
     is_open = section in OPEN_SECTIONS or (section in Register.task_names() and is_ours(section))
-    if not is_open or f"{section}.{key}" in config_files.secrets():
+    if not is_open or f"{section}.{key}" in config_files.secret_settings():
         return "..."
     return without_secrets(" ".join(value.split()).replace("%%", "%"))
 

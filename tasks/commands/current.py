@@ -29,14 +29,14 @@ class Current:
 
     @classmethod
     @contextlib.contextmanager
-    def read(cls, flags: Sequence[str]) -> Iterator[Current]:
+    def with_flags(cls, flags: Sequence[str]) -> Iterator[Current]:
         """Read the settings, with the flags of ``luigi --module tasks Pipeline``."""
         with CmdlineParser.global_instance(["Pipeline", *flags], allow_override=True):
             yield cls(flags)
 
-    def check(self) -> None:
+    def check_settings(self) -> None:
         """Raise `SettingError` where a setting has an impossible value, used or not."""
-        validation.check()
+        validation.check_all_settings()
         self.stages()
 
     @property
@@ -70,7 +70,7 @@ class Current:
         SettingError
             There is no luigi.cfg, or ``force`` names no stage.
         """
-        config_files.require()
+        config_files.require_settings_file()
         stages = Pipeline().stages
         check_forced(settings.active().forced(), stages, "Pipeline")
         return stages

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known, others = _parser().parse_known_args(arguments)
     command: Callable[[Any, Current], int] = known.command
     try:
-        with Current.read(demo.spelled_out([*known.settings, *others])) as current:
+        with Current.with_flags(demo.expand_demo([*known.settings, *others])) as current:
             return command(known, current)
     except Exception as error:
         if (message := message_of(error)) is None:

@@ -36,7 +36,7 @@ FREE_KEYS = {
 """Luigi's keys that are not parameters."""
 
 
-def require() -> None:
+def require_settings_file() -> None:
     """Check that the current folder has settings, and, if it is a checkout, that this code is its own.
 
     Raises
@@ -58,7 +58,7 @@ def require() -> None:
         )
 
 
-def check() -> None:
+def check_files() -> None:
     """Check every file.
 
     Raises
@@ -70,18 +70,18 @@ def check() -> None:
     if named is not None and not Path(named).is_file():
         raise SettingError(f"{PATH_VARIABLE} is {named!r}, where there is no file; expected one like luigi.cfg.")
     known = _known()
-    found = {path: read(path) for path in paths()}
+    found = {path: parse_file(path) for path in settings_files()}
     for path, file in found.items():
         _check_file(path, file, known)
     _check_hyphens(found)
 
 
-def paths() -> list[str]:
+def settings_files() -> list[str]:
     """Return the files that exist, each overriding those before it."""
     return [path for path in (*FILES, LOCAL, os.environ.get(PATH_VARIABLE)) if path and Path(path).exists()]
 
 
-def read(path: str) -> configparser.RawConfigParser:
+def parse_file(path: str) -> configparser.RawConfigParser:
     """Return the content of a file.
 
     Raises
@@ -98,7 +98,7 @@ def read(path: str) -> configparser.RawConfigParser:
     return file
 
 
-def secrets() -> set[str]:
+def secret_settings() -> set[str]:
     """Return the settings, as ``SECTION.NAME``, whose values are never shown: the ``secret`` ones of each section."""
     sections = map(Register.get_task_cls, Register.task_names())
     return {f"{section.task_family}.{name}" for section in sections for name in getattr(section, "secret", ())}

@@ -15,7 +15,7 @@ SETTINGS = {
 }
 
 
-def spelled_out(flags: Sequence[str]) -> list[str]:
+def expand_demo(flags: Sequence[str]) -> list[str]:
     """Return flags with ``--demo`` replaced by the demo's settings.
 
     Raises
@@ -27,10 +27,10 @@ def spelled_out(flags: Sequence[str]) -> list[str]:
         return list(flags)
     others = [flag for flag in flags if flag != FLAG]
     for setting in ("settings.data", "DownloadCIFAR.archive"):
-        own = make_variables.flag(setting)
+        own = make_variables.flag_of(setting)
         if own in (flag.partition("=")[0] for flag in others):
             raise SettingError(
                 f"{own} and {FLAG} came together; expected one of them, since the demo has data of its own. "
                 f"Leave out {FLAG} (DEMO=1 with make), or {own}."
             )
-    return [*(f"{make_variables.flag(setting)}={value}" for setting, value in SETTINGS.items()), *others]
+    return [*(f"{make_variables.flag_of(setting)}={value}" for setting, value in SETTINGS.items()), *others]

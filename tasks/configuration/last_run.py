@@ -66,7 +66,7 @@ def _words(missing: Mapping[str, str], last: Mapping[str, str]) -> tuple[list[st
     if demo.SETTINGS.items() <= last.items() and demo.SETTINGS.keys() & missing.keys():
         missing = {name: value for name, value in missing.items() if name not in demo.SETTINGS}
         demos, folder = ["DEMO=1"], {}
-    variables, flags = make_variables.typed(missing)
-    to_keep, _ = make_variables.typed({**folder, **missing})
+    variables, flags = make_variables.as_typed(missing)
+    to_keep, _ = make_variables.as_typed({**folder, **missing})
     arguments = [f"ARGS={shlex.quote(' '.join(flags))}"] if flags else []
     return [*demos, *variables, *flags], [*demos, *to_keep, *arguments]

@@ -13,24 +13,24 @@ WITHOUT_PREFIX = {"core", "settings"}
 
 
 @functools.cache
-def flags() -> dict[str, tuple[str, ...]]:
+def flags_of_variables() -> dict[str, tuple[str, ...]]:
     """Return the flags of each variable."""
     lines = [line.split() for line in TABLE.read_text(encoding="utf-8").splitlines() if line[:1].isupper()]
     return {variable.partition("=")[0]: tuple(names.split(",")) for variable, names, *_ in lines}
 
 
-def flag(setting: str) -> str:
+def flag_of(setting: str) -> str:
     """Return the flag of a setting: ``--seed`` for ``settings.seed``, ``--TrainCNN-epochs`` for ``TrainCNN.epochs``."""
     section, _, name = setting.partition(".")
     prefix = "" if section in WITHOUT_PREFIX else f"{section}-"
     return f"--{prefix}{name}".replace("_", "-")
 
 
-def typed(settings: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def as_typed(settings: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """Return settings as words for a shell: variables of make, and flags for those without a variable."""
-    left = {flag(setting): value for setting, value in settings.items()}
+    left = {flag_of(setting): value for setting, value in settings.items()}
     variables = []
-    for variable, names in flags().items():
+    for variable, names in flags_of_variables().items():
         values = {left.get(name) for name in names}
         if len(values) == 1 and (value := values.pop()) is not None:
             variables.append(f"{variable}={shlex.quote(value)}")

@@ -36,7 +36,7 @@ DEFAULTS = {
 """Luigi's settings where no file sets them."""
 
 
-def read() -> None:
+def read_settings() -> None:
     """Import Luigi, which reads luigi.cfg; then read local.cfg, and set the defaults.
 
     Raises

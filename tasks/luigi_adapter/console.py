@@ -36,13 +36,13 @@ class TaskMonitor(ConsoleMonitor):
         self._next_update = time.monotonic()
 
     def log(self, line: str) -> None:
-        interrupts.check()
+        interrupts.raise_if_signalled()
         super().log(line)
         if self._task.set_status_message is not None:
             self._task.set_status_message(line)
 
     def progress(self, done: float, total: float, unit: str) -> None:
-        interrupts.check()
+        interrupts.raise_if_signalled()
         super().progress(done, total, unit)
         if time.monotonic() >= self._next_update and self._task.set_progress_percentage is not None and total:
             self._next_update = time.monotonic() + SECONDS_BETWEEN_UPDATES
@@ -106,7 +106,7 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
     _report_interrupts(kind, error, trace)
 
 
-warnings.simplefilter("ignore", UnconsumedParameterWarning)  # `config_files.check` raises an error instead
+warnings.simplefilter("ignore", UnconsumedParameterWarning)  # `config_files.check_files` raises an error instead
 logging.getLogger("luigi-interface").addFilter(_MESSAGE_ONLY)
 _report_interrupts = sys.excepthook
 sys.excepthook = _report

@@ -49,16 +49,16 @@ class _Interruption:
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.signal is None:
             self.signal = number
-            self.check()
+            self.raise_if_signalled()
 
-    def check(self) -> None:
+    def raise_if_signalled(self) -> None:
         """Raise if a signal has come."""
         if self.signal is not None:
             raise Terminated if self.signal == signal.SIGTERM else KeyboardInterrupt
 
 
 _INTERRUPTION = _Interruption()
-check = _INTERRUPTION.check
+raise_if_signalled = _INTERRUPTION.raise_if_signalled
 """Raise if a signal has come; call it wherever work may stop.
 
 The exception raised by the signal itself may be lost: Python drops those raised in the callback of a weak reference.
