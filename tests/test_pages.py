@@ -44,6 +44,7 @@ ELSEWHERE = {
     "make pipeline ENGINE=theano": "tests/test_engine_theano.py trains with the environment that is there",
     "make requirements": "it replaces every pinned version",
     "make test": ".ci/run",
+    "make test ARGS=\"-m 'not slow and not registry'\"": ".ci/run runs these tests too",
     "make test lint docs": ".ci/run",
     "make theano": "tests/test_theano_setup.py, and where no environment is there, the first test that needs it",
     "python -m tasks.scheduled": "tests/test_scheduled_run.py",
