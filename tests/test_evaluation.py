@@ -87,10 +87,11 @@ class TestMetrics:
     def test_more_classes_than_a_byte_of_pairs(self):
         """Labels are bytes, but 16 times 16 classes are more pairs than a byte counts."""
         labels = np.arange(20, dtype=np.uint8)
+        probabilities = np.eye(20, dtype=np.float32)[::-1]
 
-        confusion = evaluate.confusion_matrix(labels, labels[::-1].astype(np.intp), 20)
+        result = evaluate.metrics(probabilities, labels, [f"class {label}" for label in labels])
 
-        assert np.array_equal(confusion, np.eye(20)[::-1])
+        assert np.array_equal(result["confusion_matrix"], np.eye(20)[::-1])
 
 
 class TestAccuracyLine:

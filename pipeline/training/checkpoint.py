@@ -1,11 +1,10 @@
-"""Checkpoints: the state from which an interrupted training resumes after its last epoch, to the same bytes.
+"""Write and read checkpoints, from which an interrupted training resumes after its last epoch, to the same bytes.
 
-The state is each weight, its velocity, and the history. It has no state of a random generator: only the initial weights
-are drawn, and minibatches are taken in file order.
+A checkpoint has each weight, its velocity, and the history. It has no state of a random generator: only the initial
+weights are drawn, and minibatches are taken in file order.
 
-A checkpoint is a file, ``epoch-3.h5``, which begins with the SHA-256 of its content. It is not synced to the disk,
-which would double the time of an epoch: a process that is killed loses nothing that it wrote, and after a power cut the
-digest shows whether the file is whole.
+It is a file, ``epoch-3.h5``, which begins with the SHA-256 of its content. It is not synced to the disk: a process that
+is killed loses nothing that it wrote, and after a power cut the digest shows whether the file is whole.
 """
 
 from __future__ import annotations
@@ -46,12 +45,12 @@ class Checkpoint:
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, and remove all others but the one before it, the fallback if this one is damaged.
+    """Write a checkpoint, and remove all others except the one before it: the fallback if this one is damaged.
 
     Raises
     ------
     OSError
-        It cannot be written; the others are still there.
+        The checkpoint cannot be written; the others are still there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     number = len(checkpoint.history)
@@ -97,8 +96,9 @@ def _to_hdf5(checkpoint: Checkpoint) -> bytes:
 
 def _from_hdf5(content: bytes) -> Checkpoint:
     with h5py.File(io.BytesIO(content), "r") as file:
-        names: list[str] = []
-        file["weights"].visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-        weights, velocity = ({name: file[part][name][()] for name in names} for part in ("weights", "velocity"))
+        weights, velocity = (
+            {f"{layer}/{name}": values[()] for layer, group in file[part].items() for name, values in group.items()}
+            for part in ("weights", "velocity")
+        )
         rows = file["epochs"][()].tolist()
         return Checkpoint(weights, velocity, [Epoch(number, *row) for number, row in enumerate(rows, start=1)])

@@ -8,7 +8,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.data.dataset import CIFAR_TITLE, GRAYSCALE_NAME, describe_dataset, open_dataset
 from pipeline.engines.engine import load_engine
@@ -25,7 +24,7 @@ METRICS_NAME = "metrics.json"
 PREDICTIONS_NAME = "predictions.h5"
 PROBABILITIES = "probabilities"
 TABLE_ENTRY_BYTES = 100
-"""More than an entry of the confusion matrix takes, with its share of all else in the file."""
+"""More than an entry of the confusion matrix takes, with its share of the rest of the file."""
 
 
 def evaluate(
@@ -105,11 +104,12 @@ def metrics(probabilities: FloatArray, labels: LabelArray, class_names: list[str
     -------
     dict
         ``images``, ``accuracy``, ``loss`` (mean cross-entropy), ``classes`` (a list of ``name``, ``images``,
-        ``precision``, ``recall``; None where the divisor is 0), and ``confusion_matrix``,
-        in which row i, column j counts the images of class i that were classified as class j.
+        ``precision``, ``recall``; None where the divisor is 0), and ``confusion_matrix``, in which row i, column j
+        counts the images of class i that were classified as class j.
     """
     predicted = probabilities.argmax(1)
-    confusion = confusion_matrix(labels, predicted, len(class_names))
+    confusion = np.zeros((len(class_names), len(class_names)), np.int64)
+    np.add.at(confusion, (labels, predicted), 1)
     of_label = np.take_along_axis(probabilities, labels[:, None].astype(np.intp), 1)
     # A probability may underflow to 0 in float32; its logarithm must stay finite.
     loss = -np.log(np.maximum(of_label, np.finfo(np.float32).tiny), dtype=np.float64).mean()
@@ -128,21 +128,6 @@ def metrics(probabilities: FloatArray, labels: LabelArray, class_names: list[str
         ],
         "confusion_matrix": confusion.tolist(),
     }
-
-
-def confusion_matrix(labels: LabelArray, predicted: npt.NDArray[np.intp], classes: int) -> npt.NDArray[np.int64]:
-    """Count, in row i and column j, the images of class i that were classified as class j.
-
-    Parameters
-    ----------
-    labels, predicted : arrays of whole numbers, shape (N,)
-
-    Returns
-    -------
-    int64 array, shape (classes, classes)
-    """
-    pairs = labels.astype(np.intp) * classes + predicted
-    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
 def write_predictions(path: Path, probabilities: FloatArray) -> None:
@@ -173,7 +158,7 @@ def read_predictions(path: Path) -> FloatArray:
 
 
 def accuracy_line(accuracy: float, title: str) -> str:
-    """Return the line that the article's program prints last, which names data other than CIFAR-10."""
+    """Return the last line that the article's program prints, with the title of data other than CIFAR-10."""
     line = f"The accuracy of this network is: {accuracy:.2f}"
     return line if title == CIFAR_TITLE else f"{line} (on {title}, not CIFAR-10)"
 

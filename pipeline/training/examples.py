@@ -14,7 +14,7 @@ from pipeline.networks.declaration import Network
 
 
 def check_fit(data: Dataset, network: Network) -> None:
-    """Raise `DatasetError` if a network does not take these images or has not as many outputs as there are classes."""
+    """Raise `DatasetError` if the images' shape or type or the number of classes does not fit the network."""
     about = data.description
     if about.image_shape != network.input_shape or about.dtype != "float32":
         raise DatasetError(
@@ -37,16 +37,14 @@ def read_examples(data: Dataset, validation_fraction: float) -> tuple[Examples, 
     labels = data.labels("train")
     validates = split(labels, validation_fraction)
     shape = data.description.image_shape
-    parts = [
-        (chosen, Examples(arrays.zeros((int(chosen.sum()), *shape), np.float32), labels[chosen]))
+    train, valid = (
+        Examples(arrays.zeros((int(chosen.sum()), *shape), np.float32), labels[chosen])
         for chosen in (~validates, validates)
-    ]
+    )
     for start, chunk, _ in data.chunks("train"):
-        rows = slice(start, start + len(chunk))
-        for chosen, examples in parts:
-            first, count = chosen[: rows.start].sum(), chosen[rows].sum()
-            examples.images[first : first + count] = chunk[chosen[rows]]
-    (_, train), (_, valid) = parts
+        for examples, chosen in ((train, ~validates), (valid, validates)):
+            first, of_chunk = chosen[:start].sum(), chosen[start : start + len(chunk)]
+            examples.images[first : first + of_chunk.sum()] = chunk[of_chunk]
     return train, valid
 
 

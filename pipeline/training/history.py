@@ -1,4 +1,4 @@
-"""The history of a training: a row for each epoch, on the console and in ``history.json``."""
+"""Write the history of a training: a row for each epoch, on the console and in ``history.json``."""
 
 from __future__ import annotations
 
@@ -51,11 +51,10 @@ def table_row(history: Sequence[Epoch]) -> str:
 
 
 def write_history(path: Path, history: Sequence[Epoch], how_trained: dict[str, Any], data: Description) -> None:
-    """Write ``history.json``: how the network was trained, on which data, and a row for each epoch.
-
-    The rows have no seconds, which differ from run to run.
-    """
-    rows = [{name: value for name, value in asdict(epoch).items() if name != "seconds"} for epoch in history]
+    """Write ``history.json``: how the network was trained, on which data, and a row for each epoch."""
+    rows = [asdict(epoch) for epoch in history]
+    for row in rows:
+        del row["seconds"]  # they differ from run to run, and the file must not
     document = {
         "trained": how_trained,
         "data": {"title": data.title, "class_names": data.class_names, "archive_sha256": data.archive_sha256},

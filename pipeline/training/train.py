@@ -28,73 +28,32 @@ from pipeline.training.history import (
 )
 
 EPOCH_BYTES = 1000
-"""More than an epoch takes in the history and the checkpoints together."""
-
-
-@dataclass(frozen=True)
-class TrainingParameters:
-    """Everything that decides the weights, besides the images.
-
-    Parameters
-    ----------
-    network : str
-        Name of the network, for messages and ``history.json``.
-    architecture : dict
-        The network, as `declaration.architecture` returns it.
-    engine, device : str
-        See `load_engine` and `Engine`; ``engine_settings`` are the engine's own.
-    seed : int
-        Seed of the initial weights; see `draw_weights`.
-    hyperparameters : Hyperparameters
-    """
-
-    network: str
-    architecture: dict[str, Any]
-    engine: str
-    engine_settings: dict[str, Any]
-    device: str
-    seed: int
-    hyperparameters: Hyperparameters
-
-    @classmethod
-    def of_stage(
-        cls,
-        *,
-        network: str,
-        architecture: dict[str, Any],
-        engine: str,
-        device: str,
-        seed: int,
-        engine_settings: dict[str, Any] | None = None,
-        **hyperparameters: Any,
-    ) -> TrainingParameters:
-        """Group the parameters of the stage, among which the fields of `Hyperparameters` stand one by one."""
-        how = Hyperparameters(**hyperparameters)
-        return cls(network, architecture, engine, engine_settings or {}, device, seed, how)
-
-    def for_history(self) -> dict[str, Any]:
-        """Return the parameters as ``history.json`` has them: one by one, without the architecture."""
-        computed = {"engine": self.engine, **self.engine_settings, "device": self.device}
-        return {"network": self.network, **computed, "seed": self.seed, **asdict(self.hyperparameters)}
+"""More than the row of an epoch takes in the history and in the checkpoints together."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A finished training: the last weights and the results of each epoch."""
+    """A finished training: the last weights, the results of each epoch, and the epoch of the checkpoint, or 0."""
 
     weights: Weights
     history: list[Epoch]
-    resumed_from_epoch: int = 0
+    resumed_from_epoch: int
 
 
 def train(
     output: Path,
     *,
     images: Path,
+    network: str,
+    architecture: dict[str, Any],
+    engine: str,
+    engine_settings: dict[str, Any] | None = None,
+    device: str,
+    seed: int,
     threads: int,
-    monitor: Monitor,
     checkpoints: Path | None = None,
-    **parameters: Any,
+    monitor: Monitor,
+    **hyperparameters: Any,
 ) -> dict[str, Any]:
     """Train a network and write ``weights.h5`` and ``history.json``.
 
@@ -104,12 +63,20 @@ def train(
         The folder to write into.
     images : Path
         The folder of `grayscale`'s data set.
+    network : str
+        Name of the network, for messages and ``history.json``.
+    architecture : dict
+        The network, as `declaration.architecture` returns it.
+    engine, device : str
+        See `load_engine` and `Engine`; ``engine_settings`` are the engine's own.
+    seed : int
+        Seed of the initial weights; see `draw_weights`.
     threads : int
         Maximum number of CPU threads that compute at once.
     checkpoints : Path, optional
         As in `fit`.
-    **parameters
-        As in `TrainingParameters.of_stage`.
+    **hyperparameters
+        The fields of `Hyperparameters`.
 
     Returns
     -------
@@ -124,51 +91,50 @@ def train(
     EngineError
         The engine cannot train the network, or the loss is not finite.
     """
-    given = TrainingParameters.of_stage(**parameters)
+    how = Hyperparameters(**hyperparameters)
     with open_dataset(images / GRAYSCALE_NAME) as data:
-        network = Network.build(given.architecture, len(data.description.class_names))
-        check_fit(data, network)
-        train_examples, valid_examples = read_examples(data, given.hyperparameters.validation_fraction)
+        built = Network.build(architecture, len(data.description.class_names))
+        check_fit(data, built)
+        train_examples, valid_examples = read_examples(data, how.validation_fraction)
     monitor.log(
-        f"{given.network} on {data.description.title}: {len(train_examples)} images train, "
-        f"{len(valid_examples)} validate; {network.parameter_count} parameters; {given.engine} on {given.device}"
+        f"{network} on {data.description.title}: {len(train_examples)} images train, "
+        f"{len(valid_examples)} validate; {built.parameter_count} parameters; {engine} on {device}"
     )
-    engine = load_engine(given.engine, given.engine_settings)
-    if wait := engine.first_wait():
-        monitor.log(f"{given.engine}: {wait}")
+    loaded = load_engine(engine, engine_settings)
+    if wait := loaded.first_wait():
+        monitor.log(f"{engine}: {wait}")
     trained = fit(
-        network,
-        given.hyperparameters,
-        draw_weights(network, given.seed),
+        built,
+        how,
+        draw_weights(built, seed),
         train_examples,
         valid_examples,
-        engine=engine,
-        device=given.device,
+        engine=loaded,
+        device=device,
         threads=threads,
         checkpoints=checkpoints,
         monitor=monitor,
     )
     write_weights(output / WEIGHTS_NAME, trained.weights)
-    write_history(output / HISTORY_NAME, trained.history, given.for_history(), data.description)
+    computed = {"engine": engine, **(engine_settings or {}), "device": device, "seed": seed}
+    how_trained = {"network": network, **computed, **asdict(how)}
+    write_history(output / HISTORY_NAME, trained.history, how_trained, data.description)
     resumed = {"resumed_from_epoch": trained.resumed_from_epoch} if trained.resumed_from_epoch else {}
     return {
         "epoch_seconds": [epoch.seconds for epoch in trained.history],
         "threads": threads,
         **resumed,
-        "device_name": engine.device_name(given.device),
-        **engine.facts(),
+        "device_name": loaded.device_name(device),
+        **loaded.facts(),
     }
 
 
 def max_output_bytes(images: Path, architecture: dict[str, Any], epochs: int, **_others: object) -> int:
-    """Return the maximum size in bytes of the output and the checkpoints.
-
-    They are the weights, three checkpoints, one of them unfinished, each of weights and velocity in up to float64,
-    and a row for each epoch in the history and in each checkpoint.
-    """
-    checkpointed = 3 * 2 * 8
+    """Return the maximum size in bytes of the output and the checkpoints."""
     classes = len(describe_dataset(images / GRAYSCALE_NAME).class_names)
-    return Network.build(architecture, classes).parameter_count * (4 + checkpointed) + epochs * EPOCH_BYTES
+    # Three checkpoints, one of them unfinished, each have weights and velocity in up to float64.
+    bytes_per_parameter = 4 + 3 * (8 + 8)
+    return Network.build(architecture, classes).parameter_count * bytes_per_parameter + epochs * EPOCH_BYTES
 
 
 def fit(
@@ -189,8 +155,8 @@ def fit(
     Parameters
     ----------
     checkpoints : Path, optional
-        A folder for the checkpoints of this training, with any number of epochs. The training resumes from the newest
-        one there, and writes one after each epoch. The result is the same to the byte.
+        A folder for the checkpoints of this training, however many epochs it has. The training resumes from the newest
+        one there, and writes one after each epoch. A resumed training gives the same weights to the byte.
 
     Raises
     ------
@@ -216,7 +182,7 @@ def fit(
     monitor.log(f"best validation accuracy {best.valid_accuracy:.4f} in epoch {best.epoch} of {how.epochs}")
     trained = trainer.weights()
     trainer.close()
-    return Fit(trained, history, resumed_from_epoch=len(start.history))
+    return Fit(trained, history, len(start.history))
 
 
 def _train_epoch(trainer: Trainer, how: Hyperparameters, number: int, images: int, monitor: Monitor) -> Epoch:
