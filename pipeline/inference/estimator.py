@@ -55,7 +55,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     of its last layer are set from the data. A convolutional network takes a row of features as an image of the declared
     shape, or as a square one. Labels may have any type that scikit-learn takes.
 
-    Without shuffling, the weights are the same that the pipeline trains on the same images from the same seed.
+    Without shuffling, the weights are the same as the pipeline's on the same images from the same seed.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 valid,
                 engine=load_engine(choice.engine),
                 device=choice.device,
-                threads=self._thread_count(),
+                threads=self.threads or devices.cores(),
                 monitor=console if self.verbose else SILENT,
             )
         self.weights_ = trained.weights
@@ -192,7 +192,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.weights_,
             _as_images(rows, self.network_),
             device=choice.device,
-            threads=self._thread_count(),
+            threads=self.threads or devices.cores(),
         )
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:  # noqa: N803, scikit-learn's name
@@ -213,15 +213,15 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         else:
             declared, how = architecture(self.network), hyperparameters(self.network)
         names = ("epochs", "learning_rate", "momentum", "batch_size", "validation_fraction")
-        return declared, how.replaced(**{name: _plain(getattr(self, name)) for name in names})
+        given = {name: getattr(self, name) for name in names}
+        # A parameter search passes numbers of NumPy's types.
+        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
+        return declared, how.replaced(**plain)
 
     def _seed(self) -> int:
         if isinstance(self.random_state, int | np.integer):
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(2**31))
-
-    def _thread_count(self) -> int:
-        return self.threads or devices.cores()
 
     def _split(
         self, rows: FloatArray, labels: LabelArray, validation_fraction: float, seed: int
@@ -240,7 +240,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _in_rows(images: npt.ArrayLike) -> npt.ArrayLike:
-    """Return images as rows of values; scikit-learn checks other inputs."""
+    """Return images as rows of values; scikit-learn's checks refuse other inputs."""
     return images.reshape(len(images), -1) if isinstance(images, np.ndarray) and images.ndim in (3, 4) else images
 
 
@@ -281,8 +281,3 @@ def _input_shape(image_shape: Shape, declared: Shape) -> Shape:
         f"X has {values} features, which form no image: expected {math.prod(declared)}, for {declared}, or the square "
         "of a number. Pass X as (N, height, width) or (N, channels, height, width)."
     )
-
-
-def _plain(value: Any) -> Any:
-    """Convert a number of NumPy's, which a parameter search passes, to Python's."""
-    return value.item() if isinstance(value, np.generic) else value

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from pipeline.inference.trained_network import TrainedNetwork, read_latest_netwo
 from pipeline.networks.arrays import ByteArray, FloatArray
 
 PICTURES_AT_ONCE = 256
+"""Pictures that memory holds at a time, each scaled to the size of the network's input."""
 
 
 class Guess(NamedTuple):
@@ -34,6 +35,9 @@ class Guess(NamedTuple):
 
     class_name: str
     probability: float
+
+    def __str__(self) -> str:
+        return f"{self.class_name} {self.probability:.3f}"
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Prediction:
         return self.guesses[0].class_name
 
     def __str__(self) -> str:
-        return f"{self.picture}: {_formatted(self.guesses[0])}"
+        return f"{self.picture}: {self.guesses[0]}"
 
     def to_json(self, top: int | None = None) -> dict[str, Any]:
         """Return the prediction in JSON's types, with the ``top`` most probable classes (default: all)."""
@@ -62,6 +66,7 @@ class Classifier:
 
     Parameters
     ----------
+    trained : TrainedNetwork
     engine, device : str
         Engine and device that compute; each may be ``"auto"``.
     engine_settings : dict, optional
@@ -106,9 +111,9 @@ class Classifier:
     def predict_many(
         self, files: Sequence[str | Path], on_error: Callable[[PictureError], None] | None = None
     ) -> Iterator[Prediction]:
-        """Classify pictures in their order; memory holds a few hundred of them, scaled, at a time.
+        """Classify pictures in their order.
 
-        A file that cannot be read raises `PictureError`; with ``on_error``, which gets the error, it is skipped.
+        A file that cannot be read raises `PictureError`, unless ``on_error`` takes the error: then it is skipped.
         """
         for start in range(0, len(files), PICTURES_AT_ONCE):
             names, images = [], []
@@ -117,10 +122,13 @@ class Classifier:
                     images.append(read_picture(Path(file), *self._size))
                     names.append(str(file))
                 except PictureError as error:
-                    (on_error or _raise)(error)
+                    if on_error is None:
+                        raise
+                    on_error(error)
             if images:
-                for name, row in zip(names, self.probabilities(np.stack(images)), strict=True):
-                    yield Prediction(name, self._ranked(row))
+                for name, row in zip(names, self.probabilities(np.stack(images)).tolist(), strict=True):
+                    guesses = map(Guess, self.trained.class_names, row)
+                    yield Prediction(name, sorted(guesses, key=lambda guess: guess.probability, reverse=True))
 
     def probabilities(self, images: ByteArray) -> FloatArray:
         """Return the probabilities of the classes, (N, classes), for color images, (N, 3, height, width) and uint8."""
@@ -130,12 +138,8 @@ class Classifier:
         )
 
     def first_wait(self) -> str | None:
-        """Return why the first use on this machine takes longer, such as a compiler; None if it does not."""
+        """Return why the first use on this machine takes longer, for example a compiler; None if it does not."""
         return self._engine.first_wait()
-
-    def _ranked(self, probabilities: FloatArray) -> list[Guess]:
-        order = np.argsort(-probabilities, kind="stable")
-        return [Guess(self.trained.class_names[label], float(probabilities[label])) for label in order]
 
 
 def latest_classifier(network: str = "cnn", outputs: str | Path = "outputs", **options: Any) -> Classifier:
@@ -166,17 +170,9 @@ def latest_classifier(network: str = "cnn", outputs: str | Path = "outputs", **o
 
 def prediction_lines(predictions: Sequence[Prediction], top: int) -> list[str]:
     """Format predictions as aligned lines, each with the ``top`` most probable classes."""
-    cells = [[prediction.picture, *map(_formatted, prediction.guesses[:top])] for prediction in predictions]
+    cells = [[prediction.picture, *map(str, prediction.guesses[:top])] for prediction in predictions]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-
-
-def _formatted(guess: Guess) -> str:
-    return f"{guess.class_name} {guess.probability:.3f}"
-
-
-def _raise(error: PictureError) -> NoReturn:
-    raise error
 
 
 def _picture_size(trained: TrainedNetwork) -> tuple[int, int]:

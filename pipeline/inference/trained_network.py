@@ -1,4 +1,4 @@
-"""Read a trained network, with everything that its use requires."""
+"""Read a trained network: its declaration, weights and names of classes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TrainedNetwork:
     class_names : list of str
         Names of the classes, by label.
     title : str
-        Title of the data that it was trained on.
+        Title of the training data.
     """
 
     name: str
@@ -75,10 +75,10 @@ def read_latest_network(name: str, outputs: Path = Path("outputs")) -> TrainedNe
 
 
 def _undamaged_record(name: str, folder: Path, training_command: str) -> Record:
-    """Return the record of a training whose history and weights are unchanged since it."""
+    """Return the record of a training, after comparing the history and the weights with it."""
     record = Record.read(folder)
     if record is None:
-        find_network(name)  # raises an error for an unknown name
+        find_network(name)  # raises SettingError for an unknown name
         if (folder / RECORD_NAME).exists():
             raise StoreError(f"{folder / RECORD_NAME} is damaged. Type {training_command}, which trains it again.")
         raise StoreError(

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
 
 from pipeline.errors import ExportError
 from pipeline.inference.trained_network import TrainedNetwork
-from pipeline.networks.arrays import FloatArray
 from pipeline.networks.declaration import NamedLayer
 from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, Nonlinearity
-from pipeline.networks.weights import Weights
 
 OPSET = 13
 """The first opset whose Softmax takes one axis: the older the opset, the more runtimes read it."""
@@ -60,7 +57,11 @@ def model(trained: TrainedNetwork) -> ModelProto:
         trained.name,
         [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", *trained.network.input_shape])],
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", trained.network.classes])],
-        [numpy_helper.from_array(values, name) for name, values in _as_correlated(trained.weights).items()],
+        # ONNX's convolution does not flip its filters, (filters, channels, height, width).
+        [
+            numpy_helper.from_array(values[:, :, ::-1, ::-1] if values.ndim == 4 else values, name)
+            for name, values in trained.weights.items()
+        ],
     )
     made = helper.make_model(
         graph,
@@ -81,34 +82,19 @@ def model(trained: TrainedNetwork) -> ModelProto:
     return made
 
 
-def _as_correlated(weights: Weights) -> Weights:
-    """Flip the filters: ONNX's convolution does not flip them."""
-    return {name: _flipped(values) if values.ndim == 4 else values for name, values in weights.items()}
-
-
-def _flipped(filters: FloatArray) -> FloatArray:
-    return np.ascontiguousarray(filters[:, :, ::-1, ::-1])
-
-
 def _nodes(named: NamedLayer, value: str) -> list[NodeProto]:
-    """Return the nodes that compute a layer from ``value``; the last one's output is the layer's."""
+    """Return the nodes that compute a layer from ``value``; the output of the last one is the layer's."""
     name = named.name
     match named.layer:
         case InputLayer():
             return []
         case MaxPool2DLayer(pool_size, stride):
-            return [
-                helper.make_node("MaxPool", [value], [name], name, kernel_shape=pool_size, strides=stride or pool_size)
-            ]
+            strides = stride or pool_size
+            return [helper.make_node("MaxPool", [value], [name], name, kernel_shape=pool_size, strides=strides)]
         case Conv2DLayer(_, filter_size, stride, pad, nonlinearity):
+            inputs, pads = [value, f"{name}/W", f"{name}/b"], (*pad, *pad)
             convolution = helper.make_node(
-                "Conv",
-                [value, f"{name}/W", f"{name}/b"],
-                [name],
-                name,
-                kernel_shape=filter_size,
-                strides=stride,
-                pads=(*pad, *pad),
+                "Conv", inputs, [name], name, kernel_shape=filter_size, strides=stride, pads=pads
             )
             return [convolution, *_activation(name, nonlinearity)]
         case DenseLayer(_, nonlinearity):

@@ -1,8 +1,8 @@
 """Serialise a trained network's weights in the Safetensors format, with its declaration as metadata.
 
 A file is the length of a JSON header, the header, and the tensors' values one after the other:
-https://github.com/huggingface/safetensors#format. The library of that name writes the header in an order that
-differs from run to run.
+https://github.com/huggingface/safetensors#format. The library safetensors is not used, because it writes the header in
+an order that differs from run to run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LAYOUT = (
     "for a true convolution: flip the filters on both axes to correlate"
 )
 ALIGNMENT = 8
-"""In bytes; spaces after the header align the values."""
+"""Bytes; spaces after the header align the values."""
 
 
 def serialised(trained: TrainedNetwork) -> bytes:
@@ -28,13 +28,7 @@ def serialised(trained: TrainedNetwork) -> bytes:
         name: {"dtype": "F32", "shape": array.shape, "data_offsets": offsets}
         for (name, array), offsets in zip(trained.weights.items(), itertools.pairwise(ends), strict=True)
     }
-    header = json.dumps({"__metadata__": _metadata(trained), **tensors}).encode()
-    header += b" " * (-len(header) % ALIGNMENT)
-    return b"".join([len(header).to_bytes(8, "little"), header, *values])
-
-
-def _metadata(trained: TrainedNetwork) -> dict[str, str]:
-    return {
+    metadata = {
         "name": trained.name,
         "key": trained.key,
         "network": json.dumps(trained.network.to_json()),
@@ -42,3 +36,6 @@ def _metadata(trained: TrainedNetwork) -> dict[str, str]:
         "data": trained.title,
         "layout": LAYOUT,
     }
+    header = json.dumps({"__metadata__": metadata, **tensors}).encode()
+    header += b" " * (-len(header) % ALIGNMENT)
+    return b"".join([len(header).to_bytes(8, "little"), header, *values])
