@@ -20,7 +20,7 @@ text = open(path).read()
 assert {old!r} in text
 open(path, "w").write(text.replace({old!r}, {new!r}))
 with CmdlineParser.global_instance(["Grayscale2D", *{flags!r}], allow_override=True):
-    luigi.build([tasks.Grayscale2D()], local_scheduler=True)
+    luigi.build([tasks.data.Grayscale2D()], local_scheduler=True)
 """
 
 
@@ -66,7 +66,7 @@ open(path, "w").write(text.replace("MAX_CLASSES = 256", "MAX_CLASSES = 255"))
 importlib.reload(dataset)
 from luigi.cmdline_parser import CmdlineParser
 with CmdlineParser.global_instance(["Grayscale2D", *{flags!r}], allow_override=True):
-    tasks.Grayscale2D()
+    tasks.data.Grayscale2D()
 """
     done = checkout.call(sys.executable, "-c", program.format(flags=checkout.flags()[:2]))
     assert done.returncode == 1
@@ -89,7 +89,7 @@ text = runs.RUNS_PATH.read_text()
 runs.RUNS_PATH.write_text(text.replace("2.2", "2.3"))
 from luigi.cmdline_parser import CmdlineParser
 with CmdlineParser.global_instance(["Report", *{flags!r}], allow_override=True):
-    tasks.Report()
+    tasks.whole.Report()
 """
     done = checkout.call(sys.executable, "-c", program.format(flags=checkout.flags()))
     assert done.returncode == 1
