@@ -10,7 +10,7 @@ from pipeline.errors import SettingError
 from pipeline.progress.terminal import ignore_closed_streams
 from tasks.configuration import demo
 from tasks.luigi_adapter.errors import end
-from tasks.run import RUN
+from tasks.this_run import RUN
 
 if __name__ == "__main__":
     ignore_closed_streams()

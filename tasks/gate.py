@@ -12,8 +12,8 @@ from pipeline.store import results
 from pipeline.store.record import Record
 from tasks.learning import Evaluate
 from tasks.luigi_adapter.parameters import optional_number
-from tasks.run import RUN
 from tasks.settings import settings
+from tasks.this_run import RUN
 
 
 class gate(luigi.Config):  # noqa: N801, Luigi takes the section's name from it

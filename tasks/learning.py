@@ -13,9 +13,9 @@ from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.declared import NETWORKS, find_network
 from tasks.data import Grayscale2D, GrayscaleFlat
 from tasks.luigi_adapter.parameters import optional_number, optional_whole_number
-from tasks.run import RUN
 from tasks.settings import engine_settings, settings
 from tasks.stages import StageTask
+from tasks.this_run import RUN
 
 HYPERPARAMETERS = ("epochs", "learning_rate", "momentum", "batch_size", "validation_fraction")
 """The settings of a training, in the order in which records and messages list them."""

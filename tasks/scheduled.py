@@ -16,8 +16,8 @@ from pipeline.operations.status_file import METRICS_NAME
 from pipeline.operations.supervisor import Supervision, supervise
 from pipeline.progress.terminal import ignore_closed_streams
 from tasks.luigi_adapter.errors import end, message_of
-from tasks.run import RUN
 from tasks.settings import schedule, settings
+from tasks.this_run import RUN
 
 
 def main(flags: Sequence[str]) -> int:

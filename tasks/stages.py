@@ -17,8 +17,8 @@ from pipeline.store.latest import copy_out, point_latest
 from pipeline.store.stage import Stage
 from tasks.luigi_adapter.console import TaskMonitor
 from tasks.luigi_adapter.errors import end, removed
-from tasks.run import RUN
 from tasks.settings import settings
+from tasks.this_run import RUN
 
 
 class StageTask(luigi.Task):
@@ -26,15 +26,26 @@ class StageTask(luigi.Task):
 
     A task is complete when the stage's result is current. Its identity includes the stage's key and the run, so that
     each of several runs of one scheduler makes its own results; the lock of a result lets only one of them compute it.
+
+    Attributes
+    ----------
+    function, libraries, length_parameter, code_matters
+        As in `pipeline.store.stage.Stage`.
+    shown : tuple of str
+        Files of the result to copy into the outputs folder, for people to open.
+    identifying : tuple of str
+        Parameters that name one of several stages.
+    without_effect : tuple of str
+        Parameters that change no result.
     """
 
     function: ClassVar[str]
     libraries: ClassVar[tuple[str, ...]] = ()
     length_parameter: ClassVar[str | None] = None
-    shown: ClassVar[tuple[str, ...]] = ()  # files to copy into the outputs folder, for people to open
     code_matters: ClassVar[bool] = True
-    identifying: ClassVar[tuple[str, ...]] = ()  # parameters that name one of several stages
-    without_effect: ClassVar[tuple[str, ...]] = ()  # parameters that change no result
+    shown: ClassVar[tuple[str, ...]] = ()
+    identifying: ClassVar[tuple[str, ...]] = ()
+    without_effect: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -42,14 +53,14 @@ class StageTask(luigi.Task):
         self.task_id = f"{self.stage_name}_{self.stage.key}_{RUN.id}"
 
     @classmethod
-    @functools.cache  # Luigi computes it again for each task
+    @functools.cache  # Luigi looks at all attributes of the class again for each task
     def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
         params: list[tuple[str, luigi.Parameter[Any]]] = super().get_params()
         return params
 
     @classmethod
     def configured(cls) -> Any:
-        """Return the stage's settings in files and flags, as attributes, without creating the task."""
+        """Return the settings of the stage in files and flags, as attributes, without creating the task."""
         declared = [(name, parameter) for name, parameter in cls.get_params() if name not in cls.identifying]
         return SimpleNamespace(**dict(cls.get_param_values(declared, [], {})))
 
@@ -73,7 +84,7 @@ class StageTask(luigi.Task):
         return settings.active().outputs
 
     def requires(self) -> dict[str, StageTask]:
-        """Return the tasks whose results the stage reads, by the function's names for them."""
+        """Return the tasks whose results the stage reads, by the names of the function's arguments."""
         return {}
 
     def may_be_published(self) -> bool:
@@ -81,15 +92,15 @@ class StageTask(luigi.Task):
         return True
 
     def companions(self) -> list[StageTask]:
-        """Return the stages that the pipeline makes along with this one, for people or other programs."""
+        """Return the stages that the pipeline makes along with this one, although this one does not read them."""
         return []
 
     def decides(self) -> dict[str, Any]:
-        """Return the parameters that can change the result, by the function's names for them."""
+        """Return the values that can change the result, by the names of the function's arguments."""
         return {}
 
     def options(self) -> dict[str, Any]:
-        """Return the parameters that cannot change the result, by the function's names for them."""
+        """Return the values that cannot change the result, by the names of the function's arguments."""
         return {}
 
     def stage_function(self) -> str:
@@ -97,7 +108,7 @@ class StageTask(luigi.Task):
         return self.function
 
     def imports(self) -> tuple[str, ...]:
-        """Name what the function imports by a computed name, as ``"module:NAME"``."""
+        """Return the definitions that the function imports by a computed name, as ``"module:NAME"``."""
         return ()
 
     @functools.cached_property
@@ -141,7 +152,7 @@ class StageTask(luigi.Task):
         with TaskMonitor(self, self.stage_name, RUN.place(self.stage)) as monitor:
             outcome, record = results.make(self.stage, monitor, RUN.forced_stages())
             monitor.log(f"{monitor.title}: {outcome}, {record.seconds:.1f} s")
-        if gone := results.missing(self.stage):
+        if gone := results.first_missing(self.stage):
             raise StoreError(removed(gone.name, gone.path))
         point_latest(self.stage, settings.active().latest, RUN.id)
         self._show()
@@ -151,8 +162,8 @@ class StageTask(luigi.Task):
             copy_out(self.stage, name, settings.active().latest.parent, RUN.id)
 
 
-def kinds() -> list[type[StageTask]]:
-    """Return every declared class of stage, their base classes included."""
+def stage_classes() -> list[type[StageTask]]:
+    """Return every class of stages that is declared, base classes included."""
     tasks = map(Register.get_task_cls, Register.task_names())
     return [task for task in tasks if issubclass(task, StageTask)]
 

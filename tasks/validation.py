@@ -27,7 +27,7 @@ def check_all_settings() -> None:
     check_engine_settings()
     _check_schedule()
     gate()
-    for task in stages.kinds():
+    for task in stages.stage_classes():
         task.check_settings(task.configured())
 
 
@@ -46,7 +46,6 @@ def _check_schedule() -> None:
     try:
         schedule()
     except ValueError as error:
-        if not isinstance(
-            error.__cause__, InterpolationMissingEnvvarError
-        ):  # the timer may set variables that this shell lacks
+        # The timer may set environment variables that this shell lacks.
+        if not isinstance(error.__cause__, InterpolationMissingEnvvarError):
             raise

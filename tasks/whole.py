@@ -21,9 +21,9 @@ from tasks.learning import Evaluate, History, Train
 from tasks.luigi_adapter.console import TaskMonitor
 from tasks.luigi_adapter.errors import end
 from tasks.luigi_adapter.parameters import text
-from tasks.run import RUN
 from tasks.settings import settings
 from tasks.stages import StageTask
+from tasks.this_run import RUN
 
 REPORT_PAGE = "report.html"
 """The report's file, copied into the outputs folder."""

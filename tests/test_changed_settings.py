@@ -104,7 +104,7 @@ from tasks.settings import schedule, settings, theano, torch
 file = configparser.RawConfigParser()
 file.optionxform = str
 file.read(sys.argv[1])
-for task in (settings, theano, torch, gate, schedule, *stages.kinds()):
+for task in (settings, theano, torch, gate, schedule, *stages.stage_classes()):
     for name, parameter in task.get_params():
         if file.has_option(task.task_family, name):
             value = file.get(task.task_family, name)

@@ -85,7 +85,7 @@ class TestARecordThatIsLost:
     def test_leaves_what_is_made_again(self, lost, stages, folder):
         results.make(stages[2], SILENT)
 
-        assert results.missing(stages[2]) is None
+        assert results.first_missing(stages[2]) is None
         assert verification.verify([folder], 1, SILENT) == []
 
     def test_is_not_missed_in_what_is_in_the_making_or_somebody_elses(self, stages, folder):

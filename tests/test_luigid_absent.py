@@ -59,7 +59,7 @@ class TestNoLuigid:
             printed = refused(checkout, "--scheduler-host", "127.0.0.1", "--scheduler-port", str(server.server_port))
             server.shutdown()
         assert printed.startswith("ERROR: the server at http://127.0.0.1:")
-        assert "/ is no luigid. Name the place of one, as with --scheduler-host and --scheduler-port, or" in printed
+        assert "/ is no luigid. Name one with --scheduler-host and --scheduler-port, or use" in printed
         assert printed.count("\n") == 1
 
 

@@ -30,7 +30,7 @@ class TestInputs:
     def test_that_are_not_there_are_made(self, stages):
         assert make(stages[-1]) == ["computed"]
         assert text(stages[-1]) == "FirstSecondThird"
-        assert results.missing(stages[-1]) is None
+        assert results.first_missing(stages[-1]) is None
 
     @pytest.mark.parametrize("run", [ONE, TWO, ""])
     def test_that_were_altered_are_made_again(self, stages, run):

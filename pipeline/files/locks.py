@@ -6,9 +6,16 @@ import contextlib
 import fcntl
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+
+def remove_abandoned_locks(paths: Iterable[Path]) -> None:
+    """Remove the files of locks whose owners were killed: each is taken if it is free, and releasing it removes it."""
+    for path in paths:
+        with Lock(path).tried():
+            pass
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.operations import run_history
-from pipeline.store import latest, results, runs, unfinished
+from pipeline.store import active_runs, latest, results, unfinished
 from pipeline.store.stage import Stage
 
 
@@ -69,7 +69,7 @@ class Run:
         self.stages, self._forced, self._outputs = list(stages), forced, outputs
         self.found = results.seals(stage for stage in stages if stage.name in forced)
         folders = dict.fromkeys([outputs, *(stage.folder for stage in stages)])
-        self._registration.enter_context(runs.registered(folders, self.id, [stage.path for stage in stages]))
+        self._registration.enter_context(active_runs.registered(folders, self.id, [stage.path for stage in stages]))
         self._clear_leftovers()
         first_line = {
             "run": self.id,
@@ -96,13 +96,13 @@ class Run:
         self.conditions_hold = all(condition() for condition in self.conditions)
         if not self.conditions_hold:
             summary["exit"] = "failed"
-        failure = None
         try:
             run_history.append_line(self._history, {"run": self.id, **summary})
         except OSError as error:
-            failure = error
-        self._registration.close()
-        return summary, failure
+            return summary, error
+        finally:
+            self._registration.close()
+        return summary, None
 
     def place(self, stage: Stage) -> str:
         """Return ``"stage 2 of 7"``, or an empty text for a stage that the run does not have."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.operations.changes import change_line
-from pipeline.store import results, runs
+from pipeline.store import active_runs, results
 from pipeline.store.record import Record
 from pipeline.store.stage import Stage
 
@@ -57,7 +57,11 @@ def read_history(path: Path, start: int = 0) -> list[dict[str, Any]]:
         with contextlib.suppress(*DAMAGE):
             entry = _checked(json.loads(line))
             found.setdefault(entry["run"], {}).update(entry)
-    return [{"exit": _exit_of_unfinished(path.parent, run), **run} for run in found.values() if "root" in run]
+    return [
+        {"exit": "running" if active_runs.is_under_way(path.parent, name) else "killed", **run}
+        for name, run in found.items()
+        if "root" in run
+    ]
 
 
 def last_settings(path: Path) -> dict[str, str]:
@@ -165,7 +169,3 @@ def _check_end(checked: dict[str, Any]) -> None:
         raise ValueError("an outcome is no text")
     for number in (checked["seconds"], *checked["accuracy"].values()):
         math.isnan(number)  # raises where it is no number, or one that no float can hold
-
-
-def _exit_of_unfinished(outputs: Path, run: dict[str, Any]) -> str:
-    return "running" if runs.is_under_way(outputs, run["run"]) else "killed"

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
@@ -188,7 +188,9 @@ class _Watch:
             seconds=round(time.monotonic() - self.clock, 3),
             exit_status=exit_status,
             stages=summary.get("stages", {}),
-            accuracy={_network(stage): value for stage, value in summary.get("accuracy", {}).items()},
+            accuracy={
+                stage.removeprefix("Evaluate").lower(): value for stage, value in summary.get("accuracy", {}).items()
+            },
             message=self._message(ended_as, log_start) if exit_status else None,
         )
         self._log_line(f"Run {status.run} ended with exit status {exit_status} after {ended.seconds} s.")
@@ -207,25 +209,23 @@ class _Watch:
     def _write_files(self, status: RunStatus) -> RunStatus:
         """Write metrics and status; a run of which one cannot be written has failed."""
         outputs = self.supervision.outputs
-        try:
-            write_text(self.supervision.metrics, status.metrics(outputs), StoreError)
-        except PipelineError as error:
-            status = self._failed(status, error)
-        try:
-            status.write(outputs)
-        except PipelineError as error:
-            status = self._failed(status, error)
+        writers: list[Callable[[RunStatus], None]] = [
+            lambda status: write_text(self.supervision.metrics, status.metrics(outputs), StoreError),
+            lambda status: status.write(outputs),
+        ]
+        for write in writers:
+            try:
+                write(status)
+            except PipelineError as error:
+                self._log_line(str(error))
+                status = replace(
+                    status,
+                    state="failed",
+                    last_success=status_file.last_success(outputs),
+                    exit_status=status.exit_status or 1,
+                    message="\n".join(filter(None, [status.message, str(error)])),
+                )
         return status
-
-    def _failed(self, status: RunStatus, error: PipelineError) -> RunStatus:
-        self._log_line(str(error))
-        return replace(
-            status,
-            state="failed",
-            last_success=status_file.last_success(self.supervision.outputs),
-            exit_status=status.exit_status or 1,
-            message="\n".join(filter(None, [status.message, str(error)])),
-        )
 
     def _notify(self, status: RunStatus) -> None:
         text = f"The pipeline in {Path.cwd()} on {status.host} failed with exit status {status.exit_status}."
@@ -239,8 +239,7 @@ class _Watch:
         self.log.write(f"{_now()} {line}\n".encode(errors="backslashreplace"))
 
 
-@contextlib.contextmanager
-def _open_log(supervision: Supervision) -> Iterator[IO[bytes]]:
+def _open_log(supervision: Supervision) -> IO[bytes]:
     """Open the log at its end; rotate it first if it is full."""
     path = supervision.log
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -248,12 +247,7 @@ def _open_log(supervision: Supervision) -> Iterator[IO[bytes]]:
         rotated = RotatingFileHandler(path, backupCount=supervision.log_files, delay=True)
         rotated.doRollover()
         rotated.close()
-    with path.open("ab", buffering=0) as log:
-        yield log
-
-
-def _network(stage: str) -> str:
-    return stage.removeprefix("Evaluate").lower()
+    return path.open("ab", buffering=0)
 
 
 def _size(path: Path) -> int:

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pipeline.errors import NO_SPACE, PipelineError, StoreError
@@ -21,7 +21,7 @@ OUT_OF_MEMORY = ("can't allocate memory", "Cannot allocate memory", "failed to m
 
 @contextlib.contextmanager
 def explained(stage: Stage, needed: int | None = None, growing: Sequence[Path] = ()) -> Iterator[None]:
-    """Turn errors of a full disk, of memory and of removed folders into one that names the stage and what to do.
+    """Replace errors of a full disk, of memory and of removed folders by one that names the stage and the remedy.
 
     Parameters
     ----------
@@ -53,7 +53,8 @@ def explained(stage: Stage, needed: int | None = None, growing: Sequence[Path] =
                 "Run the same command again: finished stages that are still there are kept."
             ) from None
         if isinstance(error, OSError):
-            raise StoreError(f"{stage.name}: {_reason(error)} ({error.filename or stage.temporary})") from None
+            reason = os.strerror(error.errno) if error.errno else str(error).partition("\n")[0]
+            raise StoreError(f"{stage.name}: {reason} ({error.filename or stage.temporary})") from None
         raise
 
 
@@ -77,18 +78,27 @@ def _too_little_space(stage: Stage, problem: str, needed: int | None, growing: S
 
 def _available(stage: Stage, growing: Sequence[Path]) -> int:
     """Return the bytes that are free for a stage, and those that it has written."""
-    files = [path for folder in growing if folder.is_dir() for path in folder.iterdir()]
-    return shutil.disk_usage(stage.path.parent).free + sum(file.stat().st_size for file in files)
+    return shutil.disk_usage(stage.path.parent).free + _size_of_files(growing)
 
 
-def _full_disk(error: BaseException | None) -> str | None:
-    """Return the system's message of a full disk, where that caused an error."""
+def _size_of_files(folders: Iterable[Path]) -> int:
+    return sum(file.stat().st_size for folder in folders if folder.is_dir() for file in folder.iterdir())
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, and those during whose handling it was raised."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in NO_SPACE:
-            return os.strerror(error.errno)
-        if os.strerror(errno.ENOSPC) in str(error) and not isinstance(error, PipelineError):  # HDF5, closing a file
-            return os.strerror(errno.ENOSPC)
+        yield error
         error = error.__context__
+
+
+def _full_disk(error: BaseException) -> str | None:
+    """Return the system's message of a full disk, where that caused an error."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in NO_SPACE:
+            return os.strerror(cause.errno)
+        if os.strerror(errno.ENOSPC) in str(cause) and not isinstance(cause, PipelineError):  # HDF5, closing a file
+            return os.strerror(errno.ENOSPC)
     return None
 
 
@@ -101,12 +111,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _out_of_memory(stage: Stage, error: BaseException) -> str:
-    inputs = sum(
-        file.stat().st_size
-        for source in stage.inputs.values()
-        if source.path.is_dir()
-        for file in source.path.iterdir()
-    )
+    inputs = _size_of_files(source.path for source in stage.inputs.values())
     first_line = str(error).partition("\n")[0].rstrip(".") or "nothing more is known"
     return (
         f"out of memory ({first_line}). Its inputs take {_amount(inputs)}, and the computation takes more. "
@@ -114,16 +119,9 @@ def _out_of_memory(stage: Stage, error: BaseException) -> str:
     )
 
 
-def _is_of_removed_folder(error: BaseException | None, folder: Path) -> bool:
-    while error is not None:
-        if isinstance(error, OSError) and error.errno == errno.ENOENT:
-            return not folder.exists()
-        error = error.__context__
-    return False
-
-
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else str(error).partition("\n")[0]
+def _is_of_removed_folder(error: BaseException, folder: Path) -> bool:
+    found_nothing = any(isinstance(cause, OSError) and cause.errno == errno.ENOENT for cause in _causes(error))
+    return found_nothing and not folder.exists()
 
 
 def _amount(size: int) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline.files.whole_file import remove
-from pipeline.store import runs, unfinished
+from pipeline.store import active_runs, unfinished
 from pipeline.store.record import (
     DAMAGED_NAME,
     RECORD_NAME,
@@ -65,7 +65,7 @@ def unreached(folders: Sequence[Path], reached: Iterable[Stage], keep_days: floa
     """
     reached = list(reached)
     in_use = upstream_records([link for folder in folders for link in (folder / "latest").glob("*")], folders)
-    under_way = runs.needed_results(folders)
+    under_way = active_runs.needed_results(folders)
     needed = {stage.path.resolve() for stage in reached} | in_use.keys() | under_way
     needed_checkpoints = unfinished.needed_checkpoints(folders, reached, in_use)
     found = []

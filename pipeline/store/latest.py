@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from pipeline.files.whole_file import replacing
-from pipeline.store import runs
+from pipeline.store import active_runs
 from pipeline.store.stage import Stage
 
 
@@ -43,7 +43,7 @@ def clear_leftovers(outputs: Path) -> None:
     """Remove the unfinished links and copies of killed runs."""
     for path in (*outputs.glob(".*"), *outputs.glob("latest/.*")):
         made = re.fullmatch(r"\..+\.([0-9a-f]{12})\.\d+", path.name)
-        if made and not runs.is_under_way(outputs, made[1]):
+        if made and not active_runs.is_under_way(outputs, made[1]):
             path.unlink(missing_ok=True)
 
 

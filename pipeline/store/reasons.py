@@ -11,8 +11,9 @@ from pipeline.store.record import DAMAGED_NAME, Record
 from pipeline.store.stage import Stage
 
 CODE = "code of "
-"""How a reason begins that is a definition's code; there may be many of these."""
+"""The beginning of a reason that is a definition's code; there may be many of these."""
 INPUT = "input "
+"""The beginning of a reason that is an input."""
 MOST_INPUTS = 2
 """Most changed inputs that a table names."""
 ARROW = " -> "
@@ -20,7 +21,7 @@ LONG = 60
 """Most characters of a change that a table shows with its values."""
 
 
-def why(stage: Stage, latest: Path) -> list[str]:
+def reasons_to_run(stage: Stage, latest: Path) -> list[str]:
     """Return the reasons why a stage would run, as ``learning_rate 0.005 -> 0.02``; none where it would not."""
     if results.current(stage):
         return []
@@ -35,7 +36,7 @@ def why(stage: Stage, latest: Path) -> list[str]:
 
 
 def folded(reasons: Sequence[str]) -> str:
-    """Put reasons into one line: of many inputs the first one, of the code a definition where all else is the same."""
+    """Join reasons in one line: of many inputs the first one, of the code one definition if nothing else differs."""
     code = [reason for reason in reasons if reason.startswith(CODE)]
     inputs = [reason for reason in reasons if reason.startswith(INPUT)]
     others = [_shortened(reason) for reason in reasons if reason not in [*code, *inputs]]
@@ -73,9 +74,9 @@ def _inputs_made_again(stage: Stage, record: Record) -> list[str]:
     for name, source in stage.inputs.items():
         found = results.current(source)
         if found is None:
-            reasons.append(f"input {source.name} is not there")
+            reasons.append(f"{INPUT}{source.name} is not there")
         elif found.content != record.inputs[name]["content"]:
-            reasons.append(f"input {source.name} has other content")
+            reasons.append(f"{INPUT}{source.name} has other content")
     return reasons
 
 
@@ -86,12 +87,12 @@ def _differences_from_nearest(stage: Stage, latest: Path) -> list[str]:
     found = []
     for folder in parent.iterdir() if parent.is_dir() else ():
         if record := Record.read(folder):
-            differences = list(_differences(record, stage))
-            found.append((-len(differences), folder == in_use, record.started, differences))
+            reasons = list(_differences_from(record, stage))
+            found.append((-len(reasons), folder == in_use, record.started, reasons))
     return max(found)[-1] if found else []
 
 
-def _differences(previous: Record, stage: Stage) -> Iterator[str]:
+def _differences_from(previous: Record, stage: Stage) -> Iterator[str]:
     yield from _changed_values(_flat(previous.parameters), _flat(stage.parameters))
     for name, source in stage.inputs.items():
         yield from _difference_of_input(previous.inputs.get(name, {}), source)

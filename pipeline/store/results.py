@@ -13,7 +13,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import StoreError
 from pipeline.files.digests import file_digest, json_digest
 from pipeline.files.locks import Lock
 from pipeline.files.whole_file import remove, sync
@@ -33,8 +32,8 @@ class ForcedStages:
     names : frozenset of str
     run : str
     found : mapping of Path to str
-        What `seals` returned when the run began. A seal shows that a result is new without comparing the clocks
-        of several machines.
+        The seals of these stages' results when the run began, from `seals`. Another seal shows that a result is new;
+        the clocks of several machines need not agree.
     """
 
     names: frozenset[str] = frozenset()
@@ -107,7 +106,7 @@ def _find_current(stage: Stage, forced: ForcedStages, seen: dict[Path, Record | 
     return record if record.content_key == stage.content_key(contents) else None
 
 
-def missing(stage: Stage) -> Stage | None:
+def first_missing(stage: Stage) -> Stage | None:
     """Return the first of a stage and those upstream whose result cannot be used; None where all can."""
     seen: dict[Path, Record | None] = {}
     return next((found for found in upstream(stage) if current(found, seen=seen) is None), None)
@@ -141,22 +140,21 @@ def _make_locked(stage: Stage, monitor: Monitor, forced: ForcedStages) -> tuple[
     if record := current(stage, forced):
         return Outcome.reused, record
     remove(stage.temporary)
-    started = datetime.now(UTC)
     contents = _recorded_contents(stage, monitor, forced)
     is_forced = stage.name in forced.names
     try:
-        twin = None if is_forced else _equal_result(stage, stage.content_key(contents))
-        if twin:
+        equal = None if is_forced else _equal_result(stage, stage.content_key(contents))
+        if equal:
             monitor.log(f"{stage.name}: its inputs have the same content as before; the result is adopted")
-            record = _adopt(stage, twin, contents, forced.run)
+            record = _adopt(stage, *equal, contents, forced.run)
         else:
             contents = _undamaged_contents(stage, monitor, forced)
             with unfinished.held(stage, contents, monitor, restart=is_forced) as checkpoints:
-                record = _compute(stage, contents, checkpoints, started, forced.run, monitor)
+                record = _compute(stage, contents, checkpoints, forced.run, monitor)
         _publish(stage)
     finally:
         remove(stage.temporary)
-    return (Outcome.adopted if twin else Outcome.computed), record
+    return outcome(record, forced.run), record
 
 
 def _recorded_contents(stage: Stage, monitor: Monitor, forced: ForcedStages) -> dict[str, str]:
@@ -183,37 +181,36 @@ def _undamaged_contents(stage: Stage, monitor: Monitor, forced: ForcedStages) ->
 
 
 def _compute(
-    stage: Stage,
-    contents: Mapping[str, str],
-    checkpoints: Mapping[str, Path],
-    started: datetime,
-    run: str,
-    monitor: Monitor,
+    stage: Stage, contents: Mapping[str, str], checkpoints: Mapping[str, Path], run: str, monitor: Monitor
 ) -> Record:
+    """Call the function of a stage; write the record of its result beside the files."""
     stage.temporary.mkdir()
     folders = {name: source.path for name, source in stage.inputs.items()}
     arguments: dict[str, Any] = {**folders, **stage.parameters, **stage.options}
     function = stage.resolve()
     with failures.explained(stage, stage.max_output_bytes(arguments), [stage.temporary, *checkpoints.values()]):
-        clock = time.perf_counter()
+        started, clock = datetime.now(UTC), time.perf_counter()
         measured = function(output=stage.temporary, **arguments, **checkpoints, monitor=monitor)
         seconds = time.perf_counter() - clock
-        return _write_record(stage, contents, started, seconds, run, measured or {})
+        record = _new_record(stage, contents, run, started=started, seconds=seconds, measured=measured or {})
+        record.write(stage.temporary)
+    return record
 
 
-def _write_record(
+def _new_record(
     stage: Stage,
     contents: Mapping[str, str],
+    run: str,
+    *,
     started: datetime,
     seconds: float,
-    run: str,
     measured: dict[str, Any],
 ) -> Record:
     files = {
         path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)}
         for path in sorted(stage.temporary.iterdir())
     }
-    record = Record(
+    return Record(
         stage=stage.name,
         key=stage.key,
         content_key=stage.content_key(contents),
@@ -229,8 +226,6 @@ def _write_record(
         versions=stage.versions,
         measured=measured,
     ).sealed()
-    record.write(stage.temporary)
-    return record
 
 
 def _described_inputs(stage: Stage, contents: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -240,23 +235,20 @@ def _described_inputs(stage: Stage, contents: Mapping[str, str]) -> dict[str, di
     }
 
 
-def _equal_result(stage: Stage, content_key: str) -> Path | None:
-    """Find an undamaged result of this stage, under any key, that was made from the same content."""
+def _equal_result(stage: Stage, content_key: str) -> tuple[Path, Record] | None:
+    """Find an undamaged result of this stage, under any key, that the same code made from the same content."""
     for folder in stage.path.parent.iterdir():
         record = Record.read(folder)
         if record and record.content_key == content_key and not record.altered(folder):
-            return folder
+            return folder, record
     return None
 
 
-def _adopt(stage: Stage, twin: Path, contents: Mapping[str, str], run: str) -> Record:
-    """Link or copy the files of a result that the same code made from the same content."""
-    found = Record.read(twin)
-    if found is None:
-        raise StoreError(f"{twin} was removed while {stage.name} adopted it. Run the same command again.")
+def _adopt(stage: Stage, folder: Path, found: Record, contents: Mapping[str, str], run: str) -> Record:
+    """Link or copy the files of a result, and write the record of a result of this key."""
     stage.temporary.mkdir()
     for name in found.files:
-        _link_or_copy(twin / name, stage.temporary / name)
+        _link_or_copy(folder / name, stage.temporary / name)
     values = asdict(found) | {
         "key": stage.key,
         "inputs": _described_inputs(stage, contents),

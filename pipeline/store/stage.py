@@ -40,7 +40,7 @@ class Stage:
     options : mapping
         Values that cannot change the result, for example the number of threads.
     imports : tuple of str
-        What the function imports by a computed name, as ``"module:NAME"``, for example an engine.
+        Definitions that the function imports by a computed name, as ``"module:NAME"``, for example an engine.
     libraries : tuple of str
         Distributions whose versions the record names.
     length_parameter : str
@@ -51,7 +51,7 @@ class Stage:
     versions_matter : bool
         True makes the libraries' versions part of the key.
     code_cache : Path, optional
-        Where `code_at_start` remembers what it found.
+        File in which `code_at_start` remembers digests.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Stage:
     def content_key(self, contents: Mapping[str, str]) -> str:
         """Name the result by the content of its inputs; `key` names it by their keys."""
         versions = self.versions if self.versions_matter else {}
-        return _hash(self.name, self.parameters, self.code, contents, versions)
+        return _hash(self.name, parameters=self.parameters, code=self.code, inputs=contents, versions=versions)
 
     def checkpoints(self, contents: Mapping[str, str]) -> Path:
         """Return the folder of the checkpoints from which the function can resume."""
@@ -116,12 +116,12 @@ class Stage:
         return self.path.with_name(f".{self.key}.lock")
 
     def resolve(self) -> Callable[..., dict[str, Any] | None]:
-        """Import the function, and what it imports by a computed name.
+        """Import the function, and the definitions that it imports by a computed name.
 
         Raises
         ------
         StoreError
-            The code, on the disk or as this process has loaded it, is no longer what the key was made from.
+            The code, on the disk or as this process has loaded it, is not the code from which the key was made.
         """
         function: Callable[..., dict[str, Any] | None]
         function, *_ = [
@@ -155,15 +155,8 @@ def checkpoints_name(
 ) -> str:
     """Name a folder of checkpoints by everything that decides a result except the length of the computation."""
     others = {parameter: value for parameter, value in parameters.items() if parameter != length_parameter}
-    return f"{name}-{_hash(name, others, code, inputs, versions)}"
+    return f"{name}-{_hash(name, parameters=others, code=code, inputs=inputs, versions=versions)}"
 
 
-def _hash(
-    name: str,
-    parameters: Mapping[str, Any],
-    code: Mapping[str, str],
-    inputs: Mapping[str, str],
-    versions: Mapping[str, str],
-) -> str:
-    decisive = {"parameters": parameters, "code": code, "inputs": inputs, "versions": versions}
+def _hash(name: str, **decisive: Mapping[str, Any]) -> str:
     return json_digest({"name": name} | {part: dict(values) for part, values in decisive.items()})[:16]

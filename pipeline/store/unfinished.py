@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from pipeline.files.locks import Lock
+from pipeline.files.locks import Lock, remove_abandoned_locks
 from pipeline.files.whole_file import remove
 from pipeline.progress.monitor import Monitor
 from pipeline.store.record import Record
@@ -68,9 +68,7 @@ def needed_checkpoints(
 
 def clear_leftovers(folder: Path) -> None:
     """Remove the locks and hidden files that killed processes left beside and in the checkpoints."""
-    for path in (folder / CHECKPOINTS).glob(".*.lock"):
-        with Lock(path).tried():  # taking a lock that is free removes its file
-            pass
+    remove_abandoned_locks((folder / CHECKPOINTS).glob(".*.lock"))
     for path in checkpoint_folders(folder):
         if hidden := list(path.glob(".*")):
             with _lock(path).tried() as free:

@@ -19,8 +19,7 @@ from pipeline.operations.schedule.job import Job
 from pipeline.operations.schedule.steps import Steps
 from pipeline.progress.console import ConsoleMonitor
 from pipeline.progress.terminal import highlighted, highlighted_table, print_answer
-from pipeline.store import garbage, runs, verification
-from pipeline.store import status as stage_status
+from pipeline.store import active_runs, garbage, stage_status, verification
 from tasks.commands import configure as configuring
 from tasks.commands.current import Current
 
@@ -33,8 +32,8 @@ def configure(*_: Any) -> int:
     values = configuring.given_settings()
     if values:
         configuring.keep_settings(values)
-    tell = _print if values else print_answer
-    tell("\n".join(configuring.settings_table()))
+    show = _print if values else print_answer
+    show("\n".join(configuring.settings_table()))
     return 0
 
 
@@ -60,7 +59,7 @@ def verify(_: argparse.Namespace, current: Current) -> int:
         print_answer(problem)
     if problems:
         print_answer(
-            f"{len(problems)} wrong. `make pipeline` makes what it needs of them again, and `make gc KEEP=0` removes "
+            f"{len(problems)} wrong. `make pipeline` makes those that it needs again, and `make gc KEEP=0` removes "
             "those that neither the settings nor latest needs."
         )
         return 1
@@ -73,16 +72,16 @@ def gc(options: argparse.Namespace, current: Current) -> int:
     current.report_missing_settings()
     folders, reached = current.folders(), current.all_reachable()
     unreached = garbage.unreached(folders, reached, options.keep_days)
-    tell = _teller(options)
+    show = _shown_by(options)
     for line in garbage.garbage_table(unreached):
-        tell(line)
+        show(line)
     if options.dry_run:
-        tell(f"{garbage.amount(unreached)}, would be removed.")
+        show(f"{garbage.amount(unreached)}, would be removed.")
         return 0
     if unreached and not (options.yes or _is_wanted(f"Remove {garbage.amount(unreached)}? [y/N] ")):
         _print("Nothing is removed.")
         return 0
-    with runs.none_begins(folders):
+    with active_runs.none_begins(folders):
         still = garbage.unreached(folders, reached, options.keep_days)  # runs may have begun and ended since
         removed = [result for result in unreached if result in still]
         garbage.collect(removed, current.outputs)
@@ -94,7 +93,7 @@ def _is_wanted(question: str) -> bool:
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
         raise StoreError(
             "nothing is removed, since there is no terminal to ask at. Type `python -m pipeline gc --yes`, or "
-            "`make gc YES=1`, to remove what is listed without being asked."
+            "`make gc YES=1`, to remove the listed folders without a question."
         )
     try:
         return input(question).strip().lower() in ("y", "yes")
@@ -105,9 +104,9 @@ def _is_wanted(question: str) -> bool:
 def history(options: argparse.Namespace, current: Current) -> int:
     """Print a row for each run."""
     past = run_history.read_history(current.outputs / run_history.NAME)
-    shown = changes.with_changes(past, current.folders())[-options.last :]
-    table = highlighted_table(run_history.history_table(shown), "EXIT")
-    print_answer(json.dumps(shown, indent=1) if options.json else table)
+    listed = changes.with_changes(past, current.folders())[-options.last :]
+    table = highlighted_table(run_history.history_table(listed), "EXIT")
+    print_answer(json.dumps(listed, indent=1) if options.json else table)
     return 0
 
 
@@ -117,7 +116,7 @@ def predict(options: argparse.Namespace, current: Current) -> int:
 
     classifier = latest_classifier(options.network, current.outputs, **current.computing())
     if wait := classifier.first_wait():
-        complain(wait)
+        print_error(wait)
     errors: list[PictureError] = []
     found = list(classifier.predict_many(options.pictures, on_error=errors.append))
     if options.json:
@@ -125,7 +124,7 @@ def predict(options: argparse.Namespace, current: Current) -> int:
     elif found:
         print_answer("\n".join(prediction_lines(found, options.top or TOP)))
     for error in errors:
-        complain(str(error))
+        print_error(str(error))
     return 1 if errors else 0
 
 
@@ -146,19 +145,19 @@ def schedule(options: argparse.Namespace, current: Current) -> int:
     current.check_settings()  # report wrong settings now, not at night
     current.report_missing_settings()
     command = (sys.executable, "-m", "tasks.scheduled", *current.flags)
-    install.install(Job(Path.cwd(), command, options.every), Steps(_teller(options), options.dry_run))
+    install.install(Job(Path.cwd(), command, options.every), Steps(_shown_by(options), options.dry_run))
     return 0
 
 
 def unschedule(options: argparse.Namespace, _: Current) -> int:
     """Remove the timer."""
-    if not install.remove(Path.cwd(), Steps(_teller(options), options.dry_run)):
+    if not install.remove(Path.cwd(), Steps(_shown_by(options), options.dry_run)):
         print_answer(f"Nothing is scheduled for {Path.cwd()}.")
     return 0
 
 
-def _teller(options: argparse.Namespace) -> Callable[[str], None]:
-    """Return the function that prints steps: closing stdout stops a dry run, and no real one."""
+def _shown_by(options: argparse.Namespace) -> Callable[[str], None]:
+    """Return the function that prints a line: closing stdout ends a dry run, but not a real one."""
     return print_answer if options.dry_run else _print
 
 
@@ -166,6 +165,6 @@ def _print(text: str) -> None:
     print(text)  # noqa: T201, the command's output
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Print an error."""
     print(text, file=sys.stderr)  # noqa: T201, an error of the command

@@ -16,8 +16,9 @@ from pipeline.store.stage import Stage
 from tasks import validation
 from tasks.configuration import config_files, last_run
 from tasks.configuration.changed import changed
-from tasks.learning import Evaluate, History
+from tasks.learning import NetworkTask
 from tasks.settings import engine_settings, settings
+from tasks.stages import stage_classes
 from tasks.whole import Pipeline
 
 
@@ -45,7 +46,7 @@ class Current:
         return settings.active().outputs
 
     def report_missing_settings(self) -> None:
-        """Report on standard error which settings of the last run are missing here."""
+        """Print on standard error the settings of the last run that are missing here."""
         last_run.report_missing(self.outputs, changed())
 
     def computing(self) -> dict[str, Any]:
@@ -59,7 +60,7 @@ class Current:
         }
 
     def folders(self) -> list[Path]:
-        """Both folders that hold results."""
+        """Return the folders that hold results: two, or one for both kinds."""
         return list(dict.fromkeys([settings.active().data_sets, self.outputs]))
 
     def stages(self) -> list[Stage]:
@@ -76,7 +77,6 @@ class Current:
         return stages
 
     def all_reachable(self) -> list[Stage]:
-        """Return the stages of the whole pipeline and of every other network that is declared."""
-        return results.upstream(
-            *self.stages(), *(kind.of(network).stage for network in NETWORKS for kind in (Evaluate, History))
-        )
+        """Return the stages of the whole pipeline, and those of every other network that is declared."""
+        kinds = [kind for kind in stage_classes() if issubclass(kind, NetworkTask) and "kind" in vars(kind)]
+        return results.upstream(*self.stages(), *(kind.of(network).stage for network in NETWORKS for kind in kinds))

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if (message := message_of(error)) is None:
             raise
-        actions.complain(message)
+        actions.print_error(message)
         return 1
 
 
@@ -114,7 +114,7 @@ def _add_schedules(commands: Any) -> None:
 
 
 class _Setting(argparse.Action):
-    """Pass a flag and its value on to Luigi."""
+    """Pass a flag and its value to Luigi."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, flag: str | None = None

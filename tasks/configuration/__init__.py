@@ -1,4 +1,4 @@
-"""Settings as people write them: in files, after make, on the command line, and in the run before this one.
+"""Settings as people write them: in files, as variables of make, as flags, and in the last run.
 
 Read `config_files`, `changed`, `make_variables`, `demo`, `last_run`. Imports `tasks.luigi_adapter` and `pipeline`.
 """

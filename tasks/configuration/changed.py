@@ -22,13 +22,13 @@ def changed() -> dict[str, str]:
 
 def decisive_names() -> set[str]:
     """Return the names of all settings that can change a result."""
-    return {f"{section}.{name}" for section, name, _ in _that_matter()}
+    return {f"{section}.{name}" for section, name, _ in _decisive_settings()}
 
 
 @functools.lru_cache(maxsize=1)
 def _changed(_: CmdlineParser | None) -> dict[str, str]:
     found = {}
-    for section, name, parameter in _that_matter():
+    for section, name, parameter in _decisive_settings():
         with contextlib.suppress(ValueError, configparser.Error):  # in a section that a notebook does not use
             value = _given_to_the_task(section, name, parameter) or parameter.task_value(section, name)
             if (text := _text(parameter, value)) != _text(parameter, parameter.normalize(parameter._default)):
@@ -36,8 +36,8 @@ def _changed(_: CmdlineParser | None) -> dict[str, str]:
     return found
 
 
-def _that_matter() -> Iterator[tuple[str, str, luigi.Parameter[Any]]]:
-    """Yield the settings of the sections that name, as ``without_effect``, those that change no result."""
+def _decisive_settings() -> Iterator[tuple[str, str, luigi.Parameter[Any]]]:
+    """Yield the settings of each section with a ``without_effect``, except those that it names."""
     for section in sorted(Register.task_names(), key=str.swapcase):  # general sections before those of stages
         task = Register.get_task_cls(section)
         if (without_effect := getattr(task, "without_effect", None)) is not None:

@@ -1,4 +1,4 @@
-"""Report the settings that the last run had and a command lacks: without them, stages would run again."""
+"""Report the settings of the last run that a command lacks: without them, stages would run again."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from tasks.configuration import demo, make_variables
 from tasks.configuration.changed import decisive_names
 
 PATHS = {"DownloadCIFAR.archive", "settings.data_dir"}
+"""Settings that are equal if they lead to the same path."""
 SAME_FOLDER = {"settings.data", "settings.outputs_dir"}
 """Settings that choose the outputs folder: the last run in a folder had the same."""
 
 
 def report_missing(outputs: Path, settings: Mapping[str, str]) -> None:
-    """Report on standard error which settings the last run in an outputs folder had and these lack."""
+    """Print on standard error the settings that the last run in an outputs folder had, and that are missing now."""
     last = run_history.last_settings(outputs / run_history.NAME)
     concerned = decisive_names() - _not_compared()  # an earlier version may have had other settings
     missing = {

@@ -1,7 +1,6 @@
-"""Adapt Luigi: where the pipeline needs another behaviour than Luigi 3.8 has, a module changes it.
+"""Change Luigi's behaviour where the pipeline needs another.
 
-Each module names the behaviour that it changes, the Luigi that it was written for, and when it can go. `tasks` imports
-them all; stages use `console` and `interrupts`. Imports `tasks.configuration` and `pipeline`, never a stage.
-
-Read `interrupts`, `configuration`, `command_line`, `errors`, `console`, `luigid`.
+Each module names the behaviour that it changes, the Luigi that it was written for, and when it can go. Read
+`parameters`, `configuration`, `errors`, `command_line`, `interrupts`, `console`, `luigid`. Imports `progress`,
+`web` and `errors`.
 """

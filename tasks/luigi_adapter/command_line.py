@@ -24,13 +24,14 @@ _exit_with_help = CmdlineParser._possibly_exit_with_help
 _get_task = CmdlineParser.get_task_obj
 
 MOST_SUGGESTIONS = 4
+"""Of more flags that an abbreviation fits, only the closest is suggested."""
 
 checks: list[Callable[[], None]] = []
 """Functions to call before the task of a command line is made; each raises `SettingError` for a wrong setting."""
 
 
 def _build_terse_parser(root_task: str | None = None, help_all: bool = False) -> argparse.ArgumentParser:
-    """Refuse a misspelt flag in a line."""
+    """Build Luigi's parser, with errors of one line."""
     parser: argparse.ArgumentParser = _build_parser(root_task, help_all)
     parser.error = functools.partial(_refuse, parser)  # type: ignore[method-assign]
     parser.allow_abbrev = False  # Luigi would accept --see for --seed
@@ -59,7 +60,7 @@ def _meant(unknown: str, flags: Sequence[str]) -> str:
 
 
 def _abbreviates(short: str, words: Sequence[str]) -> bool:
-    """Return whether a text joins the beginnings of words: lr, l-rate and learn those of learning and rate."""
+    """Return whether a text joins the beginnings of words, as lr, l-rate and learn do for learning and rate."""
     if not (short and words):
         return not short
     beginnings = (words[0][:length] for length in range(1, len(words[0]) + 1))

@@ -25,7 +25,7 @@ from tasks.luigi_adapter.configuration import exit_status_of_settings, is_base_c
 
 AGAIN = "Run the same command again: finished results are kept."
 
-OF_SETTINGS = (
+ERRORS_OF_SETTINGS = (
     SettingError,
     DeclarationError,
     DeviceError,
@@ -34,7 +34,7 @@ OF_SETTINGS = (
     TaskClassNotFoundException,
     ValueError,
 )
-"""Errors whose cause is a setting; the others come from data, disks and machines."""
+"""Errors whose cause is a setting; all others come from data, disks and machines."""
 
 EXPECTED = {
     luigi.IntParameter: "a whole number",
@@ -66,7 +66,7 @@ def task_list() -> str:
 def end(error: BaseException) -> NoReturn:
     """End the program with the message of an expected error."""
     sys.stderr.write(f"{message_of(error) or error}\n")
-    sys.exit(exit_status_of_settings() if isinstance(error, OF_SETTINGS) else 1)
+    sys.exit(exit_status_of_settings() if isinstance(error, ERRORS_OF_SETTINGS) else 1)
 
 
 def _message_of_luigi(error: BaseException) -> str | None:

@@ -59,7 +59,7 @@ class _Interruption:
 
 _INTERRUPTION = _Interruption()
 raise_if_signalled = _INTERRUPTION.raise_if_signalled
-"""Raise if a signal has come; call it wherever work may stop.
+"""Raise if a signal has come. Monitors call it, since work may stop there.
 
 The exception raised by the signal itself may be lost: Python drops those raised in the callback of a weak reference.
 """
@@ -93,12 +93,6 @@ class WorkerProcess:
             raise SystemExit(128 + signal.SIGTERM) from None  # multiprocessing prints a traceback for other exceptions
 
 
-def message(kind: type[BaseException]) -> str:
-    """Return the last line of an interrupted run."""
-    happened = "Terminated" if issubclass(kind, Terminated) else "Interrupted"
-    return f"\n{happened}. {KEPT}\n"
-
-
 def _ignore_interrupts(lost: sys.UnraisableHookArgs) -> None:
     if not isinstance(lost.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(lost)
@@ -130,7 +124,7 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
         sys.stderr.write(f"{error}\n")
         sys.exit(STATUS_OF_SETTINGS)
     if issubclass(kind, KeyboardInterrupt):
-        sys.stderr.write(message(kind))
+        sys.stderr.write(f"\n{'Terminated' if issubclass(kind, Terminated) else 'Interrupted'}. {KEPT}\n")
     else:
         sys.__excepthook__(kind, error, trace)
 

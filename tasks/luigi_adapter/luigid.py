@@ -49,15 +49,15 @@ def _create_remote_scheduler(_: Any, url: str) -> RemoteScheduler:
         ) from None
     if not is_luigid:
         raise SettingError(
-            f"the server at {without_secrets(url)} is no luigid. Name the place of one, as with "
-            "--scheduler-host and --scheduler-port, or use none: --local-scheduler."
+            f"the server at {without_secrets(url)} is no luigid. Name one with --scheduler-host and --scheduler-port, "
+            "or use none: --local-scheduler."
         )
     scheduler._rpc_retry_attempts, scheduler._rpc_log_retries = patience
     return scheduler
 
 
 def _is_luigid(scheduler: RemoteScheduler) -> bool:
-    """Return whether luigid answers, rather than another server."""
+    """Return whether luigid answers; another server at this URL answers with other content."""
     try:
         return bool(scheduler.is_pause_enabled().keys() == {"enabled"})  # type: ignore[attr-defined]
     except (AttributeError, HTTPException, JSONDecodeError, LookupError, TypeError, UnicodeDecodeError):

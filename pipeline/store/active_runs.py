@@ -7,9 +7,10 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline.files.locks import Lock
+from pipeline.files.locks import Lock, remove_abandoned_locks
 
 FOLDER = ".runs"
+"""The folder, beside those of the stages, of the registrations. Each is a lock, which ends with its run."""
 
 
 @contextlib.contextmanager
@@ -19,7 +20,7 @@ def registered(folders: Iterable[Path], run: str, paths: Iterable[Path]) -> Iter
     with contextlib.ExitStack() as stack:
         for folder in folders:
             with none_begins([folder]):
-                _clear_dead(folder)
+                remove_abandoned_locks((folder / FOLDER).glob("*.run"))
                 stack.enter_context(Lock(_lock_path(folder, run), note).held(lambda _: None))
         yield
 
@@ -44,17 +45,10 @@ def needed_results(folders: Iterable[Path]) -> set[Path]:
     return paths
 
 
-def is_under_way(outputs: Path, run: str) -> bool:
+def is_under_way(folder: Path, run: str) -> bool:
     """Return whether a run is at work, on this machine or another."""
-    return Lock(_lock_path(outputs, run)).holder() is not None
+    return Lock(_lock_path(folder, run)).holder() is not None
 
 
-def _clear_dead(outputs: Path) -> None:
-    """Remove the registrations of killed runs: taking a lock that is free removes its file."""
-    for path in (outputs / FOLDER).glob("*.run"):
-        with Lock(path).tried():
-            pass
-
-
-def _lock_path(outputs: Path, run: str) -> Path:
-    return outputs / FOLDER / f"{run}.run"
+def _lock_path(folder: Path, run: str) -> Path:
+    return folder / FOLDER / f"{run}.run"

@@ -101,7 +101,7 @@ def _row(stage: Stage, latest: Path, notes: Notes) -> Row:
     record = results.current(stage)
     holder = Lock(stage.lock_path).holder()
     if record is None:
-        why = [f"by {holder}"] if holder else reasons.why(stage, latest)
+        why = [f"by {holder}"] if holder else reasons.reasons_to_run(stage, latest)
         return Row(stage.name, "running" if holder else "to run", stage.key, why, str(stage.path))
     return Row(
         stage.name,
