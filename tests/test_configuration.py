@@ -240,7 +240,7 @@ FLAGS = {
     "--lr 0.1": "Did you mean '--Train-learning-rate' or '--TrainMLP-learning-rate' or '--TrainCNN-learning-rate'?",
     "--seed": "argument --seed: expected one argument",
     "--TrainMLP-epoch 2": "there is no setting --TrainMLP-epoch; luigi.cfg has all. Did you mean '--TrainMLP-epochs'?",
-    "--data latest": "data is 'latest'; expected up to 64 letters, digits, _ and -, such as flowers, but no stage's",
+    "--data latest": "data is 'latest'; expected up to 64 letters, digits, _ and -, such as flowers, but neither a stage's",
     "--data Logs": "data is 'Logs'; expected",
     "--data checkpoints": "data is 'checkpoints'; expected",
     "--data traincnn": "data is 'traincnn'; expected",
@@ -359,7 +359,7 @@ class TestCommandLine:
         [
             (
                 "Pipelin",
-                "there is no task 'Pipelin'. Did you mean 'Pipeline'?\nThe tasks are:\n  CheckDevice    Do the ",
+                "there is no task 'Pipelin'. Did you mean 'Pipeline'?\nThe tasks are:\n  CheckDevice    Run the ",
             ),
             ("Evaluate", "Evaluate.network is not given. One of mlp, mlp_fitted, mlp2, cnn, cnn_printed."),
             (
@@ -381,7 +381,7 @@ class TestCommandLine:
         _, listed = printed.split("The tasks are:\n")
         names = [line.split()[0] for line in listed.splitlines()]
         assert names == sorted(names)
-        assert {"Pipeline", "Compare", "CheckDevice", "Train", "Evaluate", *STAGES} == set(names)
+        assert {"Pipeline", "Compare", "CheckDevice", "Train", "Evaluate", "History", *STAGES} == set(names)
         assert "  TrainCNN       Train the article's convolutional network.\n" in listed
 
     def test_luigi_itself_tells_a_misspelt_key_too(self, checkout, shipped):

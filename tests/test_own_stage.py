@@ -40,7 +40,7 @@ def counts(checkout):
 
 def test_the_stage_belongs_to_the_pipeline(extended):
     rows = extended.status()
-    assert list(rows) == [*STAGES, "Histogram"]
+    assert rows.keys() == {*STAGES, "Histogram"}
     assert rows["Histogram"]["why"] == ["never run"]
     assert extended.run() == {**dict.fromkeys(STAGES, "reused"), "Histogram": "computed"}
     assert len(counts(extended)) == 16
