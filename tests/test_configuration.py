@@ -13,6 +13,7 @@ from pipeline.errors import SettingError
 from tasks.configuration import config_files
 from tasks.luigi_adapter.configuration import PATH_VARIABLE
 from tests.checkout import ROOT, STAGES
+from tests.preloaded import Preloaded
 
 SHIPPED = (ROOT / "luigi.cfg").read_text()
 LUIGI = ("-c", "from luigi.cmdline import luigi_run; luigi_run()", "--module", "tasks")
@@ -313,19 +314,40 @@ class TestLogs:
         assert not any(b"s3cret" in content for content in written)
 
 
+@pytest.fixture(scope="module")
+def preloaded(checkout):
+    made = Preloaded(checkout)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def told_at_once(preloaded, checkout, tmp_path):
+    """Return what runs a command that must fail before any stage runs, and returns what it prints."""
+
+    def run(*arguments, module="tasks", status=40):
+        assert preloaded.run(tmp_path / "printed", module, *arguments) == status
+        printed = (tmp_path / "printed").read_text()
+        assert "Traceback" not in printed
+        assert not (checkout.folder / "data").exists()
+        return printed
+
+    return run
+
+
 class TestCommandLine:
     @pytest.mark.parametrize("flags", FLAGS)
-    def test_a_wrong_value(self, checkout, flags):
-        printed = told(checkout, "Pipeline", *flags.split())
+    def test_a_wrong_value(self, told_at_once, flags):
+        printed = told_at_once("Pipeline", *flags.split())
 
         assert FLAGS[flags] in printed
         assert printed.count("\n") == 1
 
     @pytest.mark.parametrize("flags", NOT_IN_USE)
-    def test_a_wrong_value_that_is_not_in_use(self, checkout, flags):
+    def test_a_wrong_value_that_is_not_in_use(self, checkout, told_at_once, flags):
         with_archive = ("GrayscaleFlat", "--DownloadCIFAR-archive", str(checkout.archive))
 
-        printed = told(checkout, *with_archive, *flags.split())
+        printed = told_at_once(*with_archive, *flags.split())
 
         assert NOT_IN_USE[flags] in printed
         assert printed.count("\n") == 1
@@ -351,8 +373,8 @@ class TestCommandLine:
             ),
         ],
     )
-    def test_what_the_other_program_is_told(self, checkout, arguments, message, status):
-        assert message in told(checkout, *arguments.split(), program=("-m", "pipeline"), status=status)
+    def test_what_the_other_program_is_told(self, told_at_once, arguments, message, status):
+        assert message in told_at_once(*arguments.split(), module="pipeline", status=status)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -370,8 +392,8 @@ class TestCommandLine:
             ("Compare --seeds 1,two --device cpu", "Compare.seeds is '1,two'; expected whole numbers, such as 1,2,3."),
         ],
     )
-    def test_a_wrong_task(self, checkout, arguments, message):
-        assert message in told(checkout, *arguments.split())
+    def test_a_wrong_task(self, told_at_once, arguments, message):
+        assert message in told_at_once(*arguments.split())
 
     @pytest.mark.parametrize("program", [("-m", "tasks"), LUIGI])
     @pytest.mark.parametrize("arguments", [[], ["--workers", "2"], ["Pipelin"]])
