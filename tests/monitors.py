@@ -15,5 +15,9 @@ class RecordingMonitor(Monitor):
     def log(self, line: str) -> None:
         self.lines.append(line)
 
+    def logged(self, words: str) -> bool:
+        """Whether a line holds these words."""
+        return any(words in line for line in self.lines)
+
     def progress(self, done: float, total: float, unit: str) -> None:
         self.steps.append((done, total, unit))

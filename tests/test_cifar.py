@@ -23,19 +23,12 @@ from pipeline.data import cifar, dataset
 from pipeline.data.cifar import ARCHIVE_NAME, BATCHES, META, TEST_BATCHES, TRAIN_BATCHES
 from pipeline.data.cifar_writer import write_batches, write_members
 from pipeline.errors import ArchiveError
-from pipeline.progress.monitor import SILENT, Monitor
+from pipeline.progress.monitor import SILENT
 from tests import archives
 from tests.archives import dumps
+from tests.monitors import RecordingMonitor
 
 BATCH = TRAIN_BATCHES[2]
-
-
-class Record(Monitor):
-    def __init__(self):
-        self.steps = []
-
-    def progress(self, done, total, unit):
-        self.steps.append((done, total, unit))
 
 
 def read(path):
@@ -527,8 +520,8 @@ class TestConvert:
     def test_tells_how_far_it_is(self, folders):
         archive, output = folders
         archives.sound(archive)
-        record = Record()
+        monitor = RecordingMonitor()
 
-        cifar.convert(output, archive=archive, title="", monitor=record)
+        cifar.convert(output, archive=archive, title="", monitor=monitor)
 
-        assert record.steps == [(done, 6, "batches") for done in range(1, 7)]
+        assert monitor.steps == [(done, 6, "batches") for done in range(1, 7)]

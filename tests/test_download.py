@@ -26,8 +26,9 @@ from pipeline.data import download, transfer
 from pipeline.data.archive import PUBLISHED_BYTES, PUBLISHED_SHA256, SOURCES, remembered_file_digest
 from pipeline.errors import DownloadError, SettingError
 from pipeline.files.json_cache import read_sealed, write_sealed
-from pipeline.progress.monitor import SILENT, Monitor
+from pipeline.progress.monitor import SILENT
 from pipeline.web import connection
+from tests.monitors import RecordingMonitor
 from tests.unreliable_server import Answer, Handler, UnreliableServer, babbles, closes, hangs, says, sends, tunnels
 
 ARCHIVE = gzip.compress(random.Random(1).randbytes(400_000), mtime=0)
@@ -39,22 +40,6 @@ ERROR_PAGE = (
 )
 
 
-class Record(Monitor):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.steps: list[tuple[float, float]] = []
-
-    def log(self, line: str) -> None:
-        self.lines.append(line)
-
-    def progress(self, done: float, total: float, unit: str) -> None:
-        assert unit == "B"
-        self.steps.append((done, total))
-
-    def logged(self, words: str) -> bool:
-        return any(words in line for line in self.lines)
-
-
 class Download:
     """A place to fetch to, with the stage's settings made quick."""
 
@@ -62,7 +47,7 @@ class Download:
         self.output = folder / "output"
         self.output.mkdir()
         self.partial = folder / "cache" / f"{SHA256}.part"
-        self.monitor = Record()
+        self.monitor = RecordingMonitor()
 
     @property
     def archive(self) -> Path:
@@ -158,10 +143,10 @@ class TestHonestServer:
     def test_progress_counts_bytes_of_all(self, job: Download) -> None:
         with UnreliableServer(sends(ARCHIVE)) as server:
             job.fetch(server.url)
-        done = [step for step, _ in job.monitor.steps]
+        done = [step for step, _, _ in job.monitor.steps]
         assert done == sorted(done)
         assert done[-1] == len(ARCHIVE)
-        assert {total for _, total in job.monitor.steps} == {len(ARCHIVE)}
+        assert {step[1:] for step in job.monitor.steps} == {(len(ARCHIVE), "B")}
 
     def test_source_is_told(self, job: Download) -> None:
         with UnreliableServer(sends(ARCHIVE)) as server:
@@ -173,7 +158,7 @@ class TestHonestServer:
         with UnreliableServer(sends(ARCHIVE, **how)) as server:
             job.fetch(server.url)
         assert job.succeeded()
-        assert {total for _, total in job.monitor.steps} == {math.inf}
+        assert {step[1:] for step in job.monitor.steps} == {(math.inf, "B")}
 
     def test_redirects_are_followed(self, job: Download) -> None:
         with (
@@ -951,7 +936,7 @@ class TestTakeLocal:
         download.take_local(job.output, source=source, sha256=SHA256, monitor=job.monitor)
         assert job.succeeded()
         assert source.read_bytes() == ARCHIVE
-        assert job.monitor.steps[-1] == (len(ARCHIVE), len(ARCHIVE))
+        assert job.monitor.steps[-1] == (len(ARCHIVE), len(ARCHIVE), "B")
 
     def test_wrong_archive_names_both_digests(self, job: Download, tmp_path: Path) -> None:
         source = tmp_path / "mine.tar.gz"
