@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 
-from tests.checkout import ROOT, small_archive
+from tests.checkout import KERNELS, ROOT, small_archive
 
 NOT_INHERITED = ("PYTHONPATH", "VIRTUAL_ENV", "ARGS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
 """A terminal that was just opened has none of these; the make that runs the tests hands its own on."""
@@ -22,7 +22,7 @@ class Clone:
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.folder,
-            env=inherited,
+            env=inherited | {"NUMBA_CACHE_DIR": str(KERNELS)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -210,11 +210,11 @@ class TestWhatARunSays:
 
     @pytest.mark.parametrize("workers", ["1", "2"])
     def test_of_its_device_is_told_once_and_before_anything_is_computed(self, checkout, workers):
-        flags = ("--engine torch", "--device auto", f"--workers {workers}", f"--seed 1{workers}")
+        flags = ("--device auto", f"--workers {workers}", f"--seed 1{workers}")
         lines = self.printed(checkout, *flags).splitlines()
         first, *others = (line for line in lines if not line.startswith("The last run had "))
 
-        chosen = re.fullmatch(r"(torch on (?:cpu|cuda)); (no CUDA: \S.*|PyTorch and a GPU are there)", first)
+        chosen = re.fullmatch(r"(numba on cpu); (no CUDA: \S.*)", first)
         assert [line for line in others if chosen[2] in line] == []
         assert sum(line.endswith(f" parameters; {chosen[1]}") for line in others) == 2
         assert chosen[2] not in self.printed(checkout, *flags)
