@@ -8,6 +8,7 @@ import pytest
 from pipeline.engines.theano.engine import TheanoEngine
 from pipeline.engines.theano.flags import decisive_flags
 from pipeline.errors import EngineError, SettingError
+from tests.available import require
 
 ON_THEANO = ("--engine", "theano")
 
@@ -43,7 +44,10 @@ def test_other_flags_are_not_part_of_the_key(trained, monkeypatch):
     assert key(trained) == before
 
 
+@pytest.mark.registry
+@pytest.mark.xdist_group("theano")
 def test_flags_that_are_edited_after_the_key_was_made_are_refused(theanorc):
+    require("theano")
     engine = TheanoEngine(flags=decisive_flags())
     theanorc.write_text("[global]\noptimizer = None\n")
     with pytest.raises(EngineError, match=r"flags were edited after this run began\. Run the same command again"):
