@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from configparser import RawConfigParser
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,15 @@ class Checkout:
         text = (self.folder / name).read_text()
         assert old in text, f"{name} no longer holds {old!r}"
         (self.folder / name).write_text(text.replace(old, new))
+
+    def set(self, section: str, file: str = "luigi.cfg", **values: str) -> None:
+        """Set values in a file of settings, as a person does by hand."""
+        config = RawConfigParser()
+        config.optionxform = str  # type: ignore[assignment,method-assign]
+        config.read(self.folder / file)
+        config.read_dict({section: values})
+        with (self.folder / file).open("w") as opened:
+            config.write(opened)
 
     def command(self, *arguments: str) -> list[str]:
         """Return what runs Luigi in this checkout, with settings that make it quick."""

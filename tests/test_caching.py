@@ -79,7 +79,7 @@ def reformat(checkout):
 TABLE = {
     "nothing": Row(nothing, []),
     "a CNN hyperparameter in luigi.cfg": Row(
-        edit("luigi.cfg", "0.005).\nepochs =\nlearning_rate =", "0.005).\nepochs =\nlearning_rate = 0.02"),
+        lambda checkout: checkout.set("TrainCNN", learning_rate="0.02"),
         [*CNN, "Report"],
     ),
     "a CNN hyperparameter on the command line": Row(
@@ -595,9 +595,11 @@ class TestFaults:
         assert checkout.history()[-1]["exit"] == "failed"
 
     def test_a_forced_stage_that_fails_keeps_its_result_and_is_told(self, checkout):
-        checkout.edit("pipeline/report/report.py", "    plotter = ", "    raise OSError('no')\n    plotter = ")
-        checkout.run("--force", "Report", status=30)
-        assert checkout.history()[-1]["stages"]["Report"] == "not made"
+        forced = checkout.command("GrayscaleFlat", *checkout.flags(), "--force", "GrayscaleFlat")
+        before = checkout.files()
+        assert checkout.call("bash", "-c", 'ulimit -f 800 && exec "$@"', "bash", *forced).returncode == 30  # kilobytes
+        assert checkout.history()[-1]["stages"]["GrayscaleFlat"] == "not made"
+        assert checkout.files() == before
 
     def test_a_history_line_that_was_cut_off_costs_only_itself(self, checkout):
         path = checkout.folder / "outputs" / "history.jsonl"

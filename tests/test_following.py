@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from pipeline.data import upstream
-from pipeline.data.archive import ARCHIVE_NAME, PUBLISHED_SHA256, SOURCES
+from pipeline.data.archive import ARCHIVE_NAME
 from pipeline.data.transfer import Version
 from pipeline.errors import DownloadError, SettingError
 from pipeline.files.digests import file_digest
@@ -175,10 +175,7 @@ def finished(states, tmp_path_factory):
     checkout = states.copy("new", tmp_path_factory.mktemp("following") / "checkout")
     source = Source(checkout.archive)
     with UnreliableServer(source) as server:
-        checkout.edit("luigi.cfg", "follow_source = false", "follow_source = true")
-        checkout.edit("luigi.cfg", PUBLISHED_SHA256, "")
-        checkout.edit("luigi.cfg", " ".join(SOURCES).replace(" ", "\n    "), server.url)
-        checkout.edit("luigi.cfg", "\nattempts = 5", "\nattempts = 1")
+        checkout.set("DownloadCIFAR", follow_source="true", sha256="", sources=server.url, attempts="1")
         checkout.flags = lambda: list(QUICK)
         assert checkout.run() == dict.fromkeys(STAGES, "computed")
         yield checkout, source, server

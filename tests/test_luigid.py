@@ -32,9 +32,8 @@ class Luigid:
             self.port = probe.getsockname()[1]
         self.checkout = checkout
         shutil.copy(ROOT / "luigid.cfg", checkout.folder)
-        checkout.edit("luigid.cfg", "port = 8082", f"port = {self.port}")
-        checkout.edit("luigid.cfg", "scheduler-host = localhost", "scheduler-host = 127.0.0.1")
-        checkout.edit("luigid.cfg", "rpc-retry-wait = 5", "rpc-retry-wait = 1")
+        place = {"default-scheduler-host": "127.0.0.1", "default-scheduler-port": str(self.port)}
+        checkout.set("core", file="luigid.cfg", **place, **{"rpc-retry-wait": "1"})
         self.start()
 
     def start(self):

@@ -14,7 +14,7 @@ import tasks  # noqa: F401, its filter is what is tested
 @pytest.fixture(scope="module")
 def checkout(states, tmp_path_factory):
     made = states.copy("new", tmp_path_factory.mktemp("lasting") / "checkout")
-    made.edit("luigi.cfg", "local_scheduler = true", "local_scheduler = false")
+    made.set("core", local_scheduler="false")
     return made
 
 

@@ -360,7 +360,7 @@ class TestNotices:
         assert "\ntold\n" in runs.log()
 
     def test_a_webhook_gets_json(self, runs):
-        runs.checkout.edit("luigi.cfg", "on_failure_webhook =", "on_failure_webhook = ${PIPELINE_WEBHOOK}")
+        runs.checkout.set("schedule", on_failure_webhook="${PIPELINE_WEBHOOK}")
         with Receiver() as receiver:
             runs.run(*FAILING, PIPELINE_WEBHOOK=receiver.url, status=40)
         [(path, kind, body)] = receiver.received
@@ -381,7 +381,7 @@ class TestNotices:
         assert "SECRET" not in runs.log() + runs.printed
 
     def test_a_webhook_that_the_environment_lacks_is_said_at_once(self, runs):
-        runs.checkout.edit("luigi.cfg", "on_failure_webhook =", "on_failure_webhook = ${NO_SUCH_VARIABLE}")
+        runs.checkout.set("schedule", on_failure_webhook="${NO_SUCH_VARIABLE}")
         process = runs.start()
         printed = process.communicate(timeout=60)[0]
         assert process.returncode == 40
