@@ -356,6 +356,9 @@ ALL = {
     "a module under another name": "from pipeline import near\ndef run(x):\n    n = near\n    return n.SIZE",
     "a module returned": "from pipeline import near\nfor_all = [near]\ndef run(): return for_all",
     "a module of a class": "def run(): return A\nclass A:\n    from pipeline import near",
+    "a module in a global name": "def run():\n    global n\n    from pipeline import near as n\n    return n.SIZE",
+    "a module in a name of an outer function": "def run():\n    n = 0\n    def f():\n        nonlocal n\n"
+    "        from pipeline import near as n\n    return f(), n.SIZE",
     "a module in a function": "def run(x):\n    from pipeline import near\n    return x(near)",
     "a name that is not there": "from pipeline import near\ndef run(): return near.absent",
     "the package": "import pipeline\ndef run(x): return getattr(pipeline, x)",
@@ -499,6 +502,11 @@ class TestEffectsOfImports:
             "def f(): return 1\n@same\n@register\ndef g(): return f()",
             "def f(): return 1\nclass A:\n    @register\n    def g(self): return f()",
             "def f(): return 1\nclass A:\n    x = register(f)",
+            "def f(): return 1\nX = list(map(KNOWN.update, [{'f': f}]))",
+            "def f(): return 1\nX = dict.__setitem__(KNOWN, 'f', f)",
+            "import operator\ndef f(): return 1\nX = operator.setitem(KNOWN, 'f', f)",
+            "def f(): return 1\ndef g():\n    known = KNOWN\n    known |= {'f': f}\nX = g()",
+            "class A:\n    def __or__(self, other): KNOWN['f'] = 'return 1'\nX = A() | A()",
             "def f(): return 1\ndef g(x=register(f)): pass",
             "class M(type):\n    def __init__(self, *a): KNOWN[1] = self\nclass A(metaclass=M):\n    x = 'return 1'",
             "class B:\n    def __init_subclass__(cls): KNOWN[1] = cls\nclass A(B):\n    def f(self): return 1",
@@ -654,7 +662,7 @@ class TestThisPackage:
     def test_follows_what_a_stage_uses(self):
         found = code_digests(["pipeline.data.grayscale:make_flat"])
 
-        assert {"pipeline.data.grayscale.grayscale", "pipeline.data.dataset.Writer"} <= found.keys()
+        assert {"pipeline.data.grayscale.grayscale", "pipeline.data.dataset.DatasetWriter"} <= found.keys()
         assert "pipeline.data.grayscale.make_2d" not in found
 
     def test_the_program_of_theanos_child_counts(self):
@@ -662,7 +670,7 @@ class TestThisPackage:
 
         assert {
             "pipeline.engines.theano.child.network.Training",
-            "pipeline.engines.theano.engine.Child",
+            "pipeline.engines.theano.child_process.Child",
         } <= found.keys()
         assert not [name for name in found if name.startswith(("pipeline.report", "pipeline.engines.theano.setup"))]
 

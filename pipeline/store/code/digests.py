@@ -134,7 +134,9 @@ class Sources:
         }
         for number in range(max(map(len, others.values()))):
             files = {name: sources[number] for name, sources in others.items() if number < len(sources)}
-            yield Sources({**self.files, **files}, self.modules, None)
+            paths = {name: loaded_sources.SOURCES[name][0] for name in files}
+            modules = {name: path.name == "__init__.py" for name, path in paths.items() if path.suffix == ".py"}
+            yield Sources({**self.files, **files}, {**self.modules, **modules}, None)
 
     def _reach(self, entries: tuple[str, ...]) -> Code:
         from pipeline.store.code.reach import Reached

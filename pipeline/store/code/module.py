@@ -13,6 +13,12 @@ from pipeline.store.code.syntax import Reader, digest
 
 _BUILTINS = frozenset(name for name, value in vars(builtins).items() if type(value).__module__ != "_sitebuiltins")
 
+_WITHOUT_CALLS = (
+    *(ast.Constant, ast.Name, ast.Attribute, ast.Subscript, ast.JoinedStr, ast.FormattedValue),
+    *(ast.Tuple, ast.List, ast.Dict, ast.expr_context),
+)
+"""Expressions that call nothing, as operators may."""
+
 
 class Definition(NamedTuple):
     """A function, a class, or a value at the top level of a module.
@@ -151,7 +157,7 @@ def _runs(node: ast.stmt, names: Names) -> list[str] | None:
     is_calling = False
     for part, is_called in run_on_import(node):
         reader.describe(part)
-        is_calling |= is_called or any(isinstance(inner, ast.Call) for inner in ast.walk(part))
+        is_calling |= is_called or not all(isinstance(inner, _WITHOUT_CALLS) for inner in ast.walk(part))
         if is_called and not isinstance(part, ast.Call):
             reader.is_plain &= reader.is_known(part)
     if not is_calling:

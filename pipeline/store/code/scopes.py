@@ -96,17 +96,19 @@ class Scopes:
         given = node.args
         arguments = (*given.posonlyargs, *given.args, given.vararg, *given.kwonlyargs, given.kwarg)
         found: dict[str, list[str]] = {argument.arg: [] for argument in arguments if argument}
+        of_module: set[str] = set()
         outer: set[str] = set()
         for statement in node.body if isinstance(node.body, list) else [node.body]:
             for inner in own(statement):
                 for name, what in self.names.importing.bound_by(inner):
                     found[name] = [*found.get(name, ()), what]
                 if isinstance(inner, ast.Global):
-                    found.update(dict.fromkeys(inner.names, _GLOBAL))
+                    of_module.update(inner.names)
                 elif isinstance(inner, ast.Nonlocal):
                     outer.update(inner.names)
             for name in bound(statement):
                 found.setdefault(name, [])
+        found.update(dict.fromkeys(of_module, _GLOBAL))
         return {name: what for name, what in found.items() if name not in outer}
 
 

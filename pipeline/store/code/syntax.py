@@ -23,24 +23,22 @@ from collections.abc import Iterator, Set
 from typing import Any
 
 from pipeline.files.loaded_sources import DATA_SUFFIXES
-from pipeline.store.code.scopes import Comprehension, Function, Import, Imports, Names, Scopes, own, run_on_import
+from pipeline.store.code.scopes import Comprehension, Function, Import, Imports, Names, Scopes, run_on_import
 
 EVERYTHING, COMPUTED, SUBCLASSES = "*", "?", "<"
 
 HARMLESS = frozenset(
     [
-        *("abc", "builtins", "collections", "contextlib", "dataclasses", "enum", "functools", "itertools", "math"),
-        *("operator", "pathlib", "re", "string", "struct", "types", "typing"),
+        *("abc", "builtins", "collections", "collections.abc", "contextlib", "dataclasses", "enum", "functools"),
+        *("itertools", "math", "pathlib", "re", "types", "typing", "builtins.dict.fromkeys"),
         *("numba.extending.intrinsic", "numba.extending.register_jitable", "numba.njit"),
-        *("numpy.array", "numpy.dtype", "numpy.float32"),
+        *("numpy.array", "numpy.dtype", "numpy.float32", "numpy.int64"),
     ]
 )
-"""Functions and classes of libraries, or whole modules of these, whose call makes a value and changes nothing else that
-another definition could find."""
-HARMFUL = frozenset(
-    f"builtins.{name}" for name in ("__import__", "delattr", "eval", "exec", "globals", "locals", "setattr", "vars")
-)
-"""The exceptions."""
+"""Functions and classes of libraries, and modules of such: a call makes a value, and changes nothing else that another
+definition could find."""
+HARMFUL = {"__import__", "delattr", "eval", "exec", "globals", "locals", "next", "setattr", "vars"}
+"""The exceptions among Python's own."""
 
 COMPUTED_IMPORTS = {"__import__", "exec_module", "import_module", "load_module", "run_module", "run_path"}
 NAMESPACES = {"eval", "exec", "globals"}
@@ -120,15 +118,17 @@ class Reader:
                 self.describe(node.generators[0].iter)  # outside of its scope
                 return self._in_its_scope(node)
             case ast.ClassDef():
-                return self._class(node)
+                return self._inside(node, is_class=True)
             case ast.arg() | ast.AnnAssign():
                 return self._with_annotation(node)
             case ast.Raise(exc=ast.Call() as error):
                 return self._fields(node, exc=self._call(error, makes_error=True))
             case ast.Assert():
                 return self._fields(node, msg=None if _is_text(node.msg) else self.describe(node.msg))
-            case ast.AugAssign(target=ast.Name(id=name)):
-                self._look_up(name, [])
+            case ast.AugAssign():
+                self.is_plain = False  # what a variable stands for may be a list that others know
+                if isinstance(node.target, ast.Name):
+                    self._look_up(node.target.id, [])
                 return self._fields(node)
             case ast.Import() | ast.ImportFrom() | ast.Global():
                 return self._import(node)
@@ -142,25 +142,21 @@ class Reader:
         return None if node is None else repr(node)
 
     def is_known(self, function: ast.AST) -> bool:
-        """Tell whether a function that is called is of this package, or harmless."""
-        attributes: list[str] = []
-        is_taken_from_a_value = False
+        """Tell whether a function that is called is known by its name, or comes from what a library's function made."""
+        has_attribute = is_taken_from_a_value = False
         while not isinstance(function, ast.Name):
             match function:
-                case ast.Attribute():
-                    attributes.insert(0, function.attr)
-                    function = function.value
-                case ast.Call(func=inner) | ast.Subscript(value=inner):
-                    is_taken_from_a_value |= bool(attributes) or isinstance(function, ast.Subscript)
-                    attributes = []
-                    function = inner
+                case ast.Attribute(value=inner):
+                    has_attribute = True
+                case ast.Call(func=inner):
+                    is_taken_from_a_value |= has_attribute
+                case ast.Subscript(value=inner):
+                    is_taken_from_a_value = True
                 case _:
                     return isinstance(function, ast.Constant | ast.JoinedStr)
+            function = inner
         found = self.scopes.stands_for(function.id)
-        return bool(found) and all(
-            not is_taken_from_a_value if self._is_ours(what) else is_harmless(_joined(what, attributes))
-            for what in found
-        )
+        return bool(found) and not (is_taken_from_a_value and any(map(self._is_ours, found)))
 
     def _fields(self, node: ast.AST, **instead: Any) -> Any:
         described = {
@@ -195,8 +191,10 @@ class Reader:
     def _use(self, use: str) -> None:
         if self._is_ours(use):
             self._uses.add(use)
-        elif use.startswith("sys:modules"):
-            self._uses.add(EVERYTHING)
+        else:
+            self.is_plain &= is_harmless(use)
+            if use.startswith("sys:modules"):
+                self._uses.add(EVERYTHING)
 
     def _is_ours(self, what: str) -> bool:
         return self.names.importing.is_ours(what)
@@ -252,12 +250,6 @@ class Reader:
         self._is_in_class = outside
         return described
 
-    def _class(self, node: ast.ClassDef) -> Any:
-        for inner in (inner for statement in node.body for inner in own(statement)):
-            for _, what in self.names.importing.bound_by(inner):
-                self._use(what)  # an attribute of the class, which may be a module
-        return self._inside(node, is_class=True)
-
     def _with_annotation(self, node: ast.arg | ast.AnnAssign) -> Any:
         if node.annotation:
             if ANNOTATIONS_OF_FIELDS & set(_words(node.annotation)):
@@ -272,7 +264,7 @@ class Reader:
         for module in self.names.importing.loaded_by(node):
             self._use(module)
         for name, what in self.names.importing.bound_by(node):
-            if name == "*":
+            if name == "*" or what not in self.scopes.stands_for(name):  # as an attribute of a class
                 self._use(what)
         return self._fields(node)
 
@@ -290,11 +282,9 @@ def digest(described: Any) -> str:
 
 def is_harmless(use: str) -> bool:
     """Tell whether something of a library's, such as ``math:sqrt``, may be called on import."""
-    parts = [*filter(None, re.split("[.:]", use))]
-    if parts[0] == "builtins" and len(parts) > 2:
-        return use == "builtins:dict.fromkeys"  # list.append changes what it is given
-    begins = {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
-    return bool(HARMLESS & begins) and not HARMFUL & begins
+    name = use.replace(":", ".").strip(".")
+    parent, _, own_name = name.rpartition(".")
+    return name in HARMLESS or (parent in HARMLESS and own_name not in HARMFUL)
 
 
 def _joined(what: str, attributes: list[str]) -> str:
