@@ -241,7 +241,7 @@ FLAGS = {
     "--lr 0.1": "Did you mean '--Train-learning-rate' or '--TrainMLP-learning-rate' or '--TrainCNN-learning-rate'?",
     "--seed": "argument --seed: expected one argument",
     "--TrainMLP-epoch 2": "there is no setting --TrainMLP-epoch; luigi.cfg has all. Did you mean '--TrainMLP-epochs'?",
-    "--data latest": "data is 'latest'; expected up to 64 letters, digits, _ and -, such as flowers, but neither a stage's",
+    "--data latest": "data is 'latest'; expected up to 64 letters, digits, _ and -, such as flowers, but neither",
     "--data Logs": "data is 'Logs'; expected",
     "--data checkpoints": "data is 'checkpoints'; expected",
     "--data traincnn": "data is 'traincnn'; expected",

@@ -19,7 +19,7 @@ A result is a folder, named by its key::
 - A training that was interrupted, or is to run for more epochs, **resumes** from checkpoints. Their folder is named by
   everything that decides the result except the number of epochs.
 
-Read `stage`, `code` (the definitions that a stage's function reaches), `record`, `results` and `unfinished` (checkpoints) in this
-order, then `reasons` and `stage_status`, `verification`, `active_runs`, `garbage`, `latest`, `failures`. Imports
-`progress`, `files` and `errors`.
+Read `stage`, `code` (the definitions that a stage's function reaches), `record`, `results` and `unfinished`
+(checkpoints) in this order, then `reasons` and `stage_status`, `verification`, `active_runs`, `garbage`, `latest`,
+`failures`. Imports `progress`, `files` and `errors`.
 """

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import luigi
 from luigi.cmdline_parser import CmdlineParser
+from luigi.task_register import Register
 
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.progress import terminal
@@ -32,6 +33,11 @@ checks: list[Callable[[], None]] = []
 
 def _build_terse_parser(root_task: str | None = None, help_all: bool = False) -> argparse.ArgumentParser:
     """Build Luigi's parser, with errors of one line."""
+    return _parser(root_task, help_all, frozenset(Register._reg))
+
+
+@functools.cache  # Luigi asks for nine in a run, three of which differ; each takes 2 ms to build
+def _parser(root_task: str | None, help_all: bool, _tasks: frozenset[Register]) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = _build_parser(root_task, help_all)
     parser.error = functools.partial(_refuse, parser)  # type: ignore[method-assign]
     parser.allow_abbrev = False  # Luigi would accept --see for --seed
