@@ -125,7 +125,7 @@ class Pipeline(luigi.WrapperTask):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         last = [stage() for stage in PIPELINE]  # created here, so that a wrong setting ends the run before it begins
-        self._last = [*last, *(other for stage in last for other in stage.companions())]
+        self._last = [task for stage in last for task in (stage, *stage.companions())]
         self.task_id = "_".join([self.task_family, *(task.task_id for task in self._last)])
 
     @property
