@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar, Self
 
 import luigi
@@ -15,7 +16,6 @@ from tasks.data import Grayscale2D, GrayscaleFlat
 from tasks.luigi_adapter.parameters import optional_number, optional_whole_number
 from tasks.settings import engine_settings, settings
 from tasks.stages import StageTask
-from tasks.this_run import RUN
 
 HYPERPARAMETERS = ("epochs", "learning_rate", "momentum", "batch_size", "validation_fraction")
 """The settings of a training, in the order in which records and messages list them."""
@@ -97,7 +97,12 @@ def _print_choice(task: EngineTask, _: luigi.Task) -> None:
     """Print the engine and the device that ``auto`` chose: Luigi discovers requirements before the first stage runs."""
     if (task.on_device or settings.active().device) == "auto":
         choice = task.choice()
-        RUN.print_once(f"{choice.engine} on {choice.device}; {choice.reason}")
+        _print_once(f"{choice.engine} on {choice.device}; {choice.reason}")
+
+
+@functools.cache
+def _print_once(line: str) -> None:
+    print(line, flush=True)  # noqa: T201
 
 
 class Train(EngineTask):

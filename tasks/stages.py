@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -37,6 +38,8 @@ class StageTask(luigi.Task):
         Parameters that name one of several stages.
     without_effect : tuple of str
         Parameters that change no result.
+    runs_alone : bool
+        Whether no other task requires this one, so that a run of another task does not read its settings.
     """
 
     function: ClassVar[str]
@@ -46,6 +49,7 @@ class StageTask(luigi.Task):
     shown: ClassVar[tuple[str, ...]] = ()
     identifying: ClassVar[tuple[str, ...]] = ()
     without_effect: ClassVar[tuple[str, ...]] = ()
+    runs_alone: ClassVar[bool] = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -139,9 +143,7 @@ class StageTask(luigi.Task):
             RUN.begin_with(self.stage)
             if not self.may_be_published() or results.current(self.stage, RUN.forced_stages()) is None:
                 return False
-            for stage in results.upstream(self.stage):
-                point_latest(stage, settings.active().latest, RUN.id)
-            self._show()
+            self._show(results.upstream(self.stage))
         except (PipelineError, OSError) as error:
             end(error)  # Luigi would continue after an error here, and print a traceback
         return True
@@ -154,12 +156,14 @@ class StageTask(luigi.Task):
             monitor.log(f"{monitor.title}: {outcome}, {record.seconds:.1f} s")
         if gone := results.first_missing(self.stage):
             raise StoreError(removed(gone.name, gone.path))
-        point_latest(self.stage, settings.active().latest, RUN.id)
-        self._show()
+        self._show([self.stage])
 
-    def _show(self) -> None:
+    def _show(self, stages: Iterable[Stage]) -> None:
+        """Let ``latest`` lead to the results of stages, and copy files of this one into the outputs folder."""
+        for stage in stages:
+            point_latest(stage, settings.active().latest, RUN.id)
         for name in self.shown:
-            copy_out(self.stage, name, settings.active().latest.parent, RUN.id)
+            copy_out(self.stage, name, settings.active().outputs, RUN.id)
 
 
 def stage_classes() -> list[type[StageTask]]:

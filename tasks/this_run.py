@@ -43,7 +43,6 @@ class LuigiRun(Run):
         self.command = _command(sys.argv[1:])
         self.compares_settings = True
         self.shown: dict[Path, str] = {}
-        self._printed: set[str] = set()
 
     def begin_with(self, *roots: Stage) -> None:
         """Begin the run with these stages and all upstream of them, unless it has begun.
@@ -74,12 +73,6 @@ class LuigiRun(Run):
         """Make this process, forked from the one that created the run, the run's own, with Luigi's arguments."""
         self.process = os.getpid()
         self.command = _command(arguments)
-
-    def print_once(self, line: str) -> None:
-        """Print a line, unless it has been printed before."""
-        if line not in self._printed:
-            self._printed.add(line)
-            print(line, flush=True)  # noqa: T201
 
     def _finish(self) -> None:
         """End the run and print its summary."""

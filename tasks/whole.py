@@ -150,6 +150,7 @@ class Compare(StageTask):
 
     function = "pipeline.report.comparison:compare"
     libraries = ("matplotlib",)
+    runs_alone = True
 
     seeds = luigi.Parameter(
         default="42", description="Seeds to train with, whole numbers with commas between them; the table has means."

@@ -26,7 +26,7 @@ BEGINNING = {"run": str, "root": str, "started": str, "process": int, "host": st
 END = {"run": str, "exit": str, "seconds": int | float, "stages": dict, "accuracy": dict}
 """The entries of the two lines of a run, with their types."""
 OPTIONAL = {"keys", "settings"}
-"""Entries that lines of earlier versions lack; each is a dict of texts."""
+"""Entries that lines of earlier versions lack; each is a dict of texts, as ``stages`` is."""
 LAST_BYTES = 65536
 """Bytes at the end of the history in which `last_settings` looks for the last run's first line."""
 
@@ -147,25 +147,16 @@ def _checked(entry: dict[str, Any]) -> dict[str, Any]:
     """Return the known entries of a line, or raise one of `DAMAGE` where one is missing or has another type."""
     kinds = BEGINNING if "root" in entry else END
     checked = {name: entry[name] for name in kinds} | {name: entry[name] for name in OPTIONAL & entry.keys()}
-    if not all(isinstance(checked[name], kind) for name, kind in kinds.items()):
-        raise ValueError("an entry has another type")
-    if not re.fullmatch(RUN, checked["run"]):
-        raise ValueError("it is no identifier of a run")
-    if not all(_are_texts(checked[name]) for name in OPTIONAL & checked.keys()):
-        raise ValueError("an entry holds a value that is no text")
+    texts = [checked[name] for name in ({"stages"} | OPTIONAL) & checked.keys()]
+    if not (
+        all(isinstance(checked[name], kind) for name, kind in kinds.items())
+        and re.fullmatch(RUN, checked["run"])
+        and all(isinstance(text, str) for values in texts for text in values.values())
+    ):
+        raise ValueError("an entry has another type or form")
     if kinds is BEGINNING:
         datetime.fromisoformat(checked["started"]).astimezone()
     else:
-        _check_end(checked)
+        for number in (checked["seconds"], *checked["accuracy"].values()):
+            math.isnan(number)  # raises where it is no number, or one that no float can hold
     return checked
-
-
-def _are_texts(values: Any) -> bool:
-    return isinstance(values, dict) and all(isinstance(value, str) for value in values.values())
-
-
-def _check_end(checked: dict[str, Any]) -> None:
-    if not all(isinstance(outcome, str) for outcome in checked["stages"].values()):
-        raise ValueError("an outcome is no text")
-    for number in (checked["seconds"], *checked["accuracy"].values()):
-        math.isnan(number)  # raises where it is no number, or one that no float can hold

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,18 @@ from tasks.stages import stage_classes
 from tasks.whole import Pipeline
 
 
+@dataclass(frozen=True)
 class Current:
     """The settings of a command line, and their stages."""
 
-    def __init__(self, flags: Sequence[str]) -> None:
-        self.flags = tuple(flags)
+    flags: tuple[str, ...]
 
     @classmethod
     @contextlib.contextmanager
     def with_flags(cls, flags: Sequence[str]) -> Iterator[Current]:
         """Read the settings, with the flags of ``luigi --module tasks Pipeline``."""
         with CmdlineParser.global_instance(["Pipeline", *flags], allow_override=True):
-            yield cls(flags)
+            yield cls(tuple(flags))
 
     def check_settings(self) -> None:
         """Raise `SettingError` where a setting has an impossible value, used or not."""

@@ -21,8 +21,14 @@ def changed() -> dict[str, str]:
 
 
 def decisive_names() -> set[str]:
-    """Return the names of all settings that can change a result."""
-    return {f"{section}.{name}" for section, name, _ in _decisive_settings()}
+    """Return the names of all settings that can change a result of this run."""
+    parser = CmdlineParser.get_instance()
+    root = parser.known_args.root_task if parser else None
+    return {
+        f"{section}.{name}"
+        for section, name, _ in _decisive_settings()
+        if section == root or not getattr(Register.get_task_cls(section), "runs_alone", False)
+    }
 
 
 @functools.lru_cache(maxsize=1)

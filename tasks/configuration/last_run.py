@@ -23,7 +23,7 @@ SAME_FOLDER = {"settings.data", "settings.outputs_dir"}
 def report_missing(outputs: Path, settings: Mapping[str, str]) -> None:
     """Print on standard error the settings that the last run in an outputs folder had, and that are missing now."""
     last = run_history.last_settings(outputs / run_history.NAME)
-    concerned = decisive_names() - _not_compared()  # an earlier version may have had other settings
+    concerned = decisive_names() - SAME_FOLDER  # an earlier version may have had other settings
     missing = {
         name: value
         for name, value in last.items()
@@ -39,11 +39,6 @@ def report_missing(outputs: Path, settings: Mapping[str, str]) -> None:
         sys.stderr.write(
             f"The last run had {' '.join(had)}; repeat {it}, or keep {it} with `make configure {' '.join(kept)}`.\n"
         )
-
-
-def _not_compared() -> set[str]:
-    parser = CmdlineParser.get_instance()
-    return SAME_FOLDER if parser and parser.known_args.root_task == "Compare" else SAME_FOLDER | {"Compare.seeds"}
 
 
 def _is_given(name: str) -> bool:

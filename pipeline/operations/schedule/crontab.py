@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 
 from pipeline.errors import ScheduleError
 from pipeline.operations.schedule import expressions
 from pipeline.operations.schedule.job import Job
-from pipeline.operations.schedule.steps import Steps
+from pipeline.operations.schedule.steps import Steps, call
 
 
 def is_there() -> bool:
@@ -56,12 +54,7 @@ def _is_own(line: str, name: str) -> bool:
 
 def _lines() -> list[str]:
     """Read the user's crontab."""
-    done = subprocess.run(
-        ["crontab", "-l"],  # noqa: S607, wherever the system has it
-        capture_output=True,
-        env={**os.environ, "LC_ALL": "C"},
-        check=False,
-    )
+    done = call("crontab", "-l", LC_ALL="C")  # whose message on a missing crontab is looked at below
     if done.returncode and b"no crontab" not in done.stderr:
         raise ScheduleError(f"`crontab -l` failed: {done.stderr.decode(errors='replace').strip()}")
     return [] if done.returncode else done.stdout.decode(errors="surrogateescape").splitlines()

@@ -6,11 +6,11 @@ import hashlib
 import re
 import shlex
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import SettingError
+from pipeline.operations.schedule.steps import call
 
 CALENDAR_CHARACTERS = r"[A-Za-z0-9 *,:./~+_-]+"
 """The characters that systemd.time(7) uses, time zones included."""
@@ -70,11 +70,7 @@ def check_calendar(every: str) -> None:
     if not re.fullmatch(CALENDAR_CHARACTERS, every):
         raise SettingError(f"EVERY is {every!r}; {expected}")
     if shutil.which("systemd-analyze"):
-        asked = subprocess.run(  # noqa: S603, no shell reads it
-            ["systemd-analyze", "calendar", "--", every],  # noqa: S607, wherever the system has it
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if asked.returncode:
-            raise SettingError(f"EVERY is {every!r}, which systemd rejects: {asked.stderr.strip()}; {expected}")
+        done = call("systemd-analyze", "calendar", "--", every)
+        if done.returncode:
+            reason = done.stderr.decode(errors="replace").strip()
+            raise SettingError(f"EVERY is {every!r}, which systemd rejects: {reason}; {expected}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 from collections.abc import Callable
@@ -10,6 +11,17 @@ from pathlib import Path
 
 from pipeline.errors import ScheduleError
 from pipeline.files.whole_file import write_text
+
+
+def call(*command: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a program with a text on its standard input, and return its exit status and output."""
+    return subprocess.run(  # noqa: S603, no shell reads it
+        command,
+        input=given.encode(errors="surrogateescape"),  # a crontab may have bytes that are not UTF-8
+        capture_output=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -43,9 +55,7 @@ class Steps:
         """Run a command with a text on its standard input."""
         self._print_step(f"run {shlex.join(command)}")
         if not self.dry:
-            done = subprocess.run(  # noqa: S603, no shell reads it
-                command, input=given.encode(errors="surrogateescape"), capture_output=True, check=False
-            )
+            done = call(*command, given=given)
             if done.returncode:
                 printed = (done.stderr or done.stdout).decode(errors="replace").strip()
                 raise ScheduleError(f"`{shlex.join(command)}` failed with exit status {done.returncode}: {printed}")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 from pipeline.operations.schedule.job import Job
-from pipeline.operations.schedule.steps import Steps
+from pipeline.operations.schedule.steps import Steps, call
 
 
 def is_running() -> bool:
@@ -19,7 +18,7 @@ def is_running() -> bool:
 def install(job: Job, steps: Steps) -> None:
     """Write both units and start the timer."""
     timer = f"{job.name}.timer"
-    steps.write_file(_folder() / f"{job.name}.service", service(job))
+    steps.write_file(_folder() / f"{job.name}.service", service_unit(job))
     steps.write_file(_folder() / timer, timer_unit(job))
     steps.run_command("systemctl", "--user", "daemon-reload")
     steps.run_command("systemctl", "--user", "enable", timer)
@@ -47,7 +46,7 @@ def remove(name: str, steps: Steps) -> bool:
     return True
 
 
-def service(job: Job) -> str:
+def service_unit(job: Job) -> str:
     """Return the unit of the command. The colon keeps systemd from expanding ``$``."""
     return f"""[Unit]
 Description=The pipeline in {_specifiers_escaped(str(job.checkout))}
@@ -90,7 +89,7 @@ def _specifiers_escaped(text: str) -> str:
 def _answers(*command: str) -> str | None:
     """Return the output of a command; None where it is missing or fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603, constants
+        done = call(*command)
     except OSError:
         return None
-    return None if done.returncode else done.stdout.strip()
+    return None if done.returncode else done.stdout.decode(errors="replace").strip()
