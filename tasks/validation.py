@@ -22,16 +22,16 @@ def check_all_settings() -> None:
     ValueError
         A value has the wrong type; `tasks.luigi_adapter.errors.message_of` explains it.
     """
-    _check_scheduler()
+    _check_flags_of_luigid()
     settings.active().check_values()
     check_engine_settings()
     _check_schedule()
-    gate()
+    gate()  # its constructor checks the limits
     for task in stages.stage_classes():
         task.check_settings(task.configured())
 
 
-def _check_scheduler() -> None:
+def _check_flags_of_luigid() -> None:
     parser = CmdlineParser.get_instance()
     given = vars(parser.known_args) if parser else {}
     for name in ("scheduler_host", "scheduler_port", "scheduler_url"):

@@ -23,7 +23,7 @@ def text(stage):
 
 
 def make(*stages, run=ONE):
-    return [str(results.make(stage, SILENT, ForcedStages(run=run))[0]) for stage in stages]
+    return [results.make(stage, SILENT, ForcedStages(run=run))[0] for stage in stages]
 
 
 class TestInputs:
@@ -55,7 +55,7 @@ class TestForcedStages:
         make(*stages)
         forced = ForcedStages(frozenset(["Second"]), TWO, results.seals(stages))
         for expected in ("computed", "reused"):
-            outcomes = [str(results.make(stage, SILENT, forced)[0]) for stage in stages]
+            outcomes = [results.make(stage, SILENT, forced)[0] for stage in stages]
             assert outcomes == ["reused", expected, "reused"]
 
     def test_takes_what_another_run_has_made_meanwhile(self, stages):
@@ -108,7 +108,7 @@ class TestWhatIsNoFolder:
         make(*stages)
         put(stages[1].path, tmp_path / "elsewhere")
         forced = ForcedStages(frozenset(["Second"]), TWO)
-        assert str(results.make(stages[1], SILENT, forced)[0]) == "computed"
+        assert results.make(stages[1], SILENT, forced)[0] == "computed"
         assert not stages[1].path.is_symlink()
         assert make(*stages, run=TWO) == ["reused"] * 3
         assert list(stages[1].path.parent.iterdir()) == [stages[1].path]

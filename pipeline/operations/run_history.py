@@ -94,7 +94,7 @@ def summarise(stages: Iterable[Stage], forced: results.ForcedStages, seconds: fl
         if record is None:
             outcomes[name] = "not made"
             continue
-        outcomes[name] = str(results.outcome(record, forced.run))
+        outcomes[name] = results.outcome(record, forced.run)
         if "accuracy" in record.measured:
             accuracy[name], keys[name] = record.measured["accuracy"], stage.key
     failed = "not made" in outcomes.values()

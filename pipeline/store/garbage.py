@@ -76,7 +76,7 @@ def unreached(folders: Sequence[Path], reached: Iterable[Stage], keep_days: floa
             if path.resolve() not in (needed if has_record(path) else under_way)
         ]
         found += [
-            _checkpoints(path)
+            _found(path, path.name.rpartition("-")[0], f"checkpoints: {_names(path)}")
             for path in unfinished.checkpoint_folders(folder)
             if path.resolve() not in needed_checkpoints
         ]
@@ -117,10 +117,6 @@ def _result(path: Path, folders: Sequence[Path]) -> Unreached:
     is_readable = records[path.resolve()] is not None
     about = _parameters(filter(None, records.values())) if is_readable else "its record cannot be read"
     return _found(path, path.parent.name, about)
-
-
-def _checkpoints(path: Path) -> Unreached:
-    return _found(path, path.name.rpartition("-")[0], f"checkpoints: {_names(path)}")
 
 
 def _found(path: Path, stage: str, about: str) -> Unreached:

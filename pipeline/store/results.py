@@ -9,9 +9,8 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.files.digests import file_digest, json_digest
 from pipeline.files.locks import Lock
@@ -49,12 +48,8 @@ class ForcedStages:
 NONE_FORCED = ForcedStages()
 
 
-class Outcome(StrEnum):
-    """How a stage came to its result."""
-
-    computed = "computed"
-    adopted = "adopted"
-    reused = "reused"
+Outcome = Literal["computed", "adopted", "reused"]
+"""How a stage came to its result."""
 
 
 def upstream(*stages: Stage) -> list[Stage]:
@@ -115,8 +110,8 @@ def first_missing(stage: Stage) -> Stage | None:
 def outcome(record: Record, run: str) -> Outcome:
     """Return how a stage came to its result in a run."""
     if record.run != run:
-        return Outcome.reused
-    return Outcome.adopted if record.adopted_from else Outcome.computed
+        return "reused"
+    return "adopted" if record.adopted_from else "computed"
 
 
 def make(stage: Stage, monitor: Monitor, forced: ForcedStages = NONE_FORCED) -> tuple[Outcome, Record]:
@@ -138,7 +133,7 @@ def make(stage: Stage, monitor: Monitor, forced: ForcedStages = NONE_FORCED) -> 
 
 def _make_locked(stage: Stage, monitor: Monitor, forced: ForcedStages) -> tuple[Outcome, Record]:
     if record := current(stage, forced):
-        return Outcome.reused, record
+        return "reused", record
     remove(stage.temporary)
     contents = _recorded_contents(stage, monitor, forced)
     is_forced = stage.name in forced.names

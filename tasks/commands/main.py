@@ -14,8 +14,8 @@ from tasks.commands.current import Current
 from tasks.configuration import demo
 from tasks.luigi_adapter.errors import message_of
 
-OF_SETTINGS = ("engine", "device", "threads", "data", "outputs-dir")
-"""Settings that ``predict`` must know by name, or it would take the value of one for a picture."""
+LUIGI_FLAGS = ("engine", "device", "threads", "data", "outputs-dir")
+"""Settings that ``predict`` must know by name: it would take the value of an unknown flag for a picture."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_results(commands)
     _add_networks(commands)
     _add_schedules(commands)
-    for command in commands.choices.values():
+    for name, command in commands.choices.items():
+        command.set_defaults(command=getattr(actions, name))
         command.allow_abbrev = False  # argparse would take an abbreviated setting of Luigi's for an option of ours
         command.add_argument(
             demo.FLAG,
@@ -56,29 +57,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_results(commands: Any) -> None:
-    configure = commands.add_parser(
+    commands.add_parser(
         "configure", help="keep the settings given here in local.cfg for all later commands; without any, list them"
     )
-    configure.set_defaults(command=actions.configure)
 
     status = commands.add_parser("status", help="a row for each stage, and why it would run")
     status.add_argument("--json", action="store_true", help="for programs")
     status.add_argument("--why", metavar="STAGE", help="every reason why a stage would run")
-    status.set_defaults(command=actions.status)
 
-    verify = commands.add_parser("verify", help="read every file of every result and find damaged ones")
-    verify.set_defaults(command=actions.verify)
+    commands.add_parser("verify", help="read every file of every result and find damaged ones")
 
     gc = commands.add_parser("gc", help="remove results that neither the settings nor latest needs")
     gc.add_argument("--keep-days", type=_days, default=30, help="least age in days (default: %(default)g)")
     gc.add_argument("--dry-run", action="store_true", help="only list them")
     gc.add_argument("--yes", action="store_true", help="remove without asking")
-    gc.set_defaults(command=actions.gc)
 
     history = commands.add_parser("history", help="a row for each run: time, stages, test accuracy")
     history.add_argument("--json", action="store_true", help="for programs")
     history.add_argument("--last", type=_count, default=20, help="number of runs, from 1 (default: %(default)d)")
-    history.set_defaults(command=actions.history)
 
 
 def _add_networks(commands: Any) -> None:
@@ -88,14 +84,12 @@ def _add_networks(commands: Any) -> None:
     predict.add_argument(
         "--top", type=_count, metavar="N", help=f"classes for each picture (default: {actions.TOP}; with --json all)"
     )
-    for name in OF_SETTINGS:
+    for name in LUIGI_FLAGS:
         predict.add_argument(f"--{name}", action=_Setting, help="as in luigi.cfg")
-    predict.set_defaults(command=actions.predict)
 
     export = commands.add_parser("export", help="write the network that was trained last for other programs")
     export.add_argument("--format", required=True, metavar="onnx|safetensors")
     export.add_argument("--output", type=_file, metavar="FILE", help="default: NETWORK.FORMAT in the outputs folder")
-    export.set_defaults(command=actions.export)
     for command in (predict, export):
         command.add_argument(
             "--network", default="cnn", help="its name in pipeline/networks/declared.py (default: %(default)s)"
@@ -105,10 +99,8 @@ def _add_networks(commands: Any) -> None:
 def _add_schedules(commands: Any) -> None:
     schedule = commands.add_parser("schedule", help="run the pipeline regularly, with the settings given here")
     schedule.add_argument("--every", required=True, help="a systemd calendar expression: daily, Mon..Fri 02:30")
-    schedule.set_defaults(command=actions.schedule)
 
     unschedule = commands.add_parser("unschedule", help="stop running it regularly")
-    unschedule.set_defaults(command=actions.unschedule)
     for command in (schedule, unschedule):
         command.add_argument("--dry-run", action="store_true", help="only print the steps")
 

@@ -70,10 +70,18 @@ def check_files() -> None:
     if named is not None and not Path(named).is_file():
         raise SettingError(f"{PATH_VARIABLE} is {named!r}, where there is no file; expected one like luigi.cfg.")
     known = _known()
-    found = {path: parse_file(path) for path in settings_files()}
-    for path, file in found.items():
-        _check_file(path, file, known)
-    _check_hyphens(found)
+    files = {path: parse_file(path) for path in settings_files()}
+    for path, file in files.items():
+        for section in set(file.sections()) - FREE_SECTIONS - {configparser.DEFAULTSECT}:
+            if section not in known:
+                raise SettingError(
+                    f"{path} has a section [{section}], which nothing reads; expected one of "
+                    f"{', '.join(_ours(known))}, or one of Luigi's.{did_you_mean(section, known)}"
+                )
+            for key, value in file.items(section):
+                if key.replace("-", "_") not in known[section]:
+                    raise _unknown_key(path, section, key, value, known)
+                _check_hyphens(path, section, key, files)
 
 
 def settings_files() -> list[str]:
@@ -117,29 +125,12 @@ def _known() -> dict[str, set[str]]:
     return dict(known)
 
 
-def _check_file(path: str, file: configparser.RawConfigParser, known: dict[str, set[str]]) -> None:
-    for section in set(file.sections()) - FREE_SECTIONS - {configparser.DEFAULTSECT}:
-        if section not in known:
-            raise SettingError(
-                f"{path} has a section [{section}], which nothing reads; expected one of {', '.join(_ours(known))}, or "
-                f"one of Luigi's.{did_you_mean(section, known)}"
-            )
-        for key, value in file.items(section):
-            if key.replace("-", "_") not in known[section]:
-                raise _unknown_key(path, section, key, value, known)
-
-
-def _check_hyphens(files: dict[str, configparser.RawConfigParser]) -> None:
+def _check_hyphens(path: str, section: str, key: str, files: dict[str, configparser.RawConfigParser]) -> None:
     """Refuse a key with a hyphen where a file has it with an underscore: Luigi would read only that one."""
-    for path, file in files.items():
-        for section in file.sections():
-            for key in file.options(section):
-                proper = key.replace("-", "_")
-                other = next((name for name, each in files.items() if each.has_option(section, proper)), None)
-                if proper != key and other:
-                    raise SettingError(
-                        f"{path}: [{section}] {key} does not count where {other} has {proper}; write {proper} too."
-                    )
+    proper = key.replace("-", "_")
+    other = next((name for name, file in files.items() if file.has_option(section, proper)), None)
+    if proper != key and other:
+        raise SettingError(f"{path}: [{section}] {key} does not count where {other} has {proper}; write {proper} too.")
 
 
 def _unknown_key(path: str, section: str, key: str, value: str, known: dict[str, set[str]]) -> SettingError:
