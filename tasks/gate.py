@@ -1,4 +1,4 @@
-"""The gate before the report: no new report while a network is less accurate than the settings ask."""
+"""Keep the latest report while a network is less accurate than the settings demand."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class gate(luigi.Config):  # noqa: N801, Luigi takes the section's name from it
 
 
 class GateTask(luigi.Task):
-    """Fail if a network is not accurate enough. It has no result, so that each run asks again."""
+    """Fail if a network is not accurate enough. The task has no result, so that each run compares again."""
 
     network = luigi.Parameter()
 
@@ -43,7 +43,7 @@ class GateTask(luigi.Task):
 
     @property
     def is_open(self) -> bool:
-        """Whether any accuracy is high enough."""
+        """Whether every accuracy passes, because no limit is set."""
         return self._minimum is None and self._limits.largest_drop is None
 
     def requires(self) -> Evaluate:
@@ -51,7 +51,7 @@ class GateTask(luigi.Task):
         return Evaluate.of(self.network)
 
     def complete(self) -> bool:
-        """Return whether there is an accuracy, and a high enough one."""
+        """Return whether the network has an accuracy, and it is high enough."""
         record = results.current(self._evaluation, RUN.forced_stages())
         return record is not None and self._fault(record) is None
 
@@ -69,7 +69,9 @@ class GateTask(luigi.Task):
 
     @property
     def _minimum(self) -> float | None:
-        minimum: float | None = getattr(self._limits, f"minimum_accuracy_{self.network}", None)  # only two have one
+        minimum: float | None = getattr(
+            self._limits, f"minimum_accuracy_{self.network}", None
+        )  # only mlp and cnn have one
         return minimum
 
     def _fault(self, record: Record) -> str | None:

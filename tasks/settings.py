@@ -1,4 +1,4 @@
-"""The settings of a run, of its engines and of schedules: sections of luigi.cfg whose names are in lower case."""
+"""The settings of a run, of its engines and of schedules: the sections of luigi.cfg with names in lower case."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NO_DATA_NAMES = {"checkpoints", "latest", "logs"}
 class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from it
     """Settings of every stage of a run."""
 
-    use_cmdline_section = False
+    use_cmdline_section = False  # so that flags have no prefix: --seed, not --settings-seed
     without_effect = ("threads", "force", "cache_dir", "results_url")  # settings that change no result
 
     engine = text("auto", f"Engine: {', '.join(devices.ENGINES)}, or auto for torch on CUDA and numba on the CPU.")

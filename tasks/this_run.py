@@ -1,4 +1,4 @@
-"""The run of this process: it begins with the first task that Luigi looks at, and ends with the process."""
+"""The run of this process: it begins when Luigi examines the first task, and ends with the process."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class LuigiRun(Run):
     command : str
         The command line, without secrets.
     compares_settings : bool
-        Whether to report the settings of the last run that this one lacks.
+        Whether to report settings that the last run had and this one lacks.
     shown : dict of Path to str
-        Files to name in the summary if a stage was made, by their paths: the stage's name.
+        Files that the summary names, and the stage that must have been made for it.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class LuigiRun(Run):
         return results.ForcedStages(settings.active().forced(), self.id, self.found)
 
     def continue_here(self, arguments: Sequence[str]) -> None:
-        """Make this process, forked from the one that created the run, the run's own, with Luigi's arguments."""
+        """Let this process, which was forked from the one that created the run, register the run and end it."""
         self.process = os.getpid()
         self.command = _command(arguments)
 

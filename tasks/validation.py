@@ -1,4 +1,4 @@
-"""Check all settings before a run begins, even those that it does not use."""
+"""Check all settings before a run begins, even settings that it does not use."""
 
 from __future__ import annotations
 

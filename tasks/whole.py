@@ -116,7 +116,7 @@ class Report(StageTask):
 
 
 PIPELINE: tuple[type[StageTask], ...] = (Report,)
-"""The last stages: the pipeline consists of them, their companions and all stages upstream."""
+"""The last stages. The pipeline consists of them, their companions and all stages upstream."""
 
 
 class Pipeline(luigi.WrapperTask):

@@ -1,4 +1,4 @@
-"""Differences between a run and the one before it, and the change of the test accuracy that they made."""
+"""Compare each run with the one before: the differences, and the change of the test accuracy."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _differences(stage: str, before: str, now: str, folders: Sequence[Path]) -> 
     """Compare two results of a stage, and all results upstream of them."""
     if before == now:
         return
-    stage = stage.partition(" ")[0]  # a key follows where a run has a stage with several settings
+    stage = stage.partition(" ")[0]  # `run_history.summarise` adds a key where a run has a stage several times
     old, new = (_upstream(stage, key, folders) for key in (before, now))
     if not (stage in old and stage in new):
         return

@@ -1,4 +1,4 @@
-"""Notify people of a failure, by a command or a webhook; where that fails too, log it."""
+"""Notify people of a failure, by a command or a webhook; log a notice that fails."""
 
 from __future__ import annotations
 
@@ -97,5 +97,5 @@ def _reason(error: Exception) -> str:
 
 
 def _without_secrets(text: str) -> str:
-    """Reduce URLs to their hosts: anyone may post who knows the rest."""
+    """Reduce URLs to their hosts: the rest of a webhook's URL is its password."""
     return re.sub(r"(\w+://)(?:[^/@\s]*@)?([^/?#\s]+)[^\s;]*", r"\1\2/...", text)

@@ -1,4 +1,4 @@
-"""A run of stages: registered while it lasts, with two lines in the history."""
+"""Register a run of stages while it lasts, and write its two lines into the history."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Run:
     found : dict of Path to str
         The seals of the forced stages' results from before the run.
     conditions : list of callables
-        The run fails if one returns False at its end, although every result may be there.
+        The run fails if one of them returns False at its end, even if every result is there.
     conditions_hold : bool
-        Whether all did; known at the end.
+        Whether all conditions returned True at the end.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Run:
     def begin(
         self, stages: Sequence[Stage], *, root: str, forced: frozenset[str], outputs: Path, settings: dict[str, str]
     ) -> None:
-        """Register the run, remove what killed runs left, and write its first line into the history.
+        """Register the run, remove the unfinished files of killed runs, and write a first line into the history.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""The history of runs: a line of JSON when a run begins and one when it ends."""
+"""Keep the history of runs: a line of JSON when a run begins, and one when it ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ END = {"run": str, "exit": str, "seconds": int | float, "stages": dict, "accurac
 OPTIONAL = {"keys", "settings"}
 """Entries that lines of earlier versions lack; each is a dict of texts, as ``stages`` is."""
 LAST_BYTES = 65536
-"""Bytes at the end of the history in which `last_settings` looks for the last run's first line."""
+"""Bytes at the end of the history that `last_settings` reads: a history of years would delay each run."""
 
 DAMAGE = (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
 """Errors that reading a damaged line may raise; the line is then skipped."""
@@ -38,19 +38,19 @@ def append_line(path: Path, entry: dict[str, Any]) -> None:
     """Append a line; several processes may do so at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab", buffering=0) as file:
-        file.write(b"\n" + json.dumps(entry).encode() + b"\n")  # first, in case the last line was cut off
+        file.write(b"\n" + json.dumps(entry).encode() + b"\n")  # the first line end follows a line that was cut off
 
 
 def read_history(path: Path, start: int = 0) -> list[dict[str, Any]]:
-    """Return the runs in the order in which they began, from the lines behind byte ``start`` of the file.
+    """Return the runs in the order in which they began, from the lines after the first ``start`` bytes of the file.
 
     Returns
     -------
     list of dict
         ``run``, ``root``, ``started``, ``process``, ``host``, ``exit`` ("ok", "failed", "running" or "killed");
-        ``settings``, those that are not the defaults, by name, where it was not an earlier version that ran;
-        for a run that ended also ``seconds``, ``stages`` (the outcome of each), ``accuracy`` and ``keys`` (of the
-        results that have an accuracy).
+        ``settings``, the ones that differ from their defaults, by name, which runs of earlier versions lack; for a
+        run that ended also ``seconds``, ``stages`` (the outcome of each), ``accuracy`` and ``keys`` (of the results
+        that have an accuracy).
     """
     found: dict[str, dict[str, Any]] = {}
     for line in filter(None, path.read_bytes()[start:].splitlines() if path.exists() else []):
@@ -124,7 +124,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
 
 
 def history_table(runs: list[dict[str, Any]]) -> list[str]:
-    """Return lines for people to read: of each run, and of what had changed before it."""
+    """Return lines for people to read: one for each run, and one for each change since the run before."""
     return [
         f"{'STARTED':17} {'WHAT':14} {'TOOK':>9}  {'EXIT':8} STAGES",
         *(line for run in runs for line in _lines(run)),

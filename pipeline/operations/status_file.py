@@ -21,7 +21,7 @@ OUTCOMES = ("computed", "adopted", "reused", "not made")
 
 @dataclass(frozen=True)
 class RunStatus:
-    """The last scheduled run of an outputs folder.
+    """The last scheduled run in an outputs folder.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Run work unattended: alone in its outputs folder, into a log, with a status, metrics and notices at its end.
+"""Run work unattended: alone in its outputs folder, with a log, a status file, metrics, and a notice of a failure.
 
-There are two processes. The worker may end at any point of its work; the supervisor records how it ended. The worker is
-forked after everything is imported, so that a supervised run takes no longer than one by hand.
+There are two processes. The worker may end at any point of its work; the supervisor records its exit status. The worker
+is forked after everything is imported, so that a supervised run takes no longer than one by hand.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOG_NAME = "scheduled.log"
 MESSAGE_CHARACTERS = 4000
 """Maximum length of a failure's message; the log has all of it."""
 PR_SET_PDEATHSIG = 1
-"""From linux/prctl.h."""
+"""The option of prctl(2) for a signal at the parent's death, from linux/prctl.h."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Supervision:
     outputs : Path
         The folder in which no other supervised run works at the same time.
     waits : bool
-        Where another is at work, wait for it to end (True) or do nothing (False).
+        While another run is at work, wait for it to end (True) or do nothing (False).
     busy_status : int
         The exit status of doing nothing.
     log_bytes : int
@@ -57,7 +57,7 @@ class Supervision:
     metrics : Path
         The file of metrics.
     notice : Notice
-        Whom to notify of a failure.
+        The command and the webhook to notify of a failure.
     """
 
     run: str
@@ -88,8 +88,8 @@ def supervise(supervision: Supervision, work: Callable[[], None], command: list[
     work : callable
         Called in the worker, whose output goes to the log.
     command : list of str
-        Replaces this process after it has waited for another run: code and settings may have changed since it loaded
-        them.
+        The command that replaces this process after it has waited for another run: code and settings may have changed
+        since this process loaded them.
     """
     supervision.outputs.mkdir(parents=True, exist_ok=True)
     starts, start = os.pipe()
@@ -127,7 +127,7 @@ def _restart_later(lock: Lock, command: list[str]) -> NoReturn:
     with lock.held(lambda _: _report_busy(lock, "this run waits for it to end")):
         pass
     sys.stderr.flush()
-    os.execv(command[0], command)  # noqa: S606, no shell has a say in it
+    os.execv(command[0], command)  # noqa: S606, it is this program
 
 
 def _report_busy(lock: Lock, consequence: str) -> None:
@@ -207,7 +207,7 @@ class _Watch:
         return killed + shown.strip()
 
     def _write_files(self, status: RunStatus) -> RunStatus:
-        """Write metrics and status; a run of which one cannot be written has failed."""
+        """Write metrics and status; the run has failed if one of them cannot be written."""
         outputs = self.supervision.outputs
         writers: list[Callable[[RunStatus], None]] = [
             lambda status: write_text(self.supervision.metrics, status.metrics(outputs), StoreError),

@@ -13,7 +13,7 @@ from pipeline.errors import NO_SPACE, PipelineError, StoreError
 from pipeline.store.stage import Stage
 
 MARGIN = 64 << 10
-"""Bytes for the record of a result, and for blocks that are only partly filled."""
+"""Bytes for the record of a result (some kilobytes), and for blocks of the disk that are only partly filled."""
 
 OUT_OF_MEMORY = ("can't allocate memory", "Cannot allocate memory", "failed to map segment", "can't start new thread")
 """Messages of PyTorch, the system and its loader in errors other than `MemoryError`."""
@@ -77,7 +77,7 @@ def _too_little_space(stage: Stage, problem: str, needed: int | None, growing: S
 
 
 def _available(stage: Stage, growing: Sequence[Path]) -> int:
-    """Return the bytes that are free for a stage, and those that it has written."""
+    """Return the number of bytes that are free for a stage or already written by it."""
     return shutil.disk_usage(stage.path.parent).free + _size_of_files(growing)
 
 

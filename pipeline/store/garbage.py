@@ -37,7 +37,7 @@ class Unreached:
     stage : str
         The name of the stage that made it.
     about : str
-        The parameters that decided it, or a list of its files, so that one recognises it.
+        The parameters that decided it, or a list of its files, for people to recognise it.
     made : float
         When it was made, in seconds since 1970.
     size : int
@@ -59,9 +59,8 @@ class Unreached:
 def unreached(folders: Sequence[Path], reached: Iterable[Stage], keep_days: float) -> list[Unreached]:
     """List the results and checkpoints that are older than ``keep_days`` and that nothing needs.
 
-    Needed are those of the given stages, of runs under way, and those that ``latest`` leads to, with all upstream. Of
-    results without a record, which nothing can use, those of runs under way are needed: a run may be about to replace
-    them.
+    The given stages, the runs under way and the links in ``latest`` need results, and all results upstream of them.
+    Nothing can use a result without a record; only a run under way needs it, since the run may be about to replace it.
     """
     reached = list(reached)
     in_use = upstream_records([link for folder in folders for link in (folder / "latest").glob("*")], folders)

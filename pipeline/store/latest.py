@@ -1,4 +1,4 @@
-"""Show results where people look for them: links in ``outputs/latest/``, and copies in ``outputs/``."""
+"""Link results in ``outputs/latest/``, and copy files of results into ``outputs/``, where people look for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Explain why a stage would run: by the differences from the nearest result, the one with the fewest."""
+"""Explain why a stage would run: the differences from the nearest result, which has the fewest differences."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ def folded(reasons: Sequence[str]) -> str:
 
 
 def _shortened(reason: str) -> str:
-    """Leave out values that take a line of their own, such as the layers of a network."""
+    """Leave out values that would fill a line, as the layers of a network do."""
     is_long = len(reason) > LONG and ARROW in reason
     return f"{reason.partition(' ')[0]} changed" if is_long else reason
 
 
 def differences(before: Record | None, now: Record | None) -> list[str]:
-    """Name the parameters and the definitions in which two results of a stage differ; None is one without any."""
+    """Name the parameters and the definitions in which two results of a stage differ; None has neither."""
     old, new = (_flat(record.parameters) if record else {} for record in (before, now))
     code = (record.code if record else {} for record in (before, now))
     return [*_changed_values(old, new), *_changed_code(*code)]
 
 
 def other_versions(stage: Stage, record: Record) -> list[str]:
-    """Name the libraries with which a result was made, where today's versions are others."""
+    """Name the libraries that had another version when a result was made."""
     return [
         f"made with {library} {version}, now {stage.versions[library]}"
         for library, version in record.versions.items()
@@ -133,7 +133,7 @@ def _changed_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterat
 
 
 def _flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring the entries of parameters that are themselves mappings up among the others."""
+    """Replace each parameter that is a dict by its entries, at any depth."""
     found: dict[str, Any] = {}
     for name, value in parameters.items():
         found.update(_flat(value) if isinstance(value, dict) else {name: value})

@@ -20,7 +20,25 @@ DAMAGED_NAME = "damaged.json"
 
 @dataclass(frozen=True)
 class Record:
-    """Everything known of a result; written beside it, and read before the result is used."""
+    """The origin and the content of a result; written beside it, and read before the result is used.
+
+    Parameters
+    ----------
+    content_key : str
+        The key with the contents of the inputs in place of their keys: equal for results that can be adopted.
+    inputs : dict
+        The stage, the key and the content of each input.
+    files : dict
+        The size (``bytes``) and the ``sha256`` of each file.
+    content : str
+        The digest of all files.
+    measured : dict
+        Measurements that the function returned.
+    adopted_from : str, optional
+        The key of the computed result from which this one was adopted.
+    seal : str
+        The digest of the record itself.
+    """
 
     stage: str
     key: str
@@ -130,7 +148,7 @@ def upstream_records(paths: Iterable[Path], folders: Sequence[Path]) -> dict[Pat
     Parameters
     ----------
     paths : iterable of Path
-        The folders of results; those that are not there are left out.
+        The folders of results; a missing folder is left out.
     folders : sequence of Path
         The folders that hold the results upstream.
     """

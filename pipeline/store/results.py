@@ -67,7 +67,7 @@ def upstream(*stages: Stage) -> list[Stage]:
 
 
 def seals(stages: Iterable[Stage]) -> dict[Path, str]:
-    """Return the seals of the results of stages; no two results share one. It is empty where there is no result."""
+    """Return the seals of stages' results, by path: each result has its own, and a missing one has an empty seal."""
     records = {stage.path: Record.read(stage.path) for stage in stages}
     return {path: record.seal if record else "" for path, record in records.items()}
 
@@ -80,7 +80,7 @@ def current(
     Parameters
     ----------
     seen : dict, optional
-        Remembers the records found, to look at many stages at once while no result changes.
+        Collects the records by path, for further calls while no result changes.
     """
     seen = {} if seen is None else seen
     if stage.path not in seen:
@@ -102,7 +102,7 @@ def _find_current(stage: Stage, forced: ForcedStages, seen: dict[Path, Record | 
 
 
 def first_missing(stage: Stage) -> Stage | None:
-    """Return the first of a stage and those upstream whose result cannot be used; None where all can."""
+    """Return the first stage whose result cannot be used, of a stage and all upstream; None where there is none."""
     seen: dict[Path, Record | None] = {}
     return next((found for found in upstream(stage) if current(found, seen=seen) is None), None)
 
@@ -122,7 +122,7 @@ def make(stage: Stage, monitor: Monitor, forced: ForcedStages = NONE_FORCED) -> 
     StoreError
         The result cannot be written.
     PipelineError
-        Any that the stage's function raises.
+        The stage's function raised it.
     """
     with failures.explained(stage):
         stage.path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ def _recorded_contents(stage: Stage, monitor: Monitor, forced: ForcedStages) -> 
 def _undamaged_contents(stage: Stage, monitor: Monitor, forced: ForcedStages) -> dict[str, str]:
     """Return the digests of a stage's inputs after comparing their files with them; make damaged inputs again.
 
-    Otherwise a result made from damaged files would be recorded as made from the undamaged ones, and be used for good.
+    Otherwise a result of damaged files would be recorded, and used from then on, as one of undamaged files.
     """
     for source in stage.inputs.values():
         while (record := Record.read(source.path)) and (damage := input_damage(source.path, record, forced.run)):

@@ -1,4 +1,4 @@
-"""A stage: a function, and everything that decides its result."""
+"""Describe a stage: a function, and everything that decides its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A row for each stage: whether it has a result, and if not, why it would run."""
+"""List the state of each stage: its result, or the reasons why it would run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of checkpoints, from which stages resume; only the stages' functions know what is in them."""
+"""Keep folders of checkpoints, from which stages resume; their content is a matter of the stages' functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep settings in local.cfg, and list all that differ from their defaults."""
+"""Keep settings in local.cfg, and list all settings that differ from their defaults."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def keep_settings(values: dict[tuple[str, str], str]) -> None:
     Raises
     ------
     SettingError
-        No run could begin with one of them, or the file cannot hold it.
+        A run could not begin with one of the settings, or the file cannot hold it.
     StoreError
         The file cannot be written.
     """
@@ -154,7 +154,7 @@ def _lines_of(key: str, lines: list[str], begin: int, end: int) -> tuple[int, in
 
 @contextlib.contextmanager
 def _in_force(text: str) -> Iterator[None]:
-    """Let Luigi read a text as local.cfg, and not the file that the environment names: it would override the text."""
+    """Let Luigi read a text as local.cfg, without the file that the environment names, which would override it."""
     before = get_config()
     paths = LuigiConfigParser._config_paths
     tried = LuigiConfigParser()

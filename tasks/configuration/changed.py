@@ -1,4 +1,4 @@
-"""Settings that differ from their defaults and can change a result or its folder."""
+"""List the settings that differ from their defaults and can change a result or its folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flag ``--demo``: scikit-learn's digits, with folders of their own."""
+"""Expand the flag ``--demo``: scikit-learn's digits, in folders of their own."""
 
 from __future__ import annotations
 

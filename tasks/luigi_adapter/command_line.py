@@ -1,8 +1,8 @@
 """Check a command line: misspelt flags, a missing task, and all settings before the first task is made.
 
 Written for Luigi 3.8.1. It answers a misspelt flag with the usage of all flags, accepts abbreviated flags, and reads a
-setting only when a task uses it. This module can go when Luigi refuses such a flag in a line and has a hook before
-tasks.
+setting only when a task uses it. This module can go when Luigi refuses both kinds of flags in a line and has a hook
+before tasks.
 """
 
 from __future__ import annotations

@@ -78,14 +78,14 @@ def exit_status_of_settings() -> int:
 
 
 def is_ours(section: str) -> bool:
-    """Return whether a section or task is the pipeline's rather than Luigi's."""
+    """Return whether a section or task belongs to the pipeline, and not to Luigi."""
     from luigi.task_register import Register
 
     return not Register.get_task_cls(section).__module__.startswith("luigi.")
 
 
 def is_base_class(section: str) -> bool:
-    """Return whether a task is one that people cannot run, only its subclasses or other tasks: ``...Task``."""
+    """Return whether a task cannot be run by name, only its subclasses or through other tasks: ``...Task``."""
     return section.endswith("Task")
 
 

@@ -1,4 +1,4 @@
-"""Show on the console, and on Luigi's page, how far tasks are and why one failed.
+"""Show the progress of tasks, and the errors of failed ones, on the console and on Luigi's page.
 
 Written for Luigi 3.8.1, which logs a traceback for each failed task, and the death of a worker only at level INFO. This
 module can go when Luigi logs the message of an expected error alone, and the death of a worker as an error.

@@ -45,7 +45,7 @@ EXPECTED = {
 
 
 def message_of(error: BaseException | None) -> str | None:
-    """Return the whole message of an expected error, which needs no traceback; None for any other."""
+    """Return the message of an expected error, which needs no traceback; None for any other error."""
     if isinstance(error, (PipelineError, configparser.Error)):
         return str(error)
     if isinstance(error, OSError) and error.filename:

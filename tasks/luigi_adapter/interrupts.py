@@ -28,11 +28,11 @@ KEPT = "Finished results are kept, and trainings to their last epoch: the same c
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM as an exception: Luigi passes on a KeyboardInterrupt, and after any other starts the next task."""
+    """SIGTERM as an exception: Luigi ends on a KeyboardInterrupt, and after any other starts the next task."""
 
 
 class _Interruption:
-    """Interrupts this process once: a second signal must not interrupt the cleaning up.
+    """Interrupts this process once: a second signal must not interrupt the cleaning-up.
 
     Ctrl-C reaches a worker twice, from the terminal and as Luigi's SIGTERM.
     """

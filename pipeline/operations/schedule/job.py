@@ -1,4 +1,4 @@
-"""A command to run regularly, and its calendar."""
+"""Describe and check a command to run regularly, and its calendar."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The name of the job; no other checkout's job has it."""
+        """The name of the job, which differs from checkout to checkout."""
         return name_of(self.checkout)
 
     @property

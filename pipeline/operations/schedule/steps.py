@@ -1,4 +1,4 @@
-"""Changes to the machine, each of them printed; a dry run only prints them."""
+"""Change the machine in steps, and print each step; a dry run only prints them."""
 
 from __future__ import annotations
 
