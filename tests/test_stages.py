@@ -31,3 +31,26 @@ def test_matrix_products_keep_to_the_cores_of_their_worker(checkout, threads):
     )
     counts = json.loads(next(line for line in run.stdout.splitlines() if line.startswith("[")))
     assert counts == [int(threads)]
+
+
+NEW_KIND = """
+import sys
+import tasks
+from tasks.commands.current import Current
+from tasks.learning import NetworkTask, Train
+
+class Weigh(NetworkTask):
+    kind = "Weigh"
+    function = "pipeline.report.history_files:write_history_files"
+
+    def requires(self):
+        return {"trained": Train.of(self.network)}
+
+with Current.with_flags(sys.argv[1:]) as current:
+    print(*(stage.name for stage in current.all_reachable()))
+"""
+
+
+def test_gc_keeps_the_results_of_a_new_kind_of_stage(checkout):
+    done = checkout.call(sys.executable, "-c", NEW_KIND, *checkout.flags())
+    assert {"WeighMLP", "WeighMLP2", "WeighCNN", "EvaluateMLP2", "HistoryMLP2"} <= set(done.stdout.split()), done.stderr
