@@ -43,7 +43,7 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
     seed = whole_number(42, "Seed of the generator that draws the initial weights: 0 to 4294967295.")
     threads = whole_number(0, "CPU threads that a stage computes with; 0 shares the cores out among the workers.")
     force = text("", "Stages to run again although their results are there: names with commas between them.")
-    versions_in_key = boolean(False, "Whether a stage runs again when a library of its has another version.")
+    versions_in_key = boolean(False, "Whether a stage runs again when one of its libraries has another version.")
     data_dir = text("data", "Folder of the archive and the data sets made from it.")
     outputs_dir = text("outputs", "Folder of trained networks, results and the report.")
     cache_dir = text(".cache", "Folder of files that only save time; it may be removed at any time.")

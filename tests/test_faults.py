@@ -345,7 +345,7 @@ class TestMemory:
         told = process.communicate(timeout=60)[0]
         assert process.returncode == 30
         assert re.search(
-            r"TrainMLP: its process was killed by SIGKILL, perhaps by the system for want of memory .* had \d+ MB", told
+            r"TrainMLP: its process was killed by SIGKILL, perhaps by the system because memory ran out .* \d+ MB", told
         )
         assert_put_right(checkout, trained)
 

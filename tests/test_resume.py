@@ -286,7 +286,7 @@ class TestFolder:
 
         assert lent == [[kept["checkpoints"] / "epoch-5.h5"]]
         assert re.fullmatch(
-            r"TrainSmall: waiting for process \d+ on \S+, which does the same with other epochs", second.lines[0]
+            r"TrainSmall: waiting for process \d+ on \S+, which makes it with other epochs", second.lines[0]
         )
 
     def test_is_emptied_for_a_stage_that_is_forced(self, tmp_path):

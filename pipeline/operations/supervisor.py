@@ -106,7 +106,7 @@ def supervise(supervision: Supervision, work: Callable[[], None], command: list[
             with _open_log(supervision) as log:
                 return _Watch(supervision, log).until_end(worker, start)
         if not supervision.waits:
-            _report_busy(lock, "this run does nothing. [schedule] when_busy = wait would have it wait")
+            _report_busy(lock, "this run does nothing. Set [schedule] when_busy = wait to wait")
             return supervision.busy_status
     return _restart_later(lock, command)
 

@@ -15,7 +15,7 @@ from pipeline.store.stage import CHECKPOINTS, Stage, checkpoints_name
 
 @contextlib.contextmanager
 def held(stage: Stage, contents: Mapping[str, str], monitor: Monitor, *, restart: bool) -> Iterator[dict[str, Path]]:
-    """Lock a stage's folder of checkpoints and yield it as a keyword argument; nothing where the stage has none.
+    """Lock a stage's folder of checkpoints and yield it as a keyword argument; an empty dict where the stage has none.
 
     Stages that differ only in length share a folder: the second waits, and resumes where the first ends.
 
@@ -33,7 +33,7 @@ def held(stage: Stage, contents: Mapping[str, str], monitor: Monitor, *, restart
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder).held(
         lambda holder: monitor.log(
-            f"{stage.name}: waiting for {holder}, which does the same with other {stage.length_parameter}"
+            f"{stage.name}: waiting for {holder}, which makes it with other {stage.length_parameter}"
         )
     ):
         if restart or not folder.is_dir():

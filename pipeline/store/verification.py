@@ -50,7 +50,7 @@ def input_damage(folder: Path, record: Record, run: str) -> list[str]:
 
 
 def _is_just_made(folder: Path, record: Record, run: str) -> bool:
-    """Return whether this run made a result, and nobody changed it since: programs cannot set the time of a change."""
+    """Return whether this run made a result, and nobody changed it since: no program can set a file's ctime."""
     recorded = (folder / RECORD_NAME).stat().st_ctime_ns
     untouched = all((folder / name).stat().st_ctime_ns <= recorded for name in record.files)
     return bool(run) and record.run == run and untouched

@@ -14,8 +14,6 @@ from pipeline.web.urls import HIDDEN
 from tasks.configuration import demo, make_variables
 from tasks.configuration.changed import decisive_names
 
-PATHS = {"DownloadCIFAR.archive", "settings.data_dir"}
-"""Settings that are equal if they lead to the same path."""
 SAME_FOLDER = {"settings.data", "settings.outputs_dir"}
 """Settings that choose the outputs folder: the last run in a folder had the same."""
 
@@ -31,7 +29,8 @@ def report_missing(outputs: Path, settings: Mapping[str, str]) -> None:
         and HIDDEN not in value
         and name in concerned
         and not _is_given(name)
-        and _with_absolute_path(name, value) != _with_absolute_path(name, settings.get(name))
+        # A setting may be a path, which `make configure` makes absolute; other texts differ as paths, too.
+        and Path(value).absolute() != Path(settings.get(name, "")).absolute()
     }
     if missing:
         had, kept = _words(missing, last)
@@ -49,10 +48,6 @@ def _is_given(name: str) -> bool:
     return flags.get(f"{section}_{key}") is not None or (
         flags.get("root_task") == section and flags.get(key) is not None
     )
-
-
-def _with_absolute_path(name: str, value: str | None) -> str | None:
-    return str(Path(value).absolute()) if value and name in PATHS else value
 
 
 def _words(missing: Mapping[str, str], last: Mapping[str, str]) -> tuple[list[str], list[str]]:

@@ -91,10 +91,11 @@ def _log_death(task: luigi.Task, message: str) -> None:
     code = int(message.rpartition(" ")[2])
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
     if code == -signal.SIGKILL:
-        most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2) of macOS counts bytes, that of Linux kilobytes
+        most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
         how += (
-            f", perhaps by the system for want of memory (the largest process of this run had {most / 1e6:,.0f} MB). "
-            "If so, end other programs, or take --workers 1"
+            f", perhaps by the system because memory ran out (the largest process of this run had {most / 1e6:,.0f} MB)"
+            ". If so, end other programs, or take --workers 1"
         )
     logging.getLogger("luigi-interface").error(f"{name}: its process {how}. {interrupts.KEPT}")
 

@@ -15,7 +15,7 @@ from pipeline.operations.schedule.steps import call
 CALENDAR_CHARACTERS = r"[A-Za-z0-9 *,:./~+_-]+"
 """The characters that systemd.time(7) uses, time zones included."""
 UNQUOTABLE = re.compile(r"[\x00-\x1f\x7f\\]")
-"""Control characters and backslashes: systemd and the several crons read them differently, however quoted."""
+"""Control characters and backslashes: systemd and the crons read them differently, even in quotes."""
 
 
 @dataclass(frozen=True)
