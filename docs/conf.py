@@ -29,12 +29,12 @@ autodoc_mock_imports = ["theano", "lasagne", "nolearn"]  # they are in an enviro
 numpydoc_show_class_members = False
 default_role = "py:obj"
 nitpicky = True
-nitpick_ignore = [  # type variables have no page
+nitpick_ignore = [  # type variables
     ("py:class", "pipeline.engines.numba.compiler.Result"),
     ("py:class", "tasks.luigi_adapter.parameters.Kind"),
 ]
 nitpick_ignore_regex = [
-    ("py:.*", r"(?!pipeline\.|tasks\.).*"),  # other projects publish the lists of their names on the network
+    ("py:.*", r"(?!pipeline\.|tasks\.).*"),  # of the names of others no list is at hand
     ("py:class", r".*\._\w+"),  # private classes have no page
 ]
 

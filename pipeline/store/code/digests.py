@@ -31,9 +31,9 @@ DIGITS = 16
 _MODULES: dict[str, Module] = {}
 """What each source defines that was looked at in this process, by the source's digest."""
 
+# Digests by the full names of definitions, such as pipeline.data.grayscale.make_flat. The name of a module stands for
+# everything that its import runs, the name of a data file for its content.
 Code = dict[str, str]
-"""Digests by the full names of definitions, such as ``pipeline.data.grayscale.make_flat``. The name of a module stands
-for all that its import runs, that of a data file for what is in it."""
 
 
 def code_digests(entries: Iterable[str], cache: Path | None = None) -> Code:
