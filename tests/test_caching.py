@@ -200,7 +200,7 @@ EDITS = {
         edit("pipeline/training/history.py", "return max(history", "return min(history"),
         True,
         before=lambda checkout: (
-            checkout.edit(TRAINED, "    best_epoch,", "    best_epoch as best,"),
+            checkout.edit(TRAINED, " best_epoch,", " best_epoch as best,"),
             checkout.edit(TRAINED, "= best_epoch(", "= best("),
         ),
     ),

@@ -24,7 +24,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from pipeline.errors import DeclarationError, did_you_mean
@@ -34,13 +33,8 @@ Declaration = Mapping[str, Any]
 """A network in nolearn's keywords, or in JSON's types as `architecture` returns it."""
 
 
-class Update(StrEnum):
-    """A rule that updates the weights from their gradient, by Lasagne's name for it."""
-
-    nesterov_momentum = "nesterov_momentum"
-
-
-nesterov_momentum = Update.nesterov_momentum
+nesterov_momentum = "nesterov_momentum"
+"""The rule that updates the weights from their gradient, by Lasagne's name for it."""
 
 
 @dataclass(frozen=True)
@@ -157,13 +151,14 @@ class Network:
         """
         options = {keyword: value for keyword, value in declaration.items() if keyword not in TRAINING_KEYWORDS}
         listed = _checked_layers(options.pop("layers", []))
-        if open_option := _open_option(listed, options):
+        last, last_kind = listed[-1]
+        if last_kind is DenseLayer and f"{last}_num_units" not in options:
             if classes is None:
                 raise DeclarationError(
-                    f"the declaration lacks {open_option!r}, which leaves the number of classes to the data. "
+                    f"the declaration lacks '{last}_num_units', which leaves the number of classes to the data. "
                     "Pass it: Network.build(declaration, classes=10)."
                 )
-            options[open_option] = classes
+            options[f"{last}_num_units"] = classes
         layers: list[NamedLayer] = []
         shape: Shape = ()
         for name, kind in listed:
@@ -228,7 +223,7 @@ def hyperparameters(declaration: Declaration) -> Hyperparameters:
     for keyword, value in stated.items():
         if value is None:
             raise DeclarationError(f"the declaration lacks {keyword!r}.")
-    if stated["update"] not in list(Update):
+    if stated["update"] != nesterov_momentum:
         raise DeclarationError(f"update is {stated['update']!r}; expected nesterov_momentum.")
     for keyword, kind in (("batch_iterator_train", BatchIterator), ("train_split", TrainSplit)):
         if not isinstance(stated[keyword], kind):
@@ -256,13 +251,6 @@ def _checked_layers(listed: Any) -> list[tuple[str, type[Layer]]]:
         if names.count(name) > 1:
             raise DeclarationError(f"two layers are called {name!r}; each needs a name of its own.")
     return [(name, layer_class(kind.__name__ if isinstance(kind, type) else kind)) for name, kind in entries]
-
-
-def _open_option(listed: list[tuple[str, type[Layer]]], options: Mapping[str, Any]) -> str | None:
-    """Return the option for the units of the last layer, if the declaration leaves it to the data."""
-    name, kind = listed[-1]
-    option = f"{name}_num_units"
-    return option if kind is DenseLayer and option not in options else None
 
 
 def _named_layer(name: str, kind: type[Layer], options: dict[str, Any], input_shape: Shape) -> NamedLayer:

@@ -18,14 +18,7 @@ from pipeline.networks.weights import WEIGHTS_NAME, Weights, draw_weights, write
 from pipeline.progress.monitor import SILENT, Monitor
 from pipeline.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pipeline.training.examples import check_fit, read_examples
-from pipeline.training.history import (
-    HISTORY_NAME,
-    TABLE_HEAD,
-    Epoch,
-    best_epoch,
-    table_row,
-    write_history,
-)
+from pipeline.training.history import HISTORY_NAME, TABLE_HEAD, Epoch, best_epoch, table_row, write_history
 
 EPOCH_BYTES = 1000
 """More than the row of an epoch takes in the history and in the checkpoints together."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
+from onnx import NodeProto, TensorProto, checker, helper, numpy_helper
 
 from pipeline.errors import ExportError
 from pipeline.inference.trained_network import TrainedNetwork
@@ -32,19 +32,13 @@ ACTIVATIONS = {
 
 
 def serialised(trained: TrainedNetwork) -> bytes:
-    """Return the file's bytes.
+    """Return the bytes of a file with the graph and the weights; ONNX's checker has found no fault in it.
 
     Raises
     ------
     ExportError
         ONNX has no operator for a layer.
     """
-    content: bytes = model(trained).SerializeToString(deterministic=True)
-    return content
-
-
-def model(trained: TrainedNetwork) -> ModelProto:
-    """Return the graph of a trained network with its weights, checked by ONNX's checker."""
     nodes: list[NodeProto] = []
     value = INPUT
     for layer in trained.network.layers:
@@ -63,23 +57,18 @@ def model(trained: TrainedNetwork) -> ModelProto:
             for name, values in trained.weights.items()
         ],
     )
-    made = helper.make_model(
+    model = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="faster-deep-learning",
         doc_string=f"{trained.name}, trained on {trained.title}. {INPUT}: gray, from -0.5, black, to 0.5, white.",
     )
-    helper.set_model_props(
-        made,
-        {
-            "class_names": json.dumps(trained.class_names),
-            "network": json.dumps(trained.network.to_json()),
-            "key": trained.key,
-        },
-    )
-    checker.check_model(made, full_check=True)
-    return made
+    network, class_names = json.dumps(trained.network.to_json()), json.dumps(trained.class_names)
+    helper.set_model_props(model, {"class_names": class_names, "network": network, "key": trained.key})
+    checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
 
 
 def _nodes(named: NamedLayer, value: str) -> list[NodeProto]:
