@@ -29,8 +29,8 @@ from pipeline.data.dataset import CIFAR_TITLE, open_dataset
 from pipeline.engines import devices
 from pipeline.engines.engine import load_engine
 from pipeline.networks.weights import draw_weights
-from pipeline.report.article.curves import draw_article
 from pipeline.report.article.runs import ARTICLE, ArticleNetwork, Run
+from pipeline.report.curves import draw_article
 from pipeline.training.history import best_epoch
 from pipeline.training.train import fit
 

@@ -17,8 +17,8 @@ from pipeline.engines.engine import Examples, load_engine
 from pipeline.networks.declaration import Network
 from pipeline.networks.declared import find_network
 from pipeline.networks.weights import draw_weights
-from pipeline.report.article.curves import draw_article
 from pipeline.report.article.runs import ARTICLE, RUNS_PATH, Run
+from pipeline.report.curves import draw_article
 from pipeline.report.drawing import new_figure
 from pipeline.training import train
 from pipeline.training.examples import read_examples

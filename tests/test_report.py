@@ -17,7 +17,7 @@ from pipeline.data.dataset import CIFAR_TITLE
 from pipeline.networks.declaration import Network, architecture
 from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, softmax
 from pipeline.progress.monitor import SILENT
-from pipeline.report import drawing, examples, figures, report, revision
+from pipeline.report import comparison, curves, drawing, examples, figures, report, revision
 from pipeline.report.article.runs import ARTICLE
 from pipeline.report.graph import Box, draw
 from pipeline.report.markup import VOID, Markup, element
@@ -264,6 +264,15 @@ class TestPage:
         assert "ab" * 32 in page.text
         assert "luigi Pipeline" in page.text
 
+    def test_lists_every_version_of_a_library(self, tmp_path, folders):
+        """An earlier run computed a result that is reused, or Theano's environment has a NumPy of its own."""
+        made = Record.read(folders["trained_mlp"])
+        own = {"versions": {"numpy": "1.22.4", "theano": "1.0.5"}}
+        (tmp_path / "elsewhere").mkdir()
+        replace(made, stage="TrainCNN", measured=made.measured | own).sealed().write(tmp_path / "elsewhere")
+        page = written(tmp_path / "report", folders, results=[folders["trained_mlp"], tmp_path / "elsewhere"])
+        assert "numpy 1.22.4, numpy 2.3.5, python 3.11.7, theano 1.0.5" in page.text
+
     def test_says_which_settings_were_changed(self, tmp_path, folders):
         settings = {
             "TrainCNN.learning_rate": "0.02",
@@ -395,7 +404,17 @@ class TestFigures:
     def test_epochs_are_named_from_the_first(self, folders, epochs, named):
         trained = NetworkResults.read("mlp", *(folders[f"{kind}_mlp"] for kind in ("trained", "evaluated")))
         trained.epochs[:] = [replace(trained.epochs[0], epoch=epoch) for epoch in range(1, epochs + 1)]
-        assert list(figures.curves(trained).axes[-1].get_xticks()) == named
+        assert list(curves.network_curves(trained).axes[-1].get_xticks()) == named
+
+    def test_every_engine_has_its_curves(self, tmp_path, folders):
+        engines = [f"engine{number}" for number in range(5)]
+        trials = [{"network": "mlp", "engine": engine, "device": "cpu", "seed": 1} for engine in engines]
+        results = {
+            f"{kind}_{number}": folders[f"{kind}_mlp"] for number in range(5) for kind in ("trained", "evaluated")
+        }
+        comparison.compare(tmp_path, trials=trials, monitor=SILENT, **results)
+        svg = (tmp_path / "curves.svg").read_text()
+        assert [engine for engine in engines if f"{engine} on cpu, train" not in svg] == []
 
     def test_what_is_right_and_errors_differ_in_hue(self):
         counts = [[8, 2], [5, 5]]
@@ -455,15 +474,17 @@ class TestFigures:
 
 
 class TestExamples:
-    PROBABILITIES = np.float32([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3], [0.05, 0.95], [0.2, 0.8]])
-    LABELS = np.uint8([0, 0, 1, 1, 1, 0])
+    PREDICTIONS = examples.predictions(
+        np.float32([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3], [0.05, 0.95], [0.2, 0.8]]),
+        np.uint8([0, 0, 1, 1, 1, 0]),
+    )
 
     def test_correct_ones_are_the_first_of_each_class(self):
-        found = examples.first_correct_of_each_class(self.PROBABILITIES, self.LABELS)
+        found = examples.first_correct_of_each_class(self.PREDICTIONS)
         assert [(example.index, example.label, example.predicted) for example in found] == [(0, 0, 0), (2, 1, 1)]
 
     def test_wrong_ones_begin_with_the_most_confident(self):
-        found = examples.most_confidently_wrong(self.PROBABILITIES, self.LABELS)
+        found = examples.most_confidently_wrong(self.PREDICTIONS)
         assert [example.index for example in found] == [1, 5, 3]
         assert [example.confidence for example in found] == pytest.approx([0.8, 0.8, 0.7])
 

@@ -1,22 +1,22 @@
-"""The sections on the networks themselves: their first layers' weights, and their layers."""
+"""The sections on the networks: the weights of their first layers, and their layers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 
 from pipeline.networks.declaration import NamedLayer
-from pipeline.report import figures
-from pipeline.report.drawing import Plotter
+from pipeline.report import drawing, figures
 from pipeline.report.markup import Markup, element, html_table, number
 from pipeline.report.network_results import NetworkResults
-from pipeline.report.page import Section, section
+from pipeline.report.page import Section
 
 
-def first_layers_section(networks: Sequence[NetworkResults], plotter: Plotter) -> Section | None:
+def first_layers_section(networks: Sequence[NetworkResults], folder: Path) -> Section | None:
     """Show the weights of the first layers; None if no network's weights form a picture."""
-    plots = [_plot(network, plotter) for network in networks]
+    plots = [_plot(network, folder) for network in networks]
     note = (
         "A square shows the weights of one unit of the first layer: white where a bright pixel raises its output, "
         "black where it lowers it, scaled by the unit’s largest weight. A convolution flips its filters before it "
@@ -24,13 +24,14 @@ def first_layers_section(networks: Sequence[NetworkResults], plotter: Plotter) -
     )
     if not any(plots):
         return None
-    return section("first-layers", "First layers", element("p", note), element("div", *plots, class_="pair"))
+    return Section("first-layers", "First layers", [element("p", note), element("div", *plots, class_="pair")])
 
 
-def _plot(network: NetworkResults, plotter: Plotter) -> Markup:
+def _plot(network: NetworkResults, folder: Path) -> Markup:
     name, units = next((layer.name, layer.output_shape[0]) for layer in network.network.layers if layer.weight_shapes)
     shown = f"{min(units, figures.MAX_FILTERS)} of {units} units"
-    return plotter.plot(
+    return drawing.plot(
+        folder,
         f"filters-{network.name}",
         f"{network.title}, {name}",
         f"Weights of the first layer of the {network.title}, {name}: {shown}, a square each.",
@@ -50,7 +51,7 @@ def layers_section(networks: Sequence[NetworkResults]) -> Section:
         )
         for network in networks
     ]
-    return section("layers", "Layers", *tables)
+    return Section("layers", "Layers", tables)
 
 
 def _layer(layer: NamedLayer) -> list[object]:

@@ -1,23 +1,23 @@
-"""The sections on classes: which ones the networks confuse, and examples of test images."""
+"""The sections on classes: confusion matrices, accuracies by class, and examples of test images."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.networks.arrays import ByteArray, FloatArray
-from pipeline.report import examples, figures
-from pipeline.report.drawing import Plotter
+from pipeline.report import drawing, examples, figures
 from pipeline.report.examples import Example
-from pipeline.report.markup import Markup, element, html_table, legend, percent
+from pipeline.report.markup import Markup, element, html_table, legend, number
 from pipeline.report.network_results import NetworkResults
-from pipeline.report.page import Section, section
+from pipeline.report.page import Section
 
 
-def classes_section(networks: Sequence[NetworkResults], plotter: Plotter) -> Section:
-    """Show which classes are confused, and the accuracy of each."""
+def classes_section(networks: Sequence[NetworkResults], folder: Path) -> Section:
+    """Show the confusion matrices, and accuracy and precision of each class."""
     notes = " ".join(_most_confused(network) for network in networks)
-    plots = [_plot(network, plotter) for network in networks]
+    plots = [_plot(network, folder) for network in networks]
     meaning = (
         "Accuracy: the share of a class’s images that are classified correctly. Precision: the share of the images "
         "classified as a class that belong to it."
@@ -25,9 +25,7 @@ def classes_section(networks: Sequence[NetworkResults], plotter: Plotter) -> Sec
     colours = (
         "A row of a matrix has the test images of one class. The deeper the colour, the larger the share of the row."
     )
-    return section(
-        "classes",
-        "Classes",
+    content = [
         element("p", notes),
         element("p", colours),
         legend(("right", "classified correctly"), ("wrong", "classified as another class")),
@@ -35,11 +33,13 @@ def classes_section(networks: Sequence[NetworkResults], plotter: Plotter) -> Sec
         element("h3", "Class by class"),
         element("p", meaning),
         _by_class(networks),
-    )
+    ]
+    return Section("classes", "Classes", content)
 
 
-def _plot(network: NetworkResults, plotter: Plotter) -> Markup:
-    return plotter.plot(
+def _plot(network: NetworkResults, folder: Path) -> Markup:
+    return drawing.plot(
+        folder,
         f"confusion-{network.name}",
         network.title,
         f"Confusion matrix of the {network.title}. {_most_confused(network)}",
@@ -79,7 +79,7 @@ def _by_class(networks: Sequence[NetworkResults]) -> Markup:
 def _share(value: float | None) -> Markup:
     if value is None:
         return element("td", "–", class_="number")
-    return element("td", percent(value, digits=1), class_="share", style=f"--share: {value:.2%}")
+    return element("td", number(value, ".1%"), class_="share", style=f"--share: {value:.2%}")
 
 
 def test_images_section(
@@ -93,22 +93,19 @@ def test_images_section(
     """
     blocks: list[Markup] = []
     for network in networks:
-        probabilities = network.probabilities()
-        right = examples.first_correct_of_each_class(probabilities, labels)
-        wrong = examples.most_confidently_wrong(probabilities, labels)
+        predictions = examples.predictions(network.probabilities(), labels)
         blocks += [
             element("h3", f"{network.title}: the first of each class that it classifies correctly"),
-            _gallery(right, images, class_names),
+            _gallery(examples.first_correct_of_each_class(predictions), images, class_names),
             element("h3", f"{network.title}: its most confident mistakes"),
-            _gallery(wrong, images, class_names),
+            _gallery(examples.most_confidently_wrong(predictions), images, class_names),
         ]
-    return section("test-images", "Test images", *blocks)
+    return Section("test-images", "Test images", blocks)
 
 
 def _gallery(chosen: Sequence[Example], images: FloatArray, class_names: list[str]) -> Markup:
-    if not chosen:
-        return element("p", "There are none.")
-    return element("div", *(_shown(example, images, class_names) for example in chosen), class_="gallery")
+    shown = [_shown(example, images, class_names) for example in chosen]
+    return element("div", *shown, class_="gallery") if shown else element("p", "There are none.")
 
 
 def _shown(example: Example, images: FloatArray, class_names: list[str]) -> Markup:
@@ -122,18 +119,14 @@ def _shown(example: Example, images: FloatArray, class_names: list[str]) -> Mark
         width=image.shape[1],
         height=image.shape[0],
     )
+    # Rounded down, so that only a probability of 1 is written as 100%.
+    percent = f"{math.floor(1000 * example.confidence) / 10:.1f}%"
+    confidence = element("data", percent, value=f"{example.confidence:.6f}")
     correction = [] if is_right else [element("br"), f"is: {label}"]
     return element(
         "figure",
         picture,
-        element(
-            "figcaption", element("strong", predicted), element("br"), _confidence(example.confidence), *correction
-        ),
+        element("figcaption", element("strong", predicted), element("br"), confidence, *correction),
         class_="right" if is_right else "wrong",
         data_index=example.index,
     )
-
-
-def _confidence(value: float) -> Markup:
-    """Write a probability rounded down, so that only 1 is written as 100%."""
-    return element("data", f"{math.floor(1000 * value) / 10:.1f}%", value=f"{value:.6f}")

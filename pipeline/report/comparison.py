@@ -1,4 +1,4 @@
-"""Compare the engines on every device: how fast each trains, and how accurate its networks are."""
+"""Compare the speed of training and the accuracy of networks on every engine and device."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
-
 from pipeline.data.dataset import CIFAR_TITLE
 from pipeline.progress.monitor import Monitor
 from pipeline.report import drawing
-from pipeline.report.article.curves import draw_article, tick_epochs
 from pipeline.report.article.runs import ArticleNetwork, Run, article_network
+from pipeline.report.curves import engine_curves
 from pipeline.report.markup import duration
 from pipeline.report.network_results import NetworkResults
 
@@ -24,7 +21,7 @@ JSON_NAME = "comparison.json"
 TABLE_NAME = "comparison.md"
 CURVES_NAME = "curves"
 
-HEADER = (
+HEADER = [
     "Network",
     "Engine",
     "Device",
@@ -32,11 +29,8 @@ HEADER = (
     "The whole training (epochs)",
     "Times as long as the fastest",
     "Test accuracy (range)",
-)
-ARTICLE_HEADER = ("Times as fast as the article's GPU", "As its 32 cores")
-
-WIDTHS = (6, 4, 2, 1)
-"""Widths of the engines' curves, so that each shows beside the narrower one that is drawn over it."""
+]
+ARTICLE_HEADER = ["Times as fast as the article's GPU", "As its 32 cores"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +80,8 @@ def compare(output: Path, *, trials: list[dict[str, Any]], monitor: Monitor, **r
     (output / JSON_NAME).write_text(json.dumps(document, indent=1) + "\n")
     text = markdown_table(rows, data["title"])
     (output / TABLE_NAME).write_text(text + "\n")
-    _draw_curves(output, groups)
+    with drawing.styled("comparison"):
+        drawing.save(engine_curves({group: trainings[0] for group, trainings in groups.items()}), output, CURVES_NAME)
     for line in text.splitlines():
         monitor.log(line)
 
@@ -97,8 +92,8 @@ def read_comparison(path: Path) -> tuple[dict[str, Any], list[Row]] | None:
     Returns
     -------
     tuple or None
-        The data of the trainings, as in ``metrics.json``, and the rows; None if an earlier version of this program,
-        whose rows have other fields, wrote the file.
+        The data of the trainings, as in ``metrics.json``, and the rows; None if an earlier version of this program
+        wrote rows with other fields.
     """
     document = json.loads(path.read_text())
     names = {field.name for field in fields(Row)}
@@ -108,19 +103,17 @@ def read_comparison(path: Path) -> tuple[dict[str, Any], list[Row]] | None:
 
 
 def markdown_table(rows: Sequence[Row], title: str) -> str:
-    """Format rows as a table in Markdown; ``title`` is that of the data."""
-    names = column_names(title)
-    return "\n".join(f"| {' | '.join(line)} |" for line in [names, ["---"] * len(names), *table_rows(rows, title)])
+    """Format rows as a table in Markdown; ``title`` is the data's."""
+    header, *lines = table_lines(rows, title)
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *lines])
 
 
-def column_names(title: str) -> tuple[str, ...]:
-    """Return the names of the columns; on the article's data, two compare with the article."""
-    return HEADER + ARTICLE_HEADER if title == CIFAR_TITLE else HEADER
+def table_lines(rows: Sequence[Row], title: str) -> list[list[str]]:
+    """Format the header and the cells of rows, network by network; ``title`` is the data's.
 
-
-def table_rows(rows: Sequence[Row], title: str) -> list[list[str]]:
-    """Format the cells of rows, network by network; on the article's data, the article's runs follow each network."""
-    lines = []
+    On the article's data, two more columns compare with the article, and its runs follow those of its networks.
+    """
+    lines = [HEADER + ARTICLE_HEADER if title == CIFAR_TITLE else HEADER]
     for network in dict.fromkeys(row.network for row in rows):
         own = [row for row in rows if row.network == network]
         fastest = min(row.epoch_seconds for row in own)
@@ -133,6 +126,8 @@ def table_rows(rows: Sequence[Row], title: str) -> list[list[str]]:
 
 def _own_cells(row: Row, fastest: float) -> list[str]:
     low, high = row.quartiles
+    least, most = min(row.accuracies), max(row.accuracies)
+    accuracy_range = f" ({least:.4f} to {most:.4f})" if len(row.accuracies) > 1 else ""
     return [
         row.network.upper(),
         row.engine,
@@ -140,12 +135,8 @@ def _own_cells(row: Row, fastest: float) -> list[str]:
         f"{row.epoch_seconds:.3f} ({low:.3f} to {high:.3f})",
         f"{duration(row.training_seconds)} ({row.epochs})",
         f"{row.epoch_seconds / fastest:.1f}",
-        f"{row.accuracy:.4f}" + _spread(row.accuracies),
+        f"{row.accuracy:.4f}{accuracy_range}",
     ]
-
-
-def _spread(accuracies: Sequence[float]) -> str:
-    return f" ({min(accuracies):.4f} to {max(accuracies):.4f})" if len(accuracies) > 1 else ""
 
 
 def _article_cells(network: str, article: ArticleNetwork, run: Run, fastest: float) -> list[str]:
@@ -181,38 +172,3 @@ def _row(network: str, engine: str, device: str, trainings: list[NetworkResults]
         accuracy=statistics.fmean(accuracies),
         accuracies=accuracies,
     )
-
-
-def _draw_curves(output: Path, groups: dict[tuple[str, str, str], list[NetworkResults]]) -> None:
-    """Draw losses and validation accuracy of each network, all engines in one plot, before the article's runs."""
-    networks = list(dict.fromkeys(network for network, _, _ in groups))
-    with drawing.styled("comparison"):
-        figure = drawing.new_figure(6 * len(networks), 7)
-        panels = figure.subplots(2, len(networks), squeeze=False, sharex="col", height_ratios=(3, 2))
-        for (losses, accuracies), network in zip(panels.T, networks, strict=True):
-            of_network = {group[1:]: trained[0] for group, trained in groups.items() if group[0] == network}
-            _draw_network(losses, accuracies, of_network)
-            losses.set(title=network.upper(), ylabel="loss")
-            losses.legend()
-            accuracies.set(xlabel="epoch", ylabel="validation accuracy")
-        drawing.save(figure, output, CURVES_NAME)
-
-
-def _draw_network(losses: Axes, accuracies: Axes, trainings: dict[tuple[str, str], NetworkResults]) -> None:
-    if article := next(iter(trainings.values())).article:
-        draw_article(losses, article, "train_loss", "valid_loss")
-        draw_article(accuracies, article, "valid_accuracy")
-    for ((engine, device), trained), width in zip(trainings.items(), WIDTHS, strict=False):
-        epochs = [row.epoch for row in trained.epochs]
-        color = None
-        for axes, column, style in (
-            (losses, "train_loss", "-"),
-            (losses, "valid_loss", "--"),
-            (accuracies, "valid_accuracy", "--"),
-        ):
-            values = [getattr(row, column) for row in trained.epochs]
-            label = f"{engine} on {device}, {column.removesuffix('_loss')}"
-            (line,) = axes.plot(epochs, values, style, linewidth=width, color=color, alpha=0.8, label=label)
-            color = line.get_color()
-    tick_epochs(accuracies)
-    accuracies.yaxis.set_major_formatter(PercentFormatter(1))

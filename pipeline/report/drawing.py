@@ -1,7 +1,7 @@
 """Draw figures in one style, and save them as PNG, as SVG and inside a page.
 
-A figure has one ink and a few colours. Inside a page they become the colours of the page's style, so
-that one figure serves on a light and on a dark background.
+A figure has one ink and a few colours. Inside a page they become the colours of the page's style, so that one figure
+serves on a light and on a dark background.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ OKABE_ITO = [BLUE, "#e69f00", "#009e73", "#cc79a7", VERMILION, "#56b4e9"]
 """Colours that colour-blind people can distinguish: Okabe and Ito, "Color Universal Design" (2008)."""
 
 GROUND = "#ffffff"
+"""The background."""
 
 PNG_DPI = 130
 
@@ -76,43 +77,36 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     """Write a figure as ``NAME.png`` and ``NAME.svg``; the same figure gives the same bytes."""
     if layout := figure.get_layout_engine():
         layout.execute(figure)
-        figure.set_layout_engine("none")  # or each of the two would compute the layout
-    # `savefig` would draw each of them twice, the first time to find its size.
+        figure.set_layout_engine("none")  # or each of the two files would compute the layout
+    # `savefig` would draw each file twice, the first time to find its size.
     FigureCanvasSVG(figure).print_svg(folder / f"{name}.svg", metadata={"Date": None})  # type: ignore[no-untyped-call]
     figure.set_dpi(PNG_DPI)
     FigureCanvasAgg(figure).print_png(folder / f"{name}.png", metadata={"Software": None})  # type: ignore[no-untyped-call]
 
 
-class Plotter:
-    """Draws the figures of a page, and writes each to a folder as PNG and SVG."""
+def plot(folder: Path, name: str, title: str, description: str, draw: Callable[[], Figure | None]) -> Markup:
+    """Write ``NAME.png`` and ``NAME.svg`` to a folder, and return the figure as an element of the page.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def plot(self, name: str, title: str, description: str, draw: Callable[[], Figure | None]) -> Markup:
-        """Write ``NAME.png`` and ``NAME.svg``, and return the figure as an element of the page.
-
-        The description is for readers who do not see the figure. The element is empty if ``draw`` returns None.
-        """
-        with styled(name):
-            figure = draw()
-            if figure is None:
-                return Markup()
-            save(figure, self._folder, name)
-        svg = (self._folder / f"{name}.svg").read_text(encoding="utf-8")
-        shown = Markup(for_page(svg, description))
-        return element("figure", element("figcaption", title), shown, id=name, class_="plot")
+    The description is for readers who do not see the figure. The element is empty if ``draw`` returns None.
+    """
+    with styled(name):
+        figure = draw()
+        if figure is None:
+            return Markup()
+        save(figure, folder, name)
+    shown = for_page((folder / f"{name}.svg").read_text(encoding="utf-8"), description)
+    return element("figure", element("figcaption", title), shown, id=name, class_="plot")
 
 
-def for_page(svg: str, description: str) -> str:
+def for_page(svg: str, description: str) -> Markup:
     """Convert a saved SVG to an element that takes its colours and its font from the page around it."""
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if f"#{found[1]}" in svg else "", svg)
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
-    view_box = re.search(r'viewBox="[^"]*"', svg)
-    start = f'<svg {view_box[0] if view_box else ""} role="img" aria-label="{escape(description)}">'
-    svg = re.sub(r"^<svg[^>]*>", lambda _: start, svg)
+    label = escape(description)
+    start = re.compile(r'^<svg[^>]*(viewBox="[^"]*")[^>]*>')
+    svg = start.sub(lambda found: f'<svg {found[1]} role="img" aria-label="{label}">', svg)
     for colour, in_page in IN_A_PAGE.items():
         svg = svg.replace(colour, in_page)
-    return svg
+    return Markup(svg)

@@ -50,17 +50,10 @@ def crc32c(data: bytes) -> int:
     """Return the CRC-32C of bytes: RFC 3720, section 12.1."""
     remainder = 0xFFFFFFFF
     for byte in data:
-        remainder = _CRC_OF_BYTE[(remainder ^ byte) & 0xFF] ^ (remainder >> 8)
+        remainder ^= byte
+        for _ in range(8):
+            remainder = remainder >> 1 ^ (CASTAGNOLI if remainder & 1 else 0)
     return remainder ^ 0xFFFFFFFF
-
-
-def _crc_of_byte(byte: int) -> int:
-    for _ in range(8):
-        byte = byte >> 1 ^ (CASTAGNOLI if byte & 1 else 0)
-    return byte
-
-
-_CRC_OF_BYTE = [_crc_of_byte(byte) for byte in range(256)]
 
 
 def _framed(data: bytes) -> bytes:

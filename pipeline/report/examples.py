@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from pipeline.networks.arrays import ByteArray, FloatArray
 
 MAX_EXAMPLES = 10
-"""Maximum number of images in each of the two rows."""
+"""Maximum number of images in a gallery."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,22 @@ class Example:
     confidence: float
 
 
-def first_correct_of_each_class(probabilities: FloatArray, labels: ByteArray) -> list[Example]:
+def predictions(probabilities: FloatArray, labels: ByteArray) -> list[Example]:
+    """Return a network's prediction of each test image."""
+    most_probable = probabilities.argmax(1).tolist(), probabilities.max(1).tolist()
+    return list(map(Example, range(len(labels)), labels.tolist(), *most_probable))
+
+
+def first_correct_of_each_class(predicted: Sequence[Example]) -> list[Example]:
     """Choose the first image of each class, in file order, that is classified correctly."""
-    predicted = probabilities.argmax(1)
-    chosen = [np.flatnonzero((labels == label) & (predicted == label))[:1] for label in range(probabilities.shape[1])]
-    return _examples(np.concatenate(chosen), probabilities, labels)[:MAX_EXAMPLES]
+    first = {example.label: example for example in reversed(predicted) if example.predicted == example.label}
+    return [first[label] for label in sorted(first)][:MAX_EXAMPLES]
 
 
-def most_confidently_wrong(probabilities: FloatArray, labels: ByteArray) -> list[Example]:
+def most_confidently_wrong(predicted: Sequence[Example]) -> list[Example]:
     """Choose the images that are classified wrongly with the highest probability, in descending order."""
-    wrong = np.flatnonzero(probabilities.argmax(1) != labels)
-    worst_first = np.argsort(-probabilities.max(1)[wrong], kind="stable")
-    return _examples(wrong[worst_first][:MAX_EXAMPLES], probabilities, labels)
+    wrong = [example for example in predicted if example.predicted != example.label]
+    return sorted(wrong, key=lambda example: example.confidence, reverse=True)[:MAX_EXAMPLES]
 
 
 def data_uri(image: FloatArray) -> str:
@@ -46,10 +50,3 @@ def data_uri(image: FloatArray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _examples(indices: npt.NDArray[np.intp], probabilities: FloatArray, labels: ByteArray) -> list[Example]:
-    return [
-        Example(int(index), int(labels[index]), int(probabilities[index].argmax()), float(probabilities[index].max()))
-        for index in indices
-    ]

@@ -1,4 +1,4 @@
-"""Draw the figures of the report."""
+"""Draw confusion matrices and the weights of first layers."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import numpy as np
 from matplotlib import colors
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from pipeline.networks.arrays import DoubleArray, FloatArray
 from pipeline.networks.declaration import Network
 from pipeline.networks.layers import Conv2DLayer
 from pipeline.networks.weights import Weights
-from pipeline.report.article.curves import FEW_EPOCHS, draw_article, tick_epochs
-from pipeline.report.drawing import BLUE, INK, VERMILION, new_figure
-from pipeline.report.network_results import NetworkResults
+from pipeline.report.drawing import BLUE, VERMILION, new_figure
 
 MAX_FILTERS = 100
+"""Maximum number of units whose weights are drawn."""
+
 MAX_NAMED = 25
 """Maximum number of classes with names and counts in the confusion matrix."""
 
@@ -30,37 +29,10 @@ TILE = 32
 """Maximum side of a filter in pixels; filters are enlarged by a whole factor."""
 
 
-def curves(trained: NetworkResults) -> Figure:
-    """Draw the losses and, below them, the accuracy over epochs, in front of the article's on the article's data."""
-    figure = new_figure(4.6, 4.4)
-    losses, accuracies = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    epochs = [row.epoch for row in trained.epochs]
-    mark = "o" if len(epochs) <= FEW_EPOCHS else ""
-    for column, label, color, style in (("train", "train", BLUE, "-"), ("valid", "validation", VERMILION, "--")):
-        values = [getattr(row, f"{column}_loss") for row in trained.epochs]
-        losses.plot(epochs, values, style, color=color, marker=mark, markersize=4, label=label)
-    values = [row.valid_accuracy for row in trained.epochs]
-    accuracies.plot(epochs, values, "--", color=VERMILION, marker=mark, markersize=4, label="validation")
-    accuracies.axhline(trained.accuracy, color=BLUE, linewidth=1, label="test")
-    if article := trained.article:
-        draw_article(losses, article, "train_loss", "valid_loss")
-        draw_article(accuracies, article, "valid_accuracy")
-        accuracies.axhline(article.accuracy, color=INK, linewidth=0.8, linestyle="-.", label="article, test")
-    losses.set(ylabel="loss (cross-entropy)")
-    accuracies.set(xlabel="epoch", ylabel="accuracy")
-    accuracies.yaxis.set_major_formatter(PercentFormatter(1))
-    tick_epochs(accuracies)
-    figure.align_ylabels()
-    for axes in (losses, accuracies):
-        axes.grid(visible=True)
-        axes.legend()
-    return figure
-
-
 def confusion(metrics: dict[str, Any]) -> Figure:
-    """Draw the confusion matrix: counts on a background whose opacity grows with the share of the row.
+    """Draw a confusion matrix: counts on a background whose opacity grows with the share of the row.
 
-    The diagonal is blue, errors are vermilion. A matrix of many classes has no counts and names, which would overlap.
+    The diagonal is blue, errors are vermilion. A matrix of many classes has no counts and names: they would overlap.
     """
     counts = np.array(metrics["confusion_matrix"])
     names = [entry["name"] for entry in metrics["classes"]]
@@ -75,10 +47,9 @@ def confusion(metrics: dict[str, Any]) -> Figure:
     if len(names) <= MAX_NAMED:
         for (row, column), count in np.ndenumerate(counts):
             text = axes.text(column, row, str(count), ha="center", va="center", fontsize=8, alpha=1 if count else 0.4)
-            text.set_in_layout(False)  # to measure all texts would take most of the time
-        places = range(len(names))
-        axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(places, names)
+            text.set_in_layout(False)  # or the layout would measure each of up to 625 texts
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -86,7 +57,7 @@ def confusion(metrics: dict[str, Any]) -> Figure:
 
 
 def filters(network: Network, weights: Weights) -> Figure | None:
-    """Draw the weights of the first layer that has some, as a picture for each unit; None if they form no picture.
+    """Draw the weights of the first layer that has weights, as a picture for each unit; None if they form no picture.
 
     Each picture is scaled by its largest weight: 0 is mid-gray, positive weights are brighter, negative ones darker.
     """
@@ -127,15 +98,11 @@ def _picture_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int] | None:
 def _contact_sheet(pictures: FloatArray) -> DoubleArray:
     """Arrange pictures in rows with transparent gaps: RGBA, shape (rows, columns, 4)."""
     count, height, width = pictures.shape
-    factor, gap = max(1, TILE // max(height, width)), 2
-    across = math.ceil(math.sqrt(count))
-    down = math.ceil(count / across)
-    step_down, step_across = height * factor + gap, width * factor + gap
-    sheet = np.zeros((down * step_down - gap, across * step_across - gap, 4))
-    for index, picture in enumerate(pictures):
-        gray = 0.5 + 0.5 * picture / max(np.abs(picture).max(), np.finfo(np.float32).tiny)
-        top, left = index // across * step_down, index % across * step_across
-        tile = sheet[top : top + height * factor, left : left + width * factor]
-        tile[..., :3] = np.kron(gray, np.ones((factor, factor)))[..., None]
-        tile[..., 3] = 1
-    return sheet
+    factor, gap, across = max(1, TILE // max(height, width)), 2, math.ceil(math.sqrt(count))
+    largest = np.abs(pictures).max(axis=(1, 2), keepdims=True)
+    gray = 0.5 + 0.5 * pictures / np.maximum(largest, np.finfo(np.float32).tiny)
+    tiles = np.zeros((math.ceil(count / across) * across, height * factor + gap, width * factor + gap, 4))
+    tiles[:count, :-gap, :-gap, :3] = gray.repeat(factor, axis=1).repeat(factor, axis=2)[..., None]
+    tiles[:count, :-gap, :-gap, 3] = 1
+    rows = tiles.reshape(-1, across, *tiles.shape[1:]).swapaxes(1, 2)
+    return rows.reshape(-1, across * tiles.shape[2], 4)[:-gap, :-gap]

@@ -8,7 +8,7 @@ from pipeline.store.record import Record
 
 
 def reported_accuracy(report: Path, network: str, evaluations: Path) -> float | None:
-    """Return the test accuracy of a network in the latest report, or None where its evaluation is gone.
+    """Return the test accuracy of a network in the latest report; None if the report or the evaluation is missing.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def accuracy_fault(
     stage : str
         Name of the evaluation.
     minimum, largest_drop : float, optional
-        Least accuracy, and by how much it may be below the reported one.
+        Least accuracy, and the largest difference by which it may be below the reported one.
     reported : float, optional
         Accuracy in the latest report.
     """

@@ -10,10 +10,10 @@ from pipeline.report.markup import Markup, element
 
 LEAST_WIDTH, HEIGHT = 164, 50
 ACROSS, DOWN = 20, 34
-"""Sizes of a box and of the gaps between boxes, in pixels of the page."""
+"""Sizes of a box and of the gaps between boxes, in pixels."""
 
 CHARACTER = 9.5
-"""Width of a character of a box's name: more than the mean of the page's fonts."""
+"""Width of a character of a box's name, in pixels: more than the mean in the page's fonts."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,18 @@ class Box:
 
 
 def draw(boxes: Sequence[Box], title: str) -> Markup:
-    """Draw boxes, each below its inputs, and arrows from the inputs to them.
+    """Draw boxes, each below its inputs, and arrows from the inputs to them, except those that a longer path implies.
 
-    An arrow that a longer path implies is left out.
+    Parameters
+    ----------
+    boxes : sequence of Box
+        The inputs of a box come before it.
+    title : str
+        A description for readers who do not see the drawing.
     """
     inputs = {box.name: box.inputs for box in boxes}
     box_width = max(LEAST_WIDTH, *(math.ceil(CHARACTER * len(box.name)) for box in boxes))
-    positions = _positions(boxes, _depths(inputs), box_width)
+    positions = _positions(boxes, box_width)
     width = max(x for x, _ in positions.values()) + box_width
     height = max(y for _, y in positions.values()) + HEIGHT
     arrows = [
@@ -56,24 +61,12 @@ def draw(boxes: Sequence[Box], title: str) -> Markup:
     )
 
 
-def _depths(inputs: Mapping[str, Iterable[str]]) -> dict[str, int]:
-    """Return the row of each box: one below the lowest of its inputs."""
+def _positions(boxes: Iterable[Box], box_width: int) -> dict[str, tuple[float, float]]:
+    """Return the position of each box: in the row below the lowest of its inputs; each row is centered."""
     depths: dict[str, int] = {}
-
-    def depth(name: str) -> int:
-        if name not in depths:
-            depths[name] = max((depth(source) + 1 for source in inputs[name]), default=0)
-        return depths[name]
-
-    for name in inputs:
-        depth(name)
-    return depths
-
-
-def _positions(boxes: Iterable[Box], depths: Mapping[str, int], box_width: int) -> dict[str, tuple[float, float]]:
-    """Return the position of each box: side by side in its row, the row centered."""
     rows: dict[int, list[str]] = {}
     for box in boxes:
+        depths[box.name] = max((depths[source] + 1 for source in box.inputs), default=0)
         rows.setdefault(depths[box.name], []).append(box.name)
     widest = max(map(len, rows.values()))
     return {
@@ -87,19 +80,9 @@ def _ancestors(inputs: Mapping[str, Iterable[str]], name: str) -> set[str]:
     return {found for source in inputs[name] for found in (source, *_ancestors(inputs, source))}
 
 
-_ARROW_HEAD = element(
-    "defs",
-    element(
-        "marker",
-        element("path", d="M0 0 8 4 0 8z", fill="currentColor"),
-        id="arrow-head",
-        viewBox="0 0 8 8",
-        refX=7,
-        refY=4,
-        markerWidth=7,
-        markerHeight=7,
-        orient="auto",
-    ),
+_ARROW_HEAD = Markup(
+    '<defs><marker id="arrow-head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+    '<path d="M0 0 8 4 0 8z" fill="currentColor"></path></marker></defs>'
 )
 
 

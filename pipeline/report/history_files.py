@@ -1,4 +1,4 @@
-"""Write the history of a training for other tools: as CSV, and as an event file of TensorBoard."""
+"""Write the history of a training for other tools, as CSV and as TensorBoard's event file."""
 
 from __future__ import annotations
 

@@ -55,24 +55,19 @@ def html_table(
 
 
 def scrolled(title: str, content: Markup) -> Markup:
-    """Make content that is too wide scroll sideways; the style marks the edges beyond which there is more."""
+    """Make content that is too wide scroll sideways; the style puts shadows at the edges that hide a part."""
     return element("div", content, class_="scroll", role="region", aria_label=title, tabindex=0)
 
 
 def legend(*entries: tuple[str, str]) -> Markup:
-    """Write a legend from pairs of a mark's class in the style sheet and its meaning."""
+    """Write a legend from pairs: the class of a mark in the style sheet, and its meaning."""
     items = [element("li", element("i", class_=mark), meaning) for mark, meaning in entries]
     return element("ul", *items, class_="legend")
 
 
-def percent(share: float, digits: int = 2, id_: str | None = None) -> Markup:
-    """Write a share in percent, with the exact value for programs."""
-    return element("data", f"{100 * share:.{digits}f}%", value=repr(share), id=id_)
-
-
-def number(value: float, form: str) -> Markup:
-    """Write a number in a format such as ``.2f``, with the exact value for programs."""
-    return element("data", format(value, form), value=repr(value))
+def number(value: float, form: str, **attributes: object) -> Markup:
+    """Write a number in a format such as ``.2f`` or ``.1%``, with the exact value for programs."""
+    return element("data", format(value, form), value=repr(value), **attributes)
 
 
 def counted(count: int, noun: str) -> str:

@@ -40,12 +40,12 @@ class NetworkResults:
     ----------
     name : str
     trained, evaluated : Path
-        Both folders.
+        The folders of the training and of the evaluation.
     metrics : dict
         The content of ``metrics.json``.
     epochs : list of Epoch
     network : Network
-        As it was declared, for the classes that it was trained on.
+        The declared network, with a unit for each class of its training.
     record : Record
         The record of the training.
     """
@@ -82,7 +82,7 @@ class NetworkResults:
 
     @property
     def article(self) -> ArticleNetwork | None:
-        """The article's results of this network, if it was trained on the article's data."""
+        """The article's results of this network; None if it was trained on other data, or the article lacks it."""
         return article_network(self.name, self.metrics["data"]["title"])
 
     @property

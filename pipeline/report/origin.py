@@ -13,7 +13,7 @@ from pipeline.files.digests import json_digest
 from pipeline.report.graph import Box, draw
 from pipeline.report.markup import Markup, element, html_table, joined, scrolled
 from pipeline.report.network_results import read_record
-from pipeline.report.page import Section, section
+from pipeline.report.page import Section
 from pipeline.store.record import Record
 from pipeline.store.results import Outcome, outcome
 from pipeline.web.urls import without_secrets
@@ -21,12 +21,10 @@ from pipeline.web.urls import without_secrets
 SHORT = 12
 """Digits of a digest that suffice to distinguish it."""
 
-STAGE_COLUMNS = ("Stage", "In this run", "Took", "Made", "Key")
-
 
 @dataclass(frozen=True)
 class Step:
-    """A stage of the run: the folder of its result, its record, and how the result came about in the run."""
+    """A stage of the run: the folder of its result, its record, and whether the run computed or reused it."""
 
     folder: Path
     record: Record
@@ -34,13 +32,7 @@ class Step:
 
 
 def read_steps(results: Iterable[Path], run: str) -> list[Step]:
-    """Read the records of results.
-
-    Raises
-    ------
-    StoreError
-        A result has no record.
-    """
+    """Read the records of results; raise `StoreError` if a result has none."""
     return [Step(folder, record := read_record(folder), outcome(record, run)) for folder in results]
 
 
@@ -50,7 +42,7 @@ def pipeline_section(steps: Sequence[Step], direct: Collection[Path], now: datet
     Parameters
     ----------
     direct : collection of Path
-        The folders of those results that the report reads itself.
+        The folders of the results that the report itself reads.
     """
     note = element(
         "p",
@@ -60,20 +52,12 @@ def pipeline_section(steps: Sequence[Step], direct: Collection[Path], now: datet
         "A run with nothing to do leaves the page unchanged.",
     )
     boxes = _boxes(steps, direct)
-    drawn = draw(
-        boxes, "The stages, from the archive to this page: " + ", ".join(f"{box.name} {box.detail}" for box in boxes)
-    )
-    return section(
-        "pipeline",
-        "The pipeline",
-        note,
-        element(
-            "div",
-            scrolled("The stages as a drawing", drawn),
-            html_table("Stages", STAGE_COLUMNS, map(_row, steps), numbers=["Took"], id="stages"),
-            class_="beside",
-        ),
-    )
+    described = ", ".join(f"{box.name} {box.detail}" for box in boxes)
+    drawn = draw(boxes, f"The stages, from the archive to this page: {described}")
+    header = ["Stage", "In this run", "Took", "Made", "Key"]
+    table = html_table("Stages", header, map(_row, steps), numbers=["Took"], id="stages")
+    beside = element("div", scrolled("The stages as a drawing", drawn), table, class_="beside")
+    return Section("pipeline", "The pipeline", [note, beside])
 
 
 def _boxes(steps: Sequence[Step], direct: Collection[Path]) -> list[Box]:
@@ -104,7 +88,7 @@ def _row(step: Step) -> list[object]:
 def recipe_section(
     steps: Sequence[Step], data: Description, command: str, settings: Mapping[str, str], commit: str | None
 ) -> Section:
-    """List everything that is needed to reproduce the results.
+    """List the command, the settings, the code, the data and the libraries that reproduce the results.
 
     Parameters
     ----------
@@ -113,8 +97,12 @@ def recipe_section(
     commit : str or None
         The commit of the code, as `revision.commit` returns it.
     """
-    versions = _merged(step.record.versions for step in steps)
-    versions |= _merged(step.record.measured.get("versions", {}) for step in steps)
+    libraries = {
+        f"{name} {version}"
+        for step in steps
+        for versions in (step.record.versions, step.record.measured.get("versions", {}))
+        for name, version in versions.items()
+    }
     changed = joined(_setting(name, value) for name, value in settings.items())
     facts: list[tuple[str, object]] = [
         ("Command", element("code", command) if command else ""),
@@ -122,15 +110,10 @@ def recipe_section(
         ("Git commit", commit or ""),
         ("Data", f"{data.title}: {data.counts['train']:,} training and {data.counts['test']:,} test images"),
         ("Archive, SHA-256", element("code", data.archive_sha256)),
-        ("Libraries", ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))),
+        ("Libraries", ", ".join(sorted(libraries))),
     ]
-    return section(
-        "recipe",
-        "How to reproduce it",
-        _list(facts),
-        element("h3", "Every stage’s settings, code and content"),
-        *map(_details, steps),
-    )
+    details = [element("h3", "Every stage’s settings, code and content"), *map(_details, steps)]
+    return Section("recipe", "How to reproduce it", [_list(facts), *details])
 
 
 def _details(step: Step) -> Markup:
@@ -163,10 +146,6 @@ def _written(value: object) -> object:
     if isinstance(value, dict | list):
         return element("code", json.dumps(value)) if value else ""
     return value
-
-
-def _merged(several: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    return {name: version for versions in several for name, version in versions.items()}
 
 
 def _moment(moment: datetime) -> Markup:

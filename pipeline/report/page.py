@@ -1,17 +1,17 @@
-"""Write the page around the report's sections, as one file that loads no other and has no script."""
+"""Write the page around the report's sections: one file that loads no other and has no script."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.report.markup import Markup, element, joined
+from pipeline.report.markup import Markup, element
 
 STYLE = Path(__file__).with_name("style.css")
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""The browser shows the pictures and the style that the page itself has, and loads and runs nothing."""
+"""The browser shows the page's own pictures and style; it loads and runs nothing."""
 
 
 class Section(NamedTuple):
@@ -19,16 +19,11 @@ class Section(NamedTuple):
 
     anchor: str
     title: str
-    content: Markup
-
-
-def section(anchor: str, title: str, *content: Markup) -> Section:
-    """Join content into a section with a heading."""
-    return Section(anchor, title, joined(content))
+    content: Sequence[Markup]
 
 
 def page(title: str, heading: Markup, sections: Iterable[Section | None]) -> str:
-    """Write the document: the heading, links to the sections, and the sections; None is a section to leave out."""
+    """Write the document: the heading, links to the sections, and the sections except those that are None."""
     shown = [part for part in sections if part]
     head = element(
         "head",
@@ -40,17 +35,10 @@ def page(title: str, heading: Markup, sections: Iterable[Section | None]) -> str
         element("link", rel="icon", href="data:,"),
         element("style", Markup(STYLE.read_text(encoding="utf-8"))),
     )
-    main = element("main", heading, _links(shown), *map(_section, shown))
+    links = element("nav", element("ul", *(element("li", _link(part)) for part in shown)), aria_label="Sections")
+    written = [element("section", element("h2", _link(part)), *part.content, id=part.anchor) for part in shown]
+    main = element("main", heading, links, *written)
     return f"<!DOCTYPE html>\n{element('html', head, element('body', main), lang='en')}\n"
-
-
-def _links(sections: Iterable[Section]) -> Markup:
-    links = [element("li", _link(part)) for part in sections]
-    return element("nav", element("ul", *links), aria_label="Sections")
-
-
-def _section(part: Section) -> Markup:
-    return element("section", element("h2", _link(part)), part.content, id=part.anchor)
 
 
 def _link(part: Section) -> Markup:

@@ -11,7 +11,6 @@ from pipeline.networks.weights import WEIGHTS_NAME
 from pipeline.progress.monitor import Monitor
 from pipeline.report.architecture import first_layers_section, layers_section
 from pipeline.report.classes import classes_section, test_images_section
-from pipeline.report.drawing import Plotter
 from pipeline.report.learning import learning_section
 from pipeline.report.network_results import NetworkResults
 from pipeline.report.origin import pipeline_section, read_steps, recipe_section
@@ -69,15 +68,14 @@ def write_report(
     with open_dataset(images / GRAYSCALE_NAME) as opened:
         data = opened.description
         test_images, labels = opened.read("test")
-    plotter = Plotter(output)
     steps = read_steps(results, run)
     sections = [
         results_section(shown, previous or {}),
-        learning_section(shown, plotter),
+        learning_section(shown, output),
         engines_section(comparison, data.archive_sha256),
-        classes_section(shown, plotter),
+        classes_section(shown, output),
         test_images_section(shown, test_images, labels, data.class_names),
-        first_layers_section(shown, plotter),
+        first_layers_section(shown, output),
         layers_section(shown),
         pipeline_section(steps, [images, *folders.values()], datetime.now(UTC)),
         recipe_section(steps, data, command, settings or {}, commit()),

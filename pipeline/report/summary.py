@@ -7,30 +7,26 @@ from pathlib import Path
 
 from pipeline.data.dataset import Description
 from pipeline.report.article.runs import TITLE, YEAR
-from pipeline.report.comparison import column_names, read_comparison, table_rows
-from pipeline.report.markup import Markup, counted, duration, element, html_table, legend, number, percent
+from pipeline.report.comparison import read_comparison, table_lines
+from pipeline.report.markup import Markup, counted, duration, element, html_table, legend, number
 from pipeline.report.network_results import NetworkResults
-from pipeline.report.page import Section, section
+from pipeline.report.page import Section
 
 
 def heading(networks: Sequence[NetworkResults], data: Description) -> Markup:
-    """Write the title, and which networks were trained on which data."""
+    """Write the title, the names of the networks, and their data."""
     *others, last = [network.title for network in networks]
     names = f"{', '.join(others)} and {last}" if others else last
-    described = (
-        f"{names}, trained on {data.counts['train']:,} images in {len(data.class_names)} classes and tested on "
-        f"{data.counts['test']:,} others"
-    )
     beside = f", beside the article “{TITLE}” ({YEAR})" if any(network.article for network in networks) else ""
-    return element(
-        "header",
-        element("h1", f"{data.title}, in grayscale"),
-        element("p", f"{described}{beside}.", class_="lede"),
+    lede = (
+        f"{names}, trained on {data.counts['train']:,} images in {len(data.class_names)} classes and tested on "
+        f"{data.counts['test']:,} others{beside}."
     )
+    return element("header", element("h1", f"{data.title}, in grayscale"), element("p", lede, class_="lede"))
 
 
 def results_section(networks: Sequence[NetworkResults], previous: Mapping[str, float]) -> Section:
-    """Show the results of each network, with the article's on the article's data, and the previous report's.
+    """Show the results of each network, beside the previous report's and, on the article's data, the article's.
 
     Parameters
     ----------
@@ -43,12 +39,8 @@ def results_section(networks: Sequence[NetworkResults], previous: Mapping[str, f
     of_article = ["The article’s on its GPU", "On 32 CPU cores"] if has_article else []
     header = ["Network", "Test loss", "Epochs", "Median seconds an epoch", *of_article, "Trained with"]
     rows = [_row(network, len(of_article)) for network in networks]
-    return section(
-        "results",
-        "Results",
-        element("div", *cards, class_="cards"),
-        html_table("How they were trained", header, rows, numbers=header[1:-1], id="training"),
-    )
+    table = html_table("How they were trained", header, rows, numbers=header[1:-1], id="training")
+    return Section("results", "Results", [element("div", *cards, class_="cards"), table])
 
 
 def _card(network: NetworkResults, previous: float | None) -> Markup:
@@ -57,7 +49,7 @@ def _card(network: NetworkResults, previous: float | None) -> Markup:
     return element(
         "div",
         element("h3", network.title),
-        element("p", percent(network.accuracy, id_=f"accuracy-{network.name}"), class_="big"),
+        element("p", number(network.accuracy, ".2%", id=f"accuracy-{network.name}"), class_="big"),
         element("p", f"of the {network.metrics['images']:,} test images classified correctly."),
         _beside(network, previous),
         element("div", element("b", style=f"width: {network.accuracy:.2%}"), mark, class_="bar", aria_hidden="true"),
@@ -84,42 +76,25 @@ def _speed(network: NetworkResults) -> str:
 
 
 def _row(network: NetworkResults, article_columns: int) -> list[object]:
-    article = network.article
+    article, parameters, measured = network.article, network.record.parameters, network.record.measured
+    device = f"{parameters['engine']} on {parameters['device']} ({measured['device_name']})"
     return [
         network.title,
         number(network.metrics["loss"], ".4f"),
         len(network.epochs),
         number(network.epoch_seconds, ".2f"),
         *([f"{run.epoch_seconds:.1f}" for run in article.runs] if article else ["–"] * article_columns),
-        _trained_with(network),
+        f"{device}, {counted(measured['threads'], 'thread')}",
     ]
 
 
-def _trained_with(network: NetworkResults) -> str:
-    """Return engine, device and threads: ``numba on cpu (Intel Xeon), 2 threads``."""
-    parameters, measured = network.record.parameters, network.record.measured
-    device = f"{parameters['engine']} on {parameters['device']} ({measured['device_name']})"
-    return f"{device}, {counted(measured['threads'], 'thread')}"
-
-
 def engines_section(path: Path | None, archive_sha256: str) -> Section | None:
-    """Show the table that compares engines; None if there is none of these images."""
-    if path is None:
-        return None
-    found = read_comparison(path)
+    """Show the table that compares engines; None if there is no comparison on these images."""
+    found = read_comparison(path) if path else None
     if found is None or found[0]["archive_sha256"] != archive_sha256:
         return None
     data, rows = found
-    header = column_names(data["title"])
-    return section(
-        "engines",
-        "Engines compared",
-        element("p", "The same declarations, images and initial weights on each engine and device."),
-        html_table(
-            "Engines and devices",
-            header,
-            table_rows(rows, data["title"]),
-            numbers=header[3:],
-            id="comparison",
-        ),
-    )
+    header, *lines = table_lines(rows, data["title"])
+    note = element("p", "The same declarations, images and initial weights on each engine and device.")
+    table = html_table("Engines and devices", header, lines, numbers=header[3:], id="comparison")
+    return Section("engines", "Engines compared", [note, table])

@@ -1,4 +1,4 @@
-"""The article's results, and their curves behind those of a training.
+"""Read the article's results.
 
-Read `runs`, `curves`. ``README.md`` describes how ``runs.csv`` was read and checked.
+``README.md`` describes how ``runs.csv`` was read and checked.
 """

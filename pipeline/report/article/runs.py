@@ -1,4 +1,4 @@
-"""The article's results: the test accuracies in its text, and the tables that its four runs printed."""
+"""Read the article's results: the test accuracies in its text, and the tables that its four runs printed."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ RUNS_PATH = Path(__file__).with_name("runs.csv")
 
 TEST_ACCURACY = {"mlp": 0.41, "cnn": 0.61}
 """Test accuracy of each network, from 0 to 1, in the article's text."""
+
+HARDWARE = {"gpu": "GPU", "cpu32": "32 cores"}
+"""Names of the hardware in ``runs.csv``, and in the report."""
 
 
 @dataclass(frozen=True)
@@ -69,26 +72,16 @@ class ArticleNetwork:
 
 
 def _read_runs() -> dict[str, ArticleNetwork]:
-    rows = list(csv.DictReader(loaded_sources.read_table(RUNS_PATH).splitlines()))
+    epochs: dict[tuple[str, str], list[Epoch]] = {}
+    for row in csv.DictReader(loaded_sources.read_table(RUNS_PATH).splitlines()):
+        train_loss, valid_loss, seconds = (float(row[column]) for column in ("train_loss", "valid_loss", "seconds"))
+        accuracy = float(row["valid_accuracy_percent"]) / 100
+        epoch = Epoch(int(row["epoch"]), train_loss, valid_loss, accuracy, seconds)
+        epochs.setdefault((row["network"], row["hardware"]), []).append(epoch)
     return {
-        network: ArticleNetwork(accuracy, _run(rows, network, "gpu", "GPU"), _run(rows, network, "cpu32", "32 cores"))
+        network: ArticleNetwork(accuracy, *(Run(name, tuple(epochs[network, key])) for key, name in HARDWARE.items()))
         for network, accuracy in TEST_ACCURACY.items()
     }
-
-
-def _run(rows: Sequence[dict[str, str]], network: str, hardware: str, hardware_name: str) -> Run:
-    epochs = [
-        Epoch(
-            int(row["epoch"]),
-            float(row["train_loss"]),
-            float(row["valid_loss"]),
-            float(row["valid_accuracy_percent"]) / 100,
-            float(row["seconds"]),
-        )
-        for row in rows
-        if (row["network"], row["hardware"]) == (network, hardware)
-    ]
-    return Run(hardware_name, tuple(epochs))
 
 
 ARTICLE = _read_runs()

@@ -1,0 +1,105 @@
+"""Draw losses and accuracy over epochs, in front of the article's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from pipeline.report.article.runs import ArticleNetwork
+from pipeline.report.drawing import BLUE, INK, VERMILION, new_figure
+from pipeline.report.network_results import NetworkResults
+from pipeline.training.history import Epoch
+
+STYLES = {"GPU": "-", "32 cores": ":"}
+"""Lines of the article's runs, by hardware."""
+
+FEW_EPOCHS = 12
+"""Maximum number of epochs that each have a tick on the axis and a mark on the line."""
+
+HEIGHTS = (3, 2)
+"""Ratio of the heights of losses and accuracy."""
+
+
+def network_curves(trained: NetworkResults) -> Figure:
+    """Draw a network's losses and, below them, its accuracies."""
+    figure = new_figure(4.6, 4.4)
+    losses, accuracies = figure.subplots(2, 1, sharex=True, height_ratios=HEIGHTS)
+    marks = {"marker": "o" if len(trained.epochs) <= FEW_EPOCHS else "", "markersize": 4}
+    _plot(losses, trained.epochs, "train_loss", "-", color=BLUE, label="train", **marks)
+    _plot(losses, trained.epochs, "valid_loss", "--", color=VERMILION, label="validation", **marks)
+    _plot(accuracies, trained.epochs, "valid_accuracy", "--", color=VERMILION, label="validation", **marks)
+    accuracies.axhline(trained.accuracy, color=BLUE, linewidth=1, label="test")
+    _finish(losses, accuracies, trained.article)
+    if trained.article:
+        accuracies.axhline(trained.article.accuracy, color=INK, linewidth=0.8, linestyle="-.", label="article, test")
+    for axes, label in ((losses, "loss (cross-entropy)"), (accuracies, "accuracy")):
+        axes.set_ylabel(label)
+        axes.grid(visible=True)
+        axes.legend()
+    figure.align_ylabels()
+    return figure
+
+
+def engine_curves(groups: Mapping[tuple[str, str, str], NetworkResults]) -> Figure:
+    """Draw losses and accuracies side by side for each network, those of all engines and devices in one plot.
+
+    Parameters
+    ----------
+    groups : mapping
+        A training for each network, engine and device.
+    """
+    networks = list(dict.fromkeys(network for network, _, _ in groups))
+    figure = new_figure(6 * len(networks), 7)
+    panels = figure.subplots(2, len(networks), squeeze=False, sharex="col", height_ratios=HEIGHTS)
+    for (losses, accuracies), network in zip(panels.T, networks, strict=True):
+        trainings = {group[1:]: trained for group, trained in groups.items() if group[0] == network}
+        # Lines become narrower, so that each shows beside those that are drawn over it.
+        widths = range(2 * len(trainings) - 1, 0, -2)
+        for ((engine, device), trained), width in zip(trainings.items(), widths, strict=True):
+            color = None
+            for axes, column, style in (
+                (losses, "train_loss", "-"),
+                (losses, "valid_loss", "--"),
+                (accuracies, "valid_accuracy", "--"),
+            ):
+                label = f"{engine} on {device}, {column.removesuffix('_loss')}"
+                options = {"linewidth": width, "color": color, "alpha": 0.8, "label": label}
+                color = _plot(axes, trained.epochs, column, style, **options).get_color()
+        _finish(losses, accuracies, next(iter(trainings.values())).article)
+        losses.set(title=network.upper(), ylabel="loss")
+        losses.legend()
+        accuracies.set_ylabel("validation accuracy")
+    return figure
+
+
+def draw_article(axes: Axes, article: ArticleNetwork, *columns: str) -> None:
+    """Draw columns of the article's tables, such as ``train_loss``, as thin lines with one label per run."""
+    for run in article.runs:
+        for number, column in enumerate(columns):
+            label = run.label if number == 0 else None
+            # Matplotlib draws other lines, at 2, over these.
+            _plot(axes, run.epochs, column, STYLES[run.hardware], color=INK, linewidth=0.8, zorder=1.5, label=label)
+
+
+def _plot(axes: Axes, epochs: Sequence[Epoch], column: str, style: str, **options: Any) -> Line2D:
+    values = [getattr(row, column) for row in epochs]
+    (line,) = axes.plot([row.epoch for row in epochs], values, style, **options)
+    return line
+
+
+def _finish(losses: Axes, accuracies: Axes, article: ArticleNetwork | None) -> None:
+    """Draw the article's runs behind the curves, and set the axes of epochs and of percentages."""
+    if article:
+        draw_article(losses, article, "train_loss", "valid_loss")
+        draw_article(accuracies, article, "valid_accuracy")
+    accuracies.set_xlabel("epoch")
+    accuracies.yaxis.set_major_formatter(PercentFormatter(1))
+    # A tick at each of a few epochs, else at the first and at round ones: 1, 10, 20 to 50.
+    last = int(accuracies.dataLim.xmax)
+    ticks = range(1, last + 1) if last <= FEW_EPOCHS else MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(1, last)
+    accuracies.set_xticks([1, *(epoch for epoch in ticks if 1 < epoch <= last)])
