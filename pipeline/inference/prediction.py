@@ -161,7 +161,7 @@ def latest_classifier(network: str = "cnn", outputs: str | Path = "outputs", **o
     StoreError
         The network has not been trained, or the result of its training is damaged.
     WeightsError
-        Its weights do not fit it.
+        The weights do not fit the network.
     DeviceError
         The requested device is missing.
     """

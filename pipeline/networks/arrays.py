@@ -1,4 +1,4 @@
-"""Types of arrays, and arrays that begin at a cache line, so that a vector of 64 bytes never straddles two lines."""
+"""Name the types of arrays, and allocate arrays that begin at a cache line."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ ImageArray = npt.NDArray[Any]  # images, (N, ...): uint8 in color, float32 in gr
 LabelArray = ByteArray  # indices of classes, (N,)
 
 CACHE_LINE = 64
-"""Bytes, on the processors of today's PCs and servers."""
+"""Bytes. A vector of 64 bytes in an array that begins at a multiple of it never lies in two lines of the cache."""
 
 
 def zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return an array of zeros; the system hands out its memory page by page, as values are written."""
+    """Return an array of zeros that begins at a cache line; the system hands out its memory as values are written."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     space = np.zeros(size + CACHE_LINE, np.uint8)
     start = -space.ctypes.data % CACHE_LINE

@@ -32,7 +32,6 @@ from pipeline.networks.layers import DenseLayer, InputLayer, Layer, Nonlinearity
 Declaration = Mapping[str, Any]
 """A network in nolearn's keywords, or in JSON's types as `architecture` returns it."""
 
-
 nesterov_momentum = "nesterov_momentum"
 """The rule that updates the weights from their gradient, by Lasagne's name for it."""
 
@@ -190,7 +189,7 @@ TRAINING_KEYWORDS = {
     "regression": False,
     "verbose": 0,
 }
-"""The keywords of a declaration that concern training, with nolearn's and Lasagne's defaults, or None."""
+"""The keywords of a declaration that concern training, with nolearn's and Lasagne's defaults; None: no default."""
 
 
 def architecture(declaration: Declaration) -> dict[str, Any]:

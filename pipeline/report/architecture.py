@@ -1,4 +1,4 @@
-"""The sections on the networks: the weights of their first layers, and their layers."""
+"""Write the sections on the networks: the weights of their first layers, and their layers."""
 
 from __future__ import annotations
 

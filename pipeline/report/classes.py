@@ -1,4 +1,4 @@
-"""The sections on classes: confusion matrices, accuracies by class, and examples of test images."""
+"""Write the sections on classes: confusion matrices, accuracies by class, and examples of test images."""
 
 from __future__ import annotations
 

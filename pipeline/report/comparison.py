@@ -68,7 +68,8 @@ def compare(output: Path, *, trials: list[dict[str, Any]], monitor: Monitor, **r
     trials : list of dict
         For each training its ``network``, ``engine``, ``device`` and ``seed``.
     results : Path
-        For the training of each number the folders of its results, ``trained_NUMBER`` and ``evaluated_NUMBER``.
+        The folders of each training's results, ``trained_NUMBER`` and ``evaluated_NUMBER``; NUMBER is its index in
+        ``trials``.
     """
     groups: dict[tuple[str, str, str], list[NetworkResults]] = {}
     for number, trial in enumerate(trials):
@@ -111,7 +112,7 @@ def markdown_table(rows: Sequence[Row], title: str) -> str:
 def table_lines(rows: Sequence[Row], title: str) -> list[list[str]]:
     """Format the header and the cells of rows, network by network; ``title`` is the data's.
 
-    On the article's data, two more columns compare with the article, and its runs follow those of its networks.
+    On the article's data, two more columns compare with the article, and its runs follow the rows of their network.
     """
     lines = [HEADER + ARTICLE_HEADER if title == CIFAR_TITLE else HEADER]
     for network in dict.fromkeys(row.network for row in rows):

@@ -46,7 +46,7 @@ def network_curves(trained: NetworkResults) -> Figure:
 
 
 def engine_curves(groups: Mapping[tuple[str, str, str], NetworkResults]) -> Figure:
-    """Draw losses and accuracies side by side for each network, those of all engines and devices in one plot.
+    """Draw the losses and accuracies of each network, with all engines and devices in one plot.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def engine_curves(groups: Mapping[tuple[str, str, str], NetworkResults]) -> Figu
     panels = figure.subplots(2, len(networks), squeeze=False, sharex="col", height_ratios=HEIGHTS)
     for (losses, accuracies), network in zip(panels.T, networks, strict=True):
         trainings = {group[1:]: trained for group, trained in groups.items() if group[0] == network}
-        # Lines become narrower, so that each shows beside those that are drawn over it.
+        # Each line is narrower than the line before, which stays visible on both sides of it.
         widths = range(2 * len(trainings) - 1, 0, -2)
         for ((engine, device), trained), width in zip(trainings.items(), widths, strict=True):
             color = None
@@ -82,7 +82,7 @@ def draw_article(axes: Axes, article: ArticleNetwork, *columns: str) -> None:
     for run in article.runs:
         for number, column in enumerate(columns):
             label = run.label if number == 0 else None
-            # Matplotlib draws other lines, at 2, over these.
+            # Matplotlib draws other lines, whose zorder is 2, over these.
             _plot(axes, run.epochs, column, STYLES[run.hardware], color=INK, linewidth=0.8, zorder=1.5, label=label)
 
 

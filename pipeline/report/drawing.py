@@ -38,7 +38,7 @@ PNG_DPI = 130
 IN_A_PAGE = {INK: "currentColor", GROUND: "none", BLUE: "var(--blue)", VERMILION: "var(--vermilion)"}
 
 MISSING_CHARACTER = "Glyph .* missing from|Matplotlib currently does not support .* natively"
-"""Matplotlib's warning of a character that its font lacks: the PNG shows a box instead of it."""
+"""Pattern of Matplotlib's warning of a character that its font lacks; the PNG shows a box instead."""
 
 _STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,

@@ -50,7 +50,7 @@ def crc32c(data: bytes) -> int:
     """Return the CRC-32C of bytes: RFC 3720, section 12.1."""
     remainder = 0xFFFFFFFF
     for byte in data:
-        remainder ^= byte
+        remainder ^= byte  # bit by bit, without a table: a file has a few kB
         for _ in range(8):
             remainder = remainder >> 1 ^ (CASTAGNOLI if remainder & 1 else 0)
     return remainder ^ 0xFFFFFFFF

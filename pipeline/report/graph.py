@@ -27,7 +27,7 @@ class Box:
 
 
 def draw(boxes: Sequence[Box], title: str) -> Markup:
-    """Draw boxes, each below its inputs, and arrows from the inputs to them, except those that a longer path implies.
+    """Draw boxes below their inputs, and arrows from the inputs; an arrow that a longer path implies is left out.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The section on learning: losses and accuracy, epoch by epoch."""
+"""Write the section on learning: losses and accuracy, epoch by epoch."""
 
 from __future__ import annotations
 

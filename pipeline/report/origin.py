@@ -1,4 +1,4 @@
-"""The sections on origin: the stages of the run, and how to reproduce the results."""
+"""Write the sections on the origin: the stages of the run, and how to reproduce the results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.store.results import Outcome, outcome
 from pipeline.web.urls import without_secrets
 
 SHORT = 12
-"""Digits of a digest that suffice to distinguish it."""
+"""Digits of a digest that distinguish it from others."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def pipeline_section(steps: Sequence[Step], direct: Collection[Path], now: datet
         "p",
         "These are the stages of the run of ",
         _moment(now),
-        ", which made this page. The time of a reused result is that of the run that computed it. "
+        ", which made this page. A reused result has the time of the run that computed it. "
         "A run with nothing to do leaves the page unchanged.",
     )
     boxes = _boxes(steps, direct)
@@ -95,7 +95,7 @@ def recipe_section(
     settings : mapping of str to str
         Settings that differ from the luigi.cfg of the code, by ``SECTION.NAME``.
     commit : str or None
-        The commit of the code, as `revision.commit` returns it.
+        The result of `revision.commit`.
     """
     libraries = {
         f"{name} {version}"

@@ -23,7 +23,7 @@ class Section(NamedTuple):
 
 
 def page(title: str, heading: Markup, sections: Iterable[Section | None]) -> str:
-    """Write the document: the heading, links to the sections, and the sections except those that are None."""
+    """Write the document: the heading, links to the sections, and the sections; None among them is left out."""
     shown = [part for part in sections if part]
     head = element(
         "head",

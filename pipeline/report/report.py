@@ -20,7 +20,7 @@ from pipeline.report.summary import engines_section, heading, results_section
 
 REPORT_NAME = "report.html"
 NETWORK_BYTES = 1 << 20
-"""More than a network adds to the page and its files, besides its weights."""
+"""More bytes than a network adds to the page and its files, besides its weights."""
 
 
 def write_report(
@@ -57,7 +57,7 @@ def write_report(
     comparison : Path, optional
         The ``comparison.json`` of the last comparison of engines.
     folders : Path
-        For each network ``trained_NAME`` and ``evaluated_NAME``, the folders of its results.
+        The folders of each network's results, ``trained_NAME`` and ``evaluated_NAME``.
 
     Raises
     ------

@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
-"""The folder that has this code."""
+"""The folder of this code."""
 
 DECISIVE = ("pipeline", "tasks", "luigi.cfg")
-"""The files that decide results; other files in the folder change none."""
+"""The files that decide results; changes of others are not reported."""
 
 TIMEOUT = 5
 """Seconds that git may take."""
@@ -22,13 +22,13 @@ def commit(folder: Path = CHECKOUT) -> str | None:
     Returns
     -------
     str or None
-        Such as ``1f0c... and uncommitted changes``; None if the folder is not a checkout or has no commit, or if git
+        ``1f0c... and uncommitted changes``, for example; None if the folder is no checkout or has no commit, or if git
         does not answer.
     """
-    if not (folder / ".git").exists():  # or git would take the commit of a folder above
+    if not (folder / ".git").exists():  # git would take the commit of a folder above
         return None
     command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--", *DECISIVE]
-    others = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # of a hook
+    others = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a git hook sets them
     try:
         done = subprocess.run(  # noqa: S603, no part of it is input
             command, cwd=folder, env=others, capture_output=True, timeout=TIMEOUT, check=True

@@ -1,4 +1,4 @@
-"""The heading, the section on the results, and the section that compares engines."""
+"""Write the heading, the section on the results, and the section that compares engines."""
 
 from __future__ import annotations
 

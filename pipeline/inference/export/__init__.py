@@ -1,1 +1,4 @@
-"""Export a trained network to the file formats of other programs, each in a module of its own."""
+"""Export a trained network to the file formats of other programs.
+
+Read `export`, then a module for each format: `onnx`, `safetensors`.
+"""

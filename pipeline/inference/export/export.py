@@ -1,6 +1,6 @@
 """Export a trained network to the file formats of other programs.
 
-Each format has a module of its name in this package, whose ``serialised`` returns the bytes of the file.
+Each module of this package, named as its format, has a function ``serialised`` that returns the bytes of the file.
 """
 
 from __future__ import annotations

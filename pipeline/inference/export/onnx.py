@@ -28,11 +28,11 @@ ACTIVATIONS = {
     Nonlinearity.softmax: "Softmax",
     Nonlinearity.tanh: "Tanh",
 }
-"""The operator of each nonlinearity; linear has none."""
+"""The operator of each nonlinearity; linear needs none."""
 
 
 def serialised(trained: TrainedNetwork) -> bytes:
-    """Return the bytes of a file with the graph and the weights; ONNX's checker has found no fault in it.
+    """Return the bytes of a file with the graph and the weights, after ONNX's checker has checked it.
 
     Raises
     ------
