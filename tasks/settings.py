@@ -22,7 +22,7 @@ from tasks.luigi_adapter.configuration import is_ours
 from tasks.luigi_adapter.parameters import boolean, number, parameter, text, whole_number
 
 MOST_THREADS = 1024
-"""More threads than a machine has cores, and few enough to start."""
+"""More than the cores of a large machine, and few enough for the system to start."""
 
 PRECISIONS = ("float32", "tf32", "bf16")
 """Types that the torch engine can compute in."""

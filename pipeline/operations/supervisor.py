@@ -31,7 +31,7 @@ from pipeline.operations.status_file import RunStatus
 LOCK_NAME = ".scheduled.lock"
 LOG_NAME = "scheduled.log"
 MESSAGE_CHARACTERS = 4000
-"""Maximum length of a failure's message; the log has all of it."""
+"""Maximum length of a failure's message, for mail and chat; the log has all of it."""
 PR_SET_PDEATHSIG = 1
 """The option of prctl(2) for a signal at the parent's death, from linux/prctl.h."""
 

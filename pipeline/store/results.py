@@ -156,7 +156,7 @@ def _recorded_contents(stage: Stage, monitor: Monitor, forced: ForcedStages) -> 
     """Return the digests of a stage's inputs from their records; make missing inputs."""
     contents = {}
     for name, source in stage.inputs.items():
-        while (record := Record.read(source.path)) is None:
+        while (record := Record.read(source.path)) is None:  # again, if another process removes it in between
             make(source, monitor, forced)
         contents[name] = record.content
     return contents
@@ -263,13 +263,13 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _publish(stage: Stage) -> None:
-    """Sync a finished result to the disk, then move it into place."""
+    """Sync a finished result to the disk, then move it into place: a power cut leaves a whole result or none."""
     for path in (*stage.temporary.iterdir(), stage.temporary):
         sync(path)
     replaced = stage.path.with_name(f".{stage.key}.old")
     remove(replaced)
     if os.path.lexists(stage.path):
-        stage.path.rename(replaced)
+        stage.path.rename(replaced)  # rename(2) replaces no folder that has files
     stage.temporary.rename(stage.path)
     sync(stage.path.parent)
     remove(replaced)

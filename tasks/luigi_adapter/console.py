@@ -25,6 +25,7 @@ from tasks.luigi_adapter import interrupts
 from tasks.luigi_adapter.errors import end, message_of
 
 SECONDS_BETWEEN_UPDATES = 1.0
+"""Each update of Luigi's page is a request to luigid."""
 
 
 class TaskMonitor(ConsoleMonitor):
