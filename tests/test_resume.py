@@ -66,7 +66,7 @@ thing = Thing()
 reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM))
 del thing
 print("went on", flush=True)
-interrupts.check()
+interrupts.raise_if_signalled()
 print("never reached", flush=True)
 """
 
