@@ -527,7 +527,7 @@ class TestGarbage:
         assert checkout.pipeline("gc", "--keep-days", "0", *checkout.flags()).startswith("0 folders")
         assert photo.exists()
         checkout.run(*demo)
-        assert "9 reused" in checkout.output
+        assert "11 reused" in checkout.output
 
 
 class TestFaults:
