@@ -123,7 +123,7 @@ def test_demo_runs_on_digits_and_says_so(clone):
 def test_the_demo_s_results_by_its_name(clone):
     clone.shell("make demo")
     assert " to run " not in clone.shell("make status DEMO=1")
-    assert "9 reused" in clone.shell("make pipeline DEMO=1")
+    assert "11 reused" in clone.shell("make pipeline DEMO=1")
     assert "Pipeline" in clone.shell("make history DEMO=1")
     assert "The last run had DEMO=1;" in clone.shell("make status DATA=demo ARCHIVE=mine.tar.gz")
     python = ". .venv/bin/activate && python"
