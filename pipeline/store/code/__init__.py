@@ -1,20 +1,23 @@
-"""The code of a stage: the definitions that its function can reach, each with a digest.
+"""Find the definitions that a stage's function can reach, and digest each of them.
 
-A definition is a function, a class, or a value at the top level of a module of this package. It is reached where a
-definition that is reached uses its name, through imports and attributes of modules, at any depth. This is found in the
-sources, without running anything. What the sources leave open counts in full:
+A definition is a function, a class or an assignment at the top level of a module of this package. The analysis reads
+the sources without running them. It follows every reference, at any depth, through imports and attributes::
 
-- A module that is used as a value, passed on or searched by ``getattr``, counts whole, with all that it imports.
-- A module may do more on import than define each of its names once. Then all that its import runs counts, in its order,
-  as soon as anything reached imports it. Definitions count apart from each other where their decorators, base classes,
-  defaults and values call nothing but functions of libraries that are known to change nothing, and functions of this
-  package that do nothing else either: those of a decorator that compiles or caches do, those of one that keeps a list
-  of what it decorates do not.
-- An import by a computed name counts all modules, unless the stage names what is imported.
+    SCALE = 2.5                                       # reachable: `area` refers to it
+    def area(radius): return SCALE * radius**2        # reachable: `run` refers to it
+    def perimeter(radius): return 2 * SCALE * radius  # not reachable: an edit of it keeps all results
+    def run(radius): return area(radius)              # the stage's function
 
-Comments, formatting, docstrings and the order of imports do not count, nor do the texts of errors' messages and
-annotations, but for those that fields are made of and where something reached asks for annotations.
+Three cautious rules apply where the sources leave open which definitions the stage uses:
 
-Read `scopes` (which name means what), `syntax` (what a definition says and uses), `module` (what a module defines),
-`reach`, and `digests`, which the rest of the store calls.
+- A module used as a value, for example an argument of ``getattr``, counts whole, with all that it imports.
+- A module whose import may have side effects, for example registers functions in a dict, counts with all code that the
+  import runs, in its order, as soon as reachable code imports it.
+- An import by a computed name counts all modules, unless the stage names the imported definitions.
+
+Ignored are comments, formatting, docstrings, the order of imports and the messages of exceptions. Annotations are
+ignored unless they make a dataclass's fields, or reachable code reads annotations.
+
+Read `scopes` (targets of names), `syntax` (references in syntax trees), `module` (definitions of a module), `reach`
+(reachable definitions), `digests` (the interface to the rest of the store).
 """

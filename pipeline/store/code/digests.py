@@ -1,4 +1,4 @@
-"""The digests of all that some definitions reach, remembered from one process to the next."""
+"""Digest all definitions that a stage can reach, and cache the digests on disk."""
 
 from __future__ import annotations
 
@@ -20,51 +20,52 @@ if TYPE_CHECKING:
     from pipeline.store.code.reach import Package
 
 PACKAGE = Path(__file__).parents[2]
-"""The folder of the package whose definitions count; what it imports from elsewhere does not."""
+"""The folder of the package whose definitions count. The code of libraries does not count."""
 
 MODULES_CACHE = "definitions.json"
-"""The file, beside the cache of the answers, that remembers what each source defines."""
+"""The file, beside the cache of digests, that caches the analysis of each source."""
 
 DIGITS = 16
-"""Of a digest that is recorded."""
+"""The length of a recorded digest."""
 
 _MODULES: dict[str, Module] = {}
-"""What each source defines that was looked at in this process, by the source's digest."""
+"""The analyses that this process has made or read from disk, by the digests of the sources."""
 
-# Digests by the full names of definitions, such as pipeline.data.grayscale.make_flat. The name of a module stands for
-# everything that its import runs, the name of a data file for its content.
+# Digests by qualified names, for example pipeline.data.grayscale.make_flat. Under the name of a module is the digest of
+# the code that its import runs, under the name of a data file the digest of its content.
 Code = dict[str, str]
 
 
 def code_digests(entries: Iterable[str], cache: Path | None = None) -> Code:
-    """Digest some definitions and all that they can reach.
+    """Digest some definitions and all definitions that they can reach.
 
     Parameters
     ----------
     entries : iterable of str
-        Such as ``"pipeline.data.grayscale:make_flat"``. All but the first are what is imported by a computed name.
+        References to the definitions, for example ``"pipeline.data.grayscale:make_flat"``. All but the first name the
+        targets of imports by a computed name.
     cache : Path, optional
-        A file that remembers the answers for the sources as they are now.
+        A file that caches the digests for the present sources.
     """
     return Sources.read(cache).code(tuple(entries))
 
 
 @functools.cache
 def code_at_start(entries: tuple[str, ...], cache: Path | None) -> Code:
-    """Return what `code_digests` returned the first time in this process.
+    """Return the digests for the sources as they were at the first call in this process.
 
     Raises
     ------
     StoreError
-        As `Sources.check_loaded` does.
+        A definition was edited after this process had loaded its module.
     """
-    sources = _at_start(cache)
+    sources = _sources_at_start(cache)
     sources.check_loaded(entries)
     return sources.code(entries)
 
 
 @functools.cache
-def _at_start(cache: Path | None) -> Sources:
+def _sources_at_start(cache: Path | None) -> Sources:
     return Sources.read(cache)
 
 
@@ -75,11 +76,11 @@ class Sources:
     Parameters
     ----------
     files : mapping of str to bytes
-        What is in each, by the name of the module, or by one such as ``pipeline.report.style.css``.
+        The content of each, by the qualified name of the module, or a name like ``pipeline.report.style.css``.
     modules : mapping of str to bool
-        The names of the modules, and which of them are packages.
+        Whether each module is a package, by its qualified name.
     cache : Path or None
-        As in `code_digests`.
+        A file that caches the digests for the present sources.
     """
 
     files: Mapping[str, bytes]
@@ -88,7 +89,7 @@ class Sources:
 
     @classmethod
     def read(cls, cache: Path | None = None) -> Sources:
-        """Read the files."""
+        """Read all sources and data files of the package."""
         files, modules = {}, {}
         for folder, folders, names in os.walk(PACKAGE):
             folders[:] = [name for name in folders if name != "__pycache__"]
@@ -102,21 +103,21 @@ class Sources:
         return cls(files, modules, cache)
 
     def code(self, entries: tuple[str, ...]) -> Code:
-        """Return the digests of some definitions and of all that they can reach."""
-        asked = " ".join(entries)
-        if asked not in self._known_answers:
-            self._known_answers[asked] = self._reach(entries)
+        """Return the digests of some definitions and of all definitions that they can reach."""
+        key = " ".join(entries)
+        if key not in self._cached_answers:
+            self._cached_answers[key] = self._reach(entries)
             if self.cache:
-                write_sealed(self.cache, {"sources": self._digest_of_all, "answers": self._known_answers})
-        return self._known_answers[asked]
+                write_sealed(self.cache, {"sources": self._digest_of_all, "answers": self._cached_answers})
+        return self._cached_answers[key]
 
     def check_loaded(self, entries: tuple[str, ...]) -> None:
-        """Compare the code with that which this process has loaded.
+        """Check that this process has loaded the definitions as they are in the files.
 
         Raises
         ------
         StoreError
-            A definition was edited after its module had been loaded.
+            A definition was edited after this process had loaded its module.
         """
         for loaded in self._loaded():
             now, then = self.code(entries), loaded.code(entries)
@@ -127,7 +128,10 @@ class Sources:
                 )
 
     def _loaded(self) -> Iterator[Sources]:
-        """Yield the sources as this process has loaded them, once more for what it has loaded once more."""
+        """Yield the sources as this process loaded them, if they differ from the files now.
+
+        A module that was loaded several times differs in several ways; each has its turn.
+        """
         others = {
             name: [source for source in loaded if source != self.files.get(name)]
             for name, (_, loaded) in loaded_sources.SOURCES.items()
@@ -139,13 +143,13 @@ class Sources:
             yield Sources({**self.files, **files}, {**self.modules, **modules}, None)
 
     def _reach(self, entries: tuple[str, ...]) -> Code:
-        from pipeline.store.code.reach import Reached
+        from pipeline.store.code.reach import Reachable
 
-        reached = Reached(self._package, entries)
-        self._remember_modules()
+        reachable = Reachable(self._package, entries)
+        self._cache_modules()
         data = self.files.keys() - self.modules.keys()
-        files = {name: _digest(self.files[name])[:DIGITS] for name in reached.files(data)}
-        return dict(sorted({**reached.definitions(), **files}.items()))
+        files = {name: _digest(self.files[name])[:DIGITS] for name in reachable.files(data)}
+        return dict(sorted({**reachable.definitions(), **files}.items()))
 
     @functools.cached_property
     def _package(self) -> Package:
@@ -158,30 +162,30 @@ class Sources:
         if digest not in _MODULES:
             from pipeline.store.code.module import Module, analyse
 
-            known = Module.from_json(self._known_modules[digest]) if digest in self._known_modules else None
-            _MODULES[digest] = known or analyse(self.files[name], name, is_package=self.modules[name])
+            cached = Module.from_json(self._cached_modules[digest]) if digest in self._cached_modules else None
+            _MODULES[digest] = cached or analyse(self.files[name], name, is_package=self.modules[name])
         return _MODULES[digest]
 
-    def _remember_modules(self) -> None:
-        """Keep what was found of the modules as they are; of other states of theirs nothing is kept."""
+    def _cache_modules(self) -> None:
+        """Write the analyses of the present sources, and drop the analyses of earlier sources."""
         found = {digest: _MODULES[digest] for digest in self._digests.values() if digest in _MODULES}
-        if self.cache and not found.keys() <= self._known_modules.keys():
+        if self.cache and not found.keys() <= self._cached_modules.keys():
             write_sealed(self.cache.with_name(MODULES_CACHE), found)
 
     @functools.cached_property
-    def _known_modules(self) -> dict[str, Any]:
+    def _cached_modules(self) -> dict[str, Any]:
         return read_sealed(self.cache.with_name(MODULES_CACHE)) if self.cache else {}
 
     @functools.cached_property
-    def _known_answers(self) -> dict[str, Code]:
-        known = read_sealed(self.cache) if self.cache else {}
-        return known["answers"] if known.get("sources") == self._digest_of_all else {}
+    def _cached_answers(self) -> dict[str, Code]:
+        cached = read_sealed(self.cache) if self.cache else {}
+        return cached["answers"] if cached.get("sources") == self._digest_of_all else {}
 
     @functools.cached_property
     def _digests(self) -> dict[str, str]:
-        """Digests of all that decides what is known of each file, this analysis among it."""
+        """Digests of the inputs of each file's analysis, among them the sources of the analysis itself."""
         return {
-            name: _digest(_this_analysis(), name.encode(), bytes([self.modules.get(name, 0)]), content)
+            name: _digest(_digest_of_analysis(), name.encode(), bytes([self.modules.get(name, 0)]), content)
             for name, content in self.files.items()
         }
 
@@ -191,7 +195,7 @@ class Sources:
 
 
 @functools.cache
-def _this_analysis() -> bytes:
+def _digest_of_analysis() -> bytes:
     return _digest(*(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).encode()
 
 

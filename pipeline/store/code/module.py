@@ -1,188 +1,208 @@
-"""What a module defines, read from its source."""
+"""Analyse one module: its definitions, its imports, and the side effects of importing it."""
 
 from __future__ import annotations
 
 import ast
 import builtins
 from collections import Counter
-from collections.abc import Set
 from typing import Any, NamedTuple
 
-from pipeline.store.code.scopes import Import, Imports, Names, bound, own, run_on_import
-from pipeline.store.code.syntax import Reader, digest
+from pipeline.store.code.scopes import (
+    Import,
+    ImportResolver,
+    ModuleScope,
+    bound_names,
+    nodes_in_same_scope,
+    parts_run_on_import,
+)
+from pipeline.store.code.syntax import Normaliser, digest
 
+IMPORT_CODE = ""
+"""The name of the definition that holds the code that a module's import runs, in its order."""
+
+# Python adds names like `exit` and `help` only where it starts without the option -S.
 _BUILTINS = frozenset(name for name, value in vars(builtins).items() if type(value).__module__ != "_sitebuiltins")
 
-_WITHOUT_CALLS = (
+# Operators are not among these expressions without calls: `A() | A()` calls A.__or__.
+_EXPRESSIONS_WITHOUT_CALLS = (
     *(ast.Constant, ast.Name, ast.Attribute, ast.Subscript, ast.JoinedStr, ast.FormattedValue),
     *(ast.Tuple, ast.List, ast.Dict, ast.expr_context),
 )
-"""Expressions that call nothing, as operators may."""
 
 
 class Definition(NamedTuple):
-    """A function, a class, or a value at the top level of a module.
+    """A function, a class, or an assignment at the top level of a module.
 
     Parameters
     ----------
-    code : str
-        Digest of what it says.
-    uses : list of str
-        What it uses, as in `syntax`.
-    runs : list of str or None
-        What of this the import of its module may call; None where that may call something unknown.
-    is_plain : bool
-        Whether it calls nothing unknown, and changes nothing but its own variables, when it is called.
+    digest : str
+        Digest of its normalised code, without annotations.
+    references : list of str
+        The references in its code, as in `syntax`.
+    called_on_import : list of str or None
+        The references that an import of the module may call; None if the import may call unknown code.
+    has_no_side_effects : bool
+        Whether a call of it changes only its own variables and calls nothing but its references.
     reads_annotations : bool
-        Whether it asks for annotations.
-    annotations, annotations_use
-        Its own: their digest, and what they use.
+        Whether it may read annotations at run time.
+    annotations_digest : str
+        Digest of its own annotations.
+    annotations_references : list of str
+        The references in its own annotations.
     """
 
-    code: str
-    uses: list[str]
-    runs: list[str] | None
-    is_plain: bool
+    digest: str
+    references: list[str]
+    called_on_import: list[str] | None
+    has_no_side_effects: bool
     reads_annotations: bool
-    annotations: str
-    annotations_use: list[str]
+    annotations_digest: str
+    annotations_references: list[str]
 
 
 class Module(NamedTuple):
-    """What is known of a module.
+    """The analysis of a module.
 
     Parameters
     ----------
     definitions : dict of str to Definition
-        By name; ``""`` is all that the module's import runs, in its order.
-    names : dict of str to str
-        For each name that is bound otherwise than by an import, the name of its definition.
+        By name; `IMPORT_CODE` is one of the names.
+    bindings : dict of str to str
+        The definition of each name that the module binds other than by an import.
     imports : dict of str to list of str
-        For each name that an import binds, what it stands for.
-    loads : list of str
-        The modules of this package that it imports.
-    has_effect : bool
-        Whether its import does more than define each name once, as far as can be told from the module alone.
+        The targets of each name that an import binds.
+    loaded_modules : list of str
+        The modules of this package that an import of the module loads.
+    has_side_effects : bool
+        Whether an import of the module visibly does more than bind each name once. False is not yet the answer: the
+        references in `Definition.called_on_import` may have side effects.
     """
 
     definitions: dict[str, Definition]
-    names: dict[str, str]
+    bindings: dict[str, str]
     imports: dict[str, list[str]]
-    loads: list[str]
-    has_effect: bool
+    loaded_modules: list[str]
+    has_side_effects: bool
 
     @classmethod
     def from_json(cls, entry: list[Any]) -> Module:
-        """Bring back a module from JSON."""
+        """Convert the JSON form of a module back."""
         definitions, *others = entry
         return cls({name: Definition(*definition) for name, definition in definitions.items()}, *others)
 
 
 def analyse(source: bytes, name: str, *, is_package: bool) -> Module:
-    """Read the source of a module, given its full name."""
+    """Analyse the source of a module, given its qualified name."""
     tree = ast.parse(source)
-    importing = Imports(name, is_package)
-    statements = [node for node in tree.body if not _is_never_run(node)]
-    names = _names(statements, importing)
-    simple = _simple(tree, statements, importing)
+    statements = [node for node in tree.body if not _is_ignored(node)]
+    scope = _module_scope(statements, ImportResolver(name, is_package))
+    words = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    independent = _independent_statements(statements, scope, words)
     definitions: dict[str, Definition] = {}
-    run = []
+    import_code = []
     for node in statements:
-        if isinstance(node, Import) and node in simple:
+        if isinstance(node, Import) and node in independent:
             continue
-        definition = _definition(node, names)
-        if node in simple:
-            definitions.update(dict.fromkeys(bound(node), definition))
-        if node not in simple or _looks_names_up(node):
-            run.append(definition)
+        definition = _definition(node, scope)
+        if node in independent:
+            definitions.update(dict.fromkeys(bound_names(node), definition))
+        if node not in independent or _evaluates_names(node):
+            import_code.append(definition)
+    loaded_modules = {
+        module
+        for statement in statements
+        for node in nodes_in_same_scope(statement)
+        for module in scope.resolver.loaded_modules(node)
+        if scope.resolver.is_in_package(module)
+    }
     return Module(
-        {"": _all_of(run), **definitions},
-        {bound_name: bound_name if bound_name in definitions else "" for bound_name in sorted(names.others)},
-        dict(names.imports),
-        sorted(
-            {
-                module
-                for node in statements
-                for inner in own(node)
-                for module in importing.loaded_by(inner)
-                if importing.is_ours(module)
-            }
-        ),
-        len(simple) < len(statements),
+        definitions={IMPORT_CODE: _merge(import_code), **definitions},
+        bindings={name: name if name in definitions else IMPORT_CODE for name in sorted(scope.defined)},
+        imports=dict(scope.imported),
+        loaded_modules=sorted(loaded_modules),
+        has_side_effects=len(independent) < len(statements),
     )
 
 
-def _names(statements: list[ast.stmt], importing: Imports) -> Names:
-    imports: dict[str, list[str]] = {}
-    for node in statements:
-        for inner in own(node):
-            for name, what in importing.bound_by(inner):
-                imports.setdefault(name, []).append(what)
-    others = {name for node in statements if not isinstance(node, Import) for name in bound(node)}
-    return Names(importing, imports, others)
+def _module_scope(statements: list[ast.stmt], resolver: ImportResolver) -> ModuleScope:
+    imported: dict[str, list[str]] = {}
+    for statement in statements:
+        for node in nodes_in_same_scope(statement):
+            for name, target in resolver.bindings(node):
+                imported.setdefault(name, []).append(target)
+    defined = {name for node in statements if not isinstance(node, Import) for name in bound_names(node)}
+    return ModuleScope(resolver, imported, defined)
 
 
-def _simple(tree: ast.Module, statements: list[ast.stmt], importing: Imports) -> set[ast.stmt]:
-    """Return the statements that each stand for themselves: they bind names that nothing else in the module binds."""
-    mentioned = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    means = {what for node in statements for inner in own(node) for what in importing.bound_by(inner)}
-    times = Counter(name for name, _ in means)
-    times.update(name for node in statements if not isinstance(node, Import) for name in bound(node))
-    tangled = {name for name, count in times.items() if count > 1 or name in _BUILTINS}
+def _independent_statements(statements: list[ast.stmt], scope: ModuleScope, words: set[str]) -> set[ast.stmt]:
+    """Return the imports and definitions whose order does not matter: nothing else binds the names that they bind.
+
+    A name that shadows a builtin has two values, because statements before its binding find the builtin.
+    """
+    bindings = Counter({name: len(set(targets)) for name, targets in scope.imported.items()})
+    bindings.update(name for node in statements if not isinstance(node, Import) for name in bound_names(node))
+    dependent_names = {name for name, count in bindings.items() if count > 1 or name in _BUILTINS}
     return {
         node
         for node in statements
-        if not tangled & set(bound(node))
-        and (_is_definition(node) or (isinstance(node, Import) and not _is_for_effect(node, importing, mentioned)))
+        if dependent_names.isdisjoint(bound_names(node))
+        and (_only_imports_names(node, scope.resolver, words) if isinstance(node, Import) else _only_binds_names(node))
     }
 
 
-def _definition(node: ast.stmt, names: Names) -> Definition:
-    reader = Reader(names)
-    described = reader.describe([node])
-    annotations = reader.of_annotations
+def _definition(node: ast.stmt, scope: ModuleScope) -> Definition:
+    normaliser = Normaliser(scope)
+    normalised = normaliser.normalise([node])
+    annotations = normaliser.of_annotations
     return Definition(
-        code=reader.digest(described),
-        uses=reader.uses(),
-        runs=_runs(node, names),
-        is_plain=reader.is_plain,
-        reads_annotations=reader.reads_annotations(),
-        annotations=annotations.digest(reader.annotated) if reader.annotated else "",
-        annotations_use=annotations.uses(),
+        digest=normaliser.digest(normalised),
+        references=normaliser.references(),
+        called_on_import=_called_on_import(node, scope),
+        has_no_side_effects=normaliser.has_no_side_effects,
+        reads_annotations=normaliser.reads_annotations(),
+        annotations_digest=annotations.digest(normaliser.annotations) if normaliser.annotations else "",
+        annotations_references=annotations.references(),
     )
 
 
-def _runs(node: ast.stmt, names: Names) -> list[str] | None:
-    reader = Reader(names)
-    is_calling = False
-    for part, is_called in run_on_import(node):
-        reader.describe(part)
-        is_calling |= is_called or not all(isinstance(inner, _WITHOUT_CALLS) for inner in ast.walk(part))
+def _called_on_import(node: ast.stmt, scope: ModuleScope) -> list[str] | None:
+    """Return the references that an import of the module may call for a statement; None for unknown calls.
+
+    A reference that the statement passes on counts as well: ``list(map(register, [f]))`` calls ``register``.
+    """
+    normaliser = Normaliser(scope)
+    makes_calls = False
+    for part, is_called in parts_run_on_import(node):
+        normaliser.normalise(part)
+        makes_calls |= is_called or not all(isinstance(inner, _EXPRESSIONS_WITHOUT_CALLS) for inner in ast.walk(part))
         if is_called and not isinstance(part, ast.Call):
-            reader.is_plain &= reader.is_known(part)
-    if not is_calling:
+            normaliser.has_no_side_effects &= normaliser.resolves_call(part)
+    if not makes_calls:
         return []
-    return reader.uses() if reader.is_plain else None
+    return normaliser.references() if normaliser.has_no_side_effects else None
 
 
-def _all_of(run: list[Definition]) -> Definition:
-    annotated = [definition for definition in run if definition.runs is None]  # who knows what reads their annotations
+def _merge(definitions: list[Definition]) -> Definition:
+    """Merge the statements that an import runs into one definition.
+
+    Annotations count where the import calls unknown code, which may read them: ``pydantic.dataclass`` does.
+    """
+    annotated = [definition for definition in definitions if definition.called_on_import is None]
+    digests = [each.digest for each in definitions], [each.annotations_digest for each in annotated]
+    references = [each.references for each in definitions] + [each.annotations_references for each in annotated]
     return Definition(
-        code=digest([[definition.code for definition in run], [definition.annotations for definition in annotated]]),
-        uses=sorted(
-            {use for definition in run for use in definition.uses}
-            | {use for definition in annotated for use in definition.annotations_use}
-        ),
-        runs=[],
-        is_plain=False,
-        reads_annotations=any(definition.reads_annotations for definition in run),
-        annotations="",
-        annotations_use=[],
+        digest=digest(digests),
+        references=sorted(set().union(*references)),
+        called_on_import=[],
+        has_no_side_effects=False,
+        reads_annotations=any(each.reads_annotations for each in definitions),
+        annotations_digest="",
+        annotations_references=[],
     )
 
 
-def _is_never_run(node: ast.stmt) -> bool:
-    """Find docstrings, declarations without a value, and what is for type checkers or for the module as a program."""
+def _is_ignored(node: ast.stmt) -> bool:
+    """Return whether an import runs nothing for a statement: a docstring, or code for type checkers or for a script."""
     match node:
         case ast.Expr(value=ast.Constant()) | ast.AnnAssign(value=None) | ast.ImportFrom(module="__future__"):
             return True
@@ -193,7 +213,7 @@ def _is_never_run(node: ast.stmt) -> bool:
     return False
 
 
-def _is_definition(node: ast.stmt) -> bool:
+def _only_binds_names(node: ast.stmt) -> bool:
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.AnnAssign(target=ast.Name()):
             return True
@@ -203,13 +223,17 @@ def _is_definition(node: ast.stmt) -> bool:
     return False
 
 
-def _is_for_effect(node: Import, importing: Imports, mentioned: Set[str]) -> bool:
-    """Tell whether an import is of all that a module has, or of a library whose name nothing mentions."""
-    names = {name for name, _ in importing.bound_by(node)}
-    is_of_library = not any(map(importing.is_ours, importing.loaded_by(node)))
-    return "*" in names or (is_of_library and not names & mentioned)
+def _only_imports_names(node: Import, resolver: ImportResolver, words: set[str]) -> bool:
+    """Return whether an import is there for its names.
+
+    A star import may bind any name. An import of a library that the module never names is there for its side effects:
+    ``import seaborn`` changes Matplotlib's style.
+    """
+    names = {name for name, _ in resolver.bindings(node)}
+    is_in_package = any(map(resolver.is_in_package, resolver.loaded_modules(node)))
+    return "*" not in names and (is_in_package or bool(names & words))
 
 
-def _looks_names_up(node: ast.stmt) -> bool:
-    """Tell whether the import of the module looks a name up for a definition, so that its place may matter."""
-    return any(isinstance(inner, ast.Name) for part, _ in run_on_import(node) for inner in ast.walk(part))
+def _evaluates_names(node: ast.stmt) -> bool:
+    """Return whether an import looks a name up for a definition, whose value may depend on the definition's place."""
+    return any(isinstance(inner, ast.Name) for part, _ in parts_run_on_import(node) for inner in ast.walk(part))

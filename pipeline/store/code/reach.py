@@ -1,121 +1,135 @@
-"""Which definitions some definitions can reach."""
+"""Find the definitions that other definitions can reach, by following references through the modules of the package."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from pipeline.store.code.module import Definition, Module
-from pipeline.store.code.syntax import COMPUTED, EVERYTHING, SUBCLASSES, digest, is_harmless
+from pipeline.store.code.module import IMPORT_CODE, Definition, Module
+from pipeline.store.code.scopes import join_attributes
+from pipeline.store.code.syntax import ALL_MODULES, COMPUTED_IMPORT, SUBCLASSES, digest, is_safe_to_call
 
 
-class Place(NamedTuple):
-    """Where a use leads to: a definition in a module, the module itself, or something outside of the package."""
+class Referent(NamedTuple):
+    """The object that a reference resolves to.
+
+    Parameters
+    ----------
+    module : str
+        The qualified name of its module; outside of the package, the reference itself.
+    definition : str or None
+        Its name in the module; None for the whole module.
+    attributes : list of str
+        The attributes that the reference takes from the definition.
+    """
 
     module: str
     definition: str | None
     attributes: list[str]
-    """What is taken from there."""
 
 
-def _pass(_module: str, _name: str | None) -> None:
+def _ignore(_module: str, _name: str | None) -> None:
     pass
 
 
 class Package:
-    """The modules of a package by their full names; ``analysis`` returns what one of them defines."""
+    """The modules of a package by their qualified names; ``analysis`` returns the analysis of one of them."""
 
     def __init__(self, modules: Collection[str], analysis: Callable[[str], Module]) -> None:
         self.modules, self.module = modules, analysis
-        self._changes_nothing: dict[str, bool] = {}
-        self._has_effect: dict[str, bool] = {}
+        self._calls_without_side_effects: dict[str, bool] = {}
+        self._imports_with_side_effects: dict[str, bool] = {}
 
-    def places(self, use: str, passes: Callable[[str, str | None], None] = _pass) -> Iterator[Place]:
-        """Yield each place that a use may lead to.
+    def resolve(self, reference: str, visit: Callable[[str, str | None], None] = _ignore) -> Iterator[Referent]:
+        """Yield each object that a reference may resolve to.
 
-        ``passes`` is called with each module on the way, and again with each name that it imports from elsewhere.
+        ``visit`` is called with each module on the way and None, and with each module and a name that it imports.
         """
-        waiting, seen = [use], set()
+        waiting, seen = [reference], set()
         while waiting:
-            use = waiting.pop()
-            module, _, path = use.partition(":")
-            if use in seen:
+            reference = waiting.pop()
+            module, _, path = reference.partition(":")
+            if reference in seen:
                 continue
-            seen.add(use)
+            seen.add(reference)
             if module not in self.modules:
-                yield Place(use, None, [])
+                yield Referent(reference, None, [])
                 continue
-            passes(module, None)
+            visit(module, None)
             name, *attributes = path.split(".")
-            known, submodule = self.module(module), f"{module}.{name}"
             if not name:
-                yield Place(module, None, [])
+                yield Referent(module, None, [])
                 continue
-            for what in known.imports.get(name, ()):
-                passes(module, name)
-                waiting.append(_joined(what, attributes))
+            analysed, submodule = self.module(module), f"{module}.{name}"
+            for target in analysed.imports.get(name, ()):
+                visit(module, name)
+                waiting.append(join_attributes(target, attributes))
             if submodule in self.modules:
-                waiting.append(_joined(f"{submodule}:", attributes))
-            if name in known.names:
-                yield Place(module, known.names[name], attributes)
-            elif name not in known.imports and submodule not in self.modules and name != "__name__":
-                yield Place(module, known.names.get("__getattr__"), attributes)
+                waiting.append(join_attributes(f"{submodule}:", attributes))
+            if name in analysed.bindings:
+                yield Referent(module, analysed.bindings[name], attributes)
+            elif name not in analysed.imports and submodule not in self.modules and name != "__name__":
+                # The name comes from the module's __getattr__, a star import or nowhere: without the first, the whole
+                # module counts.
+                yield Referent(module, analysed.bindings.get("__getattr__"), attributes)
 
-    def has_effect(self, module: str) -> bool:
-        """Tell whether a module's import may do more than define each of its names."""
-        if module not in self._has_effect:
-            known = self.module(module)
-            runs = [definition.runs for definition in known.definitions.values()]
-            self._has_effect[module] = known.has_effect or any(
-                uses is None or not all(map(self._may_be_called, uses)) for uses in runs
+    def import_has_side_effects(self, module: str) -> bool:
+        """Return whether an import of a module may do more than bind each of its names."""
+        if module not in self._imports_with_side_effects:
+            analysed = self.module(module)
+            called = [definition.called_on_import for definition in analysed.definitions.values()]
+            self._imports_with_side_effects[module] = analysed.has_side_effects or any(
+                references is None or not all(map(self._call_has_no_side_effects, references)) for references in called
             )
-        return self._has_effect[module]
+        return self._imports_with_side_effects[module]
 
-    def _may_be_called(self, use: str) -> bool:
-        """Tell whether all that a call of what a use leads to can reach is plain."""
-        if use not in self._changes_nothing:
-            waiting, seen = [use], set()
-            plain = True
-            while waiting and plain:
-                next_use = waiting.pop()
-                if next_use not in seen:
-                    seen.add(next_use)
-                    plain = self._changes_nothing.get(next_use, True) and self._is_plain(next_use, waiting)
-            self._changes_nothing[use] = plain
-        return self._changes_nothing[use]
+    def _call_has_no_side_effects(self, reference: str) -> bool:
+        """Return whether nothing that a call of a reference can reach has side effects."""
+        known = self._calls_without_side_effects
+        if reference not in known:
+            waiting, seen = [reference], set()
+            safe = True
+            while waiting and safe:
+                current = waiting.pop()
+                if current not in seen:
+                    seen.add(current)
+                    safe = known.get(current, True) and self._has_no_side_effects(current, waiting)
+            known[reference] = safe
+        return known[reference]
 
-    def _is_plain(self, use: str, waiting: list[str]) -> bool:
-        if ":" not in use:
-            return use not in (EVERYTHING, COMPUTED, SUBCLASSES)
-        for module, name, attributes in self.places(use):
+    def _has_no_side_effects(self, reference: str, waiting: list[str]) -> bool:
+        """Check the definitions that a reference resolves to, and append their references to ``waiting``."""
+        if ":" not in reference:
+            return reference not in (ALL_MODULES, COMPUTED_IMPORT, SUBCLASSES)
+        for module, name, attributes in self.resolve(reference):
             if module not in self.modules:
-                if not is_harmless(module):
+                if not is_safe_to_call(module):
                     return False
                 continue
             definition = self.module(module).definitions[name] if name else None
-            if definition is None or attributes or not definition.is_plain:
+            if definition is None or attributes or not definition.has_no_side_effects:
                 return False
-            waiting += definition.uses
+            waiting += definition.references
         return True
 
 
-class Reached:
-    """What some definitions reach.
+class Reachable:
+    """The definitions and data files that some definitions can reach.
 
     Parameters
     ----------
     package : Package
     entries : sequence of str
-        The definitions, such as ``pipeline.data.grayscale:make_flat``. All but the first are what is imported by a
-        computed name.
+        References to the definitions to start from, for example ``pipeline.data.grayscale:make_flat``. All but the
+        first name the targets of imports by a computed name.
     """
 
     def __init__(self, package: Package, entries: Sequence[str]) -> None:
         self._package = package
-        self._computed_are_named = len(entries) > 1
+        self._names_computed_imports = len(entries) > 1
         self._reads_annotations = self._asks_for_subclasses = False
-        self._found: dict[str, Definition] = {}
-        self._passed: dict[str, str] = {}
+        self._definitions: dict[str, Definition] = {}
+        self._imported_names: dict[str, str] = {}
         self._loaded: set[str] = set()
         self._seen: set[str] = set()
         self._waiting = [*entries]
@@ -123,79 +137,76 @@ class Reached:
             self._follow(self._waiting.pop())
 
     def definitions(self) -> dict[str, str]:
-        """Return the digests of all definitions that are reached, by full names.
-
-        The name of a module stands for all that its import runs.
-        """
-        found = {
-            name: digest([definition.code, definition.annotations]) if self._reads_annotations else definition.code
-            for name, definition in self._found.items()
+        """Return the digests of all reachable definitions by their qualified names, as in `Code`."""
+        definitions = {
+            name: digest([definition.digest, definition.annotations_digest])
+            if self._reads_annotations
+            else definition.digest
+            for name, definition in self._definitions.items()
         }
-        return {**self._passed, **found}
+        return {**self._imported_names, **definitions}
 
     def files(self, names: Iterable[str]) -> list[str]:
-        """Return those of the data files, named as in ``pipeline.report.style.css``, that are reached."""
-        folders = tuple(f"{use[:-1]}." for use in self._seen if use.endswith("/"))
-        files = tuple(f".{use[1:]}" for use in self._seen if use.startswith("/"))
+        """Return the reachable ones of some data files, named for example ``pipeline.report.style.css``."""
+        folders = tuple(f"{reference[:-1]}." for reference in self._seen if reference.endswith("/"))
+        files = tuple(f".{reference[1:]}" for reference in self._seen if reference.startswith("/"))
         return [name for name in names if name.startswith(folders) or name.endswith(files)]
 
-    def _follow(self, use: str) -> None:
-        if use in self._seen:
+    def _follow(self, reference: str) -> None:
+        if reference in self._seen:
             return
-        self._seen.add(use)
-        if use == EVERYTHING or (use == COMPUTED and not self._computed_are_named):
+        self._seen.add(reference)
+        if reference == ALL_MODULES or (reference == COMPUTED_IMPORT and not self._names_computed_imports):
             self._waiting += [f"{module}:" for module in self._package.modules]
-        elif use == SUBCLASSES:
+        elif reference == SUBCLASSES:
             self._asks_for_subclasses = True
             for module in self._loaded:
-                self._count(module, "")
-        elif ":" in use:
-            for place in self._package.places(use, self._pass):
-                if place.definition is not None:
-                    self._count(place.module, place.definition)
-                elif place.module in self._package.modules:
-                    self._count_whole(place.module)
-        elif use in self._package.modules:
-            self._load(use)
+                self._add(module, IMPORT_CODE)
+        elif ":" in reference:
+            for module, definition, _ in self._package.resolve(reference, self._visit):
+                if definition is not None:
+                    self._add(module, definition)
+                elif module in self._package.modules:
+                    self._add_whole_module(module)
+        elif reference in self._package.modules:
+            self._load(reference)
 
-    def _pass(self, module: str, name: str | None) -> None:
+    def _visit(self, module: str, name: str | None) -> None:
         self._load(module)
         if name:
-            self._passed[f"{module}.{name}"] = digest(self._package.module(module).imports[name])
+            self._imported_names[f"{module}.{name}"] = digest(self._package.module(module).imports[name])
 
     def _load(self, module: str) -> None:
+        """Add a module that an import loads, with its parents, the modules that it loads, and its side effects."""
         if not module or module in self._loaded:
             return
         self._loaded.add(module)
         self._load(module.rpartition(".")[0])
-        self._waiting += self._package.module(module).loads
-        if self._asks_for_subclasses or self._package.has_effect(module):
-            self._count(module, "")
+        self._waiting += self._package.module(module).loaded_modules
+        # The import code holds each class that has a base class, and thus all possible subclasses.
+        if self._asks_for_subclasses or self._package.import_has_side_effects(module):
+            self._add(module, IMPORT_CODE)
 
-    def _count(self, module: str, name: str) -> None:
-        full_name = f"{module}.{name}".rstrip(".")
-        if full_name in self._found:
+    def _add(self, module: str, name: str) -> None:
+        qualified_name = f"{module}.{name}".rstrip(".")
+        if qualified_name in self._definitions:
             return
         definition = self._package.module(module).definitions[name]
-        self._found[full_name] = definition
-        self._waiting += definition.uses
+        self._definitions[qualified_name] = definition
+        self._waiting += definition.references
         if definition.reads_annotations and not self._reads_annotations:
             self._reads_annotations = True
-            for found in self._found.values():
-                self._waiting += found.annotations_use
+            for earlier in self._definitions.values():
+                self._waiting += earlier.annotations_references
         if self._reads_annotations:
-            self._waiting += definition.annotations_use
+            self._waiting += definition.annotations_references
 
-    def _count_whole(self, module: str) -> None:
-        known = self._package.module(module)
-        for name in known.definitions:
-            self._count(module, name)
-        for name, found in known.imports.items():
-            self._pass(module, name)
-            self._waiting += found
+    def _add_whole_module(self, module: str) -> None:
+        """Add all definitions of a module, the targets of its imports, and its submodules."""
+        analysed = self._package.module(module)
+        for name in analysed.definitions:
+            self._add(module, name)
+        for name, targets in analysed.imports.items():
+            self._visit(module, name)
+            self._waiting += targets
         self._waiting += [f"{other}:" for other in self._package.modules if other.startswith(f"{module}.")]
-
-
-def _joined(what: str, attributes: list[str]) -> str:
-    module, _, own = what.partition(":")
-    return f"{module}:{'.'.join([*filter(None, [own]), *attributes])}"

@@ -1,6 +1,6 @@
-"""Which name means what in a module, by Python's rules of scope.
+"""Resolve the names in a module to their targets, by Python's rules of scope.
 
-What a name stands for is a text: ``package.module:NAME`` is something in a module, ``package.module:`` a module.
+A target is a text: ``package.module:NAME`` is a name in a module, ``package.module:`` is the module itself.
 """
 
 from __future__ import annotations
@@ -13,19 +13,16 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 Import = ast.Import | ast.ImportFrom
 
-_GLOBAL = [""]
-"""What a scope has for a name that is declared global."""
-
 
 @dataclass(frozen=True)
-class Imports:
-    """What import statements mean in a module."""
+class ImportResolver:
+    """Resolves the import statements of one module, which may be relative to its qualified name."""
 
     module: str
     is_package: bool
 
-    def bound_by(self, node: ast.AST) -> Iterator[tuple[str, str]]:
-        """Yield each name that a statement binds, ``*`` for all, and what it then stands for."""
+    def bindings(self, node: ast.AST) -> Iterator[tuple[str, str]]:
+        """Yield each name that an import statement binds, with its target; ``*`` is the name in a star import."""
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 yield alias.asname or alias.name, f"{self._base(node)}:{alias.name.strip('*')}"
@@ -34,117 +31,133 @@ class Imports:
                 name = alias.asname or alias.name.partition(".")[0]
                 yield name, f"{alias.name if alias.asname else name}:"
 
-    def loaded_by(self, node: ast.AST) -> Iterator[str]:
-        """Yield the names of modules that a statement may import."""
+    def loaded_modules(self, node: ast.AST) -> Iterator[str]:
+        """Yield the qualified names of the modules that an import statement may load."""
         if isinstance(node, ast.ImportFrom):
             base = self._base(node)
-            yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)  # the name may be a submodule
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
-    def is_ours(self, what: str) -> bool:
-        """Tell whether something is in the module's own package."""
-        return what.partition(":")[0].partition(".")[0] == self.module.partition(".")[0]
+    def is_in_package(self, target: str) -> bool:
+        """Return whether a target is in the same top-level package as the module, not in a library."""
+        return target.partition(":")[0].partition(".")[0] == self.module.partition(".")[0]
 
     def _base(self, node: ast.ImportFrom) -> str:
         parts = self.module.split(".")
-        above = parts[: len(parts) - node.level + self.is_package] if node.level else []
-        return ".".join([*above, *filter(None, [node.module])])
+        parents = parts[: len(parts) - node.level + self.is_package] if node.level else []
+        return ".".join([*parents, *filter(None, [node.module])])
 
 
 @dataclass(frozen=True)
-class Names:
-    """The names that a module binds at its top level: by imports, with what they stand for, and otherwise."""
+class ModuleScope:
+    """The bindings at the top level of a module.
 
-    importing: Imports
-    imports: Mapping[str, list[str]]
-    others: Set[str]
+    Parameters
+    ----------
+    resolver : ImportResolver
+    imported : mapping of str to list of str
+        The targets of each name that an import statement binds.
+    defined : set of str
+        The names that other statements bind.
+    """
+
+    resolver: ImportResolver
+    imported: Mapping[str, list[str]]
+    defined: Set[str]
 
 
-class Scopes:
-    """The scopes around a place in a module, the innermost last."""
+class ScopeStack:
+    """The scopes of the functions and comprehensions around a node, the innermost last, on top of the module's.
 
-    def __init__(self, names: Names) -> None:
-        self.names = names
-        self._inner: list[dict[str, list[str]]] = []
+    A class adds no scope, because its methods do not see its names. A name in the class's own body may thus resolve
+    to a definition of the module that it shadows, which counts too much rather than too little.
+    """
+
+    def __init__(self, module_scope: ModuleScope) -> None:
+        self.module_scope = module_scope
+        self._local_scopes: list[dict[str, list[str] | None]] = []
 
     def enter(self, node: Function | Comprehension) -> None:
         """Enter the scope of a function or a comprehension."""
         if isinstance(node, Comprehension):
-            self._inner.append({name: [] for part in node.generators for name in bound(part.target)})
+            self._local_scopes.append({name: [] for part in node.generators for name in bound_names(part.target)})
         else:
-            self._inner.append(self._local_names(node))
+            self._local_scopes.append(self._function_scope(node))
 
     def leave(self) -> None:
         """Leave the innermost scope."""
-        self._inner.pop()
+        self._local_scopes.pop()
 
-    def stands_for(self, name: str) -> list[str]:
-        """Return what a name may stand for; nothing where it is a variable of a function's own."""
-        for scope in reversed(self._inner):
+    def targets(self, name: str) -> list[str]:
+        """Return the possible targets of a name; none if it is a local variable."""
+        for scope in reversed(self._local_scopes):
             if name in scope:
-                if scope[name] is _GLOBAL:
+                local_targets = scope[name]
+                if local_targets is None:
                     break
-                return scope[name]
-        found = [*self.names.imports.get(name, ())]
-        if name in self.names.others:
-            found.append(f"{self.names.importing.module}:{name}")
-        return found or [f"builtins:{name}"]
+                return local_targets
+        targets = [*self.module_scope.imported.get(name, ())]
+        if name in self.module_scope.defined:
+            targets.append(f"{self.module_scope.resolver.module}:{name}")
+        return targets or [f"builtins:{name}"]
 
-    def _local_names(self, node: Function) -> dict[str, list[str]]:
-        """Return the names that are a function's own, each with what it may import under it."""
-        given = node.args
-        arguments = (*given.posonlyargs, *given.args, given.vararg, *given.kwonlyargs, given.kwarg)
-        found: dict[str, list[str]] = {argument.arg: [] for argument in arguments if argument}
-        of_module: set[str] = set()
-        outer: set[str] = set()
+    def _function_scope(self, node: Function) -> dict[str, list[str] | None]:
+        """Return the targets of a function's local names; None for a name that the function declares global."""
+        scope: dict[str, list[str] | None] = {
+            argument.arg: [] for argument in ast.iter_child_nodes(node.args) if isinstance(argument, ast.arg)
+        }
+        declared_global: set[str] = set()
+        declared_nonlocal: set[str] = set()
         for statement in node.body if isinstance(node.body, list) else [node.body]:
-            for inner in own(statement):
-                for name, what in self.names.importing.bound_by(inner):
-                    found[name] = [*found.get(name, ()), what]
+            for inner in nodes_in_same_scope(statement):
+                for name, target in self.module_scope.resolver.bindings(inner):
+                    scope[name] = [*(scope.get(name) or ()), target]
                 if isinstance(inner, ast.Global):
-                    of_module.update(inner.names)
+                    declared_global.update(inner.names)
                 elif isinstance(inner, ast.Nonlocal):
-                    outer.update(inner.names)
-            for name in bound(statement):
-                found.setdefault(name, [])
-        found.update(dict.fromkeys(of_module, _GLOBAL))
-        return {name: what for name, what in found.items() if name not in outer}
+                    declared_nonlocal.update(inner.names)
+            for name in bound_names(statement):
+                scope.setdefault(name, [])
+        scope.update(dict.fromkeys(declared_global))
+        return {name: targets for name, targets in scope.items() if name not in declared_nonlocal}
 
 
-def own(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield a node and those in it that are of the same scope."""
+def nodes_in_same_scope(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield a node and its descendants, without the scopes of a nested function, class or comprehension."""
     yield node
     if isinstance(node, Function | ast.ClassDef):
         return
     if isinstance(node, Comprehension):
+        # The operator := in a comprehension binds its name in the scope around it.
         yield from (inner.target for inner in ast.walk(node) if isinstance(inner, ast.NamedExpr))
         return
     for child in ast.iter_child_nodes(node):
-        yield from own(child)
+        yield from nodes_in_same_scope(child)
 
 
-def bound(node: ast.AST) -> Iterator[str]:
-    """Yield each name that a node binds in its scope, as often as it does."""
-    for inner in own(node):
+def bound_names(node: ast.AST) -> Iterator[str]:
+    """Yield each name that a node binds in its scope, once for each binding."""
+    for inner in nodes_in_same_scope(node):
         match inner:
             case ast.Name(ctx=ast.Store() | ast.Del()):
                 yield inner.id
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 yield inner.name
             case ast.Import() | ast.ImportFrom():
-                yield from (name for name, _ in Imports("", is_package=False).bound_by(inner))
+                yield from (name for name, _ in ImportResolver("", is_package=False).bindings(inner))
             case ast.ExceptHandler(name=str() as name) | ast.MatchAs(name=str() as name):
                 yield name
             case ast.MatchStar(name=str() as name) | ast.MatchMapping(rest=str() as name):
                 yield name
 
 
-def run_on_import(node: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
-    """Yield the parts of a statement that run when its module is imported, and whether they are called.
+def parts_run_on_import(node: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
+    """Yield the parts of a statement that an import of its module runs, each with whether Python calls its value.
 
-    Of a function these are decorators, which are called, and defaults; of a class decorators and base classes,
-    which are called, and parts of what is in it.
+    The import calls the decorators of functions and classes. It also calls base classes and metaclasses, because
+    ``__init_subclass__`` and a metaclass may run any code.
     """
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
@@ -154,11 +167,17 @@ def run_on_import(node: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
             called = (*node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords))
             yield from ((part, True) for part in called)
             for statement in node.body:
-                yield from run_on_import(statement)
+                yield from parts_run_on_import(statement)
         case ast.Expr(value=ast.Constant()) | ast.Pass() | ast.Import() | ast.ImportFrom():
             pass
         case ast.Assign(value=value) | ast.AnnAssign(value=value) | ast.Expr(value=value):
             if value:
                 yield value, False
         case _:
-            yield node, True  # such as `if` in a class
+            yield node, True  # a statement like `if` in a class counts as an unknown call
+
+
+def join_attributes(target: str, attributes: list[str]) -> str:
+    """Append attributes to a target: ``package.module:NAME`` becomes ``package.module:NAME.attribute``."""
+    module, _, name = target.partition(":")
+    return f"{module}:{'.'.join([*filter(None, [name]), *attributes])}"

@@ -1,15 +1,15 @@
-"""What a piece of code says, as plain lists, and what it uses.
+"""Normalise syntax trees for a digest, and collect the references in them.
 
-A use is a text, as in `scopes`, with the attributes that are taken; or one of these:
+A reference is a text. A target (see `scopes`), with the attributes taken from it, is one; the others are:
 
-=====================  =============================================================
-``package.module``     a module that is imported, if there is one of this name
-``package/``           the data files in a package's folder
-``/NAME``              the data files of this name
-`EVERYTHING`           all modules: one is taken from ``sys.modules``
-`COMPUTED`             a module whose name is computed
-`SUBCLASSES`           the subclasses of a class, whichever modules define them
-=====================  =============================================================
+======================  ======================================================================
+``package.module``      loads a module, if one of this name exists
+``package/``            the data files in a package's folder, because the code reads ``__file__``
+``/NAME``               the data files of this name, because the code contains it as a text
+`ALL_MODULES`           every module, because the code reads ``sys.modules``
+`COMPUTED_IMPORT`       a module that the code imports by a computed name
+`SUBCLASSES`            the subclasses of a class, in any loaded module
+======================  ======================================================================
 """
 
 from __future__ import annotations
@@ -23,11 +23,20 @@ from collections.abc import Iterator, Set
 from typing import Any
 
 from pipeline.files.loaded_sources import DATA_SUFFIXES
-from pipeline.store.code.scopes import Comprehension, Function, Import, Imports, Names, Scopes, run_on_import
+from pipeline.store.code.scopes import (
+    Comprehension,
+    Function,
+    Import,
+    ImportResolver,
+    ModuleScope,
+    ScopeStack,
+    join_attributes,
+    parts_run_on_import,
+)
 
-EVERYTHING, COMPUTED, SUBCLASSES = "*", "?", "<"
+ALL_MODULES, COMPUTED_IMPORT, SUBCLASSES = "*", "?", "<"
 
-HARMLESS = frozenset(
+SAFE_LIBRARY_NAMES = frozenset(
     [
         *("abc", "builtins", "collections", "collections.abc", "contextlib", "dataclasses", "enum", "functools"),
         *("itertools", "math", "pathlib", "re", "types", "typing", "builtins.dict.fromkeys"),
@@ -35,77 +44,77 @@ HARMLESS = frozenset(
         *("numpy.array", "numpy.dtype", "numpy.float32", "numpy.int64"),
     ]
 )
-"""Functions and classes of libraries, and modules of such: a call makes a value, and changes nothing else that another
-definition could find."""
-HARMFUL = {"__import__", "delattr", "eval", "exec", "globals", "locals", "next", "setattr", "vars"}
-"""The exceptions among Python's own."""
+"""Modules, functions and classes of libraries whose calls return a value and have no side effects."""
+UNSAFE_NAMES = {"__import__", "delattr", "eval", "exec", "globals", "locals", "next", "setattr", "vars"}
+"""Functions in the safe modules that do have side effects, or give access to variables."""
 
 COMPUTED_IMPORTS = {"__import__", "exec_module", "import_module", "load_module", "run_module", "run_path"}
 NAMESPACES = {"eval", "exec", "globals"}
-"""Functions that find any name of the module."""
-READERS_OF_ANNOTATIONS = {
+"""Functions that can look up any name of the calling module."""
+ANNOTATION_READERS = {
     *("__annotations__", "get_annotations", "get_type_hints", "getfullargspec", "signature"),
     *("singledispatch", "singledispatchmethod"),
 }
-ANNOTATIONS_OF_FIELDS = {"ClassVar", "InitVar", "KW_ONLY"}
-"""Those that make a difference to `dataclasses`."""
+FIELD_ANNOTATIONS = {"ClassVar", "InitVar", "KW_ONLY"}
+"""Annotations that change the class that `dataclasses` makes."""
 
 IGNORED_FIELDS = {"annotation", "ctx", "kind", "returns", "type_comment"}
-"""Fields of a syntax tree that say nothing of what is computed, or that differ between versions of Python."""
+"""Fields of syntax trees that do not change a result, or that differ between versions of Python."""
 
 DIGITS = 16
 
 
-class Reader:
-    """Turns syntax trees into plain lists that are the same on every version of Python, and notes what they use."""
+class Normaliser:
+    """Turns syntax trees into lists that are equal on every version of Python, and collects their references."""
 
-    def __init__(self, names: Names, scopes: Scopes | None = None) -> None:
-        self.names = names
-        self.scopes = scopes or Scopes(names)
-        self.is_plain = True
-        """Whether nothing was read that calls something unknown or changes what others may find."""
-        self.annotated: list[Any] = []
-        """What was read of annotations."""
+    def __init__(self, module_scope: ModuleScope, scopes: ScopeStack | None = None) -> None:
+        self.module_scope = module_scope
+        self.resolver = module_scope.resolver
+        self.scopes = scopes or ScopeStack(module_scope)
+        self.has_no_side_effects = True
+        """False once a node may call unknown code, or may change objects that other code can see."""
+        self.annotations: list[Any] = []
+        """The normalised annotations."""
         self._is_in_class = False
-        self._uses: set[str] = set()
-        self._mentioned: set[str] = set()
+        self._references: set[str] = set()
+        self._words: set[str] = set()  # names as they are, attributes with a leading dot
         self._imported: dict[str, list[str]] = {}
 
     @functools.cached_property
-    def of_annotations(self) -> Reader:
-        """What reads the annotations."""
-        return Reader(self.names, self.scopes)
+    def of_annotations(self) -> Normaliser:
+        """A separate normaliser for the annotations, whose references count only where code reads annotations."""
+        return Normaliser(self.module_scope, self.scopes)
 
-    def digest(self, described: Any) -> str:
-        """Digest what was described, and what the names in it stand for that the module imports."""
-        return digest([described, sorted(self._imported.items())])
+    def digest(self, normalised: Any) -> str:
+        """Return the digest of a normalised tree, together with the targets of the imported names in it."""
+        return digest([normalised, sorted(self._imported.items())])
 
-    def uses(self) -> list[str]:
-        """Return all that was used."""
-        importing, found = self.names.importing, set(self._uses)
-        folder = importing.module if importing.is_package else importing.module.rpartition(".")[0]
-        for names, use in (
-            (COMPUTED_IMPORTS, COMPUTED),
-            (NAMESPACES, f"{importing.module}:"),
+    def references(self) -> list[str]:
+        """Return all references in the trees so far, sorted."""
+        module, references = self.resolver.module, set(self._references)
+        folder = module if self.resolver.is_package else module.rpartition(".")[0]
+        for words, reference in (
+            (COMPUTED_IMPORTS, COMPUTED_IMPORT),
+            (NAMESPACES, f"{module}:"),
             ({"__subclasses__"}, SUBCLASSES),
             ({"__file__"}, f"{folder}/"),
         ):
-            if self._mentions(names):
-                found.add(use)
-        return sorted(found)
+            if self._mentions(words):
+                references.add(reference)
+        return sorted(references)
 
     def reads_annotations(self) -> bool:
-        """Tell whether anything was read that asks for annotations."""
-        return self._mentions(READERS_OF_ANNOTATIONS) or (self._mentions({"fields"}) and ".type" in self._mentioned)
+        """Return whether the code may read annotations at run time."""
+        return self._mentions(ANNOTATION_READERS) or (self._mentions({"fields"}) and ".type" in self._words)
 
-    def _mentions(self, names: Set[str]) -> bool:
-        return not self._mentioned.isdisjoint({*names, *(f".{name}" for name in names)})
+    def _mentions(self, words: Set[str]) -> bool:
+        return not self._words.isdisjoint({*words, *(f".{word}" for word in words)})
 
-    def describe(self, node: Any) -> Any:  # noqa: PLR0911, PLR0912, a table of the kinds of nodes
-        """Describe a node, a list of nodes, or a value in one."""
+    def normalise(self, node: Any) -> Any:  # noqa: PLR0911, PLR0912, a table of the kinds of nodes
+        """Normalise a node, a list of nodes, or the value of a node's field."""
         match node:
             case list():
-                return [self.describe(item) for item in _normal_statements(node)]
+                return [self.normalise(item) for item in _normal_statements(node)]
             case ast.Name() | ast.Attribute():
                 return self._name(node)
             case ast.Constant():
@@ -115,34 +124,38 @@ class Reader:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
                 return self._function(node)
             case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
-                self.describe(node.generators[0].iter)  # outside of its scope
-                return self._in_its_scope(node)
+                # Python evaluates the first iterable outside: in `[near for near in near.PAIR]` the last is global.
+                self.normalise(node.generators[0].iter)
+                return self._in_own_scope(node)
             case ast.ClassDef():
                 return self._inside(node, is_class=True)
             case ast.arg() | ast.AnnAssign():
-                return self._with_annotation(node)
+                return self._without_annotation(node)
             case ast.Raise(exc=ast.Call() as error):
                 return self._fields(node, exc=self._call(error, makes_error=True))
             case ast.Assert():
-                return self._fields(node, msg=None if _is_text(node.msg) else self.describe(node.msg))
+                return self._fields(node, msg=None if _is_text(node.msg) else self.normalise(node.msg))
             case ast.AugAssign():
-                self.is_plain = False  # what a variable stands for may be a list that others know
-                if isinstance(node.target, ast.Name):
-                    self._look_up(node.target.id, [])
-                return self._fields(node)
+                return self._augmented_assignment(node)
             case ast.Import() | ast.ImportFrom() | ast.Global():
                 return self._import(node)
             case ast.Subscript(ctx=ast.Store() | ast.Del()):
                 return self._changed_item(node)
             case ast.JoinedStr():
                 # Python 3.12 puts an empty string at the end of some format specifications.
-                return ["JoinedStr", [self.describe(part) for part in node.values if getattr(part, "value", 1) != ""]]
+                parts = [part for part in node.values if getattr(part, "value", None) != ""]
+                return ["JoinedStr", [self.normalise(part) for part in parts]]
             case ast.AST():
                 return self._fields(node)
         return None if node is None else repr(node)
 
-    def is_known(self, function: ast.AST) -> bool:
-        """Tell whether a function that is called is known by its name, or comes from what a library's function made."""
+    def resolves_call(self, function: ast.AST) -> bool:
+        """Return whether the references in a called expression name all code that the call may run.
+
+        They do in ``f()``, ``f(1)()`` and ``library.f(1).method()``. They do not if ``f`` is a local variable. They do
+        not in ``f(1).method()`` or ``table[0]()`` if ``f`` or ``table`` is of this package: the method or the item may
+        be of any class.
+        """
         has_attribute = is_taken_from_a_value = False
         while not isinstance(function, ast.Name):
             match function:
@@ -153,59 +166,59 @@ class Reader:
                 case ast.Subscript(value=inner):
                     is_taken_from_a_value = True
                 case _:
-                    return isinstance(function, ast.Constant | ast.JoinedStr)
+                    return isinstance(function, ast.Constant | ast.JoinedStr)  # a method of text: ", ".join
             function = inner
-        found = self.scopes.stands_for(function.id)
-        return bool(found) and not (is_taken_from_a_value and any(map(self._is_ours, found)))
+        targets = self.scopes.targets(function.id)
+        return bool(targets) and not (is_taken_from_a_value and any(map(self.resolver.is_in_package, targets)))
 
-    def _fields(self, node: ast.AST, **instead: Any) -> Any:
-        described = {
-            name: instead[name] if name in instead else self.describe(value)
+    def _fields(self, node: ast.AST, **replacements: Any) -> Any:
+        fields = {
+            name: replacements[name] if name in replacements else self.normalise(value)
             for name, value in ast.iter_fields(node)
             if name not in IGNORED_FIELDS
         }
-        return [type(node).__name__, {name: value for name, value in described.items() if value not in (None, [])}]
+        # Newer versions of Python add fields, which are empty where the syntax is old.
+        return [type(node).__name__, {name: value for name, value in fields.items() if value not in (None, [])}]
 
     def _name(self, node: ast.Name | ast.Attribute) -> Any:
         if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
-            self.is_plain = False
+            self.has_no_side_effects = False
         attributes: list[str] = []
         root: ast.expr = node
         while isinstance(root, ast.Attribute):
             attributes.insert(0, root.attr)
             root = root.value
-        self._mentioned.update(f".{attribute}" for attribute in attributes)
+        self._words.update(f".{attribute}" for attribute in attributes)
         if not isinstance(root, ast.Name):
-            return ["attribute", self.describe(root), *attributes]
+            return ["attribute", self.normalise(root), *attributes]
         if not isinstance(root.ctx, ast.Store):
-            self._look_up(root.id, attributes)
+            self._refer_to(root.id, attributes)
         return ["name", root.id, *attributes]
 
-    def _look_up(self, name: str, attributes: list[str]) -> None:
-        for what in self.scopes.stands_for(name):
-            self._mentioned.update((name, what.rpartition(":")[2]))
-            self._use(_joined(what, attributes))
-            if what in self.names.imports.get(name, ()):
-                self._imported[name] = self.names.imports[name]
+    def _refer_to(self, name: str, attributes: list[str]) -> None:
+        imported_targets = self.module_scope.imported.get(name, [])
+        for target in self.scopes.targets(name):
+            # An alias like `from importlib import import_module as load` hides a word that `references` looks for.
+            self._words.update((name, target.rpartition(":")[2]))
+            self._add_reference(join_attributes(target, attributes))
+            if target in imported_targets:
+                self._imported[name] = imported_targets
 
-    def _use(self, use: str) -> None:
-        if self._is_ours(use):
-            self._uses.add(use)
+    def _add_reference(self, reference: str) -> None:
+        if self.resolver.is_in_package(reference):
+            self._references.add(reference)
         else:
-            self.is_plain &= is_harmless(use)
-            if use.startswith("sys:modules"):
-                self._uses.add(EVERYTHING)
-
-    def _is_ours(self, what: str) -> bool:
-        return self.names.importing.is_ours(what)
+            self.has_no_side_effects &= is_safe_to_call(reference)
+            if reference.startswith("sys:modules"):
+                self._references.add(ALL_MODULES)
 
     def _constant(self, node: ast.Constant) -> Any:
-        """Describe a constant; a text such as ``package.module:NAME``, or the name of a data file, counts as a use."""
         if isinstance(node.value, str):
+            # A stage names its function as "package.module:NAME" and imports it later.
             if re.fullmatch(r"\w+(\.\w+)+:\w+", node.value):
-                self._use(node.value)
+                self._add_reference(node.value)
             if node.value.endswith(DATA_SUFFIXES):
-                self._uses.add(f"/{node.value.rpartition('/')[2]}")
+                self._references.add(f"/{node.value.rpartition('/')[2]}")
         return ["constant", type(node.value).__name__, ascii(node.value)]
 
     def _call(self, node: ast.Call, *, makes_error: bool = False) -> Any:
@@ -214,82 +227,86 @@ class Reader:
                 func=ast.Name(id="import_module") | ast.Attribute(attr="import_module"),
                 args=[ast.Constant(value=str() as module)],
             ):
-                self.is_plain = False
-                self._use(f"{module}:")
+                self.has_no_side_effects = False
+                self._add_reference(f"{module}:")
                 return ["import", module]
-        self.is_plain &= self.is_known(node.func)
+        self.has_no_side_effects &= self.resolves_call(node.func)
         return self._error(node) if makes_error or self._makes_error(node.func) else self._fields(node)
 
     def _makes_error(self, function: ast.expr) -> bool:
-        """Tell whether a function is one of the errors that the package defines in its module ``errors``."""
-        found = self.scopes.stands_for(function.id) if isinstance(function, ast.Name) else []
-        return any(re.fullmatch(r"\w+\.errors:[A-Z]\w*", what) for what in found)
+        """Return whether a called function is an exception class of the package's module ``errors``."""
+        targets = self.scopes.targets(function.id) if isinstance(function, ast.Name) else []
+        return any(re.fullmatch(r"\w+\.errors:[A-Z]\w*", target) for target in targets)
 
     def _error(self, call: ast.Call) -> Any:
-        """Describe the making of an error, without the text of its message and what that alone uses."""
-        given = [(None, argument) for argument in call.args] + [(word.arg, word.value) for word in call.keywords]
-        described = [[name, "text" if _is_text(value) else self.describe(value)] for name, value in given]
-        return ["error", self.describe(call.func), described]
+        """Normalise the call that makes an exception, without its message and the references in the message."""
+        arguments = [(None, value) for value in call.args] + [(word.arg, word.value) for word in call.keywords]
+        normalised = [[name, "text" if _is_text(value) else self.normalise(value)] for name, value in arguments]
+        return ["error", self.normalise(call.func), normalised]
 
     def _function(self, node: Function) -> Any:
-        for part, _ in run_on_import(node):  # outside of its scope
-            self.describe(part)
+        for part, _ in parts_run_on_import(node):  # Python evaluates decorators and defaults outside of the function
+            self.normalise(part)
         if returned := getattr(node, "returns", None):
-            self.annotated.append(self.of_annotations.describe(returned))
-        return self._in_its_scope(node)
+            self.annotations.append(self.of_annotations.normalise(returned))
+        return self._in_own_scope(node)
 
-    def _in_its_scope(self, node: Function | Comprehension) -> Any:
+    def _in_own_scope(self, node: Function | Comprehension) -> Any:
         self.scopes.enter(node)
-        described = self._inside(node, is_class=False)
+        normalised = self._inside(node, is_class=False)
         self.scopes.leave()
-        return described
+        return normalised
 
     def _inside(self, node: Function | Comprehension | ast.ClassDef, *, is_class: bool) -> Any:
-        outside, self._is_in_class = self._is_in_class, is_class
-        described = self._fields(node)
-        self._is_in_class = outside
-        return described
+        was_in_class, self._is_in_class = self._is_in_class, is_class
+        normalised = self._fields(node)
+        self._is_in_class = was_in_class
+        return normalised
 
-    def _with_annotation(self, node: ast.arg | ast.AnnAssign) -> Any:
+    def _without_annotation(self, node: ast.arg | ast.AnnAssign) -> Any:
         if node.annotation:
-            if ANNOTATIONS_OF_FIELDS & set(_words(node.annotation)):
-                return [*self._fields(node), self.describe(node.annotation)]
-            self.annotated.append(self.of_annotations.describe(node.annotation))
+            if FIELD_ANNOTATIONS & set(_words(node.annotation)):
+                return [*self._fields(node), self.normalise(node.annotation)]
+            self.annotations.append(self.of_annotations.normalise(node.annotation))
+        # `SCALE: float = 2.5` equals `SCALE = 2.5`, but in a class the annotation makes a field of a dataclass.
         if isinstance(node, ast.AnnAssign) and node.value and not self._is_in_class:
-            return self.describe(ast.Assign(targets=[node.target], value=node.value))
+            return self.normalise(ast.Assign(targets=[node.target], value=node.value))
+        return self._fields(node)
+
+    def _augmented_assignment(self, node: ast.AugAssign) -> Any:
+        # The value may be an object that other code sees: `known = KNOWN; known |= {...}` changes KNOWN.
+        self.has_no_side_effects = False
+        if isinstance(node.target, ast.Name):  # the tree marks the target as stored only, although `+=` reads it too
+            self._refer_to(node.target.id, [])
         return self._fields(node)
 
     def _import(self, node: Import | ast.Global) -> Any:
-        self.is_plain = False
-        for module in self.names.importing.loaded_by(node):
-            self._use(module)
-        for name, what in self.names.importing.bound_by(node):
-            if name == "*" or what not in self.scopes.stands_for(name):  # as an attribute of a class
-                self._use(what)
+        self.has_no_side_effects = False
+        for module in self.resolver.loaded_modules(node):
+            self._add_reference(module)
+        for name, target in self.resolver.bindings(node):
+            # In a class, or for a name declared global or nonlocal, other code can reach the target by the name.
+            if name == "*" or target not in self.scopes.targets(name):
+                self._add_reference(target)
         return self._fields(node)
 
     def _changed_item(self, node: ast.Subscript) -> Any:
-        self.is_plain = False
+        self.has_no_side_effects = False
         if isinstance(node.value, ast.Attribute) and ast.unparse(node.value) == "sys.modules":
-            return self._fields(node, value="sys.modules")  # whoever takes it from there uses it
+            return self._fields(node, value="sys.modules")  # adds a module, and refers to no other
         return self._fields(node)
 
 
-def digest(described: Any) -> str:
-    """Return a short digest of plain lists and texts."""
-    return hashlib.sha256(json.dumps(described, separators=(",", ":")).encode()).hexdigest()[:DIGITS]
+def digest(normalised: Any) -> str:
+    """Return a short digest of lists and texts."""
+    return hashlib.sha256(json.dumps(normalised, separators=(",", ":")).encode()).hexdigest()[:DIGITS]
 
 
-def is_harmless(use: str) -> bool:
-    """Tell whether something of a library's, such as ``math:sqrt``, may be called on import."""
-    name = use.replace(":", ".").strip(".")
-    parent, _, own_name = name.rpartition(".")
-    return name in HARMLESS or (parent in HARMLESS and own_name not in HARMFUL)
-
-
-def _joined(what: str, attributes: list[str]) -> str:
-    module, _, own_name = what.partition(":")
-    return f"{module}:{'.'.join([*filter(None, [own_name]), *attributes])}"
+def is_safe_to_call(reference: str) -> bool:
+    """Return whether a call of a library's name, for example ``math:sqrt``, is known to have no side effects."""
+    name = reference.replace(":", ".").strip(".")
+    parent, _, last_part = name.rpartition(".")
+    return name in SAFE_LIBRARY_NAMES or (parent in SAFE_LIBRARY_NAMES and last_part not in UNSAFE_NAMES)
 
 
 def _words(node: ast.AST) -> Iterator[str]:
@@ -302,7 +319,7 @@ def _words(node: ast.AST) -> Iterator[str]:
 
 
 def _is_text(node: ast.AST | None) -> bool:
-    """Tell whether an expression is the text of a message, whatever is put into it."""
+    """Return whether an expression is None or builds a text, for example by ``%``, ``+``, ``format`` or an f-string."""
     match node:
         case None | ast.Constant(value=str()) | ast.JoinedStr():
             return True
@@ -318,31 +335,31 @@ def _is_text(node: ast.AST | None) -> bool:
 
 
 def _normal_statements(nodes: list[Any]) -> Iterator[Any]:
-    """Leave out docstrings; bring neighbouring imports into a fixed order, a name each."""
+    """Leave out docstrings; split neighbouring imports into one per name, and sort them."""
     imports: list[Import] = []
     for node in nodes:
         if isinstance(node, Import):
-            imports += _one_import_a_name(node)
+            imports += _split_import(node)
             continue
-        yield from _in_fixed_order(imports)
+        yield from _sorted_imports(imports)
         imports = []
         if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
             yield node
-    yield from _in_fixed_order(imports)
+    yield from _sorted_imports(imports)
 
 
-def _one_import_a_name(node: Import) -> list[Import]:
+def _split_import(node: Import) -> list[Import]:
     if isinstance(node, ast.Import):
         return [ast.Import(names=[alias]) for alias in node.names]
     return [ast.ImportFrom(module=node.module, names=[alias], level=node.level) for alias in node.names]
 
 
-def _in_fixed_order(imports: list[Import]) -> list[Import]:
-    """Sort imports where their order cannot matter; of several that bind one name, the last one counts."""
-    bound: dict[str, tuple[int, str]] = {}
+def _sorted_imports(imports: list[Import]) -> list[Import]:
+    """Sort imports, unless two of them bind one name to different targets: then the last one wins."""
+    bindings: dict[str, tuple[int, str]] = {}
     for node in imports:
-        for name, what in Imports("", is_package=False).bound_by(node):
-            value = getattr(node, "level", 0), what
-            if name == "*" or bound.setdefault(name, value) != value:
+        for name, target in ImportResolver("", is_package=False).bindings(node):
+            value = getattr(node, "level", 0), target
+            if name == "*" or bindings.setdefault(name, value) != value:
                 return imports
     return sorted(imports, key=ast.dump)
