@@ -1,4 +1,4 @@
-"""What counts as the code of a stage: of generated packages, and of this one."""
+"""Check which definitions count as the code of a stage, in generated packages and in this one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENTRY = ["pipeline.stage:run"]
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """Return the folder of a package of its own, which is looked at in place of this one."""
+    """Return the folder of an empty package, which the analysis reads in place of this one."""
     folder = tmp_path / "pipeline"
     monkeypatch.setattr(digests, "PACKAGE", folder)
     write(folder, {"__init__": ""})
@@ -73,7 +73,7 @@ class Shape:
 '''
 
 
-class TestWhatIsWritten:
+class TestSyntax:
     @pytest.mark.parametrize(
         ("before", "after"),
         [
@@ -180,7 +180,7 @@ class TestWhatIsWritten:
             ("raise A", "raise B"),
         ],
     )
-    def test_differs(self, package, one, other):
+    def test_has_another_digest(self, package, one, other):
         found = [
             code(package, {"stage": f"async def run():\n{textwrap.indent(text, '    ')}"}) for text in (one, other)
         ]
@@ -198,7 +198,7 @@ class TestWhatIsWritten:
     @pytest.mark.parametrize(
         "form", ["{}\ndef run(): return a, b, c, e, g", "def run():\n{}\n    return a, b, c, e, g"]
     )
-    def test_it_does_not_count_how_imports_are_written(self, package, imports, form):
+    def test_the_layout_of_imports_does_not_count(self, package, imports, form):
         expected = "import a\nimport b\nimport c\nfrom d import e\nfrom d import f as g"
         written, plain = (
             code(package, {"stage": form.format(textwrap.indent(text, "    ") if "\n    return" in form else text)})
@@ -241,12 +241,12 @@ class TestMessages:
         assert not {"pipeline.stage.helper", "pipeline.stage.CONSTANT"} & found[0].keys()
 
     @pytest.mark.parametrize("form", ["return lost(x, {})", "yield {}", "return str({})"])
-    def test_count_where_they_are_not_those_of_an_error(self, package, form):
+    def test_count_outside_of_an_exception(self, package, form):
         one, other = (code(package, {"stage": self.stage(form, text)}) for text in self.TEXTS[:2])
 
         assert one != other
 
-    def test_of_an_error_that_is_passed_count_when_somebody_else_calls_it(self, package):
+    def test_count_as_arguments_of_a_call_inside_an_exception(self, package):
         form = "raise ValueError(helper({}))"
 
         assert code(package, {"stage": self.stage(form, "'a'")}) != code(package, {"stage": self.stage(form, "'b'")})
@@ -262,7 +262,7 @@ class TestAnnotations:
             "inspect.signature",
         ],
     )
-    def test_count_where_something_reads_them(self, package, reader):
+    def test_count_where_reachable_code_reads_them(self, package, reader):
         source = """
             import dataclasses, inspect, typing
             from pipeline.kinds import Kind
@@ -286,12 +286,12 @@ class TestAnnotations:
     @pytest.mark.parametrize(
         ("before", "after"), [("x: int\n    y: int", "y: int\n    x: int"), ("x: int", "x: ClassVar[int]")]
     )
-    def test_the_fields_themselves_count(self, package, before, after):
+    def test_fields_of_a_dataclass_count(self, package, before, after):
         source = "@dataclass\nclass Shape:\n    x: int\n    y: int\n\ndef run(): return Shape"
 
         assert code(package, {"stage": source}) != code(package, {"stage": source.replace(before, after)})
 
-    def test_count_below_a_decorator_that_nobody_knows(self, package):
+    def test_count_below_an_unknown_decorator(self, package):
         source = "import pydantic\n@pydantic.dataclass\nclass Shape:\n    x: {}\n\ndef run(): return Shape"
 
         assert code(package, {"stage": source.format("int")}) != code(package, {"stage": source.format("float")})
@@ -322,7 +322,7 @@ FAR = """
     def deeper(x): return x
     def unused(): pass
 """
-USES = {
+REFERENCES = {
     "from pipeline.near import helper\ndef run(): return helper()": {"SIZE", "helper", "far.deep", "far.deeper"},
     "from pipeline.near import helper as h\ndef run(): return h()": {"SIZE", "helper", "far.deep", "far.deeper"},
     "import pipeline.near\ndef run(): return pipeline.near.helper": {"SIZE", "helper", "far.deep", "far.deeper"},
@@ -346,11 +346,11 @@ USES = {
     "def run(): return 'pipeline.near'": set(),
     "def run(): return 'near.SIZE'": set(),
 }
-WHOLE = {
+WHOLE_MODULE = {
     *("SIZE", "PAIR", "OTHER", "helper", "unused", "Base", "Shape"),
     *("far.deep", "far.deeper", "far.unused"),
 }
-ALL = {
+REFERENCES_TO_WHOLE_MODULE = {
     "a module passed as a value": "from pipeline import near\ndef run(): return vars(near)",
     "a module searched": "from pipeline import near\ndef run(x): return getattr(near, x)",
     "a module under another name": "from pipeline import near\ndef run(x):\n    n = near\n    return n.SIZE",
@@ -385,26 +385,26 @@ class TestReach:
         own = (name for name in found if name.startswith(("pipeline.near.", "pipeline.far.")))
         return {name.removeprefix("pipeline.").removeprefix("near.") for name in own} - {"far", "dataclass"}
 
-    @pytest.mark.parametrize("stage", USES)
-    def test_what_is_used_by_name(self, near, stage):
-        assert self.reached(near, stage) == USES[stage]
+    @pytest.mark.parametrize("stage", REFERENCES)
+    def test_definitions_that_are_referred_to_by_name(self, near, stage):
+        assert self.reached(near, stage) == REFERENCES[stage]
 
-    @pytest.mark.parametrize("name", ALL)
+    @pytest.mark.parametrize("name", REFERENCES_TO_WHOLE_MODULE)
     def test_a_module_counts_whole(self, near, name):
-        assert self.reached(near, ALL[name]) == WHOLE
+        assert self.reached(near, REFERENCES_TO_WHOLE_MODULE[name]) == WHOLE_MODULE
 
-    def test_what_the_stage_says_that_it_imports_by_a_computed_name(self, near):
+    def test_a_stage_names_the_targets_of_computed_imports(self, near):
         stage = "from importlib import import_module\ndef run(x): return import_module(f'pipeline.{x}').SIZE"
         found = code(near, {"stage": stage}, *ENTRY, "pipeline.near:SIZE")
 
         assert set(found) == {"pipeline.stage.run", "pipeline.near.SIZE"}
 
-    def test_the_names_of_a_module_itself(self, package):
+    def test_globals_counts_all_names_of_the_module(self, package):
         found = code(package, {"stage": "X = 1\ndef run(x): return globals()[x]\ndef other(): pass"})
 
         assert set(found) == {"pipeline.stage", "pipeline.stage.X", "pipeline.stage.other", "pipeline.stage.run"}
 
-    def test_names_that_a_module_takes_from_another(self, package):
+    def test_names_that_a_module_imports_and_passes_on(self, package):
         sources = {"stage": "from pipeline.middle import a, b\ndef run(): return a, b", "end": "one = 1\ntwo = 2"}
         before = code(package, sources | {"middle": "from pipeline.end import one as a, two as b"})
         after = code(package, sources | {"middle": "from pipeline.end import one as b, two as a"})
@@ -412,7 +412,7 @@ class TestReach:
         assert before != after
         assert {"pipeline.end.one", "pipeline.end.two", "pipeline.middle.a"} <= before.keys() == after.keys()
 
-    def test_a_module_with_names_of_its_own_making(self, package):
+    def test_a_module_that_computes_its_names(self, package):
         near = "def __getattr__(name): return make(name)\ndef make(name): return name\ndef unused(): pass"
         found = code(package, {"stage": "from pipeline import near\ndef run(): return near.anything", "near": near})
 
@@ -430,7 +430,7 @@ class TestReach:
 
         assert {"pipeline.near.again", "pipeline.stage.run"} <= found.keys()
 
-    def test_what_is_not_there_has_no_digest(self, package):
+    def test_an_absent_definition_has_no_digest(self, package):
         assert code_digests(["pipeline.absent:run", "numpy:array"]) == {}
 
     @pytest.mark.parametrize("suffix", ["css", "csv"])
@@ -471,8 +471,8 @@ REGISTRY = """
 """
 
 
-class TestEffectsOfImports:
-    """The stage uses `KNOWN` alone; what else imports define there can change what it finds."""
+class TestSideEffectsOfImports:
+    """The stage refers to `KNOWN` alone, but a module that it imports can change `KNOWN`."""
 
     STAGE = "from pipeline.registry import KNOWN\nimport pipeline.plugin\ndef run(): return KNOWN"
 
@@ -538,7 +538,7 @@ class TestEffectsOfImports:
             "@register\ndef g(): pass\ndef f(): return 1",
         ],
     )
-    def test_do_not_count_without_one(self, package, plugin):
+    def test_definitions_without_side_effects_do_not_count(self, package, plugin):
         assert not self.counts(package, plugin)
 
     def test_the_order_counts(self, package):
@@ -549,10 +549,10 @@ class TestEffectsOfImports:
     def test_a_name_bound_twice_counts_in_its_order(self, package):
         assert self.counts(package, "X = 1\nY = X\nX = 2", "Y = X\nX = 2", "X = 2\nY = X")
 
-    def test_an_import_of_a_library_for_its_effect_counts(self, package):
+    def test_an_import_of_a_library_for_its_side_effect_counts(self, package):
         assert self.counts(package, "import seaborn", "seaborn", "matplotlib")
 
-    def test_subclasses_count_where_something_asks_for_them(self, package):
+    def test_subclasses_count_where_reachable_code_asks_for_them(self, package):
         stage = "import pipeline.plugin\nfrom pipeline.base import Base\ndef run(): return Base.__subclasses__()"
         plugin = "from pipeline.base import Base\nclass A(Base):\n    def f(self): return 1"
         sources = {"stage": stage, "base": "class Base: pass"}
@@ -564,7 +564,7 @@ class TestEffectsOfImports:
 class TestAnyPackage:
     @settings(max_examples=150, deadline=None)
     @given(generated_package.packages())
-    def test_what_changes_the_result_changes_the_code(self, definitions):
+    def test_an_edit_that_changes_the_result_changes_the_code(self, definitions):
         def outcome(numbers):
             found = generated_package.sources(definitions, numbers)
             files = {name: text.encode() for name, text in found.items()}
@@ -587,7 +587,7 @@ class TestCache:
 
     @pytest.fixture(autouse=True)
     def forgotten(self, monkeypatch):
-        """This process remembers nothing of the sources that it has read."""
+        """Forget the analyses that this process has made."""
         monkeypatch.setattr(digests, "_MODULES", {})
 
     def test_changes_nothing(self, cache):
@@ -659,7 +659,7 @@ class TestThisPackage:
 
         assert code_digests(entries) == expected
 
-    def test_follows_what_a_stage_uses(self):
+    def test_follows_the_references_of_a_stage(self):
         found = code_digests(["pipeline.data.grayscale:make_flat"])
 
         assert {"pipeline.data.grayscale.grayscale", "pipeline.data.dataset.DatasetWriter"} <= found.keys()
@@ -675,7 +675,7 @@ class TestThisPackage:
         assert not [name for name in found if name.startswith(("pipeline.report", "pipeline.engines.theano.setup"))]
 
     @pytest.mark.parametrize("engine", ["numba", "torch"])
-    def test_what_a_training_does_not_use_does_not_count(self, engine):
+    def test_packages_that_a_training_does_not_reach_do_not_count(self, engine):
         found = code_digests([TRAINING, f"pipeline.engines.{engine}.engine:ENGINE"])
 
         assert not [name for name in found if name.startswith(("pipeline.report", "pipeline.store", "pipeline.web"))]
@@ -740,7 +740,7 @@ print(json.dumps([digests.code_digests([entry]) for entry in sys.argv[2:]]))
 
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
 def test_same_on_every_python(tmp_path, monkeypatch, version):
-    """Else a new Python would compute everything again."""
+    """Equal digests mean that a new Python keeps all results."""
     shutil.copytree(digests.PACKAGE, tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "pipeline/everything.py").write_text(EVERYTHING)
     monkeypatch.setattr(digests, "PACKAGE", tmp_path / "pipeline")
