@@ -26,7 +26,7 @@ def test_plain_make_prints_the_help(clone):
     printed = clone.shell("make")
     assert "Usage: make TARGET" in printed
     assert printed == clone.shell("make help")
-    for target in re.findall(r"^make ([a-z-]+)", README, re.M):
+    for target in re.findall(r"^make ([a-z-]+)$", README, re.M):
         assert f"  {target} " in printed
 
 
