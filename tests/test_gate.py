@@ -51,7 +51,7 @@ class TestMinimum:
 
 
 class TestLargestDrop:
-    @pytest.mark.state("better seed reported")
+    @pytest.mark.state("better rate reported")
     def test_fails_a_run_that_is_worse_than_the_latest_report(self, checkout):
         flags, drop = json.loads((checkout.folder / "worse.json").read_text()).values()
         report = checkout.result("Report")
@@ -64,7 +64,7 @@ class TestLargestDrop:
 
     def test_counts_for_every_network_of_the_report(self, checkout):
         also = ("--Report-networks", "mlp,mlp2", "--Train-epochs", "1", "--Evaluate-network", "mlp2")
-        flags, drop = worse_than_reported(checkout, "MLP2", "Evaluate", also)
+        flags, drop = worse_than_reported(checkout, "MLP2", "Evaluate", "Train", also)
         checkout.run(*flags, "--gate-largest-drop", str(drop / 2), status=30)
         assert f"EvaluateMLP2: test accuracy {checkout.accuracy('MLP2'):.4f}, {drop:.4f} below" in checkout.output
 

@@ -674,7 +674,7 @@ class TestInTheOutputsFolder:
 
 
 def test_names_the_previous_reports_accuracies(states, tmp_path):
-    checkout = states.copy("better seed reported", tmp_path / "checkout")
+    checkout = states.copy("better rate reported", tmp_path / "checkout")
     flags, drop = json.loads((checkout.folder / "worse.json").read_text()).values()
     checkout.run(*flags)
     page = Page((checkout.result("Report") / "report.html").read_text())
