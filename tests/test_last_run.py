@@ -123,9 +123,10 @@ class TestWhen:
         assert said(ran, "status", "--json") == []
 
     def test_not_in_a_scheduled_run(self, ran, past):
-        assert said(ran, "--data", "none", program="tasks.scheduled", status=30) == []
+        unreachable = ("--DownloadCIFAR-sources", "file:///nowhere", "--DownloadCIFAR-attempts", "1")
+        assert said(ran, "--data", "none", *unreachable, program="tasks.scheduled", status=30) == []
         with_settings(past, {"settings.seed": "9"})
-        done = ran.call(sys.executable, "-m", "tasks.scheduled", "--DownloadCIFAR-sources", "file:///nowhere")
+        done = ran.call(sys.executable, "-m", "tasks.scheduled", *unreachable)
         assert done.returncode == 30
         assert LINE not in done.stderr + (ran.folder / "outputs/logs/scheduled.log").read_text()
 

@@ -336,17 +336,17 @@ class TestRun:
 
     def test_goes_on_unless_it_is_forced(self, checkout):
         process = checkout.start(*self.FLAGS, task="TrainMLP")
-        wait_for_epoch(process, 20)
+        wait_for_epoch(process, 12)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
-        checkout.run("--TrainMLP-epochs", "60", task="TrainMLP")
-        assert re.search(r"^resuming after epoch \d\d of 60$", checkout.output, re.MULTILINE)
-        assert len(rows(checkout.output.splitlines())) == 60
+        checkout.run("--TrainMLP-epochs", "30", task="TrainMLP")
+        assert re.search(r"^resuming after epoch \d\d of 30$", checkout.output, re.MULTILINE)
+        assert len(rows(checkout.output.splitlines())) == 30
         assert checkout.leftovers() == []
         disturbed = trained(checkout)
 
-        checkout.run("--TrainMLP-epochs", "60", "--force", "TrainMLP", task="TrainMLP")
+        checkout.run("--TrainMLP-epochs", "30", "--force", "TrainMLP", task="TrainMLP")
         assert "going on" not in checkout.output
         assert trained(checkout) == disturbed
 
@@ -356,7 +356,7 @@ class TestRun:
         assert "checkpoints/TrainMLP-" not in removed()
         assert "checkpoints/TrainMLP-" not in removed("--seed", "7")  # `latest` leads to what came of them
         checkout.run("--seed", "7", task="TrainMLP")
-        assert re.search(r"checkpoints/TrainMLP-\w+\n +checkpoints: epoch-59.h5, epoch-60.h5", removed("--seed", "7"))
+        assert re.search(r"checkpoints/TrainMLP-\w+\n +checkpoints: epoch-29.h5, epoch-30.h5", removed("--seed", "7"))
 
 
 @pytest.mark.state("converted")

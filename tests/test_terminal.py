@@ -180,7 +180,7 @@ class TestSeveralProcesses:
         assert run.stdout.count(" | line ") == 300
 
     def test_are_the_stages_of_a_run(self, checkout):
-        epochs = {"TrainMLP": 300, "TrainCNN": 20}
+        epochs = {"TrainMLP": 100, "TrainCNN": 20}
         flags = ["--TrainMLP-learning-rate", "0.001", "--workers", "2"]
         flags += [text for stage, count in epochs.items() for text in (f"--{stage}-epochs", str(count))]
         command = checkout.command("Pipeline", *checkout.flags(), *flags)
