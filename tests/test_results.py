@@ -8,6 +8,7 @@ from pipeline.progress.monitor import SILENT
 from pipeline.store import garbage, results
 from pipeline.store.record import Record
 from pipeline.store.results import ForcedStages
+from pipeline.store.verification import input_damage
 from tests.small_stages import TEXT, chain
 
 ONE, TWO = "1" * 12, "2" * 12
@@ -41,6 +42,14 @@ class TestInputs:
         assert make(stages[2], run=run) == ["computed"]
         assert [text(stage) for stage in stages] == ["First", "FirstSecond", "FirstSecondThird"]
         assert {Record.read(stage.path).run for stage in stages} == {run}
+
+    def test_that_another_worker_has_just_withdrawn_are_damaged(self, stages):
+        make(stages[0])
+        record = Record.read(stages[0].path)
+        (stages[0].path / TEXT).write_text("FIRST")
+        record.withdraw(stages[0].path)
+
+        assert input_damage(stages[0].path, record, ONE) == [f"{TEXT} has other content than it had"]
 
     def test_that_were_altered_are_not_looked_at_where_nothing_is_computed(self, stages):
         make(*stages)

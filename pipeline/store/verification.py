@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -51,9 +52,12 @@ def input_damage(folder: Path, record: Record, run: str) -> list[str]:
 
 def _is_just_made(folder: Path, record: Record, run: str) -> bool:
     """Return whether this run made a result, and nobody changed it since: no program can set a file's ctime."""
-    recorded = (folder / RECORD_NAME).stat().st_ctime_ns
-    untouched = all((folder / name).stat().st_ctime_ns <= recorded for name in record.files)
-    return bool(run) and record.run == run and untouched
+    if not run or record.run != run:
+        return False
+    with contextlib.suppress(FileNotFoundError):  # another worker has just found the damage and withdrawn the record
+        recorded = (folder / RECORD_NAME).stat().st_ctime_ns
+        return all((folder / name).stat().st_ctime_ns <= recorded for name in record.files)
+    return False
 
 
 def _problems(path: Path, record: Record | None) -> list[str]:
