@@ -241,8 +241,7 @@ def _stored(file: h5py.File, name: str) -> h5py.Dataset:
     stored = hdf5.find(file, name)
     if stored is None:
         raise DatasetError(f"it lacks the data set {name!r}.")
-    if problem := hdf5.misplaced(stored):
-        raise DatasetError(f"{name!r} {problem}; expected them in one piece.")
+    hdf5.check_one_piece(stored, DatasetError)
     return stored
 
 

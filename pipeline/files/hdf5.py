@@ -66,8 +66,13 @@ def find(file: h5py.File, name: str) -> h5py.Dataset | None:
     return group[last] if _is_own(group, last, h5py.Dataset) else None
 
 
-def misplaced(dataset: h5py.Dataset) -> str | None:
-    """Return why the values of a data set are not in one piece in the file itself; None if they are."""
+def check_one_piece(dataset: h5py.Dataset, kind: type[PipelineError]) -> None:
+    """Raise an error of this kind unless the values of a data set lie in one piece in the file itself."""
+    if problem := _misplaced(dataset):
+        raise kind(f"{dataset.name.removeprefix('/')!r} {problem}; expected them in one piece.")
+
+
+def _misplaced(dataset: h5py.Dataset) -> str | None:
     if dataset.is_virtual or dataset.external:
         return "has its values in another file"
     if dataset.chunks or dataset.compression:

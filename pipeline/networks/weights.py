@@ -73,8 +73,7 @@ def _read_one(file: h5py.File, name: str, shape: tuple[int, ...]) -> FloatArray:
         raise WeightsError(
             f"{name!r} has shape {stored.shape} and type {stored.dtype}; the network expects {shape} and float32."
         )
-    if problem := hdf5.misplaced(stored):
-        raise WeightsError(f"{name!r} {problem}; expected them in one piece.")
+    hdf5.check_one_piece(stored, WeightsError)
     values: FloatArray = stored[()]
     if not np.isfinite(values).all():
         raise WeightsError(f"{name!r} holds values that are not finite.")

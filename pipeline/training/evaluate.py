@@ -151,8 +151,7 @@ def read_predictions(path: Path) -> FloatArray:
         found = hdf5.find(file, PROBABILITIES)
         if found is None or found.dtype != np.float32 or found.ndim != 2:
             raise DatasetError(f"it has no {PROBABILITIES} of type float32 and shape (N, classes).")
-        if problem := hdf5.misplaced(found):
-            raise DatasetError(f"its {PROBABILITIES}: {problem}.")
+        hdf5.check_one_piece(found, DatasetError)
         probabilities: FloatArray = found[()]
     return probabilities
 
