@@ -178,7 +178,7 @@ class _Finder(MetaPathFinder):
 
 
 def run(found: dict[str, str]) -> object:
-    """Import the package anew, from its sources, and return what its stage computes."""
+    """Import the package again from its sources, and return what its stage computes."""
     for name in found:
         sys.modules.pop(name, None)
     finder = _Finder(found)

@@ -22,7 +22,7 @@ def remove_abandoned_locks(paths: Iterable[Path]) -> None:
 class Lock:
     """An exclusive lock on a file; the file exists only while the lock is held.
 
-    The kernel releases the lock when its owner ends. A file that a killed owner left behind is locked anew. The first
+    The kernel releases the lock when its owner ends. A file that a killed owner left behind is locked again. The first
     line of the file names the owner; the owner's ``text`` follows.
     """
 

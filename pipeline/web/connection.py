@@ -82,7 +82,7 @@ class Client:
     connect_timeout, stall_timeout : float
         Seconds to wait for a connection, TLS included, and for the next byte.
     time_limit : float
-        Seconds that the block may take. A socket's timeout begins anew with each byte, and a server may send headers
+        Seconds that the block may take. A socket's timeout restarts with each byte, and a server may send headers
         for ever.
     """
 
