@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from luigi.parameter import ParameterVisibility
 
-from pipeline.data.archive import PUBLISHED_SHA256, SOURCES, digest_on_disk, given_digest
+from pipeline.data.archive import PUBLISHED_SHA256, SOURCES, Limits, digest_on_disk, given_digest
 from pipeline.errors import SettingError
 from pipeline.files.digests import json_digest
 from tasks.luigi_adapter.parameters import boolean, number, optional_text, text, whole_number
@@ -24,14 +24,10 @@ class DataTask(StageTask):
         return settings.active().data_sets
 
 
-LEAST_VALUES = {"connect_timeout": 0.1, "stall_timeout": 0.1, "time_limit": 1, "minimum_rate": 0, "attempts": 1}
-"""Least value of each setting of `DownloadCIFAR`."""
-
-
 class DownloadCIFAR(DataTask):
     """Fetch the archive, or take one from disk."""
 
-    without_effect = ("minimum_rate", "connect_timeout", "stall_timeout", "time_limit", "attempts")
+    without_effect = tuple(limit.name for limit in dataclasses.fields(Limits))
     code_matters = False  # the digest, or the version that the source reports, decides the result
 
     archive = optional_text("Path of an archive on disk, taken instead of downloading. Empty: download.")
@@ -51,10 +47,7 @@ class DownloadCIFAR(DataTask):
 
     @classmethod
     def check_settings(cls, given: Any) -> None:
-        for name, least in LEAST_VALUES.items():
-            value = getattr(given, name)
-            if not least <= value < math.inf:
-                raise SettingError(f"DownloadCIFAR.{name} is {value}; expected a number from {least}.")
+        cls._limits(given)
         if given.sha256:
             given_digest(given.sha256)
         if given.sources.split() != list(SOURCES):
@@ -80,8 +73,7 @@ class DownloadCIFAR(DataTask):
         name = json_digest(self.decides()) if self.follow_source else self.sha256.lower()
         return {
             **which,
-            **self._limits,
-            "minimum_rate": self.minimum_rate * 1000,
+            "limits": self._limits(self),
             "partial": self.folder / self.task_family / f"{name[:16]}.part",
         }
 
@@ -90,10 +82,9 @@ class DownloadCIFAR(DataTask):
         """The file of the digests of archives on disk."""
         return settings.active().cache("digests.json")
 
-    @property
-    def _limits(self) -> dict[str, Any]:
-        """The limits of a transfer, by their names in `pipeline.data`."""
-        return {name: getattr(self, name) for name in ("connect_timeout", "stall_timeout", "time_limit", "attempts")}
+    @classmethod
+    def _limits(cls, given: Any) -> Limits:
+        return Limits(**{name: getattr(given, name) for name in cls.without_effect})
 
     def _version(self) -> dict[str, Any]:
         """Ask the source for the version of its archive."""
@@ -109,7 +100,7 @@ class DownloadCIFAR(DataTask):
                 f"DownloadCIFAR.follow_source is true with {len(self.sources.split())} sources; expected one URL in "
                 "sources, since another server's versions have other names."
             )
-        return upstream.ask(self.sources.strip(), **self._limits)._asdict()
+        return upstream.ask(self.sources.strip(), self._limits(self))._asdict()
 
 
 class ConvertToHDF5(DataTask):

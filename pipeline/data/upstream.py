@@ -11,19 +11,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from pipeline.data.archive import Limits
 from pipeline.data.download import check_source, publish
 from pipeline.data.partial_file import PartialFile
 from pipeline.data.transfer import Server, Version
 from pipeline.errors import DownloadError, SettingError
 from pipeline.progress.monitor import SILENT, Monitor
-from pipeline.web.connection import Client, TransferError, retrying
+from pipeline.web.connection import TransferError, retrying
 from pipeline.web.urls import is_web_url, without_secrets
 
 Result = TypeVar("Result")
 
 
 @functools.cache
-def ask(source: str, *, connect_timeout: float, stall_timeout: float, time_limit: float, attempts: int) -> Version:
+def ask(source: str, limits: Limits) -> Version:
     """Return a server's version of the archive, asked for once in a process, so that all stages of a run agree.
 
     Raises
@@ -39,10 +40,7 @@ def ask(source: str, *, connect_timeout: float, stall_timeout: float, time_limit
             f"{without_secrets(source)!r} cannot be followed; expected an http or https URL. A file is followed "
             "without asking if it is given as ARCHIVE=path."
         )
-    client = functools.partial(
-        Client, connect_timeout=connect_timeout, stall_timeout=stall_timeout, time_limit=time_limit
-    )
-    version = _repeated(Server(source, client).version, source, attempts, SILENT)
+    version = _repeated(Server(source, limits).version, source, limits, SILENT)
     if not version.etag and not version.last_modified:
         raise DownloadError(
             f"{without_secrets(source)} sends neither ETag nor Last-Modified, so that no change can be seen. "
@@ -59,18 +57,14 @@ def fetch(
     etag: str,
     last_modified: str,
     length: int | None,
-    connect_timeout: float,
-    stall_timeout: float,
-    time_limit: float,
-    minimum_rate: float,
-    attempts: int,
+    limits: Limits,
     monitor: Monitor,
 ) -> None:
     """Fetch one version of the archive into a folder.
 
     Parameters
     ----------
-    output, partial, connect_timeout, stall_timeout, time_limit, minimum_rate, attempts
+    output, partial, limits
         As in `download.fetch`.
     source : str
         URL of the archive.
@@ -84,24 +78,18 @@ def fetch(
     DownloadError
         It cannot be fetched, or the server has another version by now; or the disk is full.
     """
-    version = Version(etag, last_modified, length)
-    client = functools.partial(
-        Client, connect_timeout=connect_timeout, stall_timeout=stall_timeout, time_limit=time_limit
-    )
-    transfer = functools.partial(
-        Server(source, client, version).send_rest, full_size=length, minimum_rate=minimum_rate, monitor=monitor
-    )
+    server = Server(source, limits, Version(etag, last_modified, length))
     with PartialFile(partial) as file:
         monitor.log(f"Fetching {without_secrets(source)}")
-        _repeated(functools.partial(transfer, file), source, attempts, monitor)
+        _repeated(lambda: server.send_rest(file, length, limits.minimum_rate, monitor), source, limits, monitor)
         digest = file.sha256
     publish(partial, output, digest, monitor)
 
 
-def _repeated(transfer: Callable[[], Result], source: str, attempts: int, monitor: Monitor) -> Result:
+def _repeated(transfer: Callable[[], Result], source: str, limits: Limits, monitor: Monitor) -> Result:
     """Repeat a transfer after transient failures; raise `DownloadError` after the last."""
     try:
-        return retrying(source, attempts, monitor)(transfer)
+        return retrying(source, limits.attempts, monitor)(transfer)
     except TransferError as error:
         raise DownloadError(
             f"The archive cannot be followed.\n  {without_secrets(source)}: {error}\n"
