@@ -12,7 +12,8 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -85,7 +86,7 @@ def fetch(
             except TransferError as error:
                 monitor.log(f"{source.shown}: {error}")
                 failures.append(f"  {source.shown}: {error}")
-    publish(partial, output, sha256, monitor)
+    publish(partial, output)
 
 
 def take_local(output: Path, *, source: Path, sha256: str, memory: Path | None = None, monitor: Monitor) -> None:
@@ -118,15 +119,12 @@ def take_local(output: Path, *, source: Path, sha256: str, memory: Path | None =
         copy.unlink(missing_ok=True)
 
 
-def publish(partial: Path, output: Path, sha256: str, monitor: Monitor) -> None:
-    """Move a complete file into a folder, where it is named `ARCHIVE_NAME`."""
+def publish(partial: Path, output: Path) -> None:
+    """Move a complete file into a folder, perhaps on another disk, where it is named `ARCHIVE_NAME`."""
     try:
-        partial.replace(output / ARCHIVE_NAME)
+        shutil.move(partial, output / ARCHIVE_NAME)
     except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise DownloadError(f"{partial} cannot be moved to {output} ({error.strerror}).") from None
-        take_local(output, source=partial, sha256=sha256, monitor=monitor)
-        partial.unlink()
+        raise DownloadError(f"{partial} cannot be moved to {output} ({error.strerror}).") from None
 
 
 def check_source(url: str) -> None:
@@ -171,8 +169,8 @@ class _Source:
         try:
             with _opened(path) as archive:
                 found = hashlib.file_digest(archive, "sha256").hexdigest()
-        except OSError as error:
-            raise TransferError(str(_unreadable(path, error))) from None
+        except DownloadError as error:
+            raise TransferError(str(error)) from None
         if found != self._sha256:
             raise TransferError(f"has SHA-256 {found}; expected {self._sha256}.")
         file.clear()
@@ -208,24 +206,22 @@ def _least_rate(source: _Source, others: Sequence[_Source], minimum_rate: float)
 
 
 def _copy(source: Path, file: PartialFile, monitor: Monitor) -> None:
-    try:
-        with _opened(source) as original:
-            size = os.fstat(original.fileno()).st_size
-            file.begin_piece(size)
-            while chunk := original.read(COPY_BYTES):
-                file.append(chunk)
-                monitor.progress(file.size, size, "B")
-    except OSError as error:
-        raise _unreadable(source, error) from None
+    with _opened(source) as original:
+        size = os.fstat(original.fileno()).st_size
+        file.begin_piece(size)
+        while chunk := original.read(COPY_BYTES):
+            file.append(chunk)
+            monitor.progress(file.size, size, "B")
     if not file.size:
         raise DownloadError(f"{source} is empty; expected a gzipped tar such as {ARCHIVE_NAME}.")
 
 
-def _opened(path: Path) -> BufferedReader:
-    if kind := kind_unless_regular(path):  # opening a pipe would wait for ever
-        raise OSError(errno.EINVAL, f"it is {kind}")
-    return path.open("rb")
-
-
-def _unreadable(path: Path, error: OSError) -> DownloadError:
-    return DownloadError(f"{path} cannot be read ({error.strerror}); expected the archive {ARCHIVE_NAME}.")
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    try:
+        if kind := kind_unless_regular(path):  # opening a pipe would wait for ever
+            raise OSError(errno.EINVAL, f"it is {kind}")
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise DownloadError(f"{path} cannot be read ({error.strerror}); expected the archive {ARCHIVE_NAME}.") from None

@@ -7,20 +7,18 @@ these headers transfers no file; they are a part of the stage's key, so that a n
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 from pipeline.data.archive import Limits
-from pipeline.data.download import check_source, publish
+from pipeline.data.download import publish
 from pipeline.data.partial_file import PartialFile
 from pipeline.data.transfer import Server, Version
 from pipeline.errors import DownloadError, SettingError
 from pipeline.progress.monitor import SILENT, Monitor
 from pipeline.web.connection import TransferError, retrying
 from pipeline.web.urls import is_web_url, without_secrets
-
-Result = TypeVar("Result")
 
 
 @functools.cache
@@ -34,13 +32,13 @@ def ask(source: str, limits: Limits) -> Version:
     DownloadError
         The server does not answer, or does not identify versions.
     """
-    check_source(source)
     if not is_web_url(source):
         raise SettingError(
             f"{without_secrets(source)!r} cannot be followed; expected an http or https URL. A file is followed "
             "without asking if it is given as ARCHIVE=path."
         )
-    version = _repeated(Server(source, limits).version, source, limits, SILENT)
+    with _failures_told(source):
+        version = retrying(source, limits.attempts, SILENT)(Server(source, limits).version)
     if not version.etag and not version.last_modified:
         raise DownloadError(
             f"{without_secrets(source)} sends neither ETag nor Last-Modified, so that no change can be seen. "
@@ -60,18 +58,12 @@ def fetch(
     limits: Limits,
     monitor: Monitor,
 ) -> None:
-    """Fetch one version of the archive into a folder.
+    """Fetch one version of the archive into a folder, as `download.fetch` does.
 
     Parameters
     ----------
-    output, partial, limits
-        As in `download.fetch`.
-    source : str
-        URL of the archive.
-    etag, last_modified : str
-        The server's ``ETag`` (with its quotes) and ``Last-Modified``, as `ask` returned them; empty if it sent none.
-    length : int or None
-        Bytes, if the server announced them.
+    etag, last_modified, length
+        The fields of the version that `ask` returned.
 
     Raises
     ------
@@ -79,17 +71,16 @@ def fetch(
         It cannot be fetched, or the server has another version by now; or the disk is full.
     """
     server = Server(source, limits, Version(etag, last_modified, length))
-    with PartialFile(partial) as file:
-        monitor.log(f"Fetching {without_secrets(source)}")
-        _repeated(lambda: server.send_rest(file, length, limits.minimum_rate, monitor), source, limits, monitor)
-        digest = file.sha256
-    publish(partial, output, digest, monitor)
+    monitor.log(f"Fetching {without_secrets(source)}")
+    with PartialFile(partial) as file, _failures_told(source):
+        retrying(source, limits.attempts, monitor)(server.send_rest, file, length, limits.minimum_rate, monitor)
+    publish(partial, output)
 
 
-def _repeated(transfer: Callable[[], Result], source: str, limits: Limits, monitor: Monitor) -> Result:
-    """Repeat a transfer after transient failures; raise `DownloadError` after the last."""
+@contextmanager
+def _failures_told(source: str) -> Iterator[None]:
     try:
-        return retrying(source, limits.attempts, monitor)(transfer)
+        yield
     except TransferError as error:
         raise DownloadError(
             f"The archive cannot be followed.\n  {without_secrets(source)}: {error}\n"
