@@ -25,7 +25,7 @@ class PartialFile:
     Raises
     ------
     DownloadError
-        The file cannot be opened, or its disk is full.
+        The file cannot be opened or written, or the bytes that it is to get do not fit on its disk.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,26 +64,14 @@ class PartialFile:
         self.size = self.pieces = 0
 
     def begin_piece(self, full_size: int | None) -> None:
-        """Expect the bytes of one more response, after which the file has ``full_size`` bytes (None: unknown).
-
-        Raises
-        ------
-        DownloadError
-            The bytes do not fit on the disk.
-        """
+        """Expect the bytes of one more response, after which the file has ``full_size`` bytes (None: unknown)."""
         self._full_size = full_size
         if full_size and full_size - self.size > self._free():
             raise self._no_space("the disk is too small")
         self.pieces += 1
 
     def append(self, data: bytes) -> None:
-        """Add bytes at the end.
-
-        Raises
-        ------
-        DownloadError
-            The bytes cannot be written.
-        """
+        """Add bytes at the end."""
         rest = memoryview(data)
         try:
             while rest:

@@ -100,16 +100,10 @@ class Server:
             except _RangeError as error:
                 monitor.log(f"{without_secrets(self._url)}: {error}; asking for the whole file.")
                 answer = self._ask(client, 0)
-            _receive(answer, partial, full_size, _Pace(minimum_rate), monitor)
+            _receive(answer, partial, full_size, minimum_rate, monitor)
 
     def version(self) -> Version:
-        """Ask for the file's version without transferring the file.
-
-        Raises
-        ------
-        BrokenTransferError, TransferError
-            As `send_rest`.
-        """
+        """Ask for the file's version without transferring the file; raise the errors of a request."""
         with self._client() as client:
             response = client.send("HEAD", self._url, {})
             if response.status in WITHOUT_HEAD:
@@ -171,25 +165,9 @@ class _RangeError(TransferError):
     """A server does not send the rest of a file, but may send all of it."""
 
 
-class _Pace:
-    """Raises `SlowTransferError` if the bytes of a window come at less than the minimum rate."""
-
-    def __init__(self, minimum_rate: float) -> None:
-        self._minimum_rate = minimum_rate
-        self._began = time.monotonic()
-        self._bytes = 0
-
-    def add(self, count: int) -> None:
-        self._bytes += count
-        elapsed = time.monotonic() - self._began
-        if elapsed >= RATE_WINDOW:
-            rate = self._bytes / 1000 / elapsed
-            if rate < self._minimum_rate:
-                raise SlowTransferError(rate, self._minimum_rate)
-            self._began, self._bytes = time.monotonic(), 0
-
-
-def _receive(answer: _Answer, partial: PartialFile, full_size: int | None, pace: _Pace, monitor: Monitor) -> None:
+def _receive(
+    answer: _Answer, partial: PartialFile, full_size: int | None, minimum_rate: float, monitor: Monitor
+) -> None:
     limit = full_size or MAXIMUM_BYTES
     if answer.size and answer.size > limit:
         raise TransferError(f"announces {answer.size:,} bytes; expected {limit:,}{'' if full_size else ' at most'}.")
@@ -203,12 +181,17 @@ def _receive(answer: _Answer, partial: PartialFile, full_size: int | None, pace:
             monitor.log(f"The server begins at the first byte; the {partial.size:,} bytes that were there are dropped.")
         partial.clear()
     partial.begin_piece(size)
+    window_began, received = time.monotonic(), 0
     for chunk in itertools.chain([beginning], iter(lambda: answer.response.read1(CHUNK_BYTES), b"")):
         if partial.size + len(chunk) > limit:
             raise TransferError(f"sends more than {limit:,} bytes, which the file cannot have.")
         partial.append(chunk)
         monitor.progress(partial.size, size or math.inf, "B")
-        pace.add(len(chunk))
+        received += len(chunk)
+        if (seconds := time.monotonic() - window_began) >= RATE_WINDOW:
+            if (rate := received / 1000 / seconds) < minimum_rate:
+                raise SlowTransferError(rate, minimum_rate)
+            window_began, received = time.monotonic(), 0
     if size and partial.size < size:
         raise BrokenTransferError(f"ended after {partial.size:,} of {size:,} bytes.")
 
