@@ -19,8 +19,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import h5py
 import numpy as np
@@ -40,23 +39,7 @@ CIFAR_TITLE = "CIFAR-10"
 
 @dataclass(frozen=True)
 class Description:
-    """Facts on a file of images.
-
-    Parameters
-    ----------
-    title : str
-        Name of the data, such as ``CIFAR-10``.
-    class_names : list of str
-        Names of the classes, by label.
-    archive_sha256 : str
-        Digest of the archive that the images come from.
-    counts : dict
-        Number of images by split.
-    image_shape : tuple of int
-        Shape of one image.
-    dtype : str
-        ``uint8`` or ``float32``.
-    """
+    """Facts on a file of images: ``class_names`` by label, ``counts`` of images by split, the shape of one image."""
 
     title: str
     class_names: list[str]
@@ -67,27 +50,18 @@ class Description:
 
 
 class DatasetWriter:
-    """Writes a file of images, and removes it where the ``with`` block raises an error.
-
-    Raises
-    ------
-    DatasetError
-        The file cannot be written.
-    """
+    """Writes a file of images, or none if the ``with`` block fails; `DatasetError` if it cannot be written."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stored: dict[str, h5py.Dataset] = {}
-
-    def __enter__(self) -> DatasetWriter:
         with self._writing():
-            self._path.unlink(missing_ok=True)
-            self._file = h5py.File(self._path, "w-")
+            path.unlink(missing_ok=True)
+            self._file = h5py.File(path, "w-")
+
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if error is None:
             with self._writing():
                 self._file.close()
@@ -97,28 +71,17 @@ class DatasetWriter:
             self._path.unlink(missing_ok=True)
 
     def put(self, split: str, start: int, images: ImageArray, labels: ByteArray, *, total: int) -> None:
-        """Write a chunk of a split; chunks may come in any order.
-
-        Parameters
-        ----------
-        start : int
-            Index of the chunk's first image in the split, which has ``total`` images.
-        images : array, shape (N, ...)
-        labels : uint8 array, shape (N,)
-        """
+        """Write images of a split, which has ``total``, from index ``start`` on; chunks may come in any order."""
         with self._writing():
             for name, values in ((f"{split}/images", images), (f"{split}/labels", labels)):
-                if name not in self._stored:
-                    shape = (total, *values.shape[1:])
-                    self._stored[name] = self._file.create_dataset(name, shape, values.dtype, track_times=False)
-                self._stored[name][start : start + len(values)] = values
+                if name not in self._file:
+                    self._file.create_dataset(name, (total, *values.shape[1:]), values.dtype, track_times=False)
+                self._file[name][start : start + len(values)] = values
 
     def describe(self, title: str, class_names: list[str], archive_sha256: str) -> None:
         """Write the attributes; see `Description`."""
         with self._writing():
-            self._file.attrs["title"] = title
-            self._file.attrs["class_names"] = class_names
-            self._file.attrs["archive_sha256"] = archive_sha256
+            self._file.attrs.update(title=title, class_names=class_names, archive_sha256=archive_sha256)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -134,13 +97,7 @@ class DatasetWriter:
 
 
 def describe_dataset(path: Path) -> Description:
-    """Return the description of a file of images.
-
-    Raises
-    ------
-    DatasetError
-        The file is missing, damaged or of another layout.
-    """
+    """Return the description of a file of images; raise what `open_dataset` raises."""
     with open_dataset(path) as data:
         return data.description
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.dataset import GRAYSCALE_NAME, IMAGES_NAME, Dataset, DatasetWriter, describe_dataset, open_dataset
+from pipeline.data.dataset import GRAYSCALE_NAME, IMAGES_NAME, DatasetWriter, describe_dataset, open_dataset
 from pipeline.errors import DatasetError
 from pipeline.networks.arrays import ByteArray, FloatArray
 from pipeline.progress.monitor import Monitor
@@ -30,44 +30,30 @@ def make_flat(output: Path, *, images: Path, monitor: Monitor) -> None:
     DatasetError
         The images are not in color, or a file cannot be read or written.
     """
-    _convert(images / IMAGES_NAME, output / GRAYSCALE_NAME, lambda height, width: (height * width,), monitor)
+    _convert(images / IMAGES_NAME, output / GRAYSCALE_NAME, lambda gray: gray.reshape(len(gray), -1), monitor)
 
 
 def make_2d(output: Path, *, images: Path, monitor: Monitor) -> None:
-    """Convert ``images / "images.h5"`` to ``output / "grayscale.h5"``, whose images have the shape (1, height, width).
-
-    Raises
-    ------
-    DatasetError
-        The images are not in color, or a file cannot be read or written.
-    """
-    _convert(images / IMAGES_NAME, output / GRAYSCALE_NAME, lambda height, width: (1, height, width), monitor)
+    """Do as `make_flat`, but for images of the shape (1, height, width)."""
+    _convert(images / IMAGES_NAME, output / GRAYSCALE_NAME, lambda gray: gray[:, np.newaxis], monitor)
 
 
-def _convert(source: Path, target: Path, gray_shape: Callable[[int, int], tuple[int, ...]], monitor: Monitor) -> None:
+def _convert(source: Path, target: Path, shaped: Callable[[FloatArray], FloatArray], monitor: Monitor) -> None:
     with open_dataset(source) as data:
-        height, width = _color_size(data)
-        shape = gray_shape(height, width)
         about = data.description
+        if about.dtype != "uint8" or len(about.image_shape) != 3 or about.image_shape[0] != 3:
+            raise DatasetError(
+                f"{source} holds images of shape {about.image_shape} and type {about.dtype}; "
+                "expected color, (3, height, width) and uint8."
+            )
         done, total = 0, sum(about.counts.values())
         with DatasetWriter(target) as writer:
             for split, count in about.counts.items():
                 for start, color, labels in data.chunks(split):
-                    writer.put(split, start, grayscale(color).reshape(-1, *shape), labels, total=count)
+                    writer.put(split, start, shaped(grayscale(color)), labels, total=count)
                     done += len(color)
                     monitor.progress(done, total, "images")
             writer.describe(about.title, about.class_names, about.archive_sha256)
-
-
-def _color_size(data: Dataset) -> tuple[int, int]:
-    """Return the height and the width of color images."""
-    match data.description.image_shape, data.description.dtype:
-        case (3, height, width), "uint8":
-            return height, width
-    raise DatasetError(
-        f"{data.path} holds images of shape {data.description.image_shape} and type {data.description.dtype}; "
-        "expected color, (3, height, width) and uint8."
-    )
 
 
 def grayscale(images: ByteArray) -> FloatArray:
