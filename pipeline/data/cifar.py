@@ -12,6 +12,7 @@ have written those of another archive. ``python fuzz/archive.py batch`` searches
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,17 +52,9 @@ MAX_NAME_BYTES = 255
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch of the archive.
+    """One batch of the archive: uint8 arrays, images of shape (N, 3, 32, 32) and labels of shape (N,).
 
-    Parameters
-    ----------
-    split : {"train", "test"}
-    index : int
-        The batch's place in its split, from 0.
-    total : int
-        Number of batches of the split.
-    images : uint8 array, shape (N, 3, 32, 32)
-    labels : uint8 array, shape (N,)
+    ``index`` is the batch's place, from 0, among the ``total`` batches of its split, ``train`` or ``test``.
     """
 
     split: str
@@ -101,15 +94,13 @@ def convert(output: Path, *, archive: Path, title: str, given: Path | None = Non
     DatasetError
         The file cannot be written.
     """
-    done = 0
+    done = itertools.count(1)
     with dataset.DatasetWriter(output / dataset.IMAGES_NAME) as writer:
 
         def store(batch: Batch) -> None:
-            nonlocal done
             size = len(batch)  # of each batch of the archive
             writer.put(batch.split, batch.index * size, batch.images, batch.labels, total=batch.total * size)
-            done += 1
-            monitor.progress(done, len(BATCHES), "batches")
+            monitor.progress(next(done), len(BATCHES), "batches")
 
         contents = read_archive(archive / ARCHIVE_NAME, store, given)
         writer.describe(title or _title(contents.class_names), contents.class_names, contents.sha256)
@@ -166,19 +157,32 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _read(archive: GzippedTar, visit: Callable[[Batch], None]) -> Contents:
-    survey = _Survey()
+    class_names: list[str] = []
+    stated_size: int | None = None
+    labels: dict[str, ByteArray] = {}
+    others: list[str] = []
     for member in archive:
         name = member.name.removeprefix("./")  # `tar -C folder .` puts it first
         if name == META:
-            survey.add_meta(_load(archive, member, MAX_META_BYTES))
+            if class_names:
+                raise ArchiveError(f"it holds {name!r} twice.")
+            class_names, stated_size = _meta(_load(archive, member, MAX_META_BYTES))
         elif name in BATCHES:
             batch = _batch(name, _load(archive, member, MAX_BATCH_BYTES))
-            survey.add_batch(name, batch.labels)
+            if name in labels:
+                raise ArchiveError(f"it holds {name!r} twice.")
+            labels[name] = batch.labels
+            _check_equal_sizes(labels)
             visit(batch)
             del batch  # it is most of the memory, and the next batch is about to be read
         else:
-            survey.add_other(member.name)
-    return Contents(survey.checked_class_names(), archive.sha256())
+            others.append(member.name)
+    if not class_names or len(labels) < len(BATCHES):
+        missing = next(name for name in (*BATCHES, META) if name not in labels)
+        beside = f" It holds {', '.join(map(repr, others[:3]))}." if others else ""
+        raise ArchiveError(f"it lacks {missing!r}; expected the Python version of CIFAR-10.{beside}")
+    _check_fit(labels, class_names, stated_size)
+    return Contents(class_names, archive.sha256())
 
 
 def _load(archive: GzippedTar, member: TarInfo, limit: int) -> dict[str, Any]:
@@ -189,62 +193,35 @@ def _load(archive: GzippedTar, member: TarInfo, limit: int) -> dict[str, Any]:
         raise ArchiveError(f"in {member.name!r} {error}") from None
 
 
-class _Survey:
-    """Collects facts on the members of an archive and checks that they fit together."""
+def _meta(content: dict[str, Any]) -> tuple[list[str], int | None]:
+    """Return the classes' names, and the number of images in a batch if it is stated."""
+    stated_size = content.get("num_cases_per_batch")
+    if not isinstance(stated_size, int | None):
+        raise ArchiveError(f"'num_cases_per_batch' in {META!r} is {_kind(stated_size)}; expected a whole number.")
+    return _class_names(content.get("label_names")), stated_size
 
-    def __init__(self) -> None:
-        self._class_names: list[str] = []
-        self._stated_size: int | None = None
-        self._labels: dict[str, ByteArray] = {}
-        self._others: list[str] = []
 
-    def add_meta(self, content: dict[str, Any]) -> None:
-        if self._class_names:
-            raise ArchiveError(f"it holds {META!r} twice.")
-        self._class_names = _class_names(content.get("label_names"))
-        self._stated_size = content.get("num_cases_per_batch")
-        if not isinstance(self._stated_size, int | None):
+def _check_equal_sizes(labels: dict[str, ByteArray]) -> None:
+    sizes = {name: len(values) for name, values in labels.items()}
+    first = next(iter(sizes))
+    for name, size in sizes.items():
+        if size != sizes[first]:
             raise ArchiveError(
-                f"'num_cases_per_batch' in {META!r} is {_kind(self._stated_size)}; expected a whole number."
+                f"{name!r} has {size:,} images, but {first!r} has {sizes[first]:,}; expected equal batches."
             )
 
-    def add_batch(self, name: str, labels: ByteArray) -> None:
-        if name in self._labels:
-            raise ArchiveError(f"it holds {name!r} twice.")
-        for other, others in self._labels.items():
-            if len(others) != len(labels):
-                raise ArchiveError(
-                    f"{name!r} has {len(labels):,} images, but {other!r} has {len(others):,}; expected equal batches."
-                )
-        self._labels[name] = labels
 
-    def add_other(self, name: str) -> None:
-        """Keep the names of three members that are not read, for the message that a member is missing."""
-        if len(self._others) < 3:
-            self._others.append(name)
-
-    def checked_class_names(self) -> list[str]:
-        """Check that no member is missing and that all fit together; return the classes' names."""
-        names = self._class_names
-        for name in BATCHES:
-            if name not in self._labels:
-                raise self._missing(name)
-        if not names:
-            raise self._missing(META)
-        size = len(self._labels[BATCHES[0]])
-        if self._stated_size not in (None, size):
-            raise ArchiveError(
-                f"its batches have {size:,} images each; expected {self._stated_size}, which is "
-                f"'num_cases_per_batch' in {META!r}."
-            )
-        for name, labels in self._labels.items():
-            if (label := labels.max()) >= len(names):
-                raise ArchiveError(f"{name!r} has the label {label}; expected 0 to {len(names) - 1}, a class each.")
-        return names
-
-    def _missing(self, name: str) -> ArchiveError:
-        beside = f" It holds {', '.join(map(repr, self._others))}." if self._others else ""
-        return ArchiveError(f"it lacks {name!r}; expected the Python version of CIFAR-10.{beside}")
+def _check_fit(labels: dict[str, ByteArray], class_names: list[str], stated_size: int | None) -> None:
+    """Compare the batches with ``batches.meta``."""
+    size = len(labels[BATCHES[0]])
+    if stated_size not in (None, size):
+        raise ArchiveError(
+            f"its batches have {size:,} images each; expected {stated_size}, 'num_cases_per_batch' in {META!r}."
+        )
+    most = len(class_names) - 1
+    for name, values in labels.items():
+        if (label := values.max()) > most:
+            raise ArchiveError(f"{name!r} has the label {label}; expected 0 to {most}, a class each.")
 
 
 def _class_names(listed: object) -> list[str]:
@@ -306,6 +283,6 @@ def _kind(value: object) -> str:
             return f"a list of {len(value):,}"
         case np.ndarray():
             return f"an array of type {value.dtype} and shape {value.shape}"
-        case memoryview() | pickles.LongText():
+        case memoryview():
             return "a long string"
     return f"a {type(value).__name__}"

@@ -2,13 +2,12 @@
 
 A pickle is a program for a machine with a stack and a memo. Python's own machine calls the functions that a
 pickle names. Even where it may name only harmless functions, six bytes make it reserve 16 GiB (``LONG_BINPUT`` with a
-large slot), and a deeply nested tuple as a key overflows its stack. The machine here knows only the operations that
-Python 2 and 3 write (protocols 2 to 5) for dicts, lists, tuples, text, bytes, numbers and NumPy's arrays. It
-calls no function that a pickle names, and makes the arrays itself. Its memory grows with the pickle's length, and
-`MAX_OPERATIONS` bounds its time. ``python fuzz/archive.py pickle`` searches for pickles that break these bounds.
-
-`pickletools` in the standard library explains each operation; ``python -m pickletools FILE`` lists the operations of a
-file.
+large slot), and a deeply nested tuple as a key overflows its stack. `pickletools.genops` calls nothing, but takes up to
+seven times the memory of a long text. The machine here knows only the operations that Python 2 and 3 write (protocols
+2 to 5) for dicts, lists, tuples, text, bytes, numbers and NumPy's arrays. It calls no function that a pickle names, and
+makes the arrays itself. Its memory grows with the pickle's length, and `MAX_OPERATIONS` bounds its time. ``python
+fuzz/archive.py pickle`` searches for pickles that break these bounds.
+`pickletools` explains each operation, and ``python -m pickletools FILE`` lists the operations of a file.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import pickle
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -49,18 +47,11 @@ class Global(Enum):
     bytes = "__builtin__.bytes"
 
 
-@dataclass(frozen=True)
-class LongText:
-    """A text of more than `SHORT` bytes, which is not decoded."""
-
-    utf8: memoryview
-
-
 def loads(data: bytes | bytearray | memoryview) -> dict[str, Any]:
     """Read the pickle of a dict.
 
-    Keys become text. A ``str`` of Python 2 becomes bytes; bytes longer than `SHORT` become a memoryview, text longer
-    than that a `LongText`. NumPy's scalars become Python's numbers. An array keeps its shape and type, and shares the
+    Keys become text. A ``str`` of Python 2 becomes bytes. Bytes longer than `SHORT` become a memoryview, and so does
+    text, of its UTF-8. NumPy's scalars become Python's numbers. An array keeps its shape and type, and shares the
     memory of ``data``, unless Python 3 wrote it in protocol 2, where bytes are spelled as text.
 
     Raises
@@ -181,7 +172,7 @@ class _Machine:
 
     def push_text(self, piece: memoryview) -> None:
         try:
-            self.push(LongText(piece) if len(piece) > SHORT else str(piece, "utf-8", "surrogatepass"))
+            self.push(piece if len(piece) > SHORT else str(piece, "utf-8", "surrogatepass"))
         except UnicodeDecodeError:
             raise ArchiveError(f"the pickle has a text that is no UTF-8, before byte {self._position:,}.") from None
 
@@ -220,13 +211,11 @@ class _Machine:
         self._memo[len(self._memo) if slot is None else slot] = self.top(object)
 
     def get(self, slot: int) -> None:
-        """Push a value from the memo."""
         if slot not in self._memo:
             raise ArchiveError(f"the pickle refers to the memo's slot {slot}, which is empty.")
         self.push(self._memo[slot])
 
     def extend(self, values: list[Any]) -> None:
-        """Append to the list on top of the stack."""
         self.top(list).extend(values)
 
     def update(self, values: list[Any]) -> None:
@@ -265,16 +254,16 @@ class _Machine:
                 self.push(_Type(_text(name)))
             case Global.scalar, (_Type() as kind, bytes() as value):
                 self.push(kind.array((), value, "C").item())
-            case Global.encode, (str() | LongText() as text, "latin1"):
+            case Global.encode, (str() | memoryview() as text, "latin1"):
                 self.push(self._encode(text))
             case Global.bytes, ():
                 self.push(b"")
             case _:
                 raise ArchiveError("the pickle makes an array or bytes in an unknown way.")
 
-    def _encode(self, text: str | LongText) -> bytes | memoryview:
+    def _encode(self, text: str | memoryview) -> bytes | memoryview:
         """Encode a text in Latin-1, as which Python 3 writes bytes in protocol 2."""
-        utf8 = text.utf8 if isinstance(text, LongText) else memoryview(text.encode("utf-8", "surrogatepass"))
+        utf8 = memoryview(text.encode("utf-8", "surrogatepass")) if isinstance(text, str) else text
         self._encoded += len(utf8)
         if self._encoded > len(self._data):  # a text in the memo could be encoded thousands of times
             raise ArchiveError("the pickle encodes more text than it has.")
