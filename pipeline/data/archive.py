@@ -59,13 +59,7 @@ class Limits:
 
 
 def given_digest(sha256: str) -> str:
-    """Return the digest that the settings give, in lower case.
-
-    Raises
-    ------
-    SettingError
-        It is not a SHA-256.
-    """
+    """Return the digest that the settings give, in lower case; raise `SettingError` if it is no SHA-256."""
     if not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise SettingError(
             f"DownloadCIFAR.sha256 is {sha256!r}; expected 64 hexadecimal digits, as sha256sum prints them."

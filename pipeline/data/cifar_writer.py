@@ -68,19 +68,10 @@ def write_archive(path: str | Path, images: npt.ArrayLike, labels: npt.ArrayLike
 def write_batches(
     path: str | Path, batches: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]], class_names: Sequence[str]
 ) -> None:
-    """Write five training batches and a test batch as an archive.
+    """Write five training batches and a test batch as an archive; raise what `write_archive` raises.
 
-    Parameters
-    ----------
-    path, class_names
-        As in `write_archive`.
-    batches : six pairs
-        Images and labels, as in `write_archive`; each with the same number of images, from 1 to about 19,900.
-
-    Raises
-    ------
-    ArchiveError
-        An argument is not as described, or the file cannot be written; no file is left.
+    Each batch is a pair of images and labels, as in `write_archive`; all have the same number of images, 1 to about
+    19,900.
     """
     names = _checked_names(class_names)
     if len(batches) != len(BATCHES):
@@ -107,13 +98,7 @@ def write_batches(
 
 
 def write_members(path: str | Path, members: Mapping[str, bytes]) -> None:
-    """Write a gzipped tar of the given files, without times or owners.
-
-    Raises
-    ------
-    ArchiveError
-        The file cannot be written; no file is left.
-    """
+    """Write a gzipped tar of the given files, without times or owners, or raise `ArchiveError` and leave no file."""
     with (
         writing(Path(path), ArchiveError) as temporary,
         temporary.open("wb") as raw,

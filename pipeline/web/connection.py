@@ -7,12 +7,6 @@ urllib3 makes the connections: it depends on nothing and leaves certificates and
 requests depend on six and four packages and trust certifi's certificates in place of the machine's. None of the
 three limits the time of a whole transfer (https://github.com/encode/httpx/issues/1450), hence the timer in `Client`.
 urllib3 does not read the environment, hence `urllib.request.getproxies`.
-
-::
-
-    TransferError              a request or a transfer fails; the message goes behind "URL: "
-    ├── BrokenTransferError    the next attempt may succeed
-    └── SlowTransferError      the server is too slow (pipeline.data.transfer)
 """
 
 from __future__ import annotations
@@ -49,7 +43,7 @@ for _module in ("connection", "connectionpool", "poolmanager"):
 
 
 class TransferError(Exception):
-    """A request or a transfer fails."""
+    """A request or a transfer fails; the message follows ``URL:``."""
 
 
 class BrokenTransferError(TransferError):
