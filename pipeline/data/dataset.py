@@ -170,14 +170,8 @@ def _description(file: h5py.File, splits: dict[str, _Split]) -> Description:
     if len(kinds) > 1:
         raise DatasetError(f"training and test images differ in shape or type: {sorted(kinds)}; expected the same.")
     image_shape, dtype = kinds.pop()
-    return Description(
-        title=_text(file, "title"),
-        class_names=_class_names(file),
-        archive_sha256=_text(file, "archive_sha256"),
-        counts={name: len(split.labels) for name, split in splits.items()},
-        image_shape=image_shape,
-        dtype=dtype,
-    )
+    counts = {name: len(split.labels) for name, split in splits.items()}
+    return Description(**_attributes(file), counts=counts, image_shape=image_shape, dtype=dtype)
 
 
 def _checked_split(file: h5py.File, split: str) -> _Split:
@@ -202,21 +196,15 @@ def _stored(file: h5py.File, name: str) -> h5py.Dataset:
     return stored
 
 
-def _text(file: h5py.File, name: str) -> str:
-    value = _attribute(file, name)
-    if not isinstance(value, str):
-        raise DatasetError(f"its attribute {name!r} is of type {type(value).__name__}; expected text.")
-    return value
-
-
-def _class_names(file: h5py.File) -> list[str]:
-    names = list(np.atleast_1d(_attribute(file, "class_names")))
-    if not 1 <= len(names) <= MAX_CLASSES or not all(isinstance(name, str) for name in names):
+def _attributes(file: h5py.File) -> dict[str, Any]:
+    """Return the title, the class names and the archive's digest."""
+    found = {name: file.attrs.get(name) for name in ("title", "class_names", "archive_sha256")}
+    for name, value in found.items():
+        if value is None:
+            raise DatasetError(f"it lacks the attribute {name!r}.")
+        if name != "class_names" and not isinstance(value, str):
+            raise DatasetError(f"its attribute {name!r} is of type {type(value).__name__}; expected text.")
+    class_names = list(np.atleast_1d(found["class_names"]))
+    if not 1 <= len(class_names) <= MAX_CLASSES or not all(isinstance(name, str) for name in class_names):
         raise DatasetError(f"its attribute 'class_names' is no list of 1 to {MAX_CLASSES} names.")
-    return names
-
-
-def _attribute(file: h5py.File, name: str) -> Any:
-    if name not in file.attrs:
-        raise DatasetError(f"it lacks the attribute {name!r}.")
-    return file.attrs[name]
+    return found | {"class_names": class_names}
