@@ -28,8 +28,6 @@ from pipeline.progress.monitor import Monitor
 from pipeline.web.connection import BrokenTransferError, TransferError, retrying
 from pipeline.web.urls import is_web_url, without_secrets
 
-COPY_BYTES = 1 << 20
-
 OTHER_WAYS = (
     "Name a mirror (sources in the section [DownloadCIFAR] of luigi.cfg), use an archive that you have "
     "(make pipeline ARCHIVE=path), or see the pipeline at work without it (make demo)."
@@ -209,7 +207,7 @@ def _copy(source: Path, file: PartialFile, monitor: Monitor) -> None:
     with _opened(source) as original:
         size = os.fstat(original.fileno()).st_size
         file.begin_piece(size)
-        while chunk := original.read(COPY_BYTES):
+        while chunk := original.read(1 << 20):
             file.append(chunk)
             monitor.progress(file.size, size, "B")
     if not file.size:

@@ -22,7 +22,6 @@ from base64 import b64encode
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
@@ -33,7 +32,6 @@ from pipeline.progress.monitor import Monitor
 from pipeline.web.urls import SCHEMES, without_secrets
 
 BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-MAX_REDIRECTS = 10
 FIRST_PAUSE = 0.5
 """Seconds between the first two attempts; each further pause is twice as long."""
 
@@ -94,9 +92,7 @@ class Client:
         self._timer.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._timer.cancel()
         if self._response:
             self._response.close()
@@ -109,13 +105,7 @@ class Client:
             raise self._described(error) from None
 
     def send(
-        self,
-        method: str,
-        url: str,
-        headers: dict[str, str],
-        body: bytes | None = None,
-        *,
-        redirects: int = MAX_REDIRECTS,
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None = None, *, redirects: int = 10
     ) -> urllib3.BaseHTTPResponse:
         """Send a request, follow redirects, and return the response once its headers have come.
 
