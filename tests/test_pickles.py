@@ -57,6 +57,7 @@ def with_array(shape=b"K\x03K\x04\x86", order=b"\x89", values=b"U\x0c" + bytes(1
 
 ENCODE = b"c_codecs\nencode\n"
 LATIN_1 = b"%sX\x06\x00\x00\x00latin1\x86R"
+ARRAY = b"cnumpy.core.numeric\n_frombuffer\n(C\x02abcnumpy\ndtype\nU\x02u1\x89\x88\x87RK\x02\x85X\x01\x00\x00\x00CtR"
 SCALAR = b"cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nX\x02\x00\x00\x00%s\x89\x88\x87R%s\x86R"
 
 
@@ -243,6 +244,8 @@ class TestHostilePickles:
             (with_value(b"cnumpy\nload\n"), "names 'numpy.load'"),
             (with_value(b"c" + b"x" * 1000), "names 'x"),
             (with_value(b"K\x01)R"), "makes an array or bytes in an unknown way"),
+            (with_value(ARRAY + b")R"), "makes an array or bytes in an unknown way"),
+            (with_array(version=ARRAY), "fills an array in an unknown way"),
             (with_value(b"cnumpy\nndarray\n)R"), "makes an array or bytes in an unknown way"),
             (with_value(b"cnumpy\nndarray\nJ\xff\xff\xff\x7f\x85R"), "makes an array or bytes in an unknown way"),
             (

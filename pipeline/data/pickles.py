@@ -105,9 +105,13 @@ class _Type:
 
 
 class _Array:
-    """Stands for an array, which up to protocol 4 a pickle makes empty and then fills."""
+    """Stands for an array, which up to protocol 4 a pickle makes empty and then fills.
 
-    values: npt.NDArray[Any] | None = None
+    The machine compares values on its stack, where NumPy's arrays would compare element by element.
+    """
+
+    def __init__(self, values: npt.NDArray[Any] | None = None) -> None:
+        self.values = values
 
     def build(self, state: object) -> None:
         match state:
@@ -249,7 +253,7 @@ class _Machine:
                 tuple() as shape,
                 "C" | "F" as order,
             ):
-                self.push(kind.array(shape, data, order))
+                self.push(_Array(kind.array(shape, data, order)))
             case Global.dtype, (str() | bytes() as name, 0, 1):
                 self.push(_Type(_text(name)))
             case Global.scalar, (_Type() as kind, bytes() as value):
