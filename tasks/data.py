@@ -84,6 +84,7 @@ class DownloadCIFAR(DataTask):
 
     @classmethod
     def _limits(cls, given: Any) -> Limits:
+        """Return the limits that the settings give, or raise `SettingError` for one that is too low."""
         return Limits(**{name: getattr(given, name) for name in cls.without_effect})
 
     def _version(self) -> dict[str, Any]:
