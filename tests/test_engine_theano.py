@@ -193,13 +193,14 @@ class TestErrors:
             trainer.weights()
 
     @only("cnn")
-    def test_an_interrupted_epoch_ends_the_process(self, golden):
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, BrokenPipeError])
+    def test_an_interrupted_epoch_ends_the_process(self, golden, error):
         trainer, child = started(lambda: golden_trainer(golden))
 
         def interrupt(_done):
-            raise KeyboardInterrupt
+            raise error
 
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(error):
             trainer.train_epoch(interrupt)
         assert gone(child)
 

@@ -6,16 +6,18 @@ import contextlib
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import tempfile
 import weakref
 from collections.abc import Callable
+from io import BufferedRWPair
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 
 from pipeline.engines.theano import environment
 from pipeline.engines.theano.child import process
-from pipeline.engines.theano.child.messages import Arrays, receive, send
+from pipeline.engines.theano.child.messages import receive, send
 from pipeline.errors import EngineError
 
 START = """
@@ -34,9 +36,9 @@ def finder(folder):
 sys.path_hooks.insert(0, finder)
 sys.path.append(sys.argv[1])  # last: a module beside `child` must not hide one of a library
 from child.process import serve
-serve(parent=int(sys.argv[2]))
+serve(parent=int(sys.argv[2]), connection=int(sys.argv[3]))
 """
-"""The child's main program; its arguments are the folder of the package `child` and this process's ID."""
+"""The child's main program; its arguments: the folder of the package `child`, this process's ID, a connected socket."""
 
 INHERITED = ("PATH", "HOME", "USER", "TMPDIR", "THEANORC", "LIBRARY_PATH", "LD_LIBRARY_PATH", "CPATH", "SDKROOT")
 """Variables that the child inherits: the compiler needs them, or Theano, to find its settings and files."""
@@ -50,103 +52,86 @@ class Child:
     """
 
     def __init__(self, flags: dict[str, str], threads: int) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
         folder = Path(process.__file__).parents[1]
-        self._process = subprocess.Popen(  # noqa: S603 - a program of ours
-            [environment.interpreter(), "-I", "-c", START, folder, str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=_environment(flags, threads),
-            start_new_session=True,
-        )
-        self._end = weakref.finalize(self, _end, self._process, self._errors, os.getpid())
+        connection, of_child = socket.socketpair()
+        with connection, of_child:
+            self._stream = connection.makefile("rwb")
+            self._process = subprocess.Popen(  # noqa: S603 - a program of ours
+                [environment.interpreter(), "-I", "-c", START, folder, str(os.getpid()), str(of_child.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                env=_environment(flags, threads),
+                start_new_session=True,
+                pass_fds=[of_child.fileno()],
+            )
+        self._end = weakref.finalize(self, _end, self._process, self._stream, self._output, os.getpid())
 
-    def __enter__(self) -> Child:
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._end()
-
-    def ask(
-        self,
-        action: str,
-        fields: dict[str, Any] | None = None,
-        arrays: Arrays | None = None,
-        on_progress: Callable[[int], None] = lambda _done: None,
-    ) -> tuple[dict[str, Any], Arrays]:
-        """Send a request, named like a method of `child.worker.Worker`, and return the answer.
+    def ask(self, action: str, on_progress: Callable[[int], None] = lambda _done: None, **arguments: Any) -> Any:
+        """Call a function of `child.worker.Worker` in the child, and return its result.
 
         Raises
         ------
         EngineError
-            The request failed or the child died; the message names the file that holds the child's output.
+            The function failed or the child died; the message names the file that holds the child's output.
         """
         if not self._end.alive:
             raise EngineError("the process of Theano has ended already; start the training again.")
         try:
-            send(self._stdin, {"do": action, **(fields or {})}, arrays)
-            while True:
-                answer, results = receive(self._stdout)
-                if "progress" not in answer:
-                    break
-                on_progress(answer["progress"])
-        except (EOFError, BrokenPipeError):
-            self._process.wait()
-            raise self._error(f"Theano's process {_ending(self._process.returncode)}") from None
+            with contextlib.suppress(ConnectionError):  # of a dead child, which the next line reports
+                send(self._stream, (action, arguments))
+            kind, answer = self._receive()
+            while kind == "progress":
+                on_progress(answer)
+                kind, answer = self._receive()
         except BaseException:
             # The rest of the answer is still to come and would be taken for the answer to the next request.
             self._end()
             raise
-        if "error" in answer:
-            raise self._error(f"Theano failed: {answer['error']}")
-        return answer, results
+        if kind == "error":
+            raise self._error(f"Theano failed: {answer}")
+        return answer
 
     def close(self) -> None:
         """Stop the child; raise `EngineError` if its exit status is not 0."""
         if not self._end.alive:
             return
-        with contextlib.suppress(BrokenPipeError):
-            send(self._stdin, {"do": "stop"})
-        self._process.wait()
-        if self._process.returncode != 0:
-            raise self._error(f"Theano's process {_ending(self._process.returncode)}")
+        with contextlib.suppress(ConnectionError):
+            send(self._stream, None)
+        if self._process.wait():
+            raise self._death()
         self._end()
+
+    def _receive(self) -> Any:
+        try:
+            return receive(self._stream)
+        except (EOFError, ConnectionError):
+            raise self._death() from None
+
+    def _death(self) -> EngineError:
+        return self._error(f"Theano's process {_ending(self._process.wait())}")
 
     def _error(self, message: str) -> EngineError:
         """Copy the child's output to a file, kill the child, and return the error to raise."""
-        self._errors.seek(0)
+        self._output.seek(0)
         log = environment.CACHE / f"error-{self._process.pid}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_bytes(self._errors.read())
+        log.write_bytes(self._output.read())
         self._end()
         return EngineError(f"{message.rstrip('.')}. Its whole output is in {log}.")
 
-    @property
-    def _stdin(self) -> BinaryIO:
-        assert self._process.stdin is not None
-        return self._process.stdin  # type: ignore[return-value]
 
-    @property
-    def _stdout(self) -> BinaryIO:
-        assert self._process.stdout is not None
-        return self._process.stdout  # type: ignore[return-value]
-
-
-def _end(child: subprocess.Popen[bytes], errors: IO[bytes], owner: int) -> None:
+def _end(child: subprocess.Popen[bytes], stream: BufferedRWPair, output: IO[bytes], owner: int) -> None:
     """Kill the child's process group, unless this process is a fork of the owner."""
     if os.getpid() != owner:
         return
-    errors.close()
+    output.close()
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS raises the latter for a group that ended
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-    for pipe in (child.stdin, child.stdout):
-        with contextlib.suppress(OSError):
-            pipe.close()  # type: ignore[union-attr]
+    with contextlib.suppress(OSError):
+        stream.close()
 
 
 def _ending(status: int) -> str:

@@ -6,6 +6,7 @@ They run in a child process, on an older Python; the article's code is in ``chil
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,37 +62,32 @@ class TheanoEngine(Engine):
         child = self._child(device, threads)
         child.ask(
             "train",
-            {
-                "architecture": network.to_json(),
-                "learning_rate": hyperparameters.learning_rate,
-                "momentum": hyperparameters.momentum,
-                "batch_size": hyperparameters.batch_size,
-            },
-            {
-                **{f"weights/{name}": values for name, values in weights.items()},
-                **{f"velocity/{name}": values for name, values in (velocity or {}).items()},
-                "train/images": train.images,
-                "train/labels": train.labels,
-                "valid/images": valid.images,
-                "valid/labels": valid.labels,
-            },
+            architecture=network.to_json(),
+            learning_rate=float(hyperparameters.learning_rate),
+            momentum=float(hyperparameters.momentum),
+            batch_size=hyperparameters.batch_size,
+            weights=weights,
+            velocity=velocity or {},
+            train=(train.images, train.labels),
+            valid=(valid.images, valid.labels),
         )
         return TheanoTrainer(child)
 
     def probabilities(
         self, network: Network, weights: Weights, images: FloatArray, *, device: str, threads: int
     ) -> FloatArray:
-        with self._child(device, threads) as child:
-            fields = {"architecture": network.to_json()}
-            _, arrays = child.ask("probabilities", fields, {**weights, "images": images})
-        return arrays["probabilities"].astype(np.float32, copy=False)
+        with closing(self._child(device, threads)) as child:
+            found: FloatArray = child.ask(
+                "probabilities", architecture=network.to_json(), weights=weights, images=images
+            )
+        return found.astype(np.float32, copy=False)
 
     def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> tuple[FloatArray, float]:
-        with self._child(device, threads) as child:
-            fields, arrays = child.ask("exponentials", {"repeats": repeats}, {"vector": vector})
-        if fields["used"] != device:
-            raise DeviceError(f"device is {device!r}, but Theano used the {fields['used']}.")
-        return arrays["result"].astype(np.float32, copy=False), fields["seconds"]
+        with closing(self._child(device, threads)) as child:
+            result, seconds, used = child.ask("exponentials", vector=vector, repeats=repeats)
+        if used != device:
+            raise DeviceError(f"device is {device!r}, but Theano used the {used}.")
+        return result.astype(np.float32, copy=False), seconds
 
     def first_wait(self) -> str | None:
         has_compiled = environment.CACHE.is_dir() and any(environment.CACHE.glob("compiledir_*"))
@@ -132,20 +128,22 @@ class TheanoTrainer(Trainer):
         self._child = child
 
     def train_epoch(self, on_progress: Callable[[int], None]) -> DoubleArray:
-        _, arrays = self._child.ask("epoch", on_progress=on_progress)
-        return arrays["losses"]
+        losses: DoubleArray = self._child.ask("training.epoch", on_progress)
+        return losses
 
     def validate(self) -> tuple[float, float]:
-        fields, _ = self._child.ask("validation")
-        return fields["loss"], fields["accuracy"]
+        loss, accuracy = self._child.ask("training.validation")
+        return loss, accuracy
 
     def weights(self) -> Weights:
         """Return a copy of the weights in Theano's own type, from which alone a training resumes exactly."""
-        return self._child.ask("weights")[1]
+        weights: Weights = self._child.ask("training.weights")
+        return weights
 
     def velocity(self) -> Weights:
         """Return a copy of each weight's velocity in Theano's own type."""
-        return self._child.ask("velocity")[1]
+        velocity: Weights = self._child.ask("training.velocity")
+        return velocity
 
     def close(self) -> None:
         self._child.close()

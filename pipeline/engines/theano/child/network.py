@@ -47,22 +47,26 @@ class Training:
         velocity: dict[str, Any],
         train: tuple[Any, Any],
         valid: tuple[Any, Any],
+        on_progress: Callable[[int], None],
     ) -> None:
-        self.split = GivenSplit(train, valid)
-        self.batch_size = batch_size
-        self.net = neural_net(
+        # nolearn declares labels as T.ivector, which refuses all but 32-bit integers.
+        self._train, self._valid = [(images, labels.astype(np.int32)) for images, labels in (train, valid)]
+        self._batch_size = batch_size
+        self._on_progress = on_progress
+        self._net = neural_net(
             architecture,
             update=self._update,
             update_learning_rate=learning_rate,
             update_momentum=momentum,
             regression=False,
             batch_iterator_train=BatchIterator(batch_size),
-            train_split=self.split,
+            train_split=self._split,
         )
-        self.net.initialize()
-        set_weights(self.net, weights)
+        self._net.initialize()
+        self._compiled_step, self._net.train_iter_ = self._net.train_iter_, self._step
+        set_weights(self._net, weights)
         for name, value in velocity.items():
-            accumulator = self._accumulators[shared_weight(self.net, name)]
+            accumulator = self._accumulators[shared_weight(self._net, name)]
             accumulator.set_value(value.astype(accumulator.dtype))
 
     def _update(self, gradients: Any, weights: Any, **options: Any) -> Any:
@@ -74,56 +78,41 @@ class Training:
         self._accumulators = dict(zip(weights, [variable for variable in updates if variable not in weights]))
         return updates
 
-    def epoch(self, on_progress: Callable[[int], None]) -> list[float]:
+    def _split(self, *_: Any) -> tuple[Any, Any, Any, Any]:
+        """Return the given images and labels, in place of nolearn's `TrainSplit`."""
+        return self._train[0], self._valid[0], self._train[1], self._valid[1]
+
+    def _step(self, images: Any, labels: Any) -> Any:
+        """Take nolearn's step on a minibatch, and keep the loss before it."""
+        outputs = self._compiled_step(images, labels)
+        self._losses.append(float(outputs[0]))
+        self._on_progress(min(len(self._losses) * self._batch_size, len(self._train[1])))
+        return outputs
+
+    def epoch(self) -> Any:
         """Train for an epoch and validate; return each minibatch's loss before its step."""
-        losses: list[float] = []
-        compiled = self.net.train_iter_
-
-        def train_iter(images: Any, labels: Any) -> Any:
-            outputs = compiled(images, labels)
-            losses.append(float(outputs[0]))
-            return outputs
-
-        def on_batch_finished(*_: Any) -> None:
-            on_progress(min(len(losses) * self.batch_size, len(self.split.train[1])))
-
-        self.net.train_iter_ = train_iter
-        self.net.on_batch_finished = [on_batch_finished]
-        try:
-            self.net.train_loop(*self.split.train, epochs=1)
-        finally:
-            self.net.train_iter_ = compiled
-        return losses
+        self._losses: list[float] = []
+        self._net.train_loop(*self._train, epochs=1)
+        return np.array(self._losses)
 
     def validation(self) -> tuple[float, float]:
         """Return the mean loss and the accuracy over the validation images, as in nolearn's table."""
-        if self.net.train_history_:
-            row = self.net.train_history_[-1]
+        if self._net.train_history_:
+            row = self._net.train_history_[-1]
             return float(row["valid_loss"]), float(row["valid_accuracy"])
-        batches = list(self.net.batch_iterator_test(*self.split.valid))
-        results = [self.net.eval_iter_(images, labels) for images, labels in batches]
+        batches = list(self._net.batch_iterator_test(*self._valid))
+        results = [self._net.eval_iter_(images, labels) for images, labels in batches]
         loss, accuracy = np.average(results, axis=0, weights=[len(labels) for _, labels in batches])
         return float(loss), float(accuracy)
 
     def weights(self) -> dict[str, Any]:
         """Return the weights by their full names, for example ``conv1/W``."""
-        named = self.net.get_all_params_values()
+        named = self._net.get_all_params_values()
         return {f"{layer}/{name}": value for layer, values in named.items() for name, value in zip(("W", "b"), values)}
 
     def velocity(self) -> dict[str, Any]:
         """Return the velocity of each weight, by the weight's full name."""
-        return {name: self._accumulators[shared_weight(self.net, name)].get_value() for name in self.weights()}
-
-
-class GivenSplit:
-    """The given split, in place of nolearn's `TrainSplit`."""
-
-    def __init__(self, train: tuple[Any, Any], valid: tuple[Any, Any]) -> None:
-        # nolearn declares labels as T.ivector, which refuses all but 32-bit integers.
-        self.train, self.valid = [(images, labels.astype(np.int32)) for images, labels in (train, valid)]
-
-    def __call__(self, images: Any, labels: Any, net: NeuralNet) -> tuple[Any, Any, Any, Any]:
-        return self.train[0], self.valid[0], self.train[1], self.valid[1]
+        return {name: self._accumulators[shared_weight(self._net, name)].get_value() for name in self.weights()}
 
 
 def set_weights(net: NeuralNet, weights: dict[str, Any]) -> None:

@@ -1,50 +1,51 @@
-"""Answer the engine's messages, one at a time, until it sends stop or ends."""
+"""Answer the engine's requests, one at a time, until it sends None or ends."""
 
 from __future__ import annotations
 
-import ctypes
+import operator
 import os
-import queue
 import signal
-import sys
+import socket
 import threading
+import time
 import traceback
-from typing import Any, BinaryIO, Callable
+from typing import Any, Callable
 
 from .messages import receive, send
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+LOOK_INTERVAL = 0.2
+"""Seconds between two looks at the engine's process."""
 
 
-def serve(parent: int) -> None:
-    """Read messages from standard input and write the answers to standard output.
+def serve(parent: int, connection: int) -> None:
+    """Answer requests, each the name of a function of `worker.Worker` and its keyword arguments.
+
+    An answer is any number of ``("progress", images)``, then ``("result", value)`` or ``("error", message)``.
 
     Parameters
     ----------
     parent : int
         Process ID of the engine.
+    connection : int
+        File descriptor of the socket to the engine.
     """
-    end_with_parent(parent)
-    requests: queue.Queue[Any] = queue.Queue()
-    threading.Thread(target=listen, args=(sys.stdin.buffer, requests), daemon=True).start()
-    answers = claim_stdout()
+    signal.signal(signal.SIGTERM, lambda *_: end())
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+    stream = socket.socket(fileno=connection).makefile("rwb")
     worker = None
-    while True:
-        fields, arrays = requests.get()
-        action = fields.pop("do")
-        if action == "stop":
-            return
+    while (request := receive(stream)) is not None:
+        action, arguments = request
         try:
-            worker = worker or load_worker(lambda progress: send(answers, progress))
-            reply = getattr(worker, action)(fields, arrays)
+            worker = worker or load_worker(lambda images: send(stream, ("progress", images)))
+            answer = "result", operator.attrgetter(action)(worker)(**arguments)
         except Exception as error:
             traceback.print_exc()
             lines = str(error).strip().splitlines() or [""]
-            reply = {"error": f"{type(error).__name__}: {lines[0]}"}, {}
-        send(answers, *reply)
+            answer = "error", f"{type(error).__name__}: {lines[0]}"
+        send(stream, answer)
 
 
-def load_worker(send_progress: Callable[[dict[str, Any]], None]) -> Any:
+def load_worker(send_progress: Callable[[int], None]) -> Any:
     """Patch and import Theano, so late that the first answer can report an error here."""
     from . import shims
 
@@ -54,42 +55,14 @@ def load_worker(send_progress: Callable[[dict[str, Any]], None]) -> Any:
     return Worker(send_progress)
 
 
-def listen(stream: BinaryIO, requests: Any) -> None:
-    """Put each message into the queue; end the process when the engine is gone, even in the middle of an epoch."""
-    while True:
-        try:
-            message = receive(stream)
-        except EOFError:
-            end()
-        requests.put(message)
-        if message[0]["do"] == "stop":
-            return
+def end_with(parent: int) -> None:
+    """End as soon as the parent ends, in any way, even in the middle of an epoch.
 
-
-def claim_stdout() -> BinaryIO:
-    """Reserve standard output for messages, and send all that libraries print to standard error."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return answers
-
-
-def end_with_parent(parent: int) -> None:
-    """End as soon as the parent ends, in any way.
-
-    The end of standard input is not enough: processes that the parent forked may hold it open. On Linux the system
-    sends a signal, but also when only the thread that started this process ends, so the handler looks at the parent.
+    The end of the connection is not enough: processes that the parent forked may hold it open.
     """
-    signal.signal(signal.SIGTERM, lambda *_: end())
-    signal.signal(signal.SIGHUP, lambda *_: end_without(parent))
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGHUP)
-    end_without(parent)
-
-
-def end_without(parent: int) -> None:
-    """End if the parent is gone."""
-    if os.getppid() != parent:
-        end()
+    while os.getppid() == parent:
+        time.sleep(LOOK_INTERVAL)
+    end()
 
 
 def end() -> None:

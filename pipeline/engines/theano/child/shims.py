@@ -9,7 +9,6 @@ import importlib.util
 import os
 import sys
 import sysconfig
-import types
 from pathlib import Path
 from typing import Any
 
@@ -110,34 +109,15 @@ def share_compiled_modules() -> None:
 
 
 def restore_downsample() -> None:
-    """Restore ``theano.tensor.signal.downsample`` for Lasagne 0.1; Theano 1.0 renamed it ``pool``."""
-    from theano.tensor import signal
+    """Restore ``downsample.max_pool_2d`` in ``theano.tensor.signal`` for Lasagne 0.1; now it is ``pool.pool_2d``."""
     from theano.tensor.signal import pool
 
-    def max_pool_2d(images: Any, *, ds: Any, st: Any, ignore_border: bool, padding: Any, mode: str = "max") -> Any:
-        return pool.pool_2d(images, ws=ds, ignore_border=ignore_border, stride=st, pad=padding, mode=mode)
-
-    signal.downsample = types.ModuleType("theano.tensor.signal.downsample")
-    signal.downsample.max_pool_2d = max_pool_2d
-    sys.modules["theano.tensor.signal.downsample"] = signal.downsample
+    pool.max_pool_2d = pool.pool_2d  # it still takes the old names of the parameters
+    sys.modules["theano.tensor.signal.downsample"] = pool
 
 
 def restore_cross_validation() -> None:
-    """Restore ``sklearn.cross_validation`` for nolearn; scikit-learn 0.20 removed it.
-
-    The old ``StratifiedKFold(y, n)`` is itself the sequence of splits, and the new one returns them from ``split``.
-    """
-    import numpy as np
-    import sklearn
+    """Restore ``sklearn.cross_validation`` for nolearn, which only imports it; scikit-learn 0.20 renamed it."""
     from sklearn import model_selection
 
-    def k_fold(n: int, n_folds: int = 3) -> Any:
-        return model_selection.KFold(n_folds).split(np.empty(n))
-
-    def stratified_k_fold(y: Any, n_folds: int = 3) -> Any:
-        return model_selection.StratifiedKFold(n_folds).split(np.empty(len(y)), y)
-
-    sklearn.cross_validation = types.ModuleType("sklearn.cross_validation")
-    sklearn.cross_validation.KFold = k_fold
-    sklearn.cross_validation.StratifiedKFold = stratified_k_fold
-    sys.modules["sklearn.cross_validation"] = sklearn.cross_validation
+    sys.modules["sklearn.cross_validation"] = model_selection
