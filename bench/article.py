@@ -27,7 +27,7 @@ from measuring import machine, shown
 from measuring.shown import markdown_table
 from pipeline.data.dataset import CIFAR_TITLE, open_dataset
 from pipeline.engines import devices
-from pipeline.engines.engine import load_engine
+from pipeline.engines.engine import Training, load_engine
 from pipeline.networks.weights import draw_weights
 from pipeline.report.article.runs import ARTICLE, ArticleNetwork, Run
 from pipeline.report.curves import draw_article
@@ -139,22 +139,13 @@ def train(
     """Train a network, as it is declared but for what is given, and evaluate it on the test images."""
     work = images_for(name)
     how = work.how.replaced(epochs=epochs, learning_rate=learning_rate)
-    engine = load_engine("numba")
+    engine = load_engine("numba", threads=work.threads)
     start = time.perf_counter()
-    fitted = fit(
-        work.network,
-        how,
-        draw_weights(work.network, seed),
-        work.train,
-        work.valid,
-        engine=engine,
-        device="cpu",
-        threads=work.threads,
-    )
+    fitted = fit(Training(work.network, how, draw_weights(work.network, seed), work.train, work.valid), engine)
     seconds = time.perf_counter() - start
     with open_dataset(data_path(work.network)) as data:
         images, labels = data.read("test")
-    probabilities = engine.probabilities(work.network, fitted.weights, images, device="cpu", threads=work.threads)
+    probabilities = engine.probabilities(work.network, fitted.weights, images)
     accuracy = float((probabilities.argmax(1) == labels).mean())
     print(
         f"{name}, learning rate {how.learning_rate:g}, {how.epochs} epochs, seed {seed}: "

@@ -14,7 +14,7 @@ import sys
 
 import numpy as np
 
-from pipeline.engines.engine import Examples
+from pipeline.engines.engine import Examples, Training
 from pipeline.engines.numba import worksharing
 from pipeline.engines.numba.engine import ENGINE
 from pipeline.engines.numba.plan import Layout
@@ -65,11 +65,11 @@ def main(where):
             drawn = random_examples(network, count, 0)
             examples = Examples(guarded(drawn.images, behind=behind), guarded(drawn.labels, behind=behind))
             how = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=1, batch_size=batch_size)
-            on = {"device": "cpu", "threads": threads}
-            trainer = ENGINE.trainer(network, how, draw_weights(network, 1), examples, examples, **on)
+            engine = ENGINE(threads=threads)
+            trainer = engine.trainer(Training(network, how, draw_weights(network, 1), examples, examples))
             trainer.train_epoch(lambda _done: None)
             trainer.validate()
-            ENGINE.probabilities(network, trainer.weights(), examples.images, **on)
+            engine.probabilities(network, trainer.weights(), examples.images)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.data.dataset import CIFAR_TITLE, GRAYSCALE_NAME, describe_dataset, open_dataset
 from pipeline.engines import devices
-from pipeline.engines.engine import Examples, load_engine
+from pipeline.engines.engine import Examples, Training, load_engine
 from pipeline.networks.declaration import Network
 from pipeline.networks.declared import find_network
 from pipeline.networks.weights import draw_weights
@@ -144,9 +144,8 @@ class TestTheNetworksFollow:
 def fit(network, seed, examples, valid, *, epochs):
     architecture, how = find_network(network)
     checked = Network.build(architecture, classes=10)
-    initial = draw_weights(checked, seed)
-    options = dict(engine=load_engine("numba"), device="cpu", threads=devices.cores())
-    return train.fit(checked, how.replaced(epochs=epochs), initial, examples, valid, **options).history
+    training = Training(checked, how.replaced(epochs=epochs), draw_weights(checked, seed), examples, valid)
+    return train.fit(training, load_engine("numba", threads=devices.cores())).history
 
 
 def cifar(network):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.engines.engine import Examples
+from pipeline.engines.engine import Examples, Training
 from pipeline.engines.numba import worksharing
 from pipeline.engines.numba.engine import ENGINE
 from pipeline.errors import DeviceError, EngineError
@@ -31,7 +31,7 @@ def silent(images):
 
 
 def train(network, hyperparameters, weights, examples, *, threads=1, epochs=1):
-    trainer = ENGINE.trainer(network, hyperparameters, weights, examples, examples, device="cpu", threads=threads)
+    trainer = ENGINE(threads=threads).trainer(Training(network, hyperparameters, weights, examples, examples))
     losses = [trainer.train_epoch(silent) for _ in range(epochs)]
     return np.concatenate(losses), trainer.weights(), trainer
 
@@ -65,7 +65,7 @@ class TestAgainstTheano:
 
     def test_first_probabilities(self, golden, start):
         images = golden.examples.images[:128]
-        probabilities = ENGINE.probabilities(golden.network, start, images, device="cpu", threads=2)
+        probabilities = ENGINE(threads=2).probabilities(golden.network, start, images)
         np.testing.assert_allclose(probabilities, golden.first_probabilities, rtol=0, atol=1e-6)
 
 
@@ -132,7 +132,7 @@ class TestRules:
     def test_probabilities(self, name):
         network = NETWORKS[name]
         weights, examples = with_biases(network, 3), random_examples(network, 37, 4)
-        probabilities = ENGINE.probabilities(network, weights, examples.images, device="cpu", threads=2)
+        probabilities = ENGINE(threads=2).probabilities(network, weights, examples.images)
         expected = reference.probabilities(network, weights, examples.images)
         assert probabilities.dtype == np.float32
         np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-6)
@@ -142,7 +142,7 @@ class TestRules:
         network = NETWORKS[name]
         weights, examples = with_biases(network, 5), random_examples(network, 3, 6)
         hyperparameters = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=1)
-        trainer = ENGINE.trainer(network, hyperparameters, weights, examples, examples, device="cpu", threads=1)
+        trainer = ENGINE().trainer(Training(network, hyperparameters, weights, examples, examples))
         returned = trainer.weights()
         assert list(returned) == list(network.weight_shapes)
         for weight, values in weights.items():
@@ -195,8 +195,7 @@ class TestRules:
         weights["layer1/b"][3] = -100
         hyperparameters = Hyperparameters(learning_rate=0.001, momentum=0.9, epochs=1, batch_size=1)
         velocity = {name: np.full_like(values, 1e-3) for name, values in weights.items()}
-        on = {"device": "cpu", "threads": 1, "velocity": velocity}
-        trainer = ENGINE.trainer(network, hyperparameters, weights, examples, examples, **on)
+        trainer = ENGINE().trainer(Training(network, hyperparameters, weights, examples, examples, velocity))
         for _ in range(30):
             trainer.train_epoch(silent)
         dead = trainer.velocity()["layer1/W"][:, 3]
@@ -207,7 +206,7 @@ class TestRules:
         network = NETWORKS["three channels"]
         weights, examples = with_biases(network, 13), random_examples(network, 70, 14)
         hyperparameters = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=1)
-        trainer = ENGINE.trainer(network, hyperparameters, weights, examples, examples, device="cpu", threads=2)
+        trainer = ENGINE(threads=2).trainer(Training(network, hyperparameters, weights, examples, examples))
         loss, accuracy = trainer.validate()
         expected_loss, expected_accuracy = reference.loss_and_accuracy(network, weights, examples)
         assert loss == pytest.approx(expected_loss, abs=1e-6)
@@ -227,7 +226,7 @@ class TestRules:
         images = random_examples(network, 3, 28).images
         images[1, 0, 2 + position[0], 4 + position[1]] = np.nan
         weights = with_biases(network, 29)
-        probabilities = ENGINE.probabilities(network, weights, images, device="cpu", threads=1)
+        probabilities = ENGINE().probabilities(network, weights, images)
         assert np.isnan(probabilities).any(axis=1).tolist() == [False, True, False]
 
     def test_a_minibatch_larger_than_the_data_is_all_of_it(self):
@@ -262,8 +261,8 @@ class TestThreads:
         network = NETWORKS["one hidden layer"]
         examples = random_examples(network, 1000, 19)
         hyperparameters = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=64)
-        trainer = ENGINE.trainer(
-            network, hyperparameters, with_biases(network, 20), examples, examples, device="cpu", threads=threads
+        trainer = ENGINE(threads=threads).trainer(
+            Training(network, hyperparameters, with_biases(network, 20), examples, examples)
         )
         heard = []
         trainer.train_epoch(heard.append)
@@ -275,8 +274,8 @@ class TestThreads:
         network = NETWORKS["one hidden layer"]
         examples = random_examples(network, 1000, 21)
         hyperparameters = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=64)
-        trainer = ENGINE.trainer(
-            network, hyperparameters, with_biases(network, 22), examples, examples, device="cpu", threads=2
+        trainer = ENGINE(threads=2).trainer(
+            Training(network, hyperparameters, with_biases(network, 22), examples, examples)
         )
 
         def interrupt(images):
@@ -289,8 +288,8 @@ class TestThreads:
         network = NETWORKS["one hidden layer"]
         examples = random_examples(network, 1000, 32)
         hyperparameters = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=64)
-        trainer = ENGINE.trainer(
-            network, hyperparameters, with_biases(network, 33), examples, examples, device="cpu", threads=3
+        trainer = ENGINE(threads=3).trainer(
+            Training(network, hyperparameters, with_biases(network, 33), examples, examples)
         )
         compute = worksharing.train
 
@@ -356,35 +355,30 @@ class TestRefusals:
         with pytest.raises(EngineError, match=r"shape \(1, 10, 12\); this network takes \(1, 9, 7\)"):
             one_step(network, draw_weights(network, 0), examples)
         with pytest.raises(EngineError, match="this network takes"):
-            ENGINE.probabilities(network, draw_weights(network, 0), examples.images, device="cpu", threads=1)
+            ENGINE().probabilities(network, draw_weights(network, 0), examples.images)
 
     def test_numba_with_compiling_disabled(self):
-        program = "from pipeline.engines.numba.engine import ENGINE; ENGINE.first_wait(); ENGINE.device_name('cpu')"
+        program = "from pipeline.engines.numba.engine import ENGINE; ENGINE().device_name()"
         environment = os.environ | {"PYTHONPATH": str(ROOT), "NUMBA_DISABLE_JIT": "1"}
         command = [sys.executable, "-c", program]
         done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
         assert "EngineError: NUMBA_DISABLE_JIT keeps Numba from compiling. Unset it" in done.stderr
 
     def test_device(self):
-        network = NETWORKS["softmax alone"]
         with pytest.raises(DeviceError, match="--engine torch --device cuda"):
-            ENGINE.probabilities(
-                network, draw_weights(network, 0), np.zeros((1, 7), np.float32), device="cuda", threads=1
-            )
-        with pytest.raises(DeviceError, match="cuda"):
-            ENGINE.device_name("cuda")
+            ENGINE(device="cuda")
 
 
 class TestDevice:
     def test_exponentials(self):
         vector = np.random.RandomState(25).uniform(-3, 3, 1001).astype(np.float32)
         for threads in (1, 3):
-            result, seconds = ENGINE.exponentials(vector, 4, device="cpu", threads=threads)
+            result, seconds = ENGINE(threads=threads).exponentials(vector, 4)
             np.testing.assert_allclose(result, np.exp(vector), rtol=1e-6)
             assert seconds > 0
 
     def test_name(self):
-        assert ENGINE.device_name("cpu").strip()
+        assert ENGINE().device_name().strip()
 
 
 @pytest.mark.parametrize(
@@ -406,10 +400,10 @@ from pipeline.networks.weights import draw_weights
 from pipeline.networks.declared import find_network
 for name in ("mlp", "cnn"):
     network = Network.build(find_network(name).architecture, classes=10)
-    compiled_before = ENGINE.first_wait() is None
+    compiled_before = ENGINE().first_wait() is None
     with event.install_recorder("numba:compile") as recorder:
         images = np.zeros((2, *network.input_shape), np.float32)
-        probabilities = ENGINE.probabilities(network, draw_weights(network, 1), images, device="cpu", threads=1)
+        probabilities = ENGINE().probabilities(network, draw_weights(network, 1), images)
     print(name, compiled_before, len(recorder.buffer), probabilities.shape)
 """
 
@@ -421,12 +415,8 @@ def test_compiled_once_for_all_networks_and_processes():
         with_biases(NETWORKS["softmax alone"], 26),
         random_examples(NETWORKS["softmax alone"], 2, 27),
     )
-    ENGINE.probabilities(
-        NETWORKS["softmax alone"],
-        with_biases(NETWORKS["softmax alone"], 26),
-        np.zeros((1, 7), np.float32),
-        device="cpu",
-        threads=1,
+    ENGINE().probabilities(
+        NETWORKS["softmax alone"], with_biases(NETWORKS["softmax alone"], 26), np.zeros((1, 7), np.float32)
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)

@@ -29,7 +29,7 @@ import numpy as np
 import pytest
 
 from pipeline.engines import devices
-from pipeline.engines.engine import Examples, load_engine
+from pipeline.engines.engine import Examples, Training, load_engine
 from pipeline.networks.weights import draw_weights
 from tests.available import ENGINES, require
 
@@ -37,8 +37,6 @@ pytestmark = pytest.mark.xdist_group("theano")  # they share trainings, with The
 
 AFTER = (1, 2, 6)
 """Steps after which weights are compared; losses are before each."""
-
-ON = {"device": "cpu", "threads": 1}
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +70,7 @@ def train(engine, golden, images, epochs=1):
     """Train with the first images; return the losses and the weights."""
     first = Examples(golden.examples.images[:images], golden.examples.labels[:images])
     start = draw_weights(golden.network, golden.seed)
-    trainer = load_engine(engine).trainer(golden.network, golden.hyperparameters, start, first, first, **ON)
+    trainer = load_engine(engine).trainer(Training(golden.network, golden.hyperparameters, start, first, first))
     losses = [trainer.train_epoch(silent) for _ in range(epochs)]
     return np.concatenate(losses), trainer.weights()
 
@@ -144,7 +142,7 @@ def probabilities(engine, trained_by, golden, trainings):
     key = engine, golden.name, "with the weights of", trained_by
     if key not in trainings:
         trained = trained_for_two_epochs(trained_by, golden, trainings)
-        trainings[key] = load_engine(engine).probabilities(golden.network, trained, golden.examples.images, **ON)
+        trainings[key] = load_engine(engine).probabilities(golden.network, trained, golden.examples.images)
     return trainings[key]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.engines.engine import Examples
+from pipeline.engines.engine import Examples, Training
 from pipeline.engines.theano import environment as theano_environment
 from pipeline.engines.theano.engine import ENGINE, TheanoEngine
 from pipeline.errors import DeviceError, EngineError
@@ -52,17 +52,11 @@ pytestmark = [
 ]
 
 
-def golden_trainer(golden, engine=ENGINE, examples=None):
+def golden_trainer(golden, examples=None, **settings):
     """Return a trainer of the golden network from the golden weights."""
-    return engine.trainer(
-        golden.network,
-        golden.hyperparameters,
-        draw_weights(golden.network, golden.seed),
-        examples or golden.examples,
-        first(golden.examples, 300),
-        device="cpu",
-        threads=2,
-    )
+    drawn = draw_weights(golden.network, golden.seed)
+    train, valid = examples or golden.examples, first(golden.examples, 300)
+    return ENGINE(threads=2, **settings).trainer(Training(golden.network, golden.hyperparameters, drawn, train, valid))
 
 
 def first(examples, count):
@@ -86,7 +80,7 @@ def small_trainer(rows=1000, features=4):
     random = np.random.RandomState(0)
     examples = Examples(random.rand(rows, features).astype(np.float32), random.randint(0, 3, rows).astype(np.uint8))
     settings = hyperparameters(MLP)
-    return ENGINE.trainer(SMALL, settings, draw_weights(SMALL, 1), examples, examples, device="cpu", threads=1)
+    return ENGINE().trainer(Training(SMALL, settings, draw_weights(SMALL, 1), examples, examples))
 
 
 def silent(_done):
@@ -120,14 +114,14 @@ class TestSteps:
     def test_gives_the_golden_probabilities(self, golden):
         drawn = draw_weights(golden.network, golden.seed)
         images = golden.examples.images[:128]
-        probabilities = ENGINE.probabilities(golden.network, drawn, images, device="cpu", threads=2)
+        probabilities = ENGINE(threads=2).probabilities(golden.network, drawn, images)
         assert probabilities.dtype == np.float32
         np.testing.assert_allclose(probabilities, golden.first_probabilities, rtol=0, atol=1e-6)
 
     @only("mlp")
     def test_float_x_reaches_theano(self, golden):
         """In float64 the losses are close to those in float32 but not equal."""
-        losses = golden_trainer(golden, TheanoEngine(float_x="float64")).train_epoch(silent)
+        losses = golden_trainer(golden, float_x="float64").train_epoch(silent)
         np.testing.assert_allclose(losses, golden.losses, rtol=0, atol=golden.loss_tolerance)
         assert (losses != losses.astype(np.float32)).all()
 
@@ -148,9 +142,7 @@ class TestTrainer:
         for _ in ("before the first epoch", "after it"):
             loss, accuracy = trainer.validate()
             valid = first(golden.examples, 300)
-            probabilities = ENGINE.probabilities(
-                golden.network, trainer.weights(), valid.images, device="cpu", threads=1
-            )
+            probabilities = ENGINE().probabilities(golden.network, trainer.weights(), valid.images)
             picked = probabilities[np.arange(300), valid.labels]
             assert loss == pytest.approx(-np.log(picked).mean(), abs=1e-5)
             assert accuracy == pytest.approx((probabilities.argmax(1) == valid.labels).mean(), abs=1e-9)
@@ -206,14 +198,14 @@ class TestErrors:
 
     def test_cuda_is_refused_and_the_message_names_another_engine(self):
         with pytest.raises(DeviceError, match=r"pygpu.*--engine torch"):
-            ENGINE.exponentials(np.ones(3, np.float32), 1, device="cuda", threads=1)
+            ENGINE(device="cuda")
         with pytest.raises(DeviceError, match="'cpu' alone"):
-            ENGINE.device_name("tpu")
+            ENGINE(device="tpu")
 
     def test_an_environment_that_is_not_built_names_the_command(self, monkeypatch, tmp_path):
         monkeypatch.setattr(theano_environment, "ENVIRONMENT", tmp_path / "venv")
         with pytest.raises(EngineError, match="make theano"):
-            ENGINE.exponentials(np.ones(3, np.float32), 1, device="cpu", threads=1)
+            ENGINE().exponentials(np.ones(3, np.float32), 1)
 
 
 class TestOrphans:
@@ -233,7 +225,7 @@ class TestOrphans:
         from pipeline.engines.theano.engine import ENGINE
         environment.CACHE = pathlib.Path(sys.argv[1])
         print("compiling", flush=True)
-        ENGINE.exponentials(np.ones(3, np.float32), 1, device="cpu", threads=1)
+        ENGINE().exponentials(np.ones(3, np.float32), 1)
     """
 
     FORKED = """
@@ -278,7 +270,7 @@ class TestOrphans:
             assert wait_for(lambda: not group(child))
         monkeypatch.setattr(theano_environment, "CACHE", tmp_path)
         ones = np.ones(3, np.float32)
-        result, _ = ENGINE.exponentials(ones, 1, device="cpu", threads=1)
+        result, _ = ENGINE().exponentials(ones, 1)
         np.testing.assert_allclose(result, np.exp(ones), rtol=1e-6)
 
 
@@ -288,7 +280,7 @@ class TestFlags:
             "[global]\ndevice = gpu\nfloatX = float32\nopenmp = False\n[gcc]\ncxxflags = -O2\n"
         )
         monkeypatch.setenv("THEANO_FLAGS", "optimizer=fast_compile,floatX=float64")
-        flags = ENGINE.all_flags()
+        flags = ENGINE().all_flags()
         assert flags["optimizer"] == "fast_compile"
         assert flags["openmp"] == "False"
         assert flags["gcc.cxxflags"] == "-O2"
@@ -303,7 +295,7 @@ class TestFlags:
         """Theano itself refuses an unknown value, even one with a comma and a quote."""
         monkeypatch.setenv("THEANO_FLAGS", "'optimizer=it''s, or not'")
         with pytest.raises(EngineError, match="optimizer") as caught:
-            ENGINE.exponentials(np.ones(3, np.float32), 1, device="cpu", threads=1)
+            ENGINE().exponentials(np.ones(3, np.float32), 1)
         log = Path(re.search(r"in (\S+)\.$", str(caught.value))[1])
         assert "its, or not" in log.read_text()
         log.unlink()
@@ -312,21 +304,21 @@ class TestFlags:
 class TestExponentials:
     def test_are_those_of_numpy(self):
         vector = np.random.RandomState(22).rand(10 * 30 * 768).astype(np.float32)
-        result, _ = ENGINE.exponentials(vector, 3, device="cpu", threads=2)
+        result, _ = ENGINE(threads=2).exponentials(vector, 3)
         np.testing.assert_allclose(result, np.exp(vector), rtol=1e-6)
 
     def test_two_at_once_share_an_empty_compile_cache(self, monkeypatch, tmp_path):
         monkeypatch.setattr(theano_environment, "CACHE", tmp_path)
         vector = np.arange(3, dtype=np.float32)
         with ThreadPoolExecutor(2) as pool:
-            futures = [pool.submit(ENGINE.exponentials, vector, 1, device="cpu", threads=1) for _ in range(2)]
+            futures = [pool.submit(ENGINE().exponentials, vector, 1) for _ in range(2)]
             results = [future.result() for future in futures]
         for result, _ in results:
             np.testing.assert_allclose(result, np.exp(vector), rtol=1e-6)
         assert list(tmp_path.glob("compiledir_*"))
 
     def test_on_a_device_with_a_name(self):
-        assert ENGINE.device_name("cpu")
+        assert ENGINE().device_name()
 
 
 def processes():

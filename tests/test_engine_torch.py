@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.engines.engine import Examples, load_engine
+from pipeline.engines.engine import Examples, Training, load_engine
 from pipeline.errors import DeviceError, SettingError
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.layers import MaxPool2DLayer, linear
@@ -26,7 +27,7 @@ from pipeline.engines.torch.layers import Layers  # noqa: E402, they import PyTo
 from pipeline.engines.torch.minibatches import Direct, Replayed, cuda_graphs  # noqa: E402
 from pipeline.engines.torch.parameters import TorchParameters  # noqa: E402
 
-ENGINE = load_engine("torch")
+ENGINE = functools.partial(load_engine, "torch")
 
 PROJECT = Path(__file__).parents[1]
 HAS_CUDA = torch.cuda.is_available()
@@ -50,7 +51,7 @@ def silent(done):
 
 def trained(network, how, start, train, on):
     """Train for all epochs with the engine, as `reference.trained` does."""
-    trainer = ENGINE.trainer(network, how, start, train, train, **on)
+    trainer = ENGINE(**on).trainer(Training(network, how, start, train, train))
     losses = [trainer.train_epoch(silent) for _ in range(how.epochs)]
     return np.array(losses), trainer.weights()
 
@@ -80,7 +81,7 @@ class TestAgainstTheano:
         return draw_weights(golden.network, golden.seed)
 
     def test_first_probabilities(self, golden, start, on):
-        probabilities = ENGINE.probabilities(golden.network, start, golden.examples.images[:128], **on)
+        probabilities = ENGINE(**on).probabilities(golden.network, start, golden.examples.images[:128])
 
         assert np.abs(probabilities - golden.first_probabilities).max() < 1e-6
 
@@ -114,7 +115,7 @@ class TestAgainstTheReference:
         start = small_networks.random_weights(network, seed=3)
         images = small_networks.random_examples(network, 9, seed=4).images
 
-        probabilities = ENGINE.probabilities(network, start, images, **on)
+        probabilities = ENGINE(**on).probabilities(network, start, images)
 
         assert probabilities.dtype == np.float32
         assert probabilities == pytest.approx(reference.probabilities(network, start, images), abs=1e-6)
@@ -125,7 +126,7 @@ class TestAgainstTheReference:
         train, valid = (small_networks.random_examples(network, count, seed=count) for count in (4, 23))
         how = Hyperparameters(learning_rate=0.1, momentum=0.5, epochs=1, batch_size=4)
 
-        loss, accuracy = ENGINE.trainer(network, how, start, train, valid, **on).validate()
+        loss, accuracy = ENGINE(**on).trainer(Training(network, how, start, train, valid)).validate()
 
         expected_loss, expected_accuracy = reference.loss_and_accuracy(network, start, valid)
         assert loss == pytest.approx(expected_loss, rel=1e-5)
@@ -199,7 +200,7 @@ def tied_windows(network, start, images):
 
 
 def trainer(on, start=START, velocity=None):
-    return ENGINE.trainer(NETWORK, HOW, start, EXAMPLES, EXAMPLES, velocity=velocity, **on)
+    return ENGINE(**on).trainer(Training(NETWORK, HOW, start, EXAMPLES, EXAMPLES, velocity))
 
 
 class TestTraining:
@@ -297,7 +298,7 @@ class TestResume:
     def test_velocity_is_that_of_the_update_rule(self, on):
         """p = p + mu v - lr g with v = -lr g: from zero, the first step is (1 + mu) v."""
         first = Examples(EXAMPLES.images[:8], EXAMPLES.labels[:8])
-        training = ENGINE.trainer(NETWORK, HOW, START, first, first, **on)
+        training = ENGINE(**on).trainer(Training(NETWORK, HOW, START, first, first))
 
         training.train_epoch(silent)
 
@@ -376,22 +377,20 @@ class TestReplayed:
 class TestPrecision:
     def test_refuses_an_unknown_precision(self):
         with pytest.raises(SettingError, match="precision is 'fp16'; expected float32, tf32 or bf16"):
-            load_engine("torch", {"precision": "fp16"})
+            ENGINE(precision="fp16")
 
     def test_tf32_needs_a_gpu(self):
-        engine = load_engine("torch", {"precision": "tf32"})
-
         with pytest.raises(SettingError, match=r"precision is tf32, .* --torch-precision float32"):
-            engine.probabilities(NETWORK, START, EXAMPLES.images, device="cpu", threads=1)
+            ENGINE(device="cpu", precision="tf32")
 
     @pytest.mark.parametrize("precision", ["tf32", "bf16"])
     def test_rounds_more_than_float32(self, precision, on):
         """Rounding to 8 bits is off by at most 1/512, to 11 bits by 1/4096; a few such errors add up in a logit."""
         if precision == "tf32" and on["device"] == "cpu":
             pytest.skip("a CPU has no tf32")
-        exact = ENGINE.probabilities(NETWORK, START, EXAMPLES.images, **on)
+        exact = ENGINE(**on).probabilities(NETWORK, START, EXAMPLES.images)
 
-        rounded = load_engine("torch", {"precision": precision}).probabilities(NETWORK, START, EXAMPLES.images, **on)
+        rounded = ENGINE(**on, precision=precision).probabilities(NETWORK, START, EXAMPLES.images)
 
         assert rounded.dtype == np.float32
         assert 0 < np.abs(rounded - exact).max() < 0.02
@@ -399,8 +398,8 @@ class TestPrecision:
     def test_learns_in_bf16(self, on):
         """The weights stay float32: bf16 would lose each of these steps."""
         how = HOW.replaced(learning_rate=1e-5)
-        engine = load_engine("torch", {"precision": "bf16"})
-        training = engine.trainer(NETWORK, how, START, EXAMPLES, EXAMPLES, **on)
+        engine = ENGINE(**on, precision="bf16")
+        training = engine.trainer(Training(NETWORK, how, START, EXAMPLES, EXAMPLES))
         losses = [training.train_epoch(silent).mean() for _ in range(3)]
 
         assert losses[0] > losses[1] > losses[2]
@@ -413,7 +412,7 @@ class TestPrecision:
 
 class TestOnTheCPU:
     def test_no_pool_has_more_threads(self):
-        ENGINE.trainer(NETWORK, HOW, START, EXAMPLES, EXAMPLES, device="cpu", threads=1)
+        ENGINE(threads=1).trainer(Training(NETWORK, HOW, START, EXAMPLES, EXAMPLES))
 
         pools = re.findall(r"(\w+_max_threads)\(\) : (\d+)", torch.__config__.parallel_info())
         assert torch.get_num_threads() == 1
@@ -434,15 +433,13 @@ import json, resource
 import numpy as np
 from pipeline.networks.weights import draw_weights
 from pipeline.networks.declaration import Network
-from pipeline.engines.engine import Examples, load_engine
+from pipeline.engines.engine import Examples, Training, load_engine
 from pipeline.networks.declared import find_network
 
 architecture, how = find_network("cnn")
 network = Network.build(architecture, classes=10)
 examples = Examples(np.random.default_rng(1).random((24 * 128, 1, 32, 32), np.float32), np.zeros(24 * 128, np.uint8))
-trainer = load_engine("torch").trainer(
-    network, how, draw_weights(network, 1), examples, examples, device="cpu", threads=1
-)
+trainer = load_engine("torch").trainer(Training(network, how, draw_weights(network, 1), examples, examples))
 counts = [0]
 trainer.train_epoch(lambda _: counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt))
 print(json.dumps(np.diff(counts).tolist()))
@@ -460,8 +457,8 @@ class TestManyImages:
         examples = small_networks.random_examples(self.NETWORK, count, seed=1)
         how = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=1)
 
-        probabilities = ENGINE.probabilities(self.NETWORK, start, examples.images, **on)
-        loss, accuracy = ENGINE.trainer(self.NETWORK, how, start, examples, examples, **on).validate()
+        probabilities = ENGINE(**on).probabilities(self.NETWORK, start, examples.images)
+        loss, accuracy = ENGINE(**on).trainer(Training(self.NETWORK, how, start, examples, examples)).validate()
 
         expected_loss, expected_accuracy = reference.loss_and_accuracy(self.NETWORK, start, examples)
         assert probabilities.shape == (count, 3)
@@ -478,9 +475,9 @@ class TestFarFromZero:
         start = {"layer1/W": np.float32([[500, 0, -500], [0, 0, 0]]), "layer1/b": np.zeros(3, np.float32)}
         examples = Examples(np.float32([[1, 0], [-1, 0]]), np.uint8([0, 0]))
 
-        probabilities = ENGINE.probabilities(network, start, examples.images, **on)
+        probabilities = ENGINE(**on).probabilities(network, start, examples.images)
         how = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=1)
-        loss, accuracy = ENGINE.trainer(network, how, start, examples, examples, **on).validate()
+        loss, accuracy = ENGINE(**on).trainer(Training(network, how, start, examples, examples)).validate()
 
         assert np.array_equal(probabilities, [[1, 0, 0], [0, 0, 1]])
         assert (loss, accuracy) == (500, 0.5)
@@ -490,29 +487,16 @@ class TestDevices:
     def test_exponentials(self, on):
         vector = np.random.default_rng(1).random(1000).astype(np.float32)
 
-        result, seconds = ENGINE.exponentials(vector, 3, **on)
+        result, seconds = ENGINE(**on).exponentials(vector, 3)
 
         assert result.dtype == np.float32
         assert result == pytest.approx(np.exp(vector.astype(float)), rel=1e-6)
         assert seconds > 0
 
     def test_names_the_device(self, on):
-        assert ENGINE.device_name(on["device"])
+        assert ENGINE(**on).device_name()
 
     @pytest.mark.skipif(HAS_CUDA, reason="there is a GPU")
-    @pytest.mark.parametrize(
-        ("method", "arguments"),
-        [
-            ("trainer", (NETWORK, HOW, START, EXAMPLES, EXAMPLES)),
-            ("probabilities", (NETWORK, START, EXAMPLES.images)),
-            ("exponentials", (np.ones(3, np.float32), 1)),
-        ],
-    )
-    def test_refuses_cuda_where_there_is_none(self, method, arguments):
+    def test_refuses_cuda_where_there_is_none(self):
         with pytest.raises(DeviceError, match=r"device is cuda, but PyTorch .* --device cpu"):
-            getattr(ENGINE, method)(*arguments, device="cuda", threads=1)
-
-    @pytest.mark.skipif(HAS_CUDA, reason="there is a GPU")
-    def test_names_no_gpu_where_there_is_none(self):
-        with pytest.raises(DeviceError, match=r"device is cuda, but PyTorch .* --device cpu"):
-            ENGINE.device_name("cuda")
+            ENGINE(device="cuda")

@@ -54,7 +54,7 @@ class TestONNX:
         found = read_latest_network(network, folder / "outputs")
         with open_dataset(folder / "data" / network / GRAYSCALE_NAME) as data:
             images, _ = data.read("test")
-        expected = load_engine("numba").probabilities(found.network, found.weights, images, device="cpu", threads=1)
+        expected = load_engine("numba").probabilities(found.network, found.weights, images)
 
         export.export(found, "onnx", tmp_path / "network.onnx")
 

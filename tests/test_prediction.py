@@ -70,7 +70,7 @@ class TestPredict:
         found = read_latest_network(network, outputs)
         with open_dataset(folder / "data" / network / GRAYSCALE_NAME) as data:
             gray, _ = data.read("test")
-        expected = load_engine("numba").probabilities(found.network, found.weights, gray, device="cpu", threads=1)
+        expected = load_engine("numba").probabilities(found.network, found.weights, gray)
 
         predicted = list(classifier(outputs, network).predict_many(files))
 

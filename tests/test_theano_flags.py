@@ -51,7 +51,7 @@ def test_flags_that_are_edited_after_the_key_was_made_are_refused(theanorc):
     engine = TheanoEngine(flags=decisive_flags())
     theanorc.write_text("[global]\noptimizer = None\n")
     with pytest.raises(EngineError, match=r"flags were edited after this run began\. Run the same command again"):
-        engine.exponentials(np.ones(1, np.float32), 1, device="cpu", threads=1)
+        engine.exponentials(np.ones(1, np.float32), 1)
 
 
 def test_status_names_a_flag_that_differs(trained, monkeypatch):

@@ -33,7 +33,7 @@ def main() -> None:
     epoch = prepare(work, **alternative.arguments)
     versions = {name: importlib.metadata.version(name) for name in alternative.libraries}
     if alternative.arguments.get("device") == "cuda":
-        versions["GPU"] = load_engine(alternative.arguments["engine"]).device_name("cuda")
+        versions["GPU"] = load_engine(alternative.arguments["engine"], "cuda").device_name()
     print(json.dumps({"seconds": time.perf_counter() - start, "versions": versions}), file=answers)
     for _ in sys.stdin:
         start = time.perf_counter()

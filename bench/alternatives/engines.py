@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from alternatives.work import Epoch, Scores, Work
-from pipeline.engines.engine import load_engine
+from pipeline.engines.engine import Training, load_engine
 from pipeline.networks.weights import draw_weights
 
 
 def prepare(work: Work, engine: str, device: str) -> Epoch:
     """Train with an engine of the pipeline, as the stages do."""
     start = draw_weights(work.network, 42)
-    trainer = load_engine(engine).trainer(
-        work.network, work.how, start, work.train, work.valid, device=device, threads=work.threads
-    )
+    training = Training(work.network, work.how, start, work.train, work.valid)
+    trainer = load_engine(engine, device, work.threads).trainer(training)
     sizes = np.diff([*range(0, len(work.train), work.how.batch_size), len(work.train)])
 
     def epoch() -> Scores:

@@ -21,11 +21,10 @@ def check(choice: Choice, threads: int, monitor: Monitor) -> None:
     DeviceError
         The device is not there.
     """
-    engine = load_engine(choice.engine)
-    name = engine.device_name(choice.device)
+    engine = load_engine(choice.engine, choice.device, threads)
     vector = np.random.RandomState(22).rand(LENGTH).astype(np.float32)
-    result, seconds = engine.exponentials(vector, REPEATS, device=choice.device, threads=threads)
-    monitor.log(f"Device: {choice.device} ({name}); {choice.reason}")
+    result, seconds = engine.exponentials(vector, REPEATS)
+    monitor.log(f"Device: {choice.device} ({engine.device_name()}); {choice.reason}")
     monitor.log(f"Looping {REPEATS} times took {seconds:.2f} seconds with the {choice.engine} engine")
     monitor.log(f"Result is {result}")
     monitor.log(f"Used the {'gpu' if choice.device == 'cuda' else 'cpu'}")

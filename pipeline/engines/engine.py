@@ -9,12 +9,11 @@ The rules are those of Theano, Lasagne and nolearn:
 - The update is v = mu v - lr g, then p = p + mu v - lr g, with v from zero.
 - Minibatches are taken in file order; the last one may be smaller.
 
-The module ``pipeline/engines/NAME/engine.py`` holds the engine NAME as ``ENGINE``.
+The module ``pipeline/engines/NAME/engine.py`` holds the engine NAME, a class, as ``ENGINE``.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -42,6 +41,18 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training to begin, or to resume with the velocity of each weight; it is zero by default."""
+
+    network: Network
+    hyperparameters: Hyperparameters
+    weights: Weights
+    train: Examples
+    valid: Examples
+    velocity: Weights | None = None
 
 
 class Trainer(ABC):
@@ -84,44 +95,37 @@ class Trainer(ABC):
         """
 
 
+@dataclass(frozen=True)
 class Engine(ABC):
-    """One library, or one set of kernels, that trains and evaluates networks."""
+    """One library, or one set of kernels, that trains and evaluates networks on a device.
+
+    Parameters
+    ----------
+    device : {"cpu", "cuda"}
+    threads : int
+        How many CPU threads may compute at once.
+
+    Raises
+    ------
+    DeviceError
+        The device is not there; the message names the missing part.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
 
     @abstractmethod
-    def trainer(
-        self,
-        network: Network,
-        hyperparameters: Hyperparameters,
-        weights: Weights,
-        train: Examples,
-        valid: Examples,
-        *,
-        device: str,
-        threads: int,
-        velocity: Weights | None = None,
-    ) -> Trainer:
-        """Prepare to train a network from the given weights.
-
-        Parameters
-        ----------
-        device : {"cpu", "cuda"}
-        threads : int
-            How many CPU threads may compute at once.
-        velocity : Weights, optional
-            The velocity of each weight, to resume a training; zeros by default.
+    def trainer(self, training: Training) -> Trainer:
+        """Prepare to train a network.
 
         Raises
         ------
-        DeviceError
-            The device is not there.
         EngineError
             This engine cannot train this network; the message names an engine that can.
         """
 
     @abstractmethod
-    def probabilities(
-        self, network: Network, weights: Weights, images: FloatArray, *, device: str, threads: int
-    ) -> FloatArray:
+    def probabilities(self, network: Network, weights: Weights, images: FloatArray) -> FloatArray:
         """Return the probability of each class for each image, float32, shape (N, classes).
 
         Parameters
@@ -130,14 +134,12 @@ class Engine(ABC):
 
         Raises
         ------
-        DeviceError
-            The device is not there.
         EngineError
             This engine cannot evaluate this network; the message names an engine that can.
         """
 
     @abstractmethod
-    def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> tuple[FloatArray, float]:
+    def exponentials(self, vector: FloatArray, repeats: int) -> tuple[FloatArray, float]:
         """Compute exp() of a vector ``repeats`` times on the device.
 
         Returns
@@ -148,15 +150,9 @@ class Engine(ABC):
             device.
         """
 
-    @abstractmethod
-    def device_name(self, device: str) -> str:
-        """Return the name of the device, for example ``NVIDIA H100``.
-
-        Raises
-        ------
-        DeviceError
-            The device is not there; the message names the missing part.
-        """
+    def device_name(self) -> str:
+        """Return the name of the device, for example ``NVIDIA H100``; by default the processor's."""
+        return devices.processor_name()
 
     def first_wait(self) -> str | None:
         """Describe the wait at the first use on this machine, for example for a compiler; None if there is none."""
@@ -167,20 +163,21 @@ class Engine(ABC):
         return {}
 
 
-def load_engine(name: str, settings: dict[str, Any] | None = None) -> Engine:
-    """Import an engine by name.
+def load_engine(name: str, device: str = "cpu", threads: int = 1, **settings: Any) -> Engine:
+    """Import an engine by name, for a device.
 
     Parameters
     ----------
-    settings : dict, optional
-        Values for the engine's own fields, for example ``{"precision": "bf16"}`` for torch.
+    **settings
+        Values for the engine's own fields, for example ``precision="bf16"`` for torch.
 
     Raises
     ------
     SettingError
         There is no engine of this name, or a setting has a value that is not allowed.
+    DeviceError
+        The device is not there.
     """
     devices.check_engine(name)
-    module = importlib.import_module(f"pipeline.engines.{name}.engine")
-    engine: Engine = dataclasses.replace(module.ENGINE, **settings) if settings else module.ENGINE
+    engine: Engine = importlib.import_module(f"pipeline.engines.{name}.engine").ENGINE(device, threads, **settings)
     return engine

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from pipeline.data.dataset import MAX_CLASSES
 from pipeline.engines import devices
-from pipeline.engines.engine import Examples, load_engine
+from pipeline.engines.engine import Engine, Examples, Training, load_engine
 from pipeline.networks.arrays import FloatArray, LabelArray
 from pipeline.networks.declaration import Declaration, Hyperparameters, Network, architecture, hyperparameters
 from pipeline.networks.declared import find_network
@@ -149,19 +149,9 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.network_ = _fitted_to(declared, _image_shape(X, rows), len(self.classes_))
         seed = self._seed()
         train, valid = self._split(rows, labels.astype(np.uint8), how.validation_fraction, seed)
-        choice = devices.choose(self.engine, self.device)
+        training = Training(self.network_, how, draw_weights(self.network_, seed), train, valid)
         with ConsoleMonitor("fit") as console:
-            trained = fit(
-                self.network_,
-                how,
-                draw_weights(self.network_, seed),
-                train,
-                valid,
-                engine=load_engine(choice.engine),
-                device=choice.device,
-                threads=self.threads or devices.cores(),
-                monitor=console if self.verbose else SILENT,
-            )
+            trained = fit(training, self._loaded_engine(), monitor=console if self.verbose else SILENT)
         self.weights_ = trained.weights
         self.history_ = [asdict(epoch) for epoch in trained.history]
         return self
@@ -186,14 +176,8 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         expected, given = self.network_.input_shape, _image_shape(X, rows)
         if _input_shape(given, expected) != expected:
             raise ValueError(f"X holds images of shape {given}; the network was fitted to {expected}.")
-        choice = devices.choose(self.engine, self.device)
-        return load_engine(choice.engine).probabilities(
-            self.network_,
-            self.weights_,
-            _as_images(rows, self.network_),
-            device=choice.device,
-            threads=self.threads or devices.cores(),
-        )
+        images = _as_images(rows, self.network_)
+        return self._loaded_engine().probabilities(self.network_, self.weights_, images)
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:  # noqa: N803, scikit-learn's name
         """Return the most probable label of each image, shape (N,); see `predict_proba` for images and errors."""
@@ -217,6 +201,10 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         # A parameter search passes numbers of NumPy's types.
         plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
         return declared, how.replaced(**plain)
+
+    def _loaded_engine(self) -> Engine:
+        choice = devices.choose(self.engine, self.device)
+        return load_engine(choice.engine, choice.device, self.threads or devices.cores())
 
     def _seed(self) -> int:
         if isinstance(self.random_state, int | np.integer):

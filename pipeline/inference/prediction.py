@@ -94,9 +94,7 @@ class Classifier:
         choice = devices.choose(engine, device)
         self.trained = trained
         self._size = _picture_size(trained)
-        self._engine = load_engine(choice.engine, engine_settings)
-        self._device = choice.device
-        self._threads = threads or devices.cores()
+        self._engine = load_engine(choice.engine, choice.device, threads or devices.cores(), **(engine_settings or {}))
 
     def predict(self, picture: str | Path) -> Prediction:
         """Classify a picture, a PNG or a JPEG, which `pipeline.inference.pictures` crops and scales.
@@ -133,9 +131,7 @@ class Classifier:
     def probabilities(self, images: ByteArray) -> FloatArray:
         """Return the probabilities of the classes, (N, classes), for color images, (N, 3, height, width) and uint8."""
         gray = grayscale(images).reshape(len(images), *self.trained.network.input_shape)
-        return self._engine.probabilities(
-            self.trained.network, self.trained.weights, gray, device=self._device, threads=self._threads
-        )
+        return self._engine.probabilities(self.trained.network, self.trained.weights, gray)
 
     def first_wait(self) -> str | None:
         """Return why the first use on this machine takes longer, for example a compiler; None if it does not."""

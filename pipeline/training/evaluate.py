@@ -72,9 +72,8 @@ def evaluate(
         check_fit(data, network)
         test_images, labels = data.read("test")
     weights = read_weights(trained / WEIGHTS_NAME, network)
-    probabilities = load_engine(engine, engine_settings).probabilities(
-        network, weights, test_images, device=device, threads=threads
-    )
+    loaded = load_engine(engine, device, threads, **(engine_settings or {}))
+    probabilities = loaded.probabilities(network, weights, test_images)
     write_predictions(output / PREDICTIONS_NAME, probabilities)
     result = metrics(probabilities, labels, about.class_names)
     how_trained = json.loads((trained / HISTORY_NAME).read_text())["trained"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.data.dataset import GRAYSCALE_NAME, describe_dataset, open_dataset
-from pipeline.engines.engine import Engine, Examples, Trainer, load_engine
+from pipeline.engines.engine import Engine, Trainer, Training, load_engine
 from pipeline.errors import EngineError
 from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.weights import WEIGHTS_NAME, Weights, draw_weights, write_weights
@@ -93,21 +93,11 @@ def train(
         f"{network} on {data.description.title}: {len(train_examples)} images train, "
         f"{len(valid_examples)} validate; {built.parameter_count} parameters; {engine} on {device}"
     )
-    loaded = load_engine(engine, engine_settings)
+    loaded = load_engine(engine, device, threads, **(engine_settings or {}))
     if wait := loaded.first_wait():
         monitor.log(f"{engine}: {wait}")
-    trained = fit(
-        built,
-        how,
-        draw_weights(built, seed),
-        train_examples,
-        valid_examples,
-        engine=loaded,
-        device=device,
-        threads=threads,
-        checkpoints=checkpoints,
-        monitor=monitor,
-    )
+    training = Training(built, how, draw_weights(built, seed), train_examples, valid_examples)
+    trained = fit(training, loaded, checkpoints=checkpoints, monitor=monitor)
     write_weights(output / WEIGHTS_NAME, trained.weights)
     computed = {"engine": engine, **(engine_settings or {}), "device": device, "seed": seed}
     how_trained = {"network": network, **computed, **asdict(how)}
@@ -117,7 +107,7 @@ def train(
         "epoch_seconds": [epoch.seconds for epoch in trained.history],
         "threads": threads,
         **resumed,
-        "device_name": loaded.device_name(device),
+        "device_name": loaded.device_name(),
         **loaded.facts(),
     }
 
@@ -130,20 +120,8 @@ def max_output_bytes(images: Path, architecture: dict[str, Any], epochs: int, **
     return Network.build(architecture, classes).parameter_count * bytes_per_parameter + epochs * EPOCH_BYTES
 
 
-def fit(
-    network: Network,
-    how: Hyperparameters,
-    initial: Weights,
-    train: Examples,
-    valid: Examples,
-    *,
-    engine: Engine,
-    device: str,
-    threads: int,
-    checkpoints: Path | None = None,
-    monitor: Monitor = SILENT,
-) -> Fit:
-    """Train a network on examples in memory, from the weights ``initial``, and report a row for each epoch.
+def fit(training: Training, engine: Engine, *, checkpoints: Path | None = None, monitor: Monitor = SILENT) -> Fit:
+    """Train a network on examples in memory, and report a row for each epoch.
 
     Parameters
     ----------
@@ -156,18 +134,17 @@ def fit(
     EngineError
         The engine cannot train the network, or the loss is not finite.
     """
+    how = training.hyperparameters
     start = read_checkpoint(checkpoints, how.epochs, monitor) if checkpoints else None
-    start = start or Checkpoint(initial, None, [])
-    trainer = engine.trainer(
-        network, how, start.weights, train, valid, device=device, threads=threads, velocity=start.velocity
-    )
+    start = start or Checkpoint(training.weights, training.velocity, [])
+    trainer = engine.trainer(replace(training, weights=start.weights, velocity=start.velocity))
     history = list(start.history)
     if history:
         monitor.log(f"resuming after epoch {len(history)} of {how.epochs}")
     for line in (*TABLE_HEAD, *(table_row(history[:count]) for count in range(1, len(history) + 1))):
         monitor.log(line)
     for number in range(len(history) + 1, how.epochs + 1):
-        history.append(_train_epoch(trainer, how, number, len(train), monitor))
+        history.append(_train_epoch(trainer, how, number, len(training.train), monitor))
         if checkpoints:
             write_checkpoint(checkpoints, Checkpoint(trainer.weights(), trainer.velocity(), history))
         monitor.log(table_row(history))

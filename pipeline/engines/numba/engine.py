@@ -11,13 +11,13 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numba
 import numpy as np
 
-from pipeline.engines import devices
-from pipeline.engines.engine import Engine, Examples, Trainer
+from pipeline.engines.engine import Engine, Examples, Trainer, Training
 from pipeline.engines.numba import compiler, worksharing
 from pipeline.engines.numba.plan import (
     IMAGES_PER_CHUNK,
@@ -31,49 +31,43 @@ from pipeline.engines.numba.plan import (
 )
 from pipeline.errors import DeviceError, EngineError
 from pipeline.networks.arrays import DoubleArray, FloatArray, IntArray
-from pipeline.networks.declaration import Hyperparameters, Network
+from pipeline.networks.declaration import Network
 from pipeline.networks.weights import Weights
 
 PROGRESS_REPORTS = 50
 """Reports of progress in an epoch."""
 
 
+@dataclass(frozen=True)
 class NumbaEngine(Engine):
     """The engine; see the module."""
 
-    def trainer(
-        self,
-        network: Network,
-        hyperparameters: Hyperparameters,
-        weights: Weights,
-        train: Examples,
-        valid: Examples,
-        *,
-        device: str,
-        threads: int,
-        velocity: Weights | None = None,
-    ) -> Trainer:
-        _check_device(device)
-        for examples in (train, valid):
-            _check_images(network, examples.images)
-            _check_labels(network, examples)
-        return NumbaTrainer(network, hyperparameters, weights, train, valid, threads=threads, velocity=velocity)
+    def __post_init__(self) -> None:
+        if self.device != "cpu":
+            raise DeviceError(
+                f"the numba engine computes on the CPU, not on {self.device!r}. "
+                f"Use --engine torch --device {self.device}."
+            )
+        if numba.config.DISABLE_JIT:
+            raise EngineError("NUMBA_DISABLE_JIT keeps Numba from compiling. Unset it, or use --engine torch.")
 
-    def probabilities(
-        self, network: Network, weights: Weights, images: FloatArray, *, device: str, threads: int
-    ) -> FloatArray:
-        _check_device(device)
+    def trainer(self, training: Training) -> Trainer:
+        for examples in (training.train, training.valid):
+            _check_images(training.network, examples.images)
+            _check_labels(training.network, examples)
+        return NumbaTrainer(training, self.threads)
+
+    def probabilities(self, network: Network, weights: Weights, images: FloatArray) -> FloatArray:
         _check_images(network, images)
-        layout = Layout.of(network, IMAGES_PER_CHUNK * threads)
+        layout = Layout.of(network, IMAGES_PER_CHUNK * self.threads)
         parameters = layout.parameters()
         put_weights(layout, weights, parameters)
-        logits = _logits(layout, parameters, layout.buffers(), images, threads)
+        logits = _logits(layout, parameters, layout.buffers(), images, self.threads)
         return np.exp(_log_softmax(logits)).astype(np.float32)
 
-    def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> tuple[FloatArray, float]:
-        _check_device(device)
+    def exponentials(self, vector: FloatArray, repeats: int) -> tuple[FloatArray, float]:
         result = np.empty_like(vector)
-        pieces = list(zip(np.array_split(vector, threads), np.array_split(result, threads), strict=True))
+        pieces = list(zip(np.array_split(vector, self.threads), np.array_split(result, self.threads), strict=True))
 
         def repeat(thread: int) -> None:
             piece, target = pieces[thread]
@@ -81,17 +75,11 @@ class NumbaEngine(Engine):
                 np.exp(piece, out=target)
 
         start = time.perf_counter()
-        _run_threads(threads, repeat)
+        _run_threads(self.threads, repeat)
         return result, time.perf_counter() - start
 
-    def device_name(self, device: str) -> str:
-        _check_device(device)
-        return devices.processor_name()
-
     def first_wait(self) -> str | None:
-        if numba.config.DISABLE_JIT or (
-            compiler.is_compiled(worksharing.train) and compiler.is_compiled(worksharing.predict)
-        ):
+        if compiler.is_compiled(worksharing.train) and compiler.is_compiled(worksharing.predict):
             return None
         return "compiling the kernels, once on this machine; it takes about 15 seconds"
 
@@ -99,35 +87,25 @@ class NumbaEngine(Engine):
 class NumbaTrainer(Trainer):
     """A network in training on the CPU."""
 
-    def __init__(
-        self,
-        network: Network,
-        hyperparameters: Hyperparameters,
-        weights: Weights,
-        train: Examples,
-        valid: Examples,
-        *,
-        threads: int,
-        velocity: Weights | None,
-    ) -> None:
-        self._train, self._valid = train, valid
+    def __init__(self, training: Training, threads: int) -> None:
+        self._train, self._valid = training.train, training.valid
         self._threads = threads
-        self._batch_size = min(hyperparameters.batch_size, len(train))
-        self._layout = Layout.of(network, max(self._batch_size, IMAGES_PER_CHUNK * threads))
+        self._batch_size = min(training.hyperparameters.batch_size, len(training.train))
+        self._layout = Layout.of(training.network, max(self._batch_size, IMAGES_PER_CHUNK * threads))
         self._parameters = self._layout.parameters()
         self._buffers = self._layout.buffers()
         self._scratch = [
             worksharing.scratch(self._layout.plan)
             for _ in range(min(threads, worksharing.max_threads(self._batch_size)))
         ]
-        put_weights(self._layout, weights, self._parameters)
-        if velocity is not None:
-            put_velocity(self._layout, velocity, self._parameters)
-        self._learning_rate = np.float32(hyperparameters.learning_rate)
-        self._momentum = np.float32(hyperparameters.momentum)
+        put_weights(self._layout, training.weights, self._parameters)
+        if training.velocity is not None:
+            put_velocity(self._layout, training.velocity, self._parameters)
+        self._learning_rate = np.float32(training.hyperparameters.learning_rate)
+        self._momentum = np.float32(training.hyperparameters.momentum)
         # The kernels are compiled here, so that the time is not part of an epoch's duration.
         compiler.compile_for(worksharing.train, *self._arguments(_new_counters(), 0, 0, self._epoch(0)))
-        _logits(self._layout, self._parameters, self._buffers, valid.images[:0], threads)
+        _logits(self._layout, self._parameters, self._buffers, self._valid.images[:0], threads)
 
     def train_epoch(self, on_progress: Callable[[int], None]) -> DoubleArray:
         batch_size = self._batch_size
@@ -217,15 +195,6 @@ def _run_threads(threads: int, work: Callable[[int], None], stop: Callable[[], N
             other.result()
 
 
-def _check_device(device: str) -> None:
-    if device != "cpu":
-        raise DeviceError(
-            f"the numba engine computes on the CPU, not on {device!r}. Use --engine torch --device {device}."
-        )
-    if numba.config.DISABLE_JIT:
-        raise EngineError("NUMBA_DISABLE_JIT keeps Numba from compiling. Unset it, or use --engine torch.")
-
-
 def _check_images(network: Network, images: FloatArray) -> None:
     """Check the shape, because the kernels check no index."""
     if images.shape[1:] != network.input_shape:
@@ -241,4 +210,4 @@ def _check_labels(network: Network, examples: Examples) -> None:
         )
 
 
-ENGINE = NumbaEngine()
+ENGINE = NumbaEngine

@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engines import devices
-from pipeline.engines.engine import Engine, Examples, Trainer
+from pipeline.engines.engine import Engine, Trainer, Training
 from pipeline.engines.theano import environment
 from pipeline.engines.theano.child_process import Child
 from pipeline.engines.theano.flags import FLOAT_TYPES, decisive_flags, given_flags
 from pipeline.errors import DeviceError, EngineError, SettingError
 from pipeline.networks.arrays import DoubleArray, FloatArray
-from pipeline.networks.declaration import Hyperparameters, Network
+from pipeline.networks.declaration import Network
 from pipeline.networks.weights import Weights
 
 
@@ -46,47 +45,41 @@ class TheanoEngine(Engine):
     def __post_init__(self) -> None:
         if self.float_x not in FLOAT_TYPES:
             raise SettingError(f"floatX is {self.float_x!r}; expected {' or '.join(FLOAT_TYPES)}.")
+        if self.device == "cuda":
+            raise DeviceError(
+                "Theano cannot use the GPU: Theano 1.0 removed its first GPU backend, and the second needs pygpu, "
+                "which is not on PyPI. Without pygpu Theano would silently compute on the CPU. "
+                "On the GPU train with: --engine torch"
+            )
+        if self.device != "cpu":
+            raise DeviceError(f"device is {self.device!r}; the Theano engine has 'cpu' alone.")
 
-    def trainer(
-        self,
-        network: Network,
-        hyperparameters: Hyperparameters,
-        weights: Weights,
-        train: Examples,
-        valid: Examples,
-        *,
-        device: str,
-        threads: int,
-        velocity: Weights | None = None,
-    ) -> TheanoTrainer:
-        child = self._child(device, threads)
+    def trainer(self, training: Training) -> TheanoTrainer:
+        child = self._child()
         child.ask(
             "train",
-            architecture=network.to_json(),
-            learning_rate=float(hyperparameters.learning_rate),
-            momentum=float(hyperparameters.momentum),
-            batch_size=hyperparameters.batch_size,
-            weights=weights,
-            velocity=velocity or {},
-            train=(train.images, train.labels),
-            valid=(valid.images, valid.labels),
+            architecture=training.network.to_json(),
+            learning_rate=float(training.hyperparameters.learning_rate),
+            momentum=float(training.hyperparameters.momentum),
+            batch_size=training.hyperparameters.batch_size,
+            weights=training.weights,
+            velocity=training.velocity or {},
+            train=(training.train.images, training.train.labels),
+            valid=(training.valid.images, training.valid.labels),
         )
         return TheanoTrainer(child)
 
-    def probabilities(
-        self, network: Network, weights: Weights, images: FloatArray, *, device: str, threads: int
-    ) -> FloatArray:
-        with closing(self._child(device, threads)) as child:
-            found: FloatArray = child.ask(
-                "probabilities", architecture=network.to_json(), weights=weights, images=images
-            )
+    def probabilities(self, network: Network, weights: Weights, images: FloatArray) -> FloatArray:
+        architecture = network.to_json()
+        with closing(self._child()) as child:
+            found: FloatArray = child.ask("probabilities", architecture=architecture, weights=weights, images=images)
         return found.astype(np.float32, copy=False)
 
-    def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> tuple[FloatArray, float]:
-        with closing(self._child(device, threads)) as child:
+    def exponentials(self, vector: FloatArray, repeats: int) -> tuple[FloatArray, float]:
+        with closing(self._child()) as child:
             result, seconds, used = child.ask("exponentials", vector=vector, repeats=repeats)
-        if used != device:
-            raise DeviceError(f"device is {device!r}, but Theano used the {used}.")
+        if used != self.device:
+            raise DeviceError(f"device is {self.device!r}, but Theano used the {used}.")
         return result.astype(np.float32, copy=False), seconds
 
     def first_wait(self) -> str | None:
@@ -97,10 +90,6 @@ class TheanoEngine(Engine):
     def facts(self) -> dict[str, Any]:
         return {"theano_flags": self.all_flags(), "versions": environment.versions()}
 
-    def device_name(self, device: str) -> str:
-        _check_device(device)
-        return devices.processor_name()
-
     def all_flags(self) -> dict[str, str]:
         """Return Theano's flags: defaults, overridden by the user's own, overridden by the settings."""
         # Theano keeps its memory between steps: a third less CPU time for the CNN, which otherwise has 450,000 page
@@ -110,15 +99,14 @@ class TheanoEngine(Engine):
             flags["gcc.cxxflags"] = f"{flags.get('gcc.cxxflags', '')} -ffast-math".strip()
         return flags | {"device": "cpu", "floatX": self.float_x, "base_compiledir": str(environment.CACHE)}
 
-    def _child(self, device: str, threads: int) -> Child:
-        _check_device(device)
+    def _child(self) -> Child:
         if not environment.is_ready():
             raise EngineError(
                 "the environment of Theano is not built, or its requirements have changed. Build it with: make theano"
             )
         if self.flags not in (None, decisive_flags()):
             raise EngineError("Theano's flags were edited after this run began. Run the same command again.")
-        return Child(self.all_flags(), threads)
+        return Child(self.all_flags(), self.threads)
 
 
 class TheanoTrainer(Trainer):
@@ -149,15 +137,4 @@ class TheanoTrainer(Trainer):
         self._child.close()
 
 
-def _check_device(device: str) -> None:
-    if device == "cuda":
-        raise DeviceError(
-            "Theano cannot use the GPU: Theano 1.0 removed its first GPU backend, and the second needs pygpu, which is "
-            "not on PyPI. Without pygpu Theano would silently compute on the CPU. "
-            "On the GPU train with: --engine torch"
-        )
-    if device != "cpu":
-        raise DeviceError(f"device is {device!r}; the Theano engine has 'cpu' alone.")
-
-
-ENGINE = TheanoEngine()
+ENGINE = TheanoEngine

@@ -22,14 +22,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812, PyTorch's own name for it
 from torch import Tensor
 
-from pipeline.engines import devices
-from pipeline.engines.engine import Engine, Examples, Trainer
+from pipeline.engines.engine import Engine, Examples, Trainer, Training
 from pipeline.engines.torch.layers import Layers
 from pipeline.engines.torch.minibatches import Compute, Direct, Minibatches, Replayed, cuda_graphs
 from pipeline.engines.torch.parameters import TorchParameters
 from pipeline.errors import DeviceError, SettingError
 from pipeline.networks.arrays import CACHE_LINE, DoubleArray, FloatArray
-from pipeline.networks.declaration import Hyperparameters, Network
+from pipeline.networks.declaration import Network
 from pipeline.networks.weights import Weights
 
 COMPUTE_TYPES = {"float32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
@@ -59,23 +58,16 @@ _keep_freed_memory()
 class TorchTrainer(Trainer):
     """A network in training with PyTorch, with its data on the device."""
 
-    def __init__(
-        self,
-        network: Network,
-        hyperparameters: Hyperparameters,
-        train: Examples,
-        valid: Examples,
-        parameters: TorchParameters,
-        device: str,
-    ) -> None:
-        self._hyperparameters = hyperparameters
+    def __init__(self, training: Training, parameters: TorchParameters, device: str) -> None:
+        self._hyperparameters = training.hyperparameters
         self._parameters = parameters
-        self._layers = Layers(network, parameters)
-        self._validated = len(valid)
-        self._train = self._minibatches(
-            self._step, train, hyperparameters.batch_size, device, results=1, changed=parameters.state()
+        self._layers = Layers(training.network, parameters)
+        self._validated = len(training.valid)
+        size = training.hyperparameters.batch_size
+        self._train = self._minibatches(self._step, training.train, size, device, results=1, changed=parameters.state())
+        self._valid = self._minibatches(
+            self._loss_and_correct, training.valid, EVALUATION_BATCH[device], device, results=2
         )
-        self._valid = self._minibatches(self._loss_and_correct, valid, EVALUATION_BATCH[device], device, results=2)
 
     def train_epoch(self, on_progress: Callable[[int], None]) -> DoubleArray:
         return self._train.compute(on_progress)[:, 0]
@@ -150,65 +142,56 @@ class TorchEngine(Engine):
         if self.precision not in COMPUTE_TYPES:
             *others, last = COMPUTE_TYPES
             raise SettingError(f"precision is {self.precision!r}; expected {', '.join(others)} or {last}.")
+        if self.device == "cpu" and self.precision == "tf32":
+            raise SettingError("precision is tf32, which only a GPU has. On the CPU use --torch-precision float32.")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            build = f"was built for CUDA {torch.version.cuda}" if torch.version.cuda else "was built without CUDA"
+            raise DeviceError(
+                f"device is cuda, but PyTorch {torch.__version__} ({build}) finds no usable GPU. "
+                "Look at the output of `nvidia-smi`, or use --device cpu."
+            )
 
-    def trainer(
-        self,
-        network: Network,
-        hyperparameters: Hyperparameters,
-        weights: Weights,
-        train: Examples,
-        valid: Examples,
-        *,
-        device: str,
-        threads: int,
-        velocity: Weights | None = None,
-    ) -> TorchTrainer:
-        self._prepare(device, threads)
-        parameters = self._parameters(network, weights, velocity, device)
-        return TorchTrainer(network, hyperparameters, train, valid, parameters, device)
+    def trainer(self, training: Training) -> TorchTrainer:
+        self._prepare()
+        parameters = self._parameters(training.network, training.weights, training.velocity)
+        return TorchTrainer(training, parameters, self.device)
 
-    def probabilities(
-        self, network: Network, weights: Weights, images: FloatArray, *, device: str, threads: int
-    ) -> FloatArray:
-        self._prepare(device, threads)
-        layers = Layers(network, self._parameters(network, weights, None, device))
-        batches = torch.split(_aligned(images), EVALUATION_BATCH[device])
-        logits = [layers.logits(layers.prepared(batch.to(device))) for batch in batches]
+    def probabilities(self, network: Network, weights: Weights, images: FloatArray) -> FloatArray:
+        self._prepare()
+        layers = Layers(network, self._parameters(network, weights))
+        batches = torch.split(_aligned(images), EVALUATION_BATCH[self.device])
+        logits = [layers.logits(layers.prepared(batch.to(self.device))) for batch in batches]
         result: FloatArray = torch.cat([torch.softmax(values, 1).cpu() for values in logits]).numpy()
         return result
 
-    def exponentials(self, vector: FloatArray, repeats: int, *, device: str, threads: int) -> tuple[FloatArray, float]:
-        self._prepare(device, threads)
-        values = torch.from_numpy(vector).to(device)
+    def exponentials(self, vector: FloatArray, repeats: int) -> tuple[FloatArray, float]:
+        self._prepare()
+        values = torch.from_numpy(vector).to(self.device)
         result = torch.exp(values)  # before the clock starts, because the first use loads the operation
-        _wait_for(device)
+        _wait_for(self.device)
         start = time.perf_counter()
         for _ in range(repeats):
             torch.exp(values, out=result)
-        _wait_for(device)
+        _wait_for(self.device)
         seconds = time.perf_counter() - start
         return result.cpu().numpy(), seconds
 
-    def device_name(self, device: str) -> str:
-        if device == "cpu":
-            return f"{devices.processor_name()}, {torch.backends.cpu.get_cpu_capability()}"
-        _require_cuda()
+    def device_name(self) -> str:
+        if self.device == "cpu":
+            return f"{super().device_name()}, {torch.backends.cpu.get_cpu_capability()}"
         return torch.cuda.get_device_name()
 
-    def _prepare(self, device: str, threads: int) -> None:
+    def _prepare(self) -> None:
         """Set PyTorch's threads and precision, and make it deterministic."""
-        torch.set_num_threads(threads)
-        if device == "cuda":
-            _require_cuda()
+        torch.set_num_threads(self.threads)
+        if self.device == "cuda":
             torch.backends.cuda.matmul.allow_tf32 = self.precision == "tf32"
             torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
             torch.backends.cudnn.deterministic = True
-        elif self.precision == "tf32":
-            raise SettingError("precision is tf32, which only a GPU has. On the CPU use --torch-precision float32.")
 
-    def _parameters(self, network: Network, weights: Weights, velocity: Weights | None, device: str) -> TorchParameters:
+    def _parameters(self, network: Network, weights: Weights, velocity: Weights | None = None) -> TorchParameters:
         return TorchParameters(
-            network, weights, velocity, device=torch.device(device), compute_type=COMPUTE_TYPES[self.precision]
+            network, weights, velocity, device=torch.device(self.device), compute_type=COMPUTE_TYPES[self.precision]
         )
 
 
@@ -218,13 +201,4 @@ def _wait_for(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _require_cuda() -> None:
-    if not torch.cuda.is_available():
-        build = f"was built for CUDA {torch.version.cuda}" if torch.version.cuda else "was built without CUDA"
-        raise DeviceError(
-            f"device is cuda, but PyTorch {torch.__version__} ({build}) finds no usable GPU. "
-            "Look at the output of `nvidia-smi`, or use --device cpu."
-        )
-
-
-ENGINE = TorchEngine()
+ENGINE = TorchEngine
