@@ -24,7 +24,7 @@ from tests.small_networks import convolution, dense, pool
 torch = pytest.importorskip("torch")
 
 from pipeline.engines.torch.layers import Layers  # noqa: E402, they import PyTorch
-from pipeline.engines.torch.minibatches import Direct, Replayed, cuda_graphs  # noqa: E402
+from pipeline.engines.torch.minibatches import Replayed, cuda_graphs, direct  # noqa: E402
 from pipeline.engines.torch.parameters import TorchParameters  # noqa: E402
 
 ENGINE = functools.partial(load_engine, "torch")
@@ -324,7 +324,7 @@ class TestReplayed:
         images, labels = torch.from_numpy(EXAMPLES.images), torch.from_numpy(EXAMPLES.labels.astype(np.int64))
 
         def steps(kind, **options):
-            parameters = TorchParameters(NETWORK, START, device=torch.device("cpu"), compute_type=torch.float32)
+            parameters = TorchParameters(NETWORK, START, None, "cpu", torch.float32)
             layers = Layers(NETWORK, parameters)
 
             def step(images, labels):
@@ -332,21 +332,21 @@ class TestReplayed:
                 parameters.update(0.05, 0.9)
                 return torch.stack([loss, labels.sum()])
 
-            minibatches = kind(step, images, labels, size, **options)
-            return [minibatches.compute(silent) for _ in range(3)], parameters.weights()
+            epoch = kind(step, images, labels, size, **options)
+            return [epoch(silent) for _ in range(3)], parameters.copied(parameters.weights)
 
         results, after = steps(Replayed, results=2, record=lambda action: action)
 
-        expected_results, expected = steps(Direct)
+        expected_results, expected = steps(direct)
         assert np.array_equal(results, expected_results)
         assert furthest(after, expected) == 0
 
     def test_progress_counts_images(self):
         heard = []
         images, labels = torch.zeros(7, 2), torch.zeros(7, dtype=torch.int64)
-        minibatches = Replayed(lambda images, _: images[0], images, labels, 3, results=2, record=lambda action: action)
+        epoch = Replayed(lambda images, _: images[0], images, labels, 3, results=2, record=lambda action: action)
 
-        minibatches.compute(heard.append)
+        epoch(heard.append)
 
         assert heard == [7]
 
@@ -356,7 +356,7 @@ class TestReplayed:
         images, labels = torch.from_numpy(EXAMPLES.images).cuda(), torch.from_numpy(EXAMPLES.labels.astype(int)).cuda()
 
         def steps(recorder):
-            parameters = TorchParameters(NETWORK, START, device=torch.device("cuda"), compute_type=torch.float32)
+            parameters = TorchParameters(NETWORK, START, None, "cuda", torch.float32)
             layers = Layers(NETWORK, parameters)
 
             def step(images, labels):
@@ -364,8 +364,8 @@ class TestReplayed:
                 parameters.update(0.05, 0.9)
                 return loss.unsqueeze(0)
 
-            minibatches = Replayed(step, images, labels, size, results=1, record=recorder(parameters.state()))
-            return [minibatches.compute(silent) for _ in range(3)], parameters.weights()
+            epoch = Replayed(step, images, labels, size, results=1, record=recorder(parameters.state()))
+            return [epoch(silent) for _ in range(3)], parameters.copied(parameters.weights)
 
         results, after = steps(cuda_graphs)
 

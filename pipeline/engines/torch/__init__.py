@@ -1,5 +1,4 @@
 """The ``torch`` engine: PyTorch, on CUDA and on the CPU.
 
-Read `engine`, `parameters`, `layers`, `minibatches`. Imports `engines.engine`, `engines.devices`, `networks` and
-`errors`.
+Read `engine`, `parameters`, `layers`, `minibatches`. Imports `engines.engine`, `networks` and `errors`.
 """

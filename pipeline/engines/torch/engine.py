@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from pipeline.engines.engine import Engine, Examples, Trainer, Training
 from pipeline.engines.torch.layers import Layers
-from pipeline.engines.torch.minibatches import Compute, Direct, Minibatches, Replayed, cuda_graphs
+from pipeline.engines.torch.minibatches import Compute, Epoch, Replayed, cuda_graphs, direct
 from pipeline.engines.torch.parameters import TorchParameters
 from pipeline.errors import DeviceError, SettingError
 from pipeline.networks.arrays import CACHE_LINE, DoubleArray, FloatArray
@@ -58,49 +58,37 @@ _keep_freed_memory()
 class TorchTrainer(Trainer):
     """A network in training with PyTorch, with its data on the device."""
 
-    def __init__(self, training: Training, parameters: TorchParameters, device: str) -> None:
+    def __init__(self, training: Training, device: str, compute_type: torch.dtype) -> None:
         self._hyperparameters = training.hyperparameters
-        self._parameters = parameters
-        self._layers = Layers(training.network, parameters)
+        self._parameters = TorchParameters(training.network, training.weights, training.velocity, device, compute_type)
+        self._layers = Layers(training.network, self._parameters)
         self._validated = len(training.valid)
-        size = training.hyperparameters.batch_size
-        self._train = self._minibatches(self._step, training.train, size, device, results=1, changed=parameters.state())
-        self._valid = self._minibatches(
-            self._loss_and_correct, training.valid, EVALUATION_BATCH[device], device, results=2
-        )
+        self._train = self._epoch(self._step, training.train, training.hyperparameters.batch_size, device, results=1)
+        self._valid = self._epoch(self._loss_and_correct, training.valid, EVALUATION_BATCH[device], device, results=2)
 
     def train_epoch(self, on_progress: Callable[[int], None]) -> DoubleArray:
-        return self._train.compute(on_progress)[:, 0]
+        return self._train(on_progress)[:, 0]
 
     def validate(self) -> tuple[float, float]:
-        loss, correct = self._valid.compute(lambda _: None).sum(0) / self._validated
+        loss, correct = self._valid(lambda _: None).sum(0) / self._validated
         return float(loss), float(correct)
 
     def weights(self) -> Weights:
-        return self._parameters.weights()
+        return self._parameters.copied(self._parameters.weights)
 
     def velocity(self) -> Weights:
-        return self._parameters.velocity()
+        return self._parameters.copied(self._parameters.velocity)
 
     def close(self) -> None:
-        """Free the data and the recordings on the device."""
         del self._train, self._valid
 
-    def _minibatches(
-        self,
-        compute: Compute,
-        examples: Examples,
-        size: int,
-        device: str,
-        *,
-        results: int,
-        changed: Iterable[Tensor] = (),
-    ) -> Minibatches:
+    def _epoch(self, compute: Compute, examples: Examples, size: int, device: str, *, results: int) -> Epoch:
         images = self._layers.prepared(_aligned(examples.images).to(device))
         labels = torch.from_numpy(examples.labels.astype(np.int64)).to(device)
         if device == "cpu":
-            return Direct(compute, images, labels, size)
-        return Replayed(compute, images, labels, size, results=results, record=cuda_graphs(changed))
+            return direct(compute, images, labels, size)
+        record = cuda_graphs(self._parameters.state())
+        return Replayed(compute, images, labels, size, results=results, record=record)
 
     def _step(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss before the step."""
@@ -153,12 +141,12 @@ class TorchEngine(Engine):
 
     def trainer(self, training: Training) -> TorchTrainer:
         self._prepare()
-        parameters = self._parameters(training.network, training.weights, training.velocity)
-        return TorchTrainer(training, parameters, self.device)
+        return TorchTrainer(training, self.device, COMPUTE_TYPES[self.precision])
 
     def probabilities(self, network: Network, weights: Weights, images: FloatArray) -> FloatArray:
         self._prepare()
-        layers = Layers(network, self._parameters(network, weights))
+        parameters = TorchParameters(network, weights, None, self.device, COMPUTE_TYPES[self.precision])
+        layers = Layers(network, parameters)
         batches = torch.split(_aligned(images), EVALUATION_BATCH[self.device])
         logits = [layers.logits(layers.prepared(batch.to(self.device))) for batch in batches]
         result: FloatArray = torch.cat([torch.softmax(values, 1).cpu() for values in logits]).numpy()
@@ -168,13 +156,17 @@ class TorchEngine(Engine):
         self._prepare()
         values = torch.from_numpy(vector).to(self.device)
         result = torch.exp(values)  # before the clock starts, because the first use loads the operation
-        _wait_for(self.device)
+        self._wait()
         start = time.perf_counter()
         for _ in range(repeats):
             torch.exp(values, out=result)
-        _wait_for(self.device)
+        self._wait()
         seconds = time.perf_counter() - start
         return result.cpu().numpy(), seconds
+
+    def _wait(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()  # a GPU computes while Python goes on
 
     def device_name(self) -> str:
         if self.device == "cpu":
@@ -188,17 +180,6 @@ class TorchEngine(Engine):
             torch.backends.cuda.matmul.allow_tf32 = self.precision == "tf32"
             torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
             torch.backends.cudnn.deterministic = True
-
-    def _parameters(self, network: Network, weights: Weights, velocity: Weights | None = None) -> TorchParameters:
-        return TorchParameters(
-            network, weights, velocity, device=torch.device(self.device), compute_type=COMPUTE_TYPES[self.precision]
-        )
-
-
-def _wait_for(device: str) -> None:
-    """Wait until the device has finished; a GPU computes while Python goes on."""
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 ENGINE = TorchEngine

@@ -10,10 +10,9 @@ PyTorch's convolutions read fastest.
 from __future__ import annotations
 
 import functools
-import itertools
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812, PyTorch's own name for it
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from pipeline.engines.torch.parameters import TorchParameters
 from pipeline.errors import EngineError
-from pipeline.networks.declaration import NamedLayer, Network
+from pipeline.networks.declaration import Network
 from pipeline.networks.layers import Conv2DLayer, DenseLayer, MaxPool2DLayer, Nonlinearity
 
 
@@ -55,11 +54,7 @@ class Layers:
     def backpropagate(self, images: Tensor, labels: Tensor) -> Tensor:
         """Write the gradients of a minibatch's mean loss into the parameters, and return the loss.
 
-        Parameters
-        ----------
-        images : Tensor
-            Images as `prepared` returns them.
-        labels : Tensor of int64, shape (N,)
+        Images are those that `prepared` returns; labels are int64, shape (N,).
         """
         values = [self._input(images)]
         for operation in self._operations:
@@ -81,15 +76,13 @@ class Layers:
         return values
 
 
-class _Operation(ABC):
+class _Operation(Protocol):
     """A step of the forward pass, with its backward pass."""
 
-    @abstractmethod
-    def forward(self, values: Tensor) -> Tensor:
+    def forward(self, values: Tensor, /) -> Tensor:
         """Return the result."""
 
-    @abstractmethod
-    def backward(self, values: Tensor, result: Tensor, gradient: Tensor) -> Tensor:
+    def backward(self, values: Tensor, result: Tensor, gradient: Tensor, /) -> Tensor:
         """Return the gradient of the loss by ``values``, from ``gradient``, the gradient by the result."""
 
 
@@ -139,16 +132,6 @@ class _Dense(_Weighted):
         torch.mm(values.t(), gradient, out=self.weight_gradient)
         torch.sum(gradient, 0, out=self.bias_gradient)
         return torch.mm(gradient, self.weight.t()) if self.needs_input_gradient else gradient
-
-
-class _Flatten(_Operation):
-    """Flatten images in the order (channel, row, column)."""
-
-    def forward(self, values: Tensor) -> Tensor:
-        return values.flatten(1)
-
-    def backward(self, values: Tensor, result: Tensor, gradient: Tensor) -> Tensor:
-        return gradient.view(values.shape).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)
@@ -202,39 +185,33 @@ def _for_each_position(windows: Tensor) -> Tensor:
     return windows.unsqueeze(4).unsqueeze(3)
 
 
-class _Rectifier(_Operation):
-    """(x + abs(x)) / 2, whose slope at exactly 0 is one half."""
+class _Function(NamedTuple):
+    """An operation without weights."""
 
-    def forward(self, values: Tensor) -> Tensor:
-        return values.relu()
-
-    def backward(self, values: Tensor, result: Tensor, gradient: Tensor) -> Tensor:
-        half = gradient * 0.5
-        return torch.addcmul(half, half, values.sign())
+    forward: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-class _Sigmoid(_Operation):
-    def forward(self, values: Tensor) -> Tensor:
-        return values.sigmoid()
-
-    def backward(self, values: Tensor, result: Tensor, gradient: Tensor) -> Tensor:
-        return gradient * result * (1 - result)
+def _rectifier_backward(values: Tensor, _result: Tensor, gradient: Tensor) -> Tensor:
+    """Multiply by the slope of (x + abs(x)) / 2, which is one half at exactly 0."""
+    half = gradient * 0.5
+    return torch.addcmul(half, half, values.sign())
 
 
-class _Tanh(_Operation):
-    def forward(self, values: Tensor) -> Tensor:
-        return values.tanh()
+_FLATTEN = _Function(
+    lambda values: values.flatten(1),
+    lambda values, _, gradient: gradient.view(values.shape).contiguous(memory_format=torch.channels_last),
+)
+"""Flattens images in the order (channel, row, column)."""
 
-    def backward(self, values: Tensor, result: Tensor, gradient: Tensor) -> Tensor:
-        return gradient * (1 - result * result)
+_RECTIFIER = _Function(torch.relu, _rectifier_backward)
 
-
-_NONLINEARITIES: dict[Nonlinearity, list[type[_Operation]]] = {
+_NONLINEARITIES: dict[Nonlinearity, list[_Function]] = {
     Nonlinearity.linear: [],
-    Nonlinearity.rectify: [_Rectifier],
-    Nonlinearity.sigmoid: [_Sigmoid],
+    Nonlinearity.rectify: [_RECTIFIER],
+    Nonlinearity.sigmoid: [_Function(torch.sigmoid, lambda _, result, gradient: gradient * result * (1 - result))],
     Nonlinearity.softmax: [],  # the loss includes it
-    Nonlinearity.tanh: [_Tanh],
+    Nonlinearity.tanh: [_Function(torch.tanh, lambda _, result, gradient: gradient * (1 - result * result))],
 }
 
 
@@ -245,26 +222,21 @@ def _operations(network: Network, parameters: TorchParameters) -> list[_Operatio
     order of values, and it has a quarter of the values to compute.
     """
     operations: list[_Operation] = []
-    for operation in itertools.chain.from_iterable(_of_layer(entry, parameters) for entry in network.layers[1:]):
-        moves = isinstance(operation, _MaxPool) and operations and isinstance(operations[-1], _Rectifier)
-        operations.insert(len(operations) - bool(moves), operation)
+    for entry in network.layers[1:]:
+        match entry.layer:
+            case Conv2DLayer() as layer:
+                operations += [_Convolution(entry.name, parameters, layer), *_NONLINEARITIES[layer.nonlinearity]]
+            case DenseLayer() as layer:
+                if len(entry.input_shape) > 1:
+                    operations.append(_FLATTEN)
+                operations += [_Dense(entry.name, parameters), *_NONLINEARITIES[layer.nonlinearity]]
+            case MaxPool2DLayer() as layer:
+                before_rectifier = bool(operations) and operations[-1] is _RECTIFIER
+                pooling = _MaxPool(layer.pool_size, layer.stride or layer.pool_size)
+                operations.insert(len(operations) - before_rectifier, pooling)
+            case layer:
+                raise EngineError(f"layer {entry.name!r}: the torch engine has no {type(layer).__name__}.")
     return operations
-
-
-def _of_layer(entry: NamedLayer, parameters: TorchParameters) -> Iterator[_Operation]:
-    match entry.layer:
-        case Conv2DLayer() as layer:
-            yield _Convolution(entry.name, parameters, layer)
-            yield from (kind() for kind in _NONLINEARITIES[layer.nonlinearity])
-        case DenseLayer() as layer:
-            if len(entry.input_shape) > 1:
-                yield _Flatten()
-            yield _Dense(entry.name, parameters)
-            yield from (kind() for kind in _NONLINEARITIES[layer.nonlinearity])
-        case MaxPool2DLayer() as layer:
-            yield _MaxPool(layer.pool_size, layer.stride or layer.pool_size)
-        case layer:
-            raise EngineError(f"layer {entry.name!r}: the torch engine has no {type(layer).__name__}.")
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

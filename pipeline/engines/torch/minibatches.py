@@ -6,8 +6,7 @@ records the operations once and replays them in one call.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -17,46 +16,32 @@ from pipeline.networks.arrays import DoubleArray
 Compute = Callable[[Tensor, Tensor], Tensor]
 """From the images and labels of a minibatch to its results, shape (results,)."""
 
+Epoch = Callable[[Callable[[int], None]], DoubleArray]
+"""From a function that receives the images done so far to the results of all minibatches, (minibatches, results)."""
+
 Recorder = Callable[[Callable[[], None]], Callable[[], None]]
-"""From an action to a function that repeats it."""
+"""From an action to a function that repeats it; it may run the action first, and undoes the changes."""
 
 
-class Minibatches(ABC):
-    """Minibatches in file order; the last one may be smaller."""
+def direct(compute: Compute, images: Tensor, labels: Tensor, size: int) -> Epoch:
+    """Return a function that computes slices of the images in turn; the last one may be smaller."""
+    minibatches = list(zip(torch.split(images, size), torch.split(labels, size), strict=True))
 
-    @abstractmethod
-    def compute(self, on_progress: Callable[[int], None]) -> DoubleArray:
-        """Return the results of each minibatch, shape (minibatches, results)."""
-
-
-class Direct(Minibatches):
-    """Slices of the images, each computed in turn."""
-
-    def __init__(self, compute: Compute, images: Tensor, labels: Tensor, size: int) -> None:
-        self._compute = compute
-        self._images, self._labels = torch.split(images, size), torch.split(labels, size)
-
-    def compute(self, on_progress: Callable[[int], None]) -> DoubleArray:
+    def epoch(on_progress: Callable[[int], None]) -> DoubleArray:
         results = []
-        done = 0
-        for images, labels in zip(self._images, self._labels, strict=True):
-            results.append(self._compute(images, labels))
-            done += len(labels)
-            on_progress(done)
+        for number, minibatch in enumerate(minibatches, 1):
+            results.append(compute(*minibatch))
+            on_progress(min(number * size, len(labels)))
         return torch.stack(results).double().numpy()
 
+    return epoch
 
-class Replayed(Minibatches):
-    """One recording for the full minibatches and one for the smaller last one.
 
-    The device itself counts the minibatches and keeps their results, which are copied to the host once, at the end.
+class Replayed:
+    """An epoch with one recording for the full minibatches and one for the smaller last one.
 
-    Parameters
-    ----------
-    results : int
-        Results of the computation for each minibatch.
-    record : callable
-        Makes a recording; it may run the action first, and undoes the changes.
+    The device itself counts the minibatches and keeps their results, as many for each as ``results`` says. They are
+    copied to the host once, at the end.
     """
 
     def __init__(
@@ -83,7 +68,7 @@ class Replayed(Minibatches):
         if rest:
             self._in_turn.append(record(last))
 
-    def compute(self, on_progress: Callable[[int], None]) -> DoubleArray:
+    def __call__(self, on_progress: Callable[[int], None]) -> DoubleArray:
         self._number.zero_()
         for replay in self._in_turn:
             replay()
@@ -92,29 +77,23 @@ class Replayed(Minibatches):
         return results
 
 
-def cuda_graphs(state: Iterable[Tensor]) -> Recorder:
-    """Return a function that records an action as a CUDA graph.
+def cuda_graphs(state: list[Tensor]) -> Recorder:
+    """Return a function that records an action as a CUDA graph, and restores the tensors ``state`` that it changes.
 
     PyTorch requires that the action has run once on the stream of the recording, so that libraries have allocated
     their workspaces, that it waits for nothing, and that it allocates the same memory each time.
-
-    Parameters
-    ----------
-    state : iterable of Tensor
-        Tensors that the action changes; the recording restores them.
     """
-    changed = list(state)
     # Graphs may share memory, since they run one after the other and their results are copied out.
     pool = torch.cuda.graph_pool_handle()
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     def record(action: Callable[[], None]) -> Callable[[], None]:
-        before = [tensor.clone() for tensor in changed]
+        before = [tensor.clone() for tensor in state]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             action()
         torch.cuda.current_stream().wait_stream(stream)
-        for tensor, values in zip(changed, before, strict=True):
+        for tensor, values in zip(state, before, strict=True):
             tensor.copy_(values)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=pool, stream=stream):

@@ -20,37 +20,24 @@ ALIGNMENT = 64
 
 
 class TorchParameters:
-    """The weights that training adjusts, with their gradients and velocities.
+    """The weights that training adjusts, with their gradients and velocities, which are zero by default.
 
-    Parameters
-    ----------
-    weights : Weights
-        Initial weights.
-    velocity : Weights, optional
-        Initial velocities, zeros by default.
-    compute_type : torch.dtype
-        The type in which layers compute. Weights and velocities are always float32: in a narrower type, rounding
-        would lose most of a step.
+    Layers compute in ``compute_type``. Weights and velocities are always float32: in a narrower type, rounding would
+    lose most of a step.
     """
 
     def __init__(
-        self,
-        network: Network,
-        weights: Weights,
-        velocity: Weights | None = None,
-        *,
-        device: torch.device,
-        compute_type: torch.dtype,
+        self, network: Network, weights: Weights, velocity: Weights | None, device: str, compute_type: torch.dtype
     ) -> None:
         self.compute_type = compute_type
         self._network = network
         size = sum(_padded(math.prod(shape)) for shape in network.weight_shapes.values())
-        self._weights = torch.zeros(size, device=device)
-        self._velocity = torch.zeros(size, device=device)
-        self._fill(self._weights, weights)
+        self.weights = torch.zeros(size, device=device)
+        self.velocity = torch.zeros(size, device=device)
+        self._fill(self.weights, weights)
         if velocity is not None:
-            self._fill(self._velocity, velocity)
-        self._computing = self._weights.to(compute_type)  # the same tensor if that is float32
+            self._fill(self.velocity, velocity)
+        self._computing = self.weights.to(compute_type)  # the same tensor if that is float32
         self._gradients = torch.zeros_like(self._computing)
         self.values = dict(self._views(self._computing))
         """The weights by name, in the layers' type; filters are flipped for PyTorch's correlation."""
@@ -59,29 +46,22 @@ class TorchParameters:
 
     def update(self, learning_rate: float, momentum: float) -> None:
         """Take Lasagne's step with Nesterov momentum: v = mu v - lr g, then p = p + mu v - lr g."""
-        self._velocity.mul_(momentum).sub_(self._gradients, alpha=learning_rate)
-        self._weights.add_(self._velocity, alpha=momentum).sub_(self._gradients, alpha=learning_rate)
-        if self._computing is not self._weights:
-            self._computing.copy_(self._weights)
+        self.velocity.mul_(momentum).sub_(self._gradients, alpha=learning_rate)
+        self.weights.add_(self.velocity, alpha=momentum).sub_(self._gradients, alpha=learning_rate)
+        if self._computing is not self.weights:
+            self._computing.copy_(self.weights)
 
     def state(self) -> list[Tensor]:
         """Return the tensors that an update changes."""
-        return [self._weights, self._velocity, self._computing]
+        return [self.weights, self.velocity, self._computing]
 
-    def weights(self) -> Weights:
-        """Return a copy of the weights."""
-        return self._copied(self._weights)
-
-    def velocity(self) -> Weights:
-        """Return a copy of the velocities."""
-        return self._copied(self._velocity)
+    def copied(self, flat: Tensor) -> Weights:
+        """Return a copy of the weights or velocities, each by its name, with filters as Lasagne has them."""
+        return {name: np.array(_flipped(view).cpu().numpy(), order="C") for name, view in self._views(flat)}
 
     def _fill(self, flat: Tensor, arrays: Weights) -> None:
         for name, view in self._views(flat):
             view.copy_(_flipped(torch.from_numpy(arrays[name])))
-
-    def _copied(self, flat: Tensor) -> Weights:
-        return {name: np.array(_flipped(view).cpu().numpy(), order="C") for name, view in self._views(flat)}
 
     def _views(self, flat: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield the name and the view of each weight in a flat tensor, in the memory layout of PyTorch's own layers.
