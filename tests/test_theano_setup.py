@@ -82,7 +82,7 @@ class TestFindPython:
             assert way in message
 
     def test_the_message_has_a_reason_for_each_candidate(self, bare):
-        answer = '{"version": [3, 13], "has_venv": true, "headers": "", "libraries": [], "library": ""}'
+        answer = '{"version": "3.13", "has_venv": true, "headers": "", "libraries": [], "library": ""}'
         program(bare, "python3", f"echo '{answer}'")
         program(bare, "python3.11", "exit 127")
         with pytest.raises(EngineError) as caught:
@@ -91,7 +91,7 @@ class TestFindPython:
         assert f"{bare}/python3.11: does not run\n" in str(caught.value)
 
     def test_one_without_headers_is_refused(self, bare):
-        answer = '{"version": [3, 11], "has_venv": true, "headers": "/nowhere", "libraries": [], "library": ""}'
+        answer = '{"version": "3.11", "has_venv": true, "headers": "/nowhere", "libraries": [], "library": ""}'
         program(bare, "python3.11", f"echo '{answer}'")
         with pytest.raises(EngineError, match=r"/nowhere/Python.h is missing"):
             setup.find_python("g++")
@@ -110,7 +110,7 @@ class TestFindPython:
     def test_finds_pyenvs(self, real, compiler, bare):
         folder = bare.parent / ".pyenv" / "versions" / "3" / "bin"
         folder.mkdir(parents=True)
-        program(folder, f"python{real.version_name}", f'exec {real.path} "$@"')
+        program(folder, f"python{real.version}", f'exec {real.path} "$@"')
         with_its_tools = program(bare, "compiler", f'PATH=/usr/bin:/bin exec {compiler} "$@"')
         found = setup.find_python(str(with_its_tools))
         assert found.version == real.version

@@ -11,25 +11,24 @@ imports the standard library alone, so it runs before anything is installed.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.engines.theano import environment
 from pipeline.errors import EngineError
+from pipeline.files.locks import Lock
 
 COMPILER = "clang++" if sys.platform == "darwin" else "g++"
 """The only compiler that Theano supports on each system (``theano/configdefaults.py``, ``cxx``)."""
 
-VERSIONS = ((3, 11), (3, 10), (3, 9))
+VERSIONS = ("3.11", "3.10", "3.9")
 """Versions of Python that work, the preferred one first: SciPy 1.13.1 needs 3.9, Theano fails on 3.12."""
 
 HOW_TO_GET = """\
@@ -47,7 +46,7 @@ PROBE = """
 import importlib.util, json, os, sys, sysconfig
 library = os.path.splitext(sysconfig.get_config_var("LDLIBRARY") or "")[0]
 print(json.dumps({
-    "version": sys.version_info[:2],
+    "version": "%d.%d" % sys.version_info[:2],
     "has_venv": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
     "headers": sysconfig.get_path("include"),
     "libraries": [sysconfig.get_config_var("LIBDIR") or "", os.path.dirname(sysconfig.get_path("stdlib"))],
@@ -63,48 +62,34 @@ extern "C" int error_is_set() { return PyErr_Occurred() != NULL; }
 
 @dataclass(frozen=True)
 class Python:
-    """A Python interpreter found on this machine.
-
-    Parameters
-    ----------
-    headers : str
-        Folder of ``Python.h``.
-    libraries : list of str
-        Folders of the library with which Theano links its modules.
-    library : str
-        Name of that library.
-    """
+    """A Python interpreter found on this machine."""
 
     path: str
-    version: tuple[int, int]
+    version: str  # for example 3.11
     has_venv: bool
-    headers: str
-    libraries: list[str]
-    library: str
+    headers: str  # the folder of Python.h
+    libraries: list[str]  # folders of the library with which Theano links its modules
+    library: str  # the name of that library
 
-    @property
-    def version_name(self) -> str:
-        """The version as text, for example ``3.11``."""
-        return ".".join(map(str, self.version))
+
+class _UnsuitableError(Exception):
+    """Theano does not run on an interpreter; the message is the reason."""
 
 
 def build(log: Callable[[str], None] = print) -> Path:
     """Build the environment, unless it is built, and return the path of its Python.
 
     Of two processes at once the second waits for the first. The marker that makes the environment valid is written
-    last, so a half-built environment is built again.
-
-    Raises
-    ------
-    EngineError
-        There is no suitable Python or no C++ compiler, or the libraries cannot be installed.
+    last, so a half-built environment is built again. `EngineError` says which part is missing or cannot be installed.
     """
     if environment.is_ready():
         return environment.interpreter()
-    with _lock(log):
+    environment.CACHE.mkdir(parents=True, exist_ok=True)
+    lock = Lock(environment.CACHE / "environment.lock")
+    with lock.held(lambda owner: log(f"Waiting for {owner}, which is building {environment.ENVIRONMENT}.")):
         if not environment.is_ready():
             python = find_python(find_compiler())
-            log(f"Building {environment.ENVIRONMENT} with {python.path} (Python {python.version_name}).")
+            log(f"Building {environment.ENVIRONMENT} with {python.path} (Python {python.version}).")
             _install(python)
             environment.mark_ready(python.path)
             log(f"Theano, Lasagne and nolearn are installed in {environment.ENVIRONMENT}.")
@@ -120,25 +105,18 @@ def find_compiler() -> str:
 
 
 def find_python(compiler: str) -> Python:
-    """Return the first Python on this machine on which Theano runs.
+    """Return the first Python on this machine on which Theano runs, or raise `EngineError` with the reason for each.
 
     If ``THEANO_PYTHON`` is set, it is the only candidate. Otherwise the candidates are the running Python, those on
     PATH, pyenv's and uv's.
-
-    Raises
-    ------
-    EngineError
-        Theano runs on none of them; the message lists them, each with the reason.
     """
     named = os.environ.get("THEANO_PYTHON")
-    rejected: dict[str, str] = {}
+    found = ""
     for path in [named] if named else _candidates():
-        python = _probe(path)
-        reason = _shortcoming(python, compiler) if python else "does not run"
-        if python and reason is None:
-            return python
-        rejected[path] = reason or ""
-    found = "".join(f"    {path}: {reason}\n" for path, reason in rejected.items())
+        try:
+            return _checked(path, compiler)
+        except _UnsuitableError as reason:
+            found += f"    {path}: {reason}\n"
     origin = "THEANO_PYTHON names no such Python" if named else "this machine has no such Python"
     raise EngineError(
         f"Theano needs Python 3.9, 3.10 or 3.11 with its C headers, but {origin}.\n"
@@ -146,52 +124,46 @@ def find_python(compiler: str) -> Python:
     )
 
 
-def _candidates() -> Iterator[str]:
-    """Yield the path of each interpreter on this machine once, the preferred one first."""
+def _candidates() -> list[str]:
+    """Return the path of each interpreter on this machine once, the preferred one first."""
     home = Path.home()
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
     pyenv = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv") / "versions"
     uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv" / "python")
     paths = [Path(sys.executable)]
-    for name in [f"python{major}.{minor}" for major, minor in VERSIONS]:
-        paths += [folder / name for folder in folders]
-        paths += sorted(pyenv.glob(f"*/bin/{name}"), reverse=True)
-        paths += sorted(uv.glob(f"*/bin/{name}"), reverse=True)
+    for version in VERSIONS:
+        paths += [folder / f"python{version}" for folder in folders]
+        paths += sorted(pyenv.glob(f"*/bin/python{version}"), reverse=True)
+        paths += sorted(uv.glob(f"*/bin/python{version}"), reverse=True)
     paths += [folder / name for name in ("python3", "python") for folder in folders]
-    seen = set()
+    found: dict[Path, str] = {}
     for path in paths:
-        file = path.resolve()
-        if file not in seen and path.is_file() and os.access(path, os.X_OK):
-            seen.add(file)
-            yield str(path)
+        if path.is_file() and os.access(path, os.X_OK):
+            found.setdefault(path.resolve(), str(path))
+    return list(found.values())
 
 
-def _probe(path: str) -> Python | None:
-    """Run an interpreter and return its description, or None if it does not run."""
+def _checked(path: str, compiler: str) -> Python:
+    """Run an interpreter and return its description; raise `_UnsuitableError` if Theano does not run on it."""
     try:
         command = [path, "-I", "-c", PROBE]
         answer = subprocess.run(command, capture_output=True, timeout=60, check=True).stdout  # noqa: S603 - of no input
-        facts = json.loads(answer)
+        python = Python(path=path, **json.loads(answer))
     except (OSError, subprocess.SubprocessError, ValueError):
-        return None
-    major, minor = facts.pop("version")
-    return Python(path=path, version=(major, minor), **facts)
-
-
-def _shortcoming(python: Python, compiler: str) -> str | None:
-    """Return the reason why Theano does not run on an interpreter, or None if it does."""
+        raise _UnsuitableError("does not run") from None
     if python.version not in VERSIONS:
-        return f"is Python {python.version_name}"
+        raise _UnsuitableError(f"is Python {python.version}")
     if not python.has_venv:
-        return f"cannot make environments (its package python{python.version_name}-venv is missing)"
+        raise _UnsuitableError(f"cannot make environments (its package python{python.version}-venv is missing)")
     if not (Path(python.headers) / "Python.h").is_file():
-        return f"has no C headers ({python.headers}/Python.h is missing)"
-    return _link_error(python, compiler)
+        raise _UnsuitableError(f"has no C headers ({python.headers}/Python.h is missing)")
+    _check_extension(python, compiler)
+    return python
 
 
-def _link_error(python: Python, compiler: str) -> str | None:
-    """Build and load an extension module as Theano does; return the error, or None."""
+def _check_extension(python: Python, compiler: str) -> None:
+    """Build and load an extension module as Theano does; raise `_UnsuitableError` if that fails."""
     on_linux = [*(f"-L{folder}" for folder in python.libraries), f"-l{python.library}"]
     link = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else on_linux
     variables = {**os.environ, "LD_RUN_PATH": os.pathsep.join(python.libraries)}
@@ -205,8 +177,7 @@ def _link_error(python: Python, compiler: str) -> str | None:
             result = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)  # noqa: S603 - of no input
             if result.returncode != 0:
                 lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
-                return f"cannot be extended in C++ ({lines[-1].strip()})"
-    return None
+                raise _UnsuitableError(f"cannot be extended in C++ ({lines[-1].strip()})")
 
 
 def _install(python: Python) -> None:
@@ -220,15 +191,11 @@ def _install(python: Python) -> None:
     pip = [str(environment.interpreter()), "-m", "pip"]
     install = [*pip, "install", "--quiet", "--require-hashes", "--disable-pip-version-check"]
     # Without isolation the three old packages are built with the pinned setuptools, not with a newer one.
-    _run([*install, "-r", "/dev/stdin"], text=_pinned("setuptools"))
+    entries = environment.REQUIREMENTS.read_text().replace("\\\n", " ").splitlines()
+    setuptools = next(entry for entry in entries if entry.startswith("setuptools=="))
+    _run([*install, "-r", "/dev/stdin"], text=setuptools)
     _run([*install, "--no-build-isolation", "--use-pep517", "-r", str(environment.REQUIREMENTS)])
     _run([*pip, "check"])
-
-
-def _pinned(package: str) -> str:
-    """Return the requirement that pins one package, with its hashes."""
-    entries = environment.REQUIREMENTS.read_text().replace("\\\n", " ").splitlines()
-    return next(entry for entry in entries if entry.startswith(f"{package}=="))
 
 
 def _run(command: list[str], text: str = "") -> None:
@@ -236,7 +203,6 @@ def _run(command: list[str], text: str = "") -> None:
         command, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     if result.returncode != 0:
-        environment.CACHE.mkdir(parents=True, exist_ok=True)
         log = environment.CACHE / "installation.log"
         log.write_text(result.stdout)
         lines = result.stdout.strip().splitlines() or [""]
@@ -247,28 +213,13 @@ def _run(command: list[str], text: str = "") -> None:
         )
 
 
-@contextlib.contextmanager
-def _lock(log: Callable[[str], None]) -> Iterator[None]:
-    environment.CACHE.mkdir(parents=True, exist_ok=True)
-    with (environment.CACHE / "environment.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log(f"Another process is building {environment.ENVIRONMENT}; waiting for it.")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def main() -> int:
-    """Build the environment, print the result, and return the exit status."""
+def main() -> None:
+    """Build the environment, and print where it is or why it cannot be built."""
     try:
-        python = build()
+        sys.stdout.write(f"The Theano engine is ready: {build()}\n")
     except EngineError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stdout.write(f"The Theano engine is ready: {python}\n")
-    return 0
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
