@@ -17,31 +17,17 @@ DEVICES = ("auto", "cpu", "cuda")
 
 @dataclass(frozen=True)
 class Traits:
-    """Facts about an engine.
+    """Facts about an engine."""
 
-    Parameters
-    ----------
-    devices : tuple of str
-        Devices that it can use.
-    libraries : tuple of str
-        Distributions that it needs in this environment.
-    without_cuda : str
-        Why it cannot use CUDA, if it cannot.
-    environment : str
-        Module whose ``is_ready`` checks the environment of its own, if it has one.
-    """
-
-    devices: tuple[str, ...]
-    libraries: tuple[str, ...] = ()
-    without_cuda: str = ""
-    environment: str = ""
+    libraries: tuple[str, ...] = ()  # distributions that it needs in this environment
+    without_cuda: str = ""  # why it cannot use CUDA, if it cannot
+    environment: str = ""  # module whose is_ready() checks the environment of its own, if it has one
 
 
 ENGINES = {
-    "numba": Traits(("cpu",), ("numba", "llvmlite"), "the numba engine has kernels for the CPU only"),
-    "torch": Traits(("cpu", "cuda"), ("torch",)),
+    "numba": Traits(("numba", "llvmlite"), "the numba engine has kernels for the CPU only"),
+    "torch": Traits(("torch",)),
     "theano": Traits(
-        ("cpu",),
         without_cuda="Theano reaches a GPU through pygpu alone, which is not on PyPI",
         environment="pipeline.engines.theano.environment",
     ),
@@ -141,9 +127,8 @@ def _is_installed(engine: str) -> bool:
 
 def _cuda_problem(engine: str) -> str | None:
     """Return the reason why an engine cannot use CUDA on this machine, or None if it can."""
-    traits = ENGINES[engine]
-    if "cuda" not in traits.devices:
-        return f"{traits.without_cuda}; --engine torch uses CUDA"
+    if reason := ENGINES[engine].without_cuda:
+        return f"{reason}; --engine torch uses CUDA"
     return _driver_problem() or _pytorch_problem()
 
 
