@@ -15,7 +15,7 @@ Read in this order::
     intrinsics            vectors in registers, atomic counters
     compiler, cache       how Numba compiles the kernels, and where it keeps them
 
-Kernels import `networks.arrays` and each other; `engine` imports `engines.engine` and `engines.devices` too.
+Kernels import `networks.arrays` and each other; `engine` imports `engines.engine` too.
 
 *Output gradients* are the gradients of the minibatch's loss with respect to a layer's outputs, first after its
 nonlinearity and then, multiplied by the nonlinearity's slopes, before it. *Offsets* are indices into flat arrays.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -28,13 +27,10 @@ class Uncompiled(SourceFileLoader):
     def path_stats(self, path):
         raise OSError  # a compiled file may be older than an edit within the same second
 
-def finder(folder):
-    if not folder.startswith(sys.argv[1]):
-        raise ImportError
-    return FileFinder(folder, (Uncompiled, [".py"]))
-
-sys.path_hooks.insert(0, finder)
-sys.path.append(sys.argv[1])  # last: a module beside `child` must not hide one of a library
+folder = sys.argv[1]
+for path in (folder, folder + "/child"):
+    sys.path_importer_cache[path] = FileFinder(path, (Uncompiled, [".py"]))
+sys.path.append(folder)  # last: a module beside `child` must not hide one of a library
 from child.process import serve
 serve(parent=int(sys.argv[2]), connection=int(sys.argv[3]))
 """
@@ -69,12 +65,9 @@ class Child:
         self._end = weakref.finalize(self, _end, self._process, self._stream, self._output, os.getpid())
 
     def ask(self, action: str, on_progress: Callable[[int], None] = lambda _done: None, **arguments: Any) -> Any:
-        """Call a function of `child.worker.Worker` in the child, and return its result.
+        """Call a function of `child.network.Worker` in the child, and return its result.
 
-        Raises
-        ------
-        EngineError
-            The function failed or the child died; the message names the file that holds the child's output.
+        If it fails or the child dies, `EngineError` names the file that holds the child's output.
         """
         if not self._end.alive:
             raise EngineError("the process of Theano has ended already; start the training again.")
@@ -110,7 +103,12 @@ class Child:
             raise self._death() from None
 
     def _death(self) -> EngineError:
-        return self._error(f"Theano's process {_ending(self._process.wait())}")
+        """Wait for the end of the child, and return the error to raise."""
+        status = self._process.wait()
+        ending = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
+        if status == -signal.SIGKILL:
+            ending += " (the machine may have run out of memory)"
+        return self._error(f"Theano's process {ending}")
 
     def _error(self, message: str) -> EngineError:
         """Copy the child's output to a file, kill the child, and return the error to raise."""
@@ -134,28 +132,17 @@ def _end(child: subprocess.Popen[bytes], stream: BufferedRWPair, output: IO[byte
         stream.close()
 
 
-def _ending(status: int) -> str:
-    if status >= 0:
-        return f"ended with exit status {status}"
-    name = signal.Signals(-status).name
-    reason = " (the machine may have run out of memory)" if name == "SIGKILL" else ""
-    return f"was killed by {name}{reason}"
-
-
 def _environment(flags: dict[str, str], threads: int) -> dict[str, str]:
     """Return all environment variables of the child."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    # Theano splits flags at commas, and reads quotes as a shell does.
+    quoted = ["'" + f"{name}={value}".replace("'", "'\"'\"'") + "'" for name, value in flags.items()]
     return {
         **inherited,
-        "THEANO_FLAGS": ",".join(_quoted(f"{name}={value}") for name, value in flags.items()),
+        "THEANO_FLAGS": ",".join(quoted),
         # Theano's convolution shares the images of a minibatch among OpenMP's threads, each of which calls BLAS.
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": "1",
         # Waiting threads sleep. Where another process needs a core, spinning threads double the time of an epoch.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
-
-
-def _quoted(flag: str) -> str:
-    """Quote a flag as a shell does; Theano splits flags at commas where a shell splits at spaces."""
-    return flag if "," not in flag and shlex.quote(flag) == flag else "'" + flag.replace("'", "'\"'\"'") + "'"

@@ -30,12 +30,11 @@ class TheanoEngine(Engine):
     ----------
     float_x : {"float32", "float64"}
         The type in which Theano computes.
-    fast_math : bool (default=False)
+    fast_math : bool
         Whether the compiler gets ``-ffast-math``. The article set ``nvcc.fastmath``, an option of a GPU backend that
         Theano 1.0 has no more.
     flags : dict, optional
-        The `decisive_flags` that this run began with; the engine refuses to start with others. Any are accepted by
-        default.
+        The `decisive_flags` that this run began with; the engine refuses to start with others. None accepts any.
     """
 
     float_x: str = "float32"
@@ -59,9 +58,9 @@ class TheanoEngine(Engine):
         child.ask(
             "train",
             architecture=training.network.to_json(),
-            learning_rate=float(training.hyperparameters.learning_rate),
-            momentum=float(training.hyperparameters.momentum),
             batch_size=training.hyperparameters.batch_size,
+            update_learning_rate=float(training.hyperparameters.learning_rate),
+            update_momentum=float(training.hyperparameters.momentum),
             weights=training.weights,
             velocity=training.velocity or {},
             train=(training.train.images, training.train.labels),
@@ -94,7 +93,9 @@ class TheanoEngine(Engine):
         """Return Theano's flags: defaults, overridden by the user's own, overridden by the settings."""
         # Theano keeps its memory between steps: a third less CPU time for the CNN, which otherwise has 450,000 page
         # faults in 41 minibatches.
-        flags = {"openmp": "True", "allow_gc": "False", **given_flags()}
+        flags = {"openmp": "True", "allow_gc": "False"}
+        # Theano itself reads a value with %( from its file and fills it in.
+        flags |= {name: value for name, value in given_flags().items() if "%(" not in value}
         if self.fast_math:
             flags["gcc.cxxflags"] = f"{flags.get('gcc.cxxflags', '')} -ffast-math".strip()
         return flags | {"device": "cpu", "floatX": self.float_x, "base_compiledir": str(environment.CACHE)}

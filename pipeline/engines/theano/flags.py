@@ -14,14 +14,16 @@ from pipeline.errors import SettingError
 FLOAT_TYPES = ("float32", "float64")
 """Types in which Theano computes, values of ``floatX``."""
 
-SET_BY_THE_ENGINE = ("device", "floatX", "base_compiledir")
-HARMLESS = (
+NOT_DECISIVE = (
     "allow_gc",
+    "base_compiledir",
     "check_stack_trace",
     "cmodule.",
     "compile.",
     "compiledir",
+    "device",
     "exception_verbosity",
+    "floatX",
     "nocleanup",
     "on_unused_input",
     "optimizer_verbose",
@@ -32,45 +34,18 @@ HARMLESS = (
     "traceback.",
     "warn",
 )
-"""Beginnings of the names of flags that change no result: where Theano keeps files, what it prints, when it frees
-memory."""
+"""Beginnings of the names of flags that the engine sets itself, or that change no result: where Theano keeps files,
+what it prints, when it frees memory."""
 
 
 def given_flags() -> dict[str, str]:
     """Return the flags in ``.theanorc`` (or the files that ``THEANORC`` names), overridden by ``THEANO_FLAGS``.
-
-    A value with ``%(`` is left out: Theano itself reads it from its file and fills it in.
 
     Raises
     ------
     SettingError
         A file or the variable cannot be parsed.
     """
-    return {name: value for name, value in _given().items() if "%(" not in value}
-
-
-def decisive_flags() -> dict[str, str]:
-    """Return the user's flags, except those that are known to change no result.
-
-    Raises
-    ------
-    SettingError
-        A file or ``THEANO_FLAGS`` cannot be parsed.
-    """
-    return {
-        name: value
-        for name, value in sorted(_given().items())
-        if name not in SET_BY_THE_ENGINE and not name.startswith(HARMLESS)
-    }
-
-
-def flags_note(measured: Mapping[str, Any]) -> list[str]:
-    """Return a note on the flags with which Theano computed a result, from its measurements; none where it did not."""
-    flags = measured.get("theano_flags", {})
-    return [f"Theano flags {', '.join(f'{name}={value}' for name, value in flags.items())}"] if flags else []
-
-
-def _given() -> dict[str, str]:
     parser = configparser.RawConfigParser()
     parser.optionxform = str  # type: ignore[assignment,method-assign] # floatX has an upper-case letter
     files = os.environ.get("THEANORC", "~/.theanorc").split(os.pathsep)
@@ -90,3 +65,14 @@ def _given() -> dict[str, str]:
         for option, value in parser.items(section)
     }
     return in_files | {name: value for name, equals, value in in_variable if equals}
+
+
+def decisive_flags() -> dict[str, str]:
+    """Return the user's flags, except those that are known to change no result; raise as `given_flags`."""
+    return {name: value for name, value in sorted(given_flags().items()) if not name.startswith(NOT_DECISIVE)}
+
+
+def flags_note(measured: Mapping[str, Any]) -> list[str]:
+    """Return a note on the flags with which Theano computed a result, from its measurements; none where it did not."""
+    flags = measured.get("theano_flags", {})
+    return [f"Theano flags {', '.join(f'{name}={value}' for name, value in flags.items())}"] if flags else []

@@ -6,14 +6,20 @@ the loss of each minibatch is kept.
 
 from __future__ import annotations
 
+import time
 from typing import Any, Callable
 
 import numpy as np
+import theano
 from lasagne import layers, nonlinearities
 from lasagne.updates import nesterov_momentum
 from nolearn.lasagne import BatchIterator, NeuralNet
+from theano import tensor
 
 Declaration = dict[str, Any]
+
+PROGRESS_INTERVAL = 0.05
+"""Seconds between two messages about progress."""
 
 
 def neural_net(architecture: Declaration, **training: Any) -> NeuralNet:
@@ -40,14 +46,13 @@ class Training:
         self,
         *,
         architecture: Declaration,
-        learning_rate: float,
-        momentum: float,
         batch_size: int,
         weights: dict[str, Any],
         velocity: dict[str, Any],
         train: tuple[Any, Any],
         valid: tuple[Any, Any],
         on_progress: Callable[[int], None],
+        **update_options: float,
     ) -> None:
         # nolearn declares labels as T.ivector, which refuses all but 32-bit integers.
         self._train, self._valid = [(images, labels.astype(np.int32)) for images, labels in (train, valid)]
@@ -56,8 +61,7 @@ class Training:
         self._net = neural_net(
             architecture,
             update=self._update,
-            update_learning_rate=learning_rate,
-            update_momentum=momentum,
+            **update_options,
             regression=False,
             batch_iterator_train=BatchIterator(batch_size),
             train_split=self._split,
@@ -133,15 +137,46 @@ def shared_weight(net: NeuralNet, name: str) -> Any:
     return getattr(net.layers_[layer], parameter)
 
 
-def probabilities(architecture: Declaration, weights: dict[str, Any], images: Any) -> Any:
-    """Return the probability of each class for each image; only the forward pass is compiled."""
-    net = neural_net(architecture)
-    net.initialize_layers()
-    set_weights(net, weights)
-    return net.get_output(architecture["layers"][-1][0], images)
-
-
 def _value(keyword: str, value: Any) -> Any:
     if keyword.endswith("_nonlinearity"):
         return getattr(nonlinearities, value)
     return tuple(value) if isinstance(value, list) else value
+
+
+class Worker:
+    """Functions by the names in requests: ``train``, then ``training.epoch`` and others of `Training`."""
+
+    def __init__(self, send_progress: Callable[[int], None]) -> None:
+        self._send_progress = send_progress
+        self._next_time = 0.0
+
+    def train(self, **training: Any) -> None:
+        """Prepare a network for training; Theano compiles it here."""
+        self.training = Training(**training, on_progress=self._on_progress)
+
+    def probabilities(self, architecture: Declaration, weights: dict[str, Any], images: Any) -> Any:
+        """Return the probability of each class for each image; only the forward pass is compiled."""
+        net = neural_net(architecture)
+        net.initialize_layers()
+        set_weights(net, weights)
+        return net.get_output(architecture["layers"][-1][0], images)
+
+    def exponentials(self, vector: Any, repeats: int) -> tuple[Any, float, str]:
+        """Compute exp() of a vector repeatedly; return the result, the seconds and the device (``cpu`` or ``gpu``).
+
+        As in Theano's manual, the clock runs for the loop alone, not while Theano compiles.
+        """
+        x = theano.shared(np.asarray(vector, theano.config.floatX))
+        f = theano.function([], tensor.exp(x))
+        start = time.perf_counter()
+        for _ in range(repeats):
+            result = f()
+        seconds = time.perf_counter() - start
+        # On a GPU Theano replaces tensor.Elemwise by an operation of its own.
+        on_cpu = any(isinstance(node.op, tensor.Elemwise) for node in f.maker.fgraph.toposort())
+        return np.asarray(result), seconds, "cpu" if on_cpu else "gpu"
+
+    def _on_progress(self, images: int) -> None:
+        if time.monotonic() >= self._next_time:
+            self._next_time = time.monotonic() + PROGRESS_INTERVAL
+            self._send_progress(images)

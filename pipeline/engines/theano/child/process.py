@@ -18,16 +18,10 @@ LOOK_INTERVAL = 0.2
 
 
 def serve(parent: int, connection: int) -> None:
-    """Answer requests, each the name of a function of `worker.Worker` and its keyword arguments.
+    """Answer requests, each the name of a function of `network.Worker` and its keyword arguments.
 
     An answer is any number of ``("progress", images)``, then ``("result", value)`` or ``("error", message)``.
-
-    Parameters
-    ----------
-    parent : int
-        Process ID of the engine.
-    connection : int
-        File descriptor of the socket to the engine.
+    ``parent`` is the engine's process ID, ``connection`` the file descriptor of a socket to it.
     """
     signal.signal(signal.SIGTERM, lambda *_: end())
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
@@ -50,7 +44,7 @@ def load_worker(send_progress: Callable[[int], None]) -> Any:
     from . import shims
 
     shims.apply()
-    from .worker import Worker
+    from .network import Worker
 
     return Worker(send_progress)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import collections.abc
 import importlib
-import importlib.util
 import os
 import sys
 import sysconfig
@@ -24,36 +23,23 @@ def apply() -> None:
     restore_cross_validation()
 
 
-def openblas() -> Path | None:
-    """Return the path of the OpenBLAS in SciPy's wheel, or None.
-
-    The one in NumPy's wheel has 64-bit integers and other names (``sgemm_64_``), which Theano does not know.
-    """
-    scipy = importlib.util.find_spec("scipy")
-    site_packages = Path(scipy.origin).parents[1] if scipy and scipy.origin else Path()
-    return next(site_packages.glob("scipy.libs/libopenblas*.so"), None)
-
-
 def give_theano_a_blas() -> None:
-    """Name the BLAS that Theano links with, unless the user's flags name one.
+    """Link Theano with the OpenBLAS in SciPy's wheel, unless the user's flags name another BLAS.
 
     Theano would look for NumPy's ``blas_opt_info``, which NumPy's wheels lack, and raise an AttributeError. Without a
-    BLAS the convolutional network takes three times as long.
+    BLAS the convolutional network takes three times as long. The OpenBLAS in NumPy's wheel has 64-bit integers and
+    other names (``sgemm_64_``), which Theano does not know.
     """
-    library = openblas()
-    if library is None:
-        add_flag("blas.ldflags=")
-        return
-    add_flag("blas.ldflags=-l" + library.stem[len("lib") :])
-    # The flag cannot hold -L with the folder: Theano splits it at spaces.
-    os.environ["LIBRARY_PATH"] = os.pathsep.join(filter(None, [str(library.parent), os.environ.get("LIBRARY_PATH")]))
     # This loads the library and its dependencies, so compiled modules find it even after the project has moved.
-    importlib.import_module("scipy.linalg")
-
-
-def add_flag(flag: str) -> None:
-    """Add a flag before the user's own: of two values for one flag Theano takes the last."""
-    os.environ["THEANO_FLAGS"] = ",".join(filter(None, [flag, os.environ.get("THEANO_FLAGS")]))
+    linalg = importlib.import_module("scipy.linalg")
+    library = next(Path(str(linalg.__file__)).parents[2].glob("scipy.libs/libopenblas*.so"), None)
+    link = f"-l{library.stem[len('lib') :]}" if library else ""
+    # Of two values for one flag Theano takes the last, so the user's own follow.
+    os.environ["THEANO_FLAGS"] = f"blas.ldflags={link},{os.environ['THEANO_FLAGS']}"
+    if library:
+        # The flag cannot hold -L with the folder: Theano splits it at spaces.
+        folders = [str(library.parent), os.environ.get("LIBRARY_PATH")]
+        os.environ["LIBRARY_PATH"] = os.pathsep.join(filter(None, folders))
 
 
 def let_modules_find_python() -> None:
