@@ -14,13 +14,7 @@ REPEATS = 1000
 
 
 def check(choice: Choice, threads: int, monitor: Monitor) -> None:
-    """Compute, and report the device, the reason for it, the duration and the result.
-
-    Raises
-    ------
-    DeviceError
-        The device is not there.
-    """
+    """Compute, and report the device, the reason for it, the duration and the result; raise as `load_engine`."""
     engine = load_engine(choice.engine, choice.device, threads)
     vector = np.random.RandomState(22).rand(LENGTH).astype(np.float32)
     result, seconds = engine.exponentials(vector, REPEATS)

@@ -49,12 +49,8 @@ class Choice:
 def choose(engine: str, device: str) -> Choice:
     """Choose an engine and a device by the settings ``engine`` and ``device``, each of which may be ``auto``.
 
-    Raises
-    ------
-    SettingError
-        There is no engine or device of this name, or the engine is torch and PyTorch is not installed.
-    DeviceError
-        The device is cuda and cannot be used; the message names the missing part.
+    Raise `SettingError` for a name of none, or for torch without PyTorch, and `DeviceError` for a device cuda that
+    cannot be used; the message names the missing part.
     """
     check(engine, device)
     if engine == "torch" and _pytorch_version() is None:

@@ -28,13 +28,7 @@ from pipeline.networks.weights import Weights
 
 @dataclass(frozen=True)
 class Examples:
-    """Images and their labels.
-
-    Parameters
-    ----------
-    images : float32 array, shape ``(N, *Network.input_shape)``
-    labels : uint8 array, shape (N,)
-    """
+    """Images, float32 of shape ``(N, *Network.input_shape)``, and their labels, uint8 of shape (N,)."""
 
     images: FloatArray
     labels: LabelArray
@@ -60,17 +54,9 @@ class Trainer(ABC):
 
     @abstractmethod
     def train_epoch(self, on_progress: Callable[[int], None]) -> DoubleArray:
-        """Take a step on each minibatch of the training images, in file order.
+        """Take a step on each minibatch of the training images, in file order; return the mean loss before each step.
 
-        Parameters
-        ----------
-        on_progress : callable
-            Is called with the number of images done so far, as often as costs no time.
-
-        Returns
-        -------
-        float64 array, shape (minibatches,)
-            Each minibatch's mean loss before its step.
+        ``on_progress`` is called with the number of images done so far, as often as costs no time.
         """
 
     @abstractmethod
@@ -86,29 +72,15 @@ class Trainer(ABC):
         """Return a copy of each weight's current velocity, the v of the update rule."""
 
     def close(self) -> None:
-        """Free the memory and end the processes that the training holds.
-
-        Raises
-        ------
-        EngineError
-            A process failed.
-        """
+        """Free the memory and end the processes that the training holds; raise `EngineError` if a process failed."""
 
 
 @dataclass(frozen=True)
 class Engine(ABC):
-    """One library, or one set of kernels, that trains and evaluates networks on a device.
+    """One library, or one set of kernels, that trains and evaluates networks on a device, ``cpu`` or ``cuda``.
 
-    Parameters
-    ----------
-    device : {"cpu", "cuda"}
-    threads : int
-        How many CPU threads may compute at once.
-
-    Raises
-    ------
-    DeviceError
-        The device is not there; the message names the missing part.
+    ``threads`` CPU threads may compute at once. A device that is not there raises `DeviceError`, which names the
+    missing part.
     """
 
     device: str = "cpu"
@@ -116,38 +88,21 @@ class Engine(ABC):
 
     @abstractmethod
     def trainer(self, training: Training) -> Trainer:
-        """Prepare to train a network.
-
-        Raises
-        ------
-        EngineError
-            This engine cannot train this network; the message names an engine that can.
-        """
+        """Prepare to train a network; raise `EngineError`, which names another engine, if this one cannot."""
 
     @abstractmethod
     def probabilities(self, network: Network, weights: Weights, images: FloatArray) -> FloatArray:
-        """Return the probability of each class for each image, float32, shape (N, classes).
+        """Return the probability of each class for each image, float32, shape (N, classes); raise as `trainer`.
 
-        Parameters
-        ----------
-        images : float32 array, shape ``(N, *Network.input_shape)``
-
-        Raises
-        ------
-        EngineError
-            This engine cannot evaluate this network; the message names an engine that can.
+        Images are float32 of shape ``(N, *Network.input_shape)``.
         """
 
     @abstractmethod
     def exponentials(self, vector: FloatArray, repeats: int) -> tuple[FloatArray, float]:
-        """Compute exp() of a vector ``repeats`` times on the device.
+        """Compute exp() of a float32 vector ``repeats`` times on the device; return the result and the seconds.
 
-        Returns
-        -------
-        result : float32 array, shape of ``vector``
-        seconds : float
-            Duration of the repetitions alone, without starting a process, compiling, and copying to and from the
-            device.
+        The clock runs for the repetitions alone, not while a process starts, a compiler runs, or values are copied to
+        and from the device.
         """
 
     def device_name(self) -> str:
@@ -164,19 +119,9 @@ class Engine(ABC):
 
 
 def load_engine(name: str, device: str = "cpu", threads: int = 1, **settings: Any) -> Engine:
-    """Import an engine by name, for a device.
+    """Import an engine by name, for a device; ``settings`` are values of its own fields, as ``precision="bf16"``.
 
-    Parameters
-    ----------
-    **settings
-        Values for the engine's own fields, for example ``precision="bf16"`` for torch.
-
-    Raises
-    ------
-    SettingError
-        There is no engine of this name, or a setting has a value that is not allowed.
-    DeviceError
-        The device is not there.
+    Raise `SettingError` for a name or a value that is not allowed, and `DeviceError` for a device that is not there.
     """
     devices.check_engine(name)
     engine: Engine = importlib.import_module(f"pipeline.engines.{name}.engine").ENGINE(device, threads, **settings)

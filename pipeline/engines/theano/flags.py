@@ -41,10 +41,7 @@ what it prints, when it frees memory."""
 def given_flags() -> dict[str, str]:
     """Return the flags in ``.theanorc`` (or the files that ``THEANORC`` names), overridden by ``THEANO_FLAGS``.
 
-    Raises
-    ------
-    SettingError
-        A file or the variable cannot be parsed.
+    Raise `SettingError` if a file or the variable cannot be parsed.
     """
     parser = configparser.RawConfigParser()
     parser.optionxform = str  # type: ignore[assignment,method-assign] # floatX has an upper-case letter
