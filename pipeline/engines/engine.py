@@ -79,12 +79,15 @@ class Trainer(ABC):
 class Engine(ABC):
     """One library, or one set of kernels, that trains and evaluates networks on a device, ``cpu`` or ``cuda``.
 
-    ``threads`` CPU threads may compute at once. A device that is not there raises `DeviceError`, which names the
-    missing part.
+    ``threads`` CPU threads may compute at once.
     """
 
     device: str = "cpu"
     threads: int = 1
+
+    @abstractmethod
+    def __post_init__(self) -> None:
+        """Check the fields; raise `DeviceError`, which names the missing part, for a device that is not there."""
 
     @abstractmethod
     def trainer(self, training: Training) -> Trainer:

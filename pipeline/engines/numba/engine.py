@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -38,7 +37,6 @@ PROGRESS_REPORTS = 50
 """Reports of progress in an epoch."""
 
 
-@dataclass(frozen=True)
 class NumbaEngine(Engine):
     """The engine; see the module."""
 
