@@ -30,14 +30,7 @@ SEAL_SIZE = 512
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a training after some of its epochs.
-
-    Parameters
-    ----------
-    weights, velocity : dict
-        The weights and their velocity, as an engine's `trainer` takes them; no velocity before the first epoch.
-    history : list of Epoch
-    """
+    """The state of a training after some of its epochs; before the first it has no velocity."""
 
     weights: Weights
     velocity: Weights | None

@@ -14,10 +14,9 @@ from pipeline.engines.engine import load_engine
 from pipeline.errors import DatasetError
 from pipeline.files import hdf5
 from pipeline.networks.arrays import FloatArray, LabelArray
-from pipeline.networks.declaration import Network
 from pipeline.networks.weights import WEIGHTS_NAME, read_weights
 from pipeline.progress.monitor import Monitor
-from pipeline.training.examples import check_fit
+from pipeline.training.examples import network_for
 from pipeline.training.history import HISTORY_NAME
 
 METRICS_NAME = "metrics.json"
@@ -43,16 +42,10 @@ def evaluate(
 
     Parameters
     ----------
-    output : Path
-        The folder to write into.
     images, trained : Path
         The folders of `grayscale`'s data set and of `train`'s result.
-    architecture : dict
-        The network, as `declaration.architecture` returns it.
-    engine, device : str
-        See `load_engine` and `Engine`; ``engine_settings`` are the engine's own.
-    threads : int
-        Maximum number of CPU threads that compute at once.
+    architecture, engine, engine_settings, device, threads
+        As in `train`, whose engine and device may be others.
 
     Returns
     -------
@@ -68,8 +61,7 @@ def evaluate(
     """
     with open_dataset(images / GRAYSCALE_NAME) as data:
         about = data.description
-        network = Network.build(architecture, len(about.class_names))
-        check_fit(data, network)
+        network = network_for(data, architecture)
         test_images, labels = data.read("test")
     weights = read_weights(trained / WEIGHTS_NAME, network)
     loaded = load_engine(engine, device, threads, **(engine_settings or {}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,9 +15,16 @@ from pipeline.networks.arrays import LabelArray
 from pipeline.networks.declaration import Network
 
 
-def check_fit(data: Dataset, network: Network) -> None:
-    """Raise `DatasetError` if the images' shape or type or the number of classes does not fit the network."""
+def network_for(data: Dataset, architecture: dict[str, Any]) -> Network:
+    """Build a network for a data set.
+
+    Raises
+    ------
+    DatasetError
+        The images' shape or type, or the number of classes, does not fit the network.
+    """
     about = data.description
+    network = Network.build(architecture, len(about.class_names))
     if about.image_shape != network.input_shape or about.dtype != "float32":
         raise DatasetError(
             f"{data.path} holds images of shape {about.image_shape} and type {about.dtype}; "
@@ -27,6 +36,7 @@ def check_fit(data: Dataset, network: Network) -> None:
             f"units. Leave {network.layers[-1].name}_num_units out of its declaration: then it has a unit for each "
             "class."
         )
+    return network
 
 
 def read_examples(data: Dataset, validation_fraction: float) -> tuple[Examples, Examples]:

@@ -17,7 +17,7 @@ from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.weights import WEIGHTS_NAME, Weights, draw_weights, write_weights
 from pipeline.progress.monitor import SILENT, Monitor
 from pipeline.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from pipeline.training.examples import check_fit, read_examples
+from pipeline.training.examples import network_for, read_examples
 from pipeline.training.history import HISTORY_NAME, TABLE_HEAD, Epoch, best_epoch, table_row, write_history
 
 EPOCH_BYTES = 1000
@@ -48,14 +48,10 @@ def train(
     monitor: Monitor,
     **hyperparameters: Any,
 ) -> dict[str, Any]:
-    """Train a network and write ``weights.h5`` and ``history.json``.
+    """Train a network on `grayscale`'s data set in ``images``; write ``weights.h5`` and ``history.json``.
 
     Parameters
     ----------
-    output : Path
-        The folder to write into.
-    images : Path
-        The folder of `grayscale`'s data set.
     network : str
         Name of the network, for messages and ``history.json``.
     architecture : dict
@@ -86,8 +82,7 @@ def train(
     """
     how = Hyperparameters(**hyperparameters)
     with open_dataset(images / GRAYSCALE_NAME) as data:
-        built = Network.build(architecture, len(data.description.class_names))
-        check_fit(data, built)
+        built = network_for(data, architecture)
         train_examples, valid_examples = read_examples(data, how.validation_fraction)
     monitor.log(
         f"{network} on {data.description.title}: {len(train_examples)} images train, "
