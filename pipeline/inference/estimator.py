@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import asdict
+from dataclasses import KW_ONLY, asdict, dataclass, fields
 from typing import Any, Self
 
 import numpy as np
@@ -47,6 +47,7 @@ except ModuleNotFoundError:
     ) from None
 
 
+@dataclass(eq=False, repr=False)  # scikit-learn compares and prints estimators in its own way
 class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A declared network as a scikit-learn classifier.
 
@@ -90,34 +91,19 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         For each epoch ``epoch``, ``train_loss``, ``valid_loss``, ``valid_accuracy`` and ``seconds``.
     """
 
-    def __init__(
-        self,
-        network: str | Declaration = "mlp",
-        *,
-        epochs: int | None = None,
-        learning_rate: float | None = None,
-        momentum: float | None = None,
-        batch_size: int | None = None,
-        validation_fraction: float | None = None,
-        shuffle: bool = True,
-        random_state: int | np.random.RandomState | None = None,
-        engine: str = "auto",
-        device: str = "auto",
-        threads: int | None = None,
-        verbose: bool = False,
-    ) -> None:
-        self.network = network
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.batch_size = batch_size
-        self.validation_fraction = validation_fraction
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.engine = engine
-        self.device = device
-        self.threads = threads
-        self.verbose = verbose
+    network: str | Declaration = "mlp"
+    _: KW_ONLY
+    epochs: int | None = None
+    learning_rate: float | None = None
+    momentum: float | None = None
+    batch_size: int | None = None
+    validation_fraction: float | None = None
+    shuffle: bool = True
+    random_state: int | np.random.RandomState | None = None
+    engine: str = "auto"
+    device: str = "auto"
+    threads: int | None = None
+    verbose: bool = False
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Self:  # noqa: N803, scikit-learn's name
         """Train the network from new weights.
@@ -196,8 +182,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             declared, how = find_network(self.network)
         else:
             declared, how = architecture(self.network), hyperparameters(self.network)
-        names = ("epochs", "learning_rate", "momentum", "batch_size", "validation_fraction")
-        given = {name: getattr(self, name) for name in names}
+        given = {field.name: getattr(self, field.name) for field in fields(Hyperparameters)}
         # A parameter search passes numbers of NumPy's types.
         plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
         return declared, how.replaced(**plain)
