@@ -7,6 +7,8 @@ The input ``images`` is (N, ...), float32, from `pipeline.data.grayscale` in the
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 from onnx import NodeProto, TensorProto, checker, helper, numpy_helper
 
@@ -22,6 +24,7 @@ IR_VERSION = 7
 
 INPUT, OUTPUT = "images", "probabilities"
 
+WITH_WEIGHTS = ("Conv", "Gemm")
 ACTIVATIONS = {
     Nonlinearity.rectify: "Relu",
     Nonlinearity.sigmoid: "Sigmoid",
@@ -32,19 +35,14 @@ ACTIVATIONS = {
 
 
 def serialised(trained: TrainedNetwork) -> bytes:
-    """Return the bytes of a file with the graph and the weights, after ONNX's checker has checked it.
-
-    Raises
-    ------
-    ExportError
-        ONNX has no operator for a layer.
-    """
+    """Return the bytes of a file with the graph and the weights, after ONNX's checker has checked it."""
     nodes: list[NodeProto] = []
     value = INPUT
     for layer in trained.network.layers:
-        added = _nodes(layer, value)
-        nodes += added
-        value = added[-1].output[0] if added else value
+        for operator, suffix, attributes in _operators(layer):
+            weights = [f"{layer.name}/W", f"{layer.name}/b"] if operator in WITH_WEIGHTS else []
+            inputs, value = [value, *weights], f"{layer.name}{suffix}"
+            nodes.append(helper.make_node(operator, inputs, [value], value, **attributes))
     nodes[-1].output[0] = OUTPUT
     graph = helper.make_graph(
         nodes,
@@ -71,36 +69,21 @@ def serialised(trained: TrainedNetwork) -> bytes:
     return content
 
 
-def _nodes(named: NamedLayer, value: str) -> list[NodeProto]:
-    """Return the nodes that compute a layer from ``value``; the output of the last one is the layer's."""
-    name = named.name
+def _operators(named: NamedLayer) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the operators that compute a layer, each with the suffix of its output's name and its attributes."""
     match named.layer:
         case InputLayer():
-            return []
+            return
         case MaxPool2DLayer(pool_size, stride):
-            strides = stride or pool_size
-            return [helper.make_node("MaxPool", [value], [name], name, kernel_shape=pool_size, strides=strides)]
+            yield "MaxPool", "", {"kernel_shape": pool_size, "strides": stride or pool_size}
+            return
         case Conv2DLayer(_, filter_size, stride, pad, nonlinearity):
-            inputs, pads = [value, f"{name}/W", f"{name}/b"], (*pad, *pad)
-            convolution = helper.make_node(
-                "Conv", inputs, [name], name, kernel_shape=filter_size, strides=stride, pads=pads
-            )
-            return [convolution, *_activation(name, nonlinearity)]
+            yield "Conv", "", {"kernel_shape": filter_size, "strides": stride, "pads": (*pad, *pad)}
         case DenseLayer(_, nonlinearity):
-            flat = f"{name}/flat"
-            return [
-                helper.make_node("Flatten", [value], [flat], flat, axis=1),
-                helper.make_node("Gemm", [flat, f"{name}/W", f"{name}/b"], [name], name),
-                *_activation(name, nonlinearity),
-            ]
-    raise ExportError(f"layer {name!r} is a {type(named.layer).__name__}, for which ONNX has no operator here.")
-
-
-def _activation(name: str, nonlinearity: Nonlinearity) -> list[NodeProto]:
-    if nonlinearity is Nonlinearity.linear:
-        return []
-    active = f"{name}/{nonlinearity}"
-    node = helper.make_node(ACTIVATIONS[nonlinearity], [name], [active], active)
-    if nonlinearity is Nonlinearity.softmax:
-        node.attribute.append(helper.make_attribute("axis", 1))
-    return [node]
+            yield "Flatten", "/flat", {"axis": 1}
+            yield "Gemm", "", {}
+        case layer:
+            raise ExportError(f"layer {named.name!r} is a {type(layer).__name__}, for which ONNX has no operator here.")
+    if nonlinearity is not Nonlinearity.linear:
+        axis = {"axis": 1} if nonlinearity is Nonlinearity.softmax else {}
+        yield ACTIVATIONS[nonlinearity], f"/{nonlinearity}", axis
