@@ -52,20 +52,10 @@ class TrainSplit:
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """The hyperparameters of a training.
+    """The hyperparameters of a training, with nolearn's defaults.
 
-    Parameters
-    ----------
-    learning_rate : float
-        Factor of the gradient of a minibatch's mean loss in each update.
-    momentum : float
-        Nesterov momentum, at least 0 and below 1.
-    epochs : int
-        Passes over the training images.
-    batch_size : int (default=128)
-        Images in a minibatch; nolearn's default.
-    validation_fraction : float (default=0.2)
-        Fraction of the training images to hold out for validation; nolearn's default.
+    The learning rate is the factor of the gradient of a minibatch's mean loss. The momentum is Nesterov's, at least 0
+    and below 1. The validation fraction is that of the training images which are held out.
     """
 
     learning_rate: float
@@ -138,18 +128,15 @@ class Network:
     def build(cls, declaration: Declaration, classes: int | None = None) -> Network:
         """Build the network that a declaration, or its `architecture`, describes.
 
-        Parameters
-        ----------
-        classes : int, optional
-            Number of classes of the data: the units of the last layer, if the declaration does not state them.
+        ``classes`` is the number of the data's classes, for a last layer without ``num_units``.
 
         Raises
         ------
         DeclarationError
             The declaration is not valid, or neither it nor ``classes`` states the number of classes.
         """
-        options = {keyword: value for keyword, value in declaration.items() if keyword not in TRAINING_KEYWORDS}
-        listed = _checked_layers(options.pop("layers", []))
+        options = dict(declaration)
+        listed = _checked_layers(options.get("layers", []))
         last, last_kind = listed[-1]
         if last_kind is DenseLayer and f"{last}_num_units" not in options:
             if classes is None:
@@ -159,12 +146,10 @@ class Network:
                 )
             options[f"{last}_num_units"] = classes
         layers: list[NamedLayer] = []
-        shape: Shape = ()
         for name, kind in listed:
-            layers.append(_named_layer(name, kind, options, shape))
-            shape = layers[-1].output_shape
+            layers.append(_named_layer(name, kind, options, layers[-1].output_shape if layers else ()))
         _check_ends(layers)
-        _check_none_left(options, listed)
+        _check_keywords(options, listed)
         return cls(tuple(layers))
 
     def to_json(self) -> dict[str, Any]:
@@ -196,12 +181,7 @@ def architecture(declaration: Declaration) -> dict[str, Any]:
     """Return the part of a declaration that describes the network itself, in JSON's types and in normal form.
 
     Layer classes become their names, tuples become lists, and options with their default value are left out. The units
-    of the last layer are left out if the declaration does not state them.
-
-    Raises
-    ------
-    DeclarationError
-        The declaration is not valid.
+    of the last layer are left out if the declaration does not state them. Raises what `Network.build` raises.
     """
     plain = Network.build(declaration, classes=1).to_json()  # any number of classes shows the mistakes
     units_of_last = f"{plain['layers'][-1][0]}_num_units"
@@ -211,13 +191,7 @@ def architecture(declaration: Declaration) -> dict[str, Any]:
 
 
 def hyperparameters(declaration: Declaration) -> Hyperparameters:
-    """Return the hyperparameters that a declaration states, with nolearn's defaults for the others.
-
-    Raises
-    ------
-    DeclarationError
-        A value is missing or not allowed.
-    """
+    """Return a declaration's hyperparameters; raise `DeclarationError` if one is missing or not allowed."""
     stated = {keyword: declaration.get(keyword, default) for keyword, default in TRAINING_KEYWORDS.items()}
     for keyword, value in stated.items():
         if value is None:
@@ -252,13 +226,13 @@ def _checked_layers(listed: Any) -> list[tuple[str, type[Layer]]]:
     return [(name, layer_class(kind.__name__ if isinstance(kind, type) else kind)) for name, kind in entries]
 
 
-def _named_layer(name: str, kind: type[Layer], options: dict[str, Any], input_shape: Shape) -> NamedLayer:
-    """Build a layer from its options, which are removed from ``options``."""
+def _named_layer(name: str, kind: type[Layer], options: Declaration, input_shape: Shape) -> NamedLayer:
+    """Build a layer from its options among those of all layers."""
     values = {}
     for field in dataclasses.fields(kind):
         keyword = f"{name}_{field.name}"
         if keyword in options:
-            values[field.name] = _from_json(field.name, options.pop(keyword))
+            values[field.name] = _from_json(field.name, options[keyword])
         elif field.default is dataclasses.MISSING:
             raise DeclarationError(f"layer {name!r} ({kind.__name__}) lacks {keyword!r}.")
     layer = kind(**values)
@@ -269,14 +243,14 @@ def _named_layer(name: str, kind: type[Layer], options: dict[str, Any], input_sh
         raise DeclarationError(f"layer {name!r}: {error}") from None
 
 
-def _check_none_left(options: Mapping[str, Any], listed: list[tuple[str, type[Layer]]]) -> None:
-    if options:
-        unknown = next(iter(options))
-        known = [f"{name}_{field.name}" for name, kind in listed for field in dataclasses.fields(kind)]
-        raise DeclarationError(
-            f"the declaration has no {unknown!r}: it is neither an option of one of its layers nor a keyword of "
-            f"training.{did_you_mean(unknown, [*known, *TRAINING_KEYWORDS])}"
-        )
+def _check_keywords(declaration: Declaration, listed: list[tuple[str, type[Layer]]]) -> None:
+    options = [f"{name}_{field.name}" for name, kind in listed for field in dataclasses.fields(kind)]
+    for keyword in declaration:
+        if keyword not in ("layers", *options, *TRAINING_KEYWORDS):
+            raise DeclarationError(
+                f"the declaration has no {keyword!r}: it is neither an option of one of its layers nor a keyword of "
+                f"training.{did_you_mean(keyword, [*options, *TRAINING_KEYWORDS])}"
+            )
 
 
 def _check_ends(layers: list[NamedLayer]) -> None:

@@ -94,9 +94,8 @@ def train(
     training = Training(built, how, draw_weights(built, seed), train_examples, valid_examples)
     trained = fit(training, loaded, checkpoints=checkpoints, monitor=monitor)
     write_weights(output / WEIGHTS_NAME, trained.weights)
-    computed = {"engine": engine, **(engine_settings or {}), "device": device, "seed": seed}
-    how_trained = {"network": network, **computed, **asdict(how)}
-    write_history(output / HISTORY_NAME, trained.history, how_trained, data.description)
+    how_trained = {"network": network, "engine": engine, **(engine_settings or {}), "device": device, "seed": seed}
+    write_history(output / HISTORY_NAME, trained.history, how_trained | asdict(how), data.description)
     resumed = {"resumed_from_epoch": trained.resumed_from_epoch} if trained.resumed_from_epoch else {}
     return {
         "epoch_seconds": [epoch.seconds for epoch in trained.history],
