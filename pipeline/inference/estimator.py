@@ -79,16 +79,12 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Attributes
     ----------
-    classes_ : array, shape (classes,)
-        The labels, sorted.
-    n_features_in_ : int
-        Number of values of an image.
-    network_ : Network
-        The network, fitted to the data.
-    weights_ : dict of arrays
-        Lasagne's names and shapes, such as ``hidden/W``.
+    classes_, n_features_in_
+        The labels, sorted; the number of values of an image.
+    network_, weights_
+        The network, fitted to the data; its weights, in Lasagne's names and shapes, such as ``hidden/W``.
     history_ : list of dict
-        For each epoch ``epoch``, ``train_loss``, ``valid_loss``, ``valid_accuracy`` and ``seconds``.
+        For each epoch the fields of `pipeline.training.history.Epoch`.
     """
 
     network: str | Declaration = "mlp"
@@ -106,14 +102,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     verbose: bool = False
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Self:  # noqa: N803, scikit-learn's name
-        """Train the network from new weights.
-
-        Parameters
-        ----------
-        X : array, shape (N, rows, columns), (N, channels, rows, columns) or (N, values)
-            Images; their values should be centered, for example from -0.5 to 0.5.
-        y : array, shape (N,)
-            Labels of any type.
+        """Train the network from new weights, on images ``X``, of a shape as above, and labels ``y``, shape (N,).
 
         Raises
         ------
@@ -145,17 +134,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: npt.ArrayLike) -> FloatArray:  # noqa: N803, scikit-learn's name
         """Return the probability of each of ``classes_`` for each image, shape (N, classes), float32.
 
-        Parameters
-        ----------
-        X : array
-            Images of the shape that the network is fitted to.
-
-        Raises
-        ------
-        NotFittedError
-            The network has not been trained.
-        ValueError
-            The images have another shape.
+        Raises `NotFittedError` before `fit`, and `ValueError` if the images have another shape than there.
         """
         check_is_fitted(self)
         rows = validate_data(self, _in_rows(X), dtype=np.float32, reset=False)

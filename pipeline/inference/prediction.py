@@ -64,22 +64,10 @@ class Prediction:
 class Classifier:
     """Classifies pictures with a trained network.
 
-    Parameters
-    ----------
-    trained : TrainedNetwork
-    engine, device : str
-        Engine and device that compute; each may be ``"auto"``.
-    engine_settings : dict, optional
-        The engine's own settings.
-    threads : int, optional
-        CPU threads (default: all cores).
+    Engine and device are chosen by `devices.choose`; ``engine_settings`` are the engine's own. ``threads`` are CPU
+    threads, by default one for each core.
 
-    Raises
-    ------
-    PictureError
-        The network's input is not a picture.
-    SettingError, DeviceError
-        No engine or device has this name, or the device is missing.
+    Raises `PictureError` if the network's input is not a picture, and the errors of `devices.choose`.
     """
 
     def __init__(
@@ -97,13 +85,7 @@ class Classifier:
         self._engine = load_engine(choice.engine, choice.device, threads or devices.cores(), **(engine_settings or {}))
 
     def predict(self, picture: str | Path) -> Prediction:
-        """Classify a picture, a PNG or a JPEG, which `pipeline.inference.pictures` crops and scales.
-
-        Raises
-        ------
-        PictureError
-            The file cannot be read as a picture.
-        """
+        """Classify a picture, which `read_picture` crops and scales; raises its `PictureError`."""
         return next(self.predict_many([picture]))
 
     def predict_many(
@@ -141,25 +123,7 @@ class Classifier:
 def latest_classifier(network: str = "cnn", outputs: str | Path = "outputs", **options: Any) -> Classifier:
     """Return a classifier with the network of the latest training.
 
-    Parameters
-    ----------
-    network : str
-        One of `pipeline.networks.declared.NETWORKS`.
-    outputs : path
-        The folder of trained networks and results.
-    **options
-        See `Classifier`.
-
-    Raises
-    ------
-    SettingError
-        No network has this name.
-    StoreError
-        The network has not been trained, or the result of its training is damaged.
-    WeightsError
-        The weights do not fit the network.
-    DeviceError
-        The requested device is missing.
+    The options are those of `Classifier`, the errors also those of `read_latest_network`.
     """
     return Classifier(read_latest_network(network, Path(outputs)), **options)
 

@@ -16,20 +16,9 @@ from pipeline.training.history import HISTORY_NAME
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A network with its weights and the names of its classes.
+    """A network with its name in `NETWORKS`, its weights, and the names of its classes by label.
 
-    Parameters
-    ----------
-    name : str
-        Its name in `pipeline.networks.declared.NETWORKS`.
-    key : str
-        The key of the training's result.
-    network : Network
-    weights : Weights
-    class_names : list of str
-        Names of the classes, by label.
-    title : str
-        Title of the training data.
+    ``key`` is that of the training's result, ``title`` that of the training data.
     """
 
     name: str

@@ -135,13 +135,7 @@ LAYERS: dict[str, type[Layer]] = {
 
 
 def layer_class(name: object) -> type[Layer]:
-    """Return the layer class of this name.
-
-    Raises
-    ------
-    DeclarationError
-        No layer class has this name.
-    """
+    """Return the layer class of this name; raise `DeclarationError` if there is none."""
     if not isinstance(name, str) or name not in LAYERS:
         raise DeclarationError(f"{name!r} is no layer; expected {', '.join(LAYERS)}.{did_you_mean(str(name), LAYERS)}")
     return LAYERS[name]

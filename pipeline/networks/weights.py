@@ -48,13 +48,7 @@ def write_weights(path: Path, weights: Weights) -> None:
 
 
 def read_weights(path: Path, network: Network) -> Weights:
-    """Read the weights of a network.
-
-    Raises
-    ------
-    WeightsError
-        The file cannot be read, or its names or shapes are not the network's.
-    """
+    """Read the weights of a network; raise `WeightsError` if the file is damaged or holds another network's."""
     advice = "Train the network again: `make verify` withdraws damaged results, and `make pipeline` makes them again."
     with hdf5.reading(path, WeightsError, advice) as file:
         weights = {name: _read_one(file, name, shape) for name, shape in network.weight_shapes.items()}

@@ -40,10 +40,7 @@ class Checkpoint:
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, and remove all others except the one before it: the fallback if this one is damaged.
 
-    Raises
-    ------
-    OSError
-        The checkpoint cannot be written; the others are still there.
+    The others stay where it cannot be written, which raises `OSError`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     number = len(checkpoint.history)

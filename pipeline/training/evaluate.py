@@ -50,7 +50,7 @@ def evaluate(
     Returns
     -------
     dict
-        ``accuracy``, for the record of the result.
+        The accuracy.
 
     Raises
     ------
@@ -84,12 +84,7 @@ def max_output_bytes(images: Path, **_others: object) -> int:
 
 
 def metrics(probabilities: FloatArray, labels: LabelArray, class_names: list[str]) -> dict[str, Any]:
-    """Compare predicted probabilities with the true labels.
-
-    Parameters
-    ----------
-    probabilities : float32 array, shape (N, classes)
-    labels : uint8 array, shape (N,)
+    """Compare predicted probabilities, shape (N, classes), with the true labels, shape (N,).
 
     Returns
     -------
@@ -122,22 +117,13 @@ def metrics(probabilities: FloatArray, labels: LabelArray, class_names: list[str
 
 
 def write_predictions(path: Path, probabilities: FloatArray) -> None:
-    """Write the probabilities of the classes, float32 of shape (N, classes), in the order of the images.
-
-    The same values give the same bytes.
-    """
+    """Write the probabilities of the classes, shape (N, classes), as float32; the same values give the same bytes."""
     with h5py.File(path, "w") as file:
         file.create_dataset(PROBABILITIES, data=probabilities.astype(np.float32, copy=False))
 
 
 def read_predictions(path: Path) -> FloatArray:
-    """Read the probabilities that `write_predictions` wrote.
-
-    Raises
-    ------
-    DatasetError
-        The file is missing, damaged or of another layout.
-    """
+    """Read what `write_predictions` wrote; raise `DatasetError` if it is missing, damaged or of another layout."""
     with hdf5.reading(path, DatasetError, f"Delete the folder {path.parent} and type `make pipeline`.") as file:
         found = hdf5.find(file, PROBABILITIES)
         if found is None or found.dtype != np.float32 or found.ndim != 2:

@@ -16,13 +16,7 @@ from pipeline.networks.declaration import Network
 
 
 def network_for(data: Dataset, architecture: dict[str, Any]) -> Network:
-    """Build a network for a data set.
-
-    Raises
-    ------
-    DatasetError
-        The images' shape or type, or the number of classes, does not fit the network.
-    """
+    """Build a network for a data set; raise `DatasetError` if the images or the classes do not fit it."""
     about = data.description
     network = Network.build(architecture, len(about.class_names))
     if about.image_shape != network.input_shape or about.dtype != "float32":
@@ -62,12 +56,8 @@ def split(labels: LabelArray, validation_fraction: float) -> npt.NDArray[np.bool
     """Choose the images to hold out for validation, as nolearn's ``TrainSplit`` does.
 
     They are the first of scikit-learn's stratified folds, without shuffling: of each class the first images in file
-    order, as many as are of this class among the labels 0, n, 2n ... of the sorted labels, with n folds.
-
-    Returns
-    -------
-    bool array, shape (N,)
-        True for an image that validates.
+    order, as many as are of this class among the labels 0, n, 2n ... of the sorted labels, with n folds. The result is
+    a bool array, shape (N,).
     """
     folds = round(1 / validation_fraction)
     _, first_seen, classes = np.unique(labels, return_index=True, return_inverse=True)
