@@ -104,16 +104,9 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Self:  # noqa: N803, scikit-learn's name
         """Train the network from new weights, on images ``X``, of a shape as above, and labels ``y``, shape (N,).
 
-        Raises
-        ------
-        ValueError
-            The images or the labels are not valid.
-        DeclarationError
-            The declaration is not valid, or does not fit images of this size.
-        SettingError, DeviceError
-            No engine or device has this name, or the device is missing.
-        EngineError
-            The engine cannot train the network, or the loss is not finite.
+        Raises `ValueError` if the images or the labels are not valid, `DeclarationError` if the declaration is not, or
+        does not fit images of this size, `EngineError` if the engine cannot train the network or the loss is not
+        finite, and the errors of `find_network` and `devices.choose`.
         """
         rows, targets = validate_data(self, _in_rows(X), y, dtype=np.float32)
         check_classification_targets(targets)

@@ -30,12 +30,8 @@ Down to it the decoder halves a JPEG, up to three times, which saves time and me
 def read_picture(path: Path, height: int, width: int) -> ByteArray:
     """Read a picture as a color image (3, height, width), uint8.
 
-    A color picture of exactly this size keeps every value.
-
-    Raises
-    ------
-    PictureError
-        The file is missing, damaged, neither PNG nor JPEG, or has more than twice Pillow's ``MAX_IMAGE_PIXELS``.
+    A color picture of exactly this size keeps every value. Raises `PictureError` if the file is missing, damaged,
+    neither PNG nor JPEG, or has more than twice Pillow's ``MAX_IMAGE_PIXELS``.
     """
     picture = _with_8_bits(_decoded(path, MIN_DECODED * max(height, width)))
     mode = "RGBA" if picture.has_transparency_data else "RGB"

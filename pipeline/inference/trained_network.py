@@ -32,14 +32,8 @@ class TrainedNetwork:
 def read_latest_network(name: str, outputs: Path = Path("outputs")) -> TrainedNetwork:
     """Read the network of the latest training; only the folder ``outputs`` is required.
 
-    Raises
-    ------
-    SettingError
-        No network has this name.
-    StoreError
-        The network has not been trained, or the files of its training are damaged.
-    WeightsError
-        The weights do not fit the network.
+    Raises `SettingError` if no network has this name, `StoreError` if it has not been trained or the files of its
+    training are damaged, and `WeightsError` if the weights do not fit it.
     """
     folder = outputs / "latest" / f"Train{name.upper()}"
     training_command = f"`luigi --module tasks Evaluate --network {name}`"

@@ -128,12 +128,8 @@ class Network:
     def build(cls, declaration: Declaration, classes: int | None = None) -> Network:
         """Build the network that a declaration, or its `architecture`, describes.
 
-        ``classes`` is the number of the data's classes, for a last layer without ``num_units``.
-
-        Raises
-        ------
-        DeclarationError
-            The declaration is not valid, or neither it nor ``classes`` states the number of classes.
+        ``classes`` is the number of the data's classes, for a last layer without ``num_units``. Raises
+        `DeclarationError` if the declaration is not valid, or if neither states the number of classes.
         """
         options = dict(declaration)
         listed = _checked_layers(options.get("layers", []))

@@ -106,12 +106,8 @@ class DeclaredNetwork(NamedTuple):
 def find_network(name: str) -> DeclaredNetwork:
     """Return a network by its name.
 
-    Raises
-    ------
-    SettingError
-        No network has this name.
-    DeclarationError
-        The declaration is not valid, or a declared network has a name that cannot be a folder's.
+    Raises `SettingError` if no network has this name, and `DeclarationError` if its declaration is not valid or the
+    name of a declared network cannot be a folder's.
     """
     for declared_name in NETWORKS:
         if not re.fullmatch("[a-z][a-z0-9_]*", declared_name):

@@ -40,17 +40,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate a trained network; write ``predictions.h5`` and ``metrics.json``, which has the result of `metrics`.
 
-    Parameters
-    ----------
-    images, trained : Path
-        The folders of `grayscale`'s data set and of `train`'s result.
-    architecture, engine, engine_settings, device, threads
-        As in `train`, whose engine and device may be others.
-
-    Returns
-    -------
-    dict
-        The accuracy.
+    ``images`` and ``trained`` are the folders of `grayscale`'s data set and of `train`'s result. The others are as in
+    `train`; the engine and the device may differ from those that trained. The accuracy is returned for the record.
 
     Raises
     ------

@@ -20,11 +20,8 @@ FORMATS = ("onnx", "safetensors")
 def export(trained: TrainedNetwork, file_format: str, path: Path) -> None:
     """Write a trained network to a file, whole or not at all; a link is followed.
 
-    Raises
-    ------
-    ExportError
-        No format has this name, a package that it needs is not installed, the format has no equivalent of a layer, or
-        the file is not a regular one or cannot be written.
+    Raises `ExportError` if no format has this name, a package that it needs is not installed, it has no equivalent of
+    a layer, or the file is not a regular one or cannot be written.
     """
     if file_format not in FORMATS:
         raise ExportError(
