@@ -83,15 +83,14 @@ def train(
     how = Hyperparameters(**hyperparameters)
     with open_dataset(images / GRAYSCALE_NAME) as data:
         built = network_for(data, architecture)
-        train_examples, valid_examples = read_examples(data, how.validation_fraction)
+        training = Training(built, how, draw_weights(built, seed), *read_examples(data, how.validation_fraction))
     monitor.log(
-        f"{network} on {data.description.title}: {len(train_examples)} images train, "
-        f"{len(valid_examples)} validate; {built.parameter_count} parameters; {engine} on {device}"
+        f"{network} on {data.description.title}: {len(training.train)} images train, "
+        f"{len(training.valid)} validate; {built.parameter_count} parameters; {engine} on {device}"
     )
     loaded = load_engine(engine, device, threads, **(engine_settings or {}))
     if wait := loaded.first_wait():
         monitor.log(f"{engine}: {wait}")
-    training = Training(built, how, draw_weights(built, seed), train_examples, valid_examples)
     trained = fit(training, loaded, checkpoints=checkpoints, monitor=monitor)
     write_weights(output / WEIGHTS_NAME, trained.weights)
     how_trained = {"network": network, "engine": engine, **(engine_settings or {}), "device": device, "seed": seed}
@@ -138,7 +137,7 @@ def fit(training: Training, engine: Engine, *, checkpoints: Path | None = None, 
     for line in (*TABLE_HEAD, *(table_row(history[:count]) for count in range(1, len(history) + 1))):
         monitor.log(line)
     for number in range(len(history) + 1, how.epochs + 1):
-        history.append(_train_epoch(trainer, how, number, len(training.train), monitor))
+        history.append(_train_epoch(trainer, training, number, monitor))
         if checkpoints:
             write_checkpoint(checkpoints, Checkpoint(trainer.weights(), trainer.velocity(), history))
         monitor.log(table_row(history))
@@ -149,7 +148,8 @@ def fit(training: Training, engine: Engine, *, checkpoints: Path | None = None, 
     return Fit(trained, history, len(start.history))
 
 
-def _train_epoch(trainer: Trainer, how: Hyperparameters, number: int, images: int, monitor: Monitor) -> Epoch:
+def _train_epoch(trainer: Trainer, training: Training, number: int, monitor: Monitor) -> Epoch:
+    how, images = training.hyperparameters, len(training.train)
     before, total = (number - 1) * images, how.epochs * images
     clock = time.perf_counter()
     losses = trainer.train_epoch(lambda done: monitor.progress(before + done, total, "images"))
