@@ -145,30 +145,41 @@ class Sources:
     def _reach(self, entries: tuple[str, ...]) -> Code:
         from pipeline.store.code.reach import Reachable
 
-        reachable = Reachable(self._package, entries)
+        for package in self._packages:
+            reachable = Reachable(package, entries)
+            if not reachable.reads_annotations():
+                break
         self._cache_modules()
         data = self.files.keys() - self.modules.keys()
         files = {name: _digest(self.files[name])[:DIGITS] for name in reachable.files(data)}
         return dict(sorted({**reachable.definitions(), **files}.items()))
 
     @functools.cached_property
-    def _package(self) -> Package:
+    def _packages(self) -> list[Package]:
+        """The package without the annotations in its definitions, and with them."""
         from pipeline.store.code.reach import Package
 
-        return Package(self.modules, self._module)
+        return [
+            Package(self.modules, functools.partial(self._module, with_annotations=with_annotations))
+            for with_annotations in (False, True)
+        ]
 
-    def _module(self, name: str) -> Module:
-        digest = self._digests[name]
-        if digest not in _MODULES:
+    def _module(self, name: str, *, with_annotations: bool) -> Module:
+        key = f"{self._digests[name]}{' with annotations' if with_annotations else ''}"
+        if key not in _MODULES:
             from pipeline.store.code.module import Module, analyse
 
-            cached = Module.from_json(self._cached_modules[digest]) if digest in self._cached_modules else None
-            _MODULES[digest] = cached or analyse(self.files[name], name, is_package=self.modules[name])
-        return _MODULES[digest]
+            if cached := self._cached_modules.get(key):
+                _MODULES[key] = Module.from_json(cached)
+            else:
+                source, is_package = self.files[name], self.modules[name]
+                _MODULES[key] = analyse(source, name, is_package=is_package, with_annotations=with_annotations)
+        return _MODULES[key]
 
     def _cache_modules(self) -> None:
         """Write the analyses of the present sources, and drop the analyses of earlier sources."""
-        found = {digest: _MODULES[digest] for digest in self._digests.values() if digest in _MODULES}
+        digests = {*self._digests.values()}
+        found = {key: module for key, module in _MODULES.items() if key.partition(" ")[0] in digests}
         if self.cache and not found.keys() <= self._cached_modules.keys():
             write_sealed(self.cache.with_name(MODULES_CACHE), found)
 

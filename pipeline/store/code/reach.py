@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from pipeline.store.code.module import IMPORT_CODE, Definition, Module
+from pipeline.store.code.module import IMPORT_CODE, Module
 from pipeline.store.code.scopes import join_attributes
-from pipeline.store.code.syntax import ALL_MODULES, COMPUTED_IMPORT, SUBCLASSES, digest, is_safe_to_call
+from pipeline.store.code.syntax import (
+    ALL_MODULES,
+    ANNOTATIONS,
+    COMPUTED_IMPORT,
+    SIDE_EFFECTS,
+    SUBCLASSES,
+    Definition,
+    digest,
+    is_safe_to_call,
+)
 
 
 class Referent(NamedTuple):
@@ -37,7 +46,6 @@ class Package:
 
     def __init__(self, modules: Collection[str], analysis: Callable[[str], Module]) -> None:
         self.modules, self.module = modules, analysis
-        self._calls_without_side_effects: dict[str, bool] = {}
         self._imports_with_side_effects: dict[str, bool] = {}
 
     def resolve(self, reference: str, visit: Callable[[str, str | None], None] = _ignore) -> Iterator[Referent]:
@@ -75,42 +83,29 @@ class Package:
 
     def import_has_side_effects(self, module: str) -> bool:
         """Return whether an import of a module may do more than bind each of its names."""
-        if module not in self._imports_with_side_effects:
-            analysed = self.module(module)
-            called = [definition.called_on_import for definition in analysed.definitions.values()]
-            self._imports_with_side_effects[module] = analysed.has_side_effects or any(
-                references is None or not all(map(self._call_has_no_side_effects, references)) for references in called
-            )
-        return self._imports_with_side_effects[module]
+        known = self._imports_with_side_effects
+        if module not in known:
+            known[module] = self._calls_have_side_effects(self.module(module).called_on_import)
+        return known[module]
 
-    def _call_has_no_side_effects(self, reference: str) -> bool:
-        """Return whether nothing that a call of a reference can reach has side effects."""
-        known = self._calls_without_side_effects
-        if reference not in known:
-            waiting, seen = [reference], set()
-            safe = True
-            while waiting and safe:
-                current = waiting.pop()
-                if current not in seen:
-                    seen.add(current)
-                    safe = known.get(current, True) and self._has_no_side_effects(current, waiting)
-            known[reference] = safe
-        return known[reference]
-
-    def _has_no_side_effects(self, reference: str, waiting: list[str]) -> bool:
-        """Check the definitions that a reference resolves to, and append their references to ``waiting``."""
-        if ":" not in reference:
-            return reference not in (ALL_MODULES, COMPUTED_IMPORT, SUBCLASSES)
-        for module, name, attributes in self.resolve(reference):
-            if module not in self.modules:
-                if not is_safe_to_call(module):
-                    return False
+    def _calls_have_side_effects(self, references: Iterable[str]) -> bool:
+        """Return whether calls of some references, or of any reference that these reach, may have side effects."""
+        waiting, seen = [*references], set()
+        while waiting:
+            reference = waiting.pop()
+            if reference in seen:
                 continue
-            definition = self.module(module).definitions[name] if name else None
-            if definition is None or attributes or not definition.has_no_side_effects:
-                return False
-            waiting += definition.references
-        return True
+            seen.add(reference)
+            if reference in (ALL_MODULES, ANNOTATIONS, COMPUTED_IMPORT, SIDE_EFFECTS, SUBCLASSES):
+                return True
+            for module, name, attributes in self.resolve(reference) if ":" in reference else ():
+                if module in self.modules:
+                    if not name or attributes:
+                        return True
+                    waiting += self.module(module).definitions[name].references
+                elif not is_safe_to_call(module):
+                    return True
+        return False
 
 
 class Reachable:
@@ -127,7 +122,7 @@ class Reachable:
     def __init__(self, package: Package, entries: Sequence[str]) -> None:
         self._package = package
         self._names_computed_imports = len(entries) > 1
-        self._reads_annotations = self._asks_for_subclasses = False
+        self._asks_for_subclasses = False
         self._definitions: dict[str, Definition] = {}
         self._imported_names: dict[str, str] = {}
         self._loaded: set[str] = set()
@@ -138,13 +133,11 @@ class Reachable:
 
     def definitions(self) -> dict[str, str]:
         """Return the digests of all reachable definitions by their qualified names, as in `Code`."""
-        definitions = {
-            name: digest([definition.digest, definition.annotations_digest])
-            if self._reads_annotations
-            else definition.digest
-            for name, definition in self._definitions.items()
-        }
-        return {**self._imported_names, **definitions}
+        return self._imported_names | {name: definition.digest for name, definition in self._definitions.items()}
+
+    def reads_annotations(self) -> bool:
+        """Return whether one of the definitions may read annotations."""
+        return ANNOTATIONS in self._seen
 
     def files(self, names: Iterable[str]) -> list[str]:
         """Return the reachable ones of some data files, named for example ``pipeline.report.style.css``."""
@@ -194,12 +187,6 @@ class Reachable:
         definition = self._package.module(module).definitions[name]
         self._definitions[qualified_name] = definition
         self._waiting += definition.references
-        if definition.reads_annotations and not self._reads_annotations:
-            self._reads_annotations = True
-            for earlier in self._definitions.values():
-                self._waiting += earlier.annotations_references
-        if self._reads_annotations:
-            self._waiting += definition.annotations_references
 
     def _add_whole_module(self, module: str) -> None:
         """Add all definitions of a module, the targets of its imports, and its submodules."""

@@ -6,7 +6,8 @@ A target is a text: ``package.module:NAME`` is a name in a module, ``package.mod
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Set
+from collections import ChainMap
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -31,6 +32,15 @@ class ImportResolver:
                 name = alias.asname or alias.name.partition(".")[0]
                 yield name, f"{alias.name if alias.asname else name}:"
 
+    def imported_names(self, statements: Iterable[ast.AST]) -> dict[str, list[str]]:
+        """Return the targets of each name that an import in some statements binds."""
+        found: dict[str, list[str]] = {}
+        for statement in statements:
+            for node in nodes_in_same_scope(statement):
+                for name, target in self.bindings(node):
+                    found.setdefault(name, []).append(target)
+        return found
+
     def loaded_modules(self, node: ast.AST) -> Iterator[str]:
         """Yield the qualified names of the modules that an import statement may load."""
         if isinstance(node, ast.ImportFrom):
@@ -51,77 +61,55 @@ class ImportResolver:
 
 
 @dataclass(frozen=True)
-class ModuleScope:
-    """The bindings at the top level of a module.
+class Scope:
+    """The names that a piece of code sees, with their possible targets.
+
+    A class adds no names, because its methods do not see them. A name in the class's own body may thus resolve to a
+    definition of the module that it shadows, which counts too much rather than too little.
 
     Parameters
     ----------
     resolver : ImportResolver
-    imported : mapping of str to list of str
-        The targets of each name that an import statement binds.
-    defined : set of str
-        The names that other statements bind.
+    names : ChainMap of str to list of str
+        The targets of each name, from the innermost function to the module; a local variable has none.
+    is_class : bool
+        Whether the code is the body of a class.
     """
 
     resolver: ImportResolver
-    imported: Mapping[str, list[str]]
-    defined: Set[str]
-
-
-class ScopeStack:
-    """The scopes of the functions and comprehensions around a node, the innermost last, on top of the module's.
-
-    A class adds no scope, because its methods do not see its names. A name in the class's own body may thus resolve
-    to a definition of the module that it shadows, which counts too much rather than too little.
-    """
-
-    def __init__(self, module_scope: ModuleScope) -> None:
-        self.module_scope = module_scope
-        self._local_scopes: list[dict[str, list[str] | None]] = []
-
-    def enter(self, node: Function | Comprehension) -> None:
-        """Enter the scope of a function or a comprehension."""
-        if isinstance(node, Comprehension):
-            self._local_scopes.append({name: [] for part in node.generators for name in bound_names(part.target)})
-        else:
-            self._local_scopes.append(self._function_scope(node))
-
-    def leave(self) -> None:
-        """Leave the innermost scope."""
-        self._local_scopes.pop()
+    names: ChainMap[str, list[str]]
+    is_class: bool = False
 
     def targets(self, name: str) -> list[str]:
         """Return the possible targets of a name; none if it is a local variable."""
-        for scope in reversed(self._local_scopes):
-            if name in scope:
-                local_targets = scope[name]
-                if local_targets is None:
-                    break
-                return local_targets
-        targets = [*self.module_scope.imported.get(name, ())]
-        if name in self.module_scope.defined:
-            targets.append(f"{self.module_scope.resolver.module}:{name}")
-        return targets or [f"builtins:{name}"]
+        return self.names.get(name, [f"builtins:{name}"])
 
-    def _function_scope(self, node: Function) -> dict[str, list[str] | None]:
-        """Return the targets of a function's local names; None for a name that the function declares global."""
-        scope: dict[str, list[str] | None] = {
-            argument.arg: [] for argument in ast.iter_child_nodes(node.args) if isinstance(argument, ast.arg)
+    def inside(self, node: Function | Comprehension | ast.ClassDef) -> Scope:
+        """Return the scope inside a function, a comprehension or a class."""
+        if isinstance(node, ast.ClassDef):
+            return Scope(self.resolver, self.names, is_class=True)
+        if isinstance(node, Comprehension):
+            local: dict[str, list[str]] = {name: [] for part in node.generators for name in bound_names(part.target)}
+        else:
+            local = self._names_of_function(node)
+        return Scope(self.resolver, self.names.new_child(local))
+
+    def _names_of_function(self, node: Function) -> dict[str, list[str]]:
+        body = node.body if isinstance(node.body, list) else [node.body]
+        names: dict[str, list[str]] = {
+            **{argument.arg: [] for argument in ast.iter_child_nodes(node.args) if isinstance(argument, ast.arg)},
+            **{name: [] for statement in body for name in bound_names(statement)},
+            **self.resolver.imported_names(body),
         }
-        declared_global: set[str] = set()
-        declared_nonlocal: set[str] = set()
-        for statement in node.body if isinstance(node.body, list) else [node.body]:
+        module = Scope(self.resolver, ChainMap(self.names.maps[-1]))
+        for statement in body:
             for inner in nodes_in_same_scope(statement):
-                for name, target in self.module_scope.resolver.bindings(inner):
-                    scope[name] = [*(scope.get(name) or ()), target]
                 if isinstance(inner, ast.Global):
-                    declared_global.update(inner.names)
+                    names.update({name: module.targets(name) for name in inner.names})
                 elif isinstance(inner, ast.Nonlocal):
-                    declared_nonlocal.update(inner.names)
-            for name in bound_names(statement):
-                scope.setdefault(name, [])
-        scope.update(dict.fromkeys(declared_global))
-        return {name: targets for name, targets in scope.items() if name not in declared_nonlocal}
+                    for name in inner.names:
+                        names.pop(name, None)
+        return names
 
 
 def nodes_in_same_scope(node: ast.AST) -> Iterator[ast.AST]:
@@ -145,8 +133,8 @@ def bound_names(node: ast.AST) -> Iterator[str]:
                 yield inner.id
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 yield inner.name
-            case ast.Import() | ast.ImportFrom():
-                yield from (name for name, _ in ImportResolver("", is_package=False).bindings(inner))
+            case ast.alias():
+                yield inner.asname or inner.name.partition(".")[0]
             case ast.ExceptHandler(name=str() as name) | ast.MatchAs(name=str() as name):
                 yield name
             case ast.MatchStar(name=str() as name) | ast.MatchMapping(rest=str() as name):
