@@ -16,7 +16,7 @@ from hypothesis import given, settings
 
 from pipeline.files.json_cache import read_sealed
 from pipeline.store.code import digests
-from pipeline.store.code.digests import Sources, code_digests
+from pipeline.store.code.digests import Sources
 from tests import generated_package
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +30,10 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setattr(digests, "PACKAGE", folder)
     write(folder, {"__init__": ""})
     return folder
+
+
+def code_digests(entries, cache=None):
+    return Sources.read(cache).code(tuple(entries))
 
 
 def write(folder, sources):
@@ -734,7 +738,7 @@ from pathlib import Path
 from pipeline.store.code import digests
 
 digests.PACKAGE = Path(sys.argv[1])
-print(json.dumps([digests.code_digests([entry]) for entry in sys.argv[2:]]))
+print(json.dumps([digests.Sources.read().code((entry,)) for entry in sys.argv[2:]]))
 """
 
 

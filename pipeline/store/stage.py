@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.errors import StoreError
 from pipeline.files.digests import json_digest
-from pipeline.store.code.digests import Code, Sources, code_at_start
+from pipeline.store.code.digests import Code, Sources, sources_at_start
 
 CHECKPOINTS = "checkpoints"
 """The folder, beside those of the stages, of the checkpoints from which functions resume."""
@@ -51,7 +51,7 @@ class Stage:
     versions_matter : bool
         True makes the libraries' versions part of the key.
     code_cache : Path, optional
-        File in which `code_at_start` remembers digests.
+        File that caches the digests of the code.
     """
 
     name: str
@@ -76,7 +76,11 @@ class Stage:
         StoreError
             This process has loaded one of them before it was edited.
         """
-        return code_at_start(self._entries, self.code_cache) if self.code_matters else {}
+        if not self.code_matters:
+            return {}
+        sources = sources_at_start(self.code_cache)
+        sources.check_loaded(self._entries)
+        return sources.code(self._entries)
 
     @functools.cached_property
     def versions(self) -> dict[str, str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,36 +37,9 @@ _MODULES: dict[str, Module] = {}
 Code = dict[str, str]
 
 
-def code_digests(entries: Iterable[str], cache: Path | None = None) -> Code:
-    """Digest some definitions and all definitions that they can reach.
-
-    Parameters
-    ----------
-    entries : iterable of str
-        References to the definitions, for example ``"pipeline.data.grayscale:make_flat"``. All but the first name the
-        targets of imports by a computed name.
-    cache : Path, optional
-        A file that caches the digests for the present sources.
-    """
-    return Sources.read(cache).code(tuple(entries))
-
-
 @functools.cache
-def code_at_start(entries: tuple[str, ...], cache: Path | None) -> Code:
-    """Return the digests for the sources as they were at the first call in this process.
-
-    Raises
-    ------
-    StoreError
-        A definition was edited after this process had loaded its module.
-    """
-    sources = _sources_at_start(cache)
-    sources.check_loaded(entries)
-    return sources.code(entries)
-
-
-@functools.cache
-def _sources_at_start(cache: Path | None) -> Sources:
+def sources_at_start(cache: Path | None) -> Sources:
+    """Return the sources as they were at the first call in this process."""
     return Sources.read(cache)
 
 
@@ -103,7 +77,14 @@ class Sources:
         return cls(files, modules, cache)
 
     def code(self, entries: tuple[str, ...]) -> Code:
-        """Return the digests of some definitions and of all definitions that they can reach."""
+        """Return the digests of some definitions and of all definitions that they can reach.
+
+        Parameters
+        ----------
+        entries : tuple of str
+            References to the definitions, for example ``"pipeline.data.grayscale:make_flat"``. All but the first name
+            the targets of imports by a computed name.
+        """
         key = " ".join(entries)
         if key not in self._cached_answers:
             self._cached_answers[key] = self._reach(entries)
@@ -136,8 +117,8 @@ class Sources:
             name: [source for source in loaded if source != self.files.get(name)]
             for name, (_, loaded) in loaded_sources.SOURCES.items()
         }
-        for number in range(max(map(len, others.values()))):
-            files = {name: sources[number] for name, sources in others.items() if number < len(sources)}
+        for sources in itertools.zip_longest(*others.values()):
+            files = {name: source for name, source in zip(others, sources, strict=True) if source is not None}
             paths = {name: loaded_sources.SOURCES[name][0] for name in files}
             modules = {name: path.name == "__init__.py" for name, path in paths.items() if path.suffix == ".py"}
             yield Sources({**self.files, **files}, {**self.modules, **modules}, None)

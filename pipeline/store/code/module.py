@@ -37,7 +37,7 @@ class Module(NamedTuple):
     Parameters
     ----------
     definitions : dict of str to Definition
-        By name; `IMPORT_CODE` is one of the names.
+        By name; `IMPORT_CODE` is one of the names, and each imported name is another.
     bindings : dict of str to str
         The definition of each name that the module binds other than by an import.
     imports : dict of str to list of str
@@ -94,13 +94,15 @@ def analyse(source: bytes, name: str, *, is_package: bool, with_annotations: boo
             definitions.update(dict.fromkeys(bound_names(node), definition))
         if not is_independent or _evaluates_names(node):
             import_code.append(definition)
+    bindings = {bound: bound if bound in definitions else IMPORT_CODE for bound in sorted(defined)}
+    definitions |= {bound: Definition(digest(found), []) for bound, found in imports.items()}
     definitions[IMPORT_CODE] = Definition(
         digest([definition.digest for definition in import_code]),
         sorted({reference for definition in import_code for reference in definition.references}),
     )
     return Module(
         definitions,
-        bindings={bound: bound if bound in definitions else IMPORT_CODE for bound in sorted(defined)},
+        bindings=bindings,
         imports=imports,
         loaded_modules=_loaded_modules(statements, resolver),
         called_on_import=sorted(called),

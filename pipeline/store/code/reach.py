@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from pipeline.store.code.module import IMPORT_CODE, Module
 from pipeline.store.code.scopes import join_attributes
@@ -14,31 +13,8 @@ from pipeline.store.code.syntax import (
     SIDE_EFFECTS,
     SUBCLASSES,
     Definition,
-    digest,
     is_safe_to_call,
 )
-
-
-class Referent(NamedTuple):
-    """The object that a reference resolves to.
-
-    Parameters
-    ----------
-    module : str
-        The qualified name of its module; outside of the package, the reference itself.
-    definition : str or None
-        Its name in the module; None for the whole module.
-    attributes : list of str
-        The attributes that the reference takes from the definition.
-    """
-
-    module: str
-    definition: str | None
-    attributes: list[str]
-
-
-def _ignore(_module: str, _name: str | None) -> None:
-    pass
 
 
 class Package:
@@ -48,38 +24,44 @@ class Package:
         self.modules, self.module = modules, analysis
         self._imports_with_side_effects: dict[str, bool] = {}
 
-    def resolve(self, reference: str, visit: Callable[[str, str | None], None] = _ignore) -> Iterator[Referent]:
-        """Yield each object that a reference may resolve to.
+    def resolve(self, reference: str) -> Iterator[tuple[str, str | None, list[str]]]:
+        """Yield each object that a reference may resolve to, and each import on the way.
 
-        ``visit`` is called with each module on the way and None, and with each module and a name that it imports.
+        Yields
+        ------
+        module : str
+            The qualified name of its module; outside of the package, the reference itself.
+        definition : str or None
+            Its name in the module; None for the whole module.
+        attributes : list of str
+            The attributes that the reference takes from the definition.
         """
         waiting, seen = [reference], set()
         while waiting:
             reference = waiting.pop()
-            module, _, path = reference.partition(":")
             if reference in seen:
                 continue
             seen.add(reference)
+            module, _, path = reference.partition(":")
             if module not in self.modules:
-                yield Referent(reference, None, [])
+                yield reference, None, []
                 continue
-            visit(module, None)
             name, *attributes = path.split(".")
             if not name:
-                yield Referent(module, None, [])
+                yield module, None, []
                 continue
             analysed, submodule = self.module(module), f"{module}.{name}"
-            for target in analysed.imports.get(name, ()):
-                visit(module, name)
-                waiting.append(join_attributes(target, attributes))
+            if name in analysed.imports:
+                yield module, name, []
+                waiting += [join_attributes(target, attributes) for target in analysed.imports[name]]
             if submodule in self.modules:
                 waiting.append(join_attributes(f"{submodule}:", attributes))
             if name in analysed.bindings:
-                yield Referent(module, analysed.bindings[name], attributes)
+                yield module, analysed.bindings[name], attributes
             elif name not in analysed.imports and submodule not in self.modules and name != "__name__":
                 # The name comes from the module's __getattr__, a star import or nowhere: without the first, the whole
                 # module counts.
-                yield Referent(module, analysed.bindings.get("__getattr__"), attributes)
+                yield module, analysed.bindings.get("__getattr__"), attributes
 
     def import_has_side_effects(self, module: str) -> bool:
         """Return whether an import of a module may do more than bind each of its names."""
@@ -124,7 +106,6 @@ class Reachable:
         self._names_computed_imports = len(entries) > 1
         self._asks_for_subclasses = False
         self._definitions: dict[str, Definition] = {}
-        self._imported_names: dict[str, str] = {}
         self._loaded: set[str] = set()
         self._seen: set[str] = set()
         self._waiting = [*entries]
@@ -133,7 +114,7 @@ class Reachable:
 
     def definitions(self) -> dict[str, str]:
         """Return the digests of all reachable definitions by their qualified names, as in `Code`."""
-        return self._imported_names | {name: definition.digest for name, definition in self._definitions.items()}
+        return {name: definition.digest for name, definition in self._definitions.items()}
 
     def reads_annotations(self) -> bool:
         """Return whether one of the definitions may read annotations."""
@@ -156,18 +137,12 @@ class Reachable:
             for module in self._loaded:
                 self._add(module, IMPORT_CODE)
         elif ":" in reference:
-            for module, definition, _ in self._package.resolve(reference, self._visit):
-                if definition is not None:
-                    self._add(module, definition)
-                elif module in self._package.modules:
-                    self._add_whole_module(module)
+            for module, name, _ in self._package.resolve(reference):
+                if module in self._package.modules:
+                    self._load(module)
+                    self._add_whole(module) if name is None else self._add(module, name)
         elif reference in self._package.modules:
             self._load(reference)
-
-    def _visit(self, module: str, name: str | None) -> None:
-        self._load(module)
-        if name:
-            self._imported_names[f"{module}.{name}"] = digest(self._package.module(module).imports[name])
 
     def _load(self, module: str) -> None:
         """Add a module that an import loads, with its parents, the modules that it loads, and its side effects."""
@@ -188,12 +163,11 @@ class Reachable:
         self._definitions[qualified_name] = definition
         self._waiting += definition.references
 
-    def _add_whole_module(self, module: str) -> None:
+    def _add_whole(self, module: str) -> None:
         """Add all definitions of a module, the targets of its imports, and its submodules."""
         analysed = self._package.module(module)
         for name in analysed.definitions:
             self._add(module, name)
-        for name, targets in analysed.imports.items():
-            self._visit(module, name)
+        for targets in analysed.imports.values():
             self._waiting += targets
         self._waiting += [f"{other}:" for other in self._package.modules if other.startswith(f"{module}.")]
