@@ -130,12 +130,9 @@ def _called_on_import(node: ast.stmt, scope: Scope) -> list[str]:
     A reference that the statement passes on counts as well: ``list(map(register, [f]))`` calls ``register``.
     """
     normaliser = Normaliser(scope)
-    makes_calls = False
-    for part, is_called in parts_run_on_import(node):
-        normaliser.normalise(part)
-        makes_calls |= is_called or not all(isinstance(inner, _EXPRESSIONS_WITHOUT_CALLS) for inner in ast.walk(part))
-        if is_called:
-            normaliser.note_call(part)
+    parts = [*parts_run_on_import(node)]
+    normaliser.normalise(parts)
+    makes_calls = any(not isinstance(inner, _EXPRESSIONS_WITHOUT_CALLS) for part in parts for inner in ast.walk(part))
     return normaliser.references() if makes_calls else []
 
 
@@ -172,4 +169,4 @@ def _only_binds_names(node: ast.stmt, resolver: ImportResolver, used: set[str]) 
 
 def _evaluates_names(node: ast.stmt) -> bool:
     """Return whether an import looks a name up for a definition, whose value may depend on the definition's place."""
-    return any(isinstance(inner, ast.Name) for part, _ in parts_run_on_import(node) for inner in ast.walk(part))
+    return any(isinstance(inner, ast.Name) for part in parts_run_on_import(node) for inner in ast.walk(part))

@@ -9,6 +9,7 @@ import ast
 from collections import ChainMap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
@@ -141,28 +142,31 @@ def bound_names(node: ast.AST) -> Iterator[str]:
                 yield name
 
 
-def parts_run_on_import(node: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
-    """Yield the parts of a statement that an import of its module runs, each with whether Python calls its value.
+def parts_run_on_import(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the parts of a statement that an import of its module runs.
 
     The import calls the decorators of functions and classes. It also calls base classes and metaclasses, because
-    ``__init_subclass__`` and a metaclass may run any code.
+    ``__init_subclass__`` and a metaclass may run any code. These parts are inside an `ast.Call`.
     """
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
-            yield from ((decorator, True) for decorator in getattr(node, "decorator_list", ()))
-            yield from ((default, False) for default in (*node.args.defaults, *node.args.kw_defaults) if default)
+            yield from map(_call, getattr(node, "decorator_list", ()))
+            yield from filter(None, (*node.args.defaults, *node.args.kw_defaults))
         case ast.ClassDef():
-            called = (*node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords))
-            yield from ((part, True) for part in called)
+            yield from map(_call, (*node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords)))
             for statement in node.body:
                 yield from parts_run_on_import(statement)
         case ast.Expr(value=ast.Constant()) | ast.Pass() | ast.Import() | ast.ImportFrom():
             pass
         case ast.Assign(value=value) | ast.AnnAssign(value=value) | ast.Expr(value=value):
             if value:
-                yield value, False
+                yield value
         case _:
-            yield node, True  # a statement like `if` in a class counts as an unknown call
+            yield _call(node)  # a statement like `if` in a class counts as an unknown call
+
+
+def _call(function: Any) -> ast.Call:
+    return ast.Call(func=function, args=[], keywords=[])
 
 
 def join_attributes(target: str, attributes: list[str]) -> str:

@@ -109,7 +109,7 @@ class Normaliser:
             mentioned.add(ANNOTATIONS)
         return sorted(self._references | mentioned)
 
-    def note_call(self, function: ast.AST) -> None:
+    def _note_call(self, function: ast.AST) -> None:
         """Note that Python calls the value of an expression.
 
         The code that runs is known if the expression is a dotted name, or the value of a library's function. A local
@@ -222,7 +222,7 @@ class Normaliser:
                 self._references.add(SIDE_EFFECTS)
                 self._add_reference(f"{module}:")
                 return ["import", module]
-        self.note_call(node.func)
+        self._note_call(node.func)
         return self._error(node) if makes_error or self._makes_error(node.func) else self._fields(node)
 
     def _makes_error(self, function: ast.expr) -> bool:
@@ -237,8 +237,8 @@ class Normaliser:
         return ["error", self.normalise(call.func), normalised]
 
     def _function(self, node: Function) -> Any:
-        for part, _ in parts_run_on_import(node):  # Python evaluates decorators and defaults outside of the function
-            self.normalise(part)
+        # Python evaluates decorators, defaults and annotations outside of the function.
+        self.normalise([*parts_run_on_import(node)])
         if self.with_annotations:
             for inner in (node, *ast.iter_child_nodes(node.args)):
                 self.normalise([getattr(inner, field, None) for field in ANNOTATION_FIELDS])
