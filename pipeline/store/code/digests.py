@@ -18,7 +18,6 @@ from pipeline.files.json_cache import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from pipeline.store.code.module import Module
-    from pipeline.store.code.reach import Package
 
 PACKAGE = Path(__file__).parents[2]
 """The folder of the package whose definitions count. The code of libraries does not count."""
@@ -125,25 +124,18 @@ class Sources:
 
     def _reach(self, entries: tuple[str, ...]) -> Code:
         from pipeline.store.code.reach import Reachable
+        from pipeline.store.code.syntax import ANNOTATIONS
 
-        for package in self._packages:
-            reachable = Reachable(package, entries)
-            if not reachable.reads_annotations():
+        for with_annotations in (False, True):
+            analysis = functools.partial(self._module, with_annotations=with_annotations)
+            reachable = Reachable(self.modules, analysis, entries)
+            if ANNOTATIONS not in reachable.references:
                 break
         self._cache_modules()
+        definitions = {name: definition.digest for name, definition in reachable.definitions.items()}
         data = self.files.keys() - self.modules.keys()
         files = {name: _digest(self.files[name])[:DIGITS] for name in reachable.files(data)}
-        return dict(sorted({**reachable.definitions(), **files}.items()))
-
-    @functools.cached_property
-    def _packages(self) -> list[Package]:
-        """The package without the annotations in its definitions, and with them."""
-        from pipeline.store.code.reach import Package
-
-        return [
-            Package(self.modules, functools.partial(self._module, with_annotations=with_annotations))
-            for with_annotations in (False, True)
-        ]
+        return dict(sorted({**definitions, **files}.items()))
 
     def _module(self, name: str, *, with_annotations: bool) -> Module:
         key = f"{self._digests[name]}{' with annotations' if with_annotations else ''}"

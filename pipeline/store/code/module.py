@@ -43,7 +43,7 @@ class Module(NamedTuple):
     imports : dict of str to list of str
         The targets of each name that an import binds.
     loaded_modules : list of str
-        The modules of this package that an import of the module loads.
+        The modules that an import of the module loads.
     called_on_import : list of str
         The references that an import of the module may call, among them `SIDE_EFFECTS` where it visibly does more than
         bind each name once.
@@ -73,9 +73,11 @@ def analyse(source: bytes, name: str, *, is_package: bool, with_annotations: boo
     """
     tree = ast.parse(source)
     statements = [node for node in tree.body if not _is_ignored(node)]
+    nodes = [*nodes_in_same_scope(*statements)]
     resolver = ImportResolver(name, is_package)
-    imports = resolver.imported_names(statements)
-    defined = Counter(bound for node in statements if not isinstance(node, Import) for bound in bound_names(node))
+    imports = resolver.imported_names(nodes)
+    names = {node: [*bound_names(nodes_in_same_scope(node))] for node in statements}
+    defined = Counter(bound for node in statements if not isinstance(node, Import) for bound in names[node])
     own = {bound: [f"{name}:{bound}"] for bound in defined}
     scope = Scope(resolver, ChainMap({bound: imports.get(bound, []) + own.get(bound, []) for bound in imports | own}))
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
@@ -84,14 +86,14 @@ def analyse(source: bytes, name: str, *, is_package: bool, with_annotations: boo
     import_code: list[Definition] = []
     called: set[str] = set()
     for node in statements:
-        is_independent = dependent_names.isdisjoint(bound_names(node)) and _only_binds_names(node, resolver, used)
+        is_independent = dependent_names.isdisjoint(names[node]) and _only_binds_names(node, resolver, used)
         if is_independent and isinstance(node, Import):
             continue
         calls = _called_on_import(node, scope) if is_independent else [SIDE_EFFECTS]
         called.update(calls)
         definition = define(node, scope, with_annotations=with_annotations or SIDE_EFFECTS in calls)
         if is_independent:
-            definitions.update(dict.fromkeys(bound_names(node), definition))
+            definitions.update(dict.fromkeys(names[node], definition))
         if not is_independent or _evaluates_names(node):
             import_code.append(definition)
     bindings = {bound: bound if bound in definitions else IMPORT_CODE for bound in sorted(defined)}
@@ -104,7 +106,7 @@ def analyse(source: bytes, name: str, *, is_package: bool, with_annotations: boo
         definitions,
         bindings=bindings,
         imports=imports,
-        loaded_modules=_loaded_modules(statements, resolver),
+        loaded_modules=sorted({module for node in nodes for module in resolver.loaded_modules(node)}),
         called_on_import=sorted(called),
     )
 
@@ -116,12 +118,6 @@ def _names_of_several_values(imports: Mapping[str, list[str]], defined: Counter[
     """
     counts = defined + Counter({name: len(set(targets)) for name, targets in imports.items()})
     return {name for name, count in counts.items() if count > 1 or name in _BUILTINS}
-
-
-def _loaded_modules(statements: list[ast.stmt], resolver: ImportResolver) -> list[str]:
-    nodes = (node for statement in statements for node in nodes_in_same_scope(statement))
-    loaded = {module for node in nodes for module in resolver.loaded_modules(node)}
-    return sorted(filter(resolver.is_in_package, loaded))
 
 
 def _called_on_import(node: ast.stmt, scope: Scope) -> list[str]:
@@ -161,7 +157,7 @@ def _only_binds_names(node: ast.stmt, resolver: ImportResolver, used: set[str]) 
             flat = [part for target in targets for part in (target.elts if isinstance(target, ast.Tuple) else [target])]
             return all(isinstance(part, ast.Name) for part in flat)
         case ast.Import() | ast.ImportFrom():
-            names = {*bound_names(node)}
+            names = {name for name, _ in resolver.bindings(node)}
             is_in_package = any(map(resolver.is_in_package, resolver.loaded_modules(node)))
             return "*" not in names and (is_in_package or bool(names & used))
     return False

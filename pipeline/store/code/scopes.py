@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+FunctionOrClass = Function | ast.ClassDef
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 Import = ast.Import | ast.ImportFrom
 
@@ -33,13 +34,12 @@ class ImportResolver:
                 name = alias.asname or alias.name.partition(".")[0]
                 yield name, f"{alias.name if alias.asname else name}:"
 
-    def imported_names(self, statements: Iterable[ast.AST]) -> dict[str, list[str]]:
-        """Return the targets of each name that an import in some statements binds."""
+    def imported_names(self, nodes: Iterable[ast.AST]) -> dict[str, list[str]]:
+        """Return the targets of each name that one of some nodes imports."""
         found: dict[str, list[str]] = {}
-        for statement in statements:
-            for node in nodes_in_same_scope(statement):
-                for name, target in self.bindings(node):
-                    found.setdefault(name, []).append(target)
+        for node in nodes:
+            for name, target in self.bindings(node):
+                found.setdefault(name, []).append(target)
         return found
 
     def loaded_modules(self, node: ast.AST) -> Iterator[str]:
@@ -85,50 +85,50 @@ class Scope:
         """Return the possible targets of a name; none if it is a local variable."""
         return self.names.get(name, [f"builtins:{name}"])
 
-    def inside(self, node: Function | Comprehension | ast.ClassDef) -> Scope:
+    def inside(self, node: FunctionOrClass | Comprehension) -> Scope:
         """Return the scope inside a function, a comprehension or a class."""
         if isinstance(node, ast.ClassDef):
             return Scope(self.resolver, self.names, is_class=True)
         if isinstance(node, Comprehension):
-            local: dict[str, list[str]] = {name: [] for part in node.generators for name in bound_names(part.target)}
+            targets = nodes_in_same_scope(*(part.target for part in node.generators))
+            local: dict[str, list[str]] = {name: [] for name in bound_names(targets)}
         else:
             local = self._names_of_function(node)
         return Scope(self.resolver, self.names.new_child(local))
 
     def _names_of_function(self, node: Function) -> dict[str, list[str]]:
-        body = node.body if isinstance(node.body, list) else [node.body]
+        nodes = [*nodes_in_same_scope(*(node.body if isinstance(node.body, list) else [node.body]))]
         names: dict[str, list[str]] = {
             **{argument.arg: [] for argument in ast.iter_child_nodes(node.args) if isinstance(argument, ast.arg)},
-            **{name: [] for statement in body for name in bound_names(statement)},
-            **self.resolver.imported_names(body),
+            **{name: [] for name in bound_names(nodes)},
+            **self.resolver.imported_names(nodes),
         }
         module = Scope(self.resolver, ChainMap(self.names.maps[-1]))
-        for statement in body:
-            for inner in nodes_in_same_scope(statement):
-                if isinstance(inner, ast.Global):
-                    names.update({name: module.targets(name) for name in inner.names})
-                elif isinstance(inner, ast.Nonlocal):
-                    for name in inner.names:
-                        names.pop(name, None)
+        for inner in nodes:
+            if isinstance(inner, ast.Global):
+                names.update({name: module.targets(name) for name in inner.names})
+            elif isinstance(inner, ast.Nonlocal):
+                for name in inner.names:
+                    names.pop(name, None)
         return names
 
 
-def nodes_in_same_scope(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield a node and its descendants, without the scopes of a nested function, class or comprehension."""
-    yield node
-    if isinstance(node, Function | ast.ClassDef):
-        return
-    if isinstance(node, Comprehension):
-        # The operator := in a comprehension binds its name in the scope around it.
-        yield from (inner.target for inner in ast.walk(node) if isinstance(inner, ast.NamedExpr))
-        return
-    for child in ast.iter_child_nodes(node):
-        yield from nodes_in_same_scope(child)
+def nodes_in_same_scope(*nodes: ast.AST) -> Iterator[ast.AST]:
+    """Yield nodes and their descendants, without the scopes of nested functions, classes and comprehensions."""
+    waiting = [*reversed(nodes)]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, Comprehension):
+            # The operator := in a comprehension binds its name in the scope around it.
+            waiting += [inner.target for inner in ast.walk(node) if isinstance(inner, ast.NamedExpr)]
+        elif not isinstance(node, FunctionOrClass):
+            waiting += reversed([*ast.iter_child_nodes(node)])
 
 
-def bound_names(node: ast.AST) -> Iterator[str]:
-    """Yield each name that a node binds in its scope, once for each binding."""
-    for inner in nodes_in_same_scope(node):
+def bound_names(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Yield each name that one of some nodes binds in its scope, once for each binding."""
+    for inner in nodes:
         match inner:
             case ast.Name(ctx=ast.Store() | ast.Del()):
                 yield inner.id

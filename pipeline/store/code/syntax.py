@@ -28,6 +28,7 @@ from pipeline.files.loaded_sources import DATA_SUFFIXES
 from pipeline.store.code.scopes import (
     Comprehension,
     Function,
+    FunctionOrClass,
     Import,
     Scope,
     join_attributes,
@@ -244,7 +245,7 @@ class Normaliser:
                 self.normalise([getattr(inner, field, None) for field in ANNOTATION_FIELDS])
         return self._inside(node)
 
-    def _inside(self, node: Function | Comprehension | ast.ClassDef) -> Any:
+    def _inside(self, node: FunctionOrClass | Comprehension) -> Any:
         outside, self.scope = self.scope, self.scope.inside(node)
         normalised = self._fields(node)
         self.scope = outside
