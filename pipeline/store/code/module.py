@@ -84,13 +84,13 @@ def analyse(source: bytes, name: str, *, is_package: bool, with_annotations: boo
     dependent_names = _names_of_several_values(imports, defined)
     definitions: dict[str, Definition] = {}
     import_code: list[Definition] = []
-    called: set[str] = set()
+    called_on_import: set[str] = set()
     for node in statements:
         is_independent = dependent_names.isdisjoint(names[node]) and _only_binds_names(node, resolver, used)
         if is_independent and isinstance(node, Import):
             continue
         calls = _called_on_import(node, scope) if is_independent else [SIDE_EFFECTS]
-        called.update(calls)
+        called_on_import.update(calls)
         definition = define(node, scope, with_annotations=with_annotations or SIDE_EFFECTS in calls)
         if is_independent:
             definitions.update(dict.fromkeys(names[node], definition))
@@ -107,7 +107,7 @@ def analyse(source: bytes, name: str, *, is_package: bool, with_annotations: boo
         bindings=bindings,
         imports=imports,
         loaded_modules=sorted({module for node in nodes for module in resolver.loaded_modules(node)}),
-        called_on_import=sorted(called),
+        called_on_import=sorted(called_on_import),
     )
 
 

@@ -62,13 +62,12 @@ class Reachable:
         elif reference == SUBCLASSES:
             for module in self._loaded:
                 self._add(module, IMPORT_CODE)
-        elif ":" in reference:
-            for module, name, _ in self._resolve(reference):
+        elif (loaded := reference.partition(":")[0]) in self._modules:
+            self._load(loaded)
+            for module, name, _ in self._resolve(reference) if ":" in reference else ():
                 if module in self._modules:
                     self._load(module)
                     self._add_whole(module) if name is None else self._add(module, name)
-        elif reference in self._modules:
-            self._load(reference)
 
     def _load(self, module: str) -> None:
         """Add a module that an import loads, with its parents, the modules that it loads, and its side effects."""

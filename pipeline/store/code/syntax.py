@@ -10,20 +10,19 @@ A reference is a text. A target (see `scopes`), with the attributes taken from i
 `COMPUTED_IMPORT`       a module that the code imports by a computed name
 `SUBCLASSES`            the subclasses of a class, in any loaded module
 `ANNOTATIONS`           the annotations of all definitions, because the code may read them
-`SIDE_EFFECTS`          unknown code that it may call, or objects that it may change and other code sees
+`SIDE_EFFECTS`          unknown code that the code may call, or objects of other code that it may change
 ======================  ======================================================================
 """
 
 from __future__ import annotations
 
 import ast
-import hashlib
 import itertools
-import json
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from pipeline.files.digests import json_digest
 from pipeline.files.loaded_sources import DATA_SUFFIXES
 from pipeline.store.code.scopes import (
     Comprehension,
@@ -302,8 +301,8 @@ class Normaliser:
 
 
 def digest(normalised: Any) -> str:
-    """Return a short digest of lists and texts."""
-    return hashlib.sha256(json.dumps(normalised, separators=(",", ":")).encode()).hexdigest()[:DIGITS]
+    """Return a short digest of lists, dicts and texts."""
+    return json_digest(normalised)[:DIGITS]
 
 
 def is_safe_to_call(reference: str) -> bool:
@@ -318,10 +317,8 @@ def _is_text(node: ast.AST | None) -> bool:
     match node:
         case None | ast.Constant(value=str()) | ast.JoinedStr():
             return True
-        case ast.BinOp(op=ast.Add()):
+        case ast.BinOp(op=ast.Add() | ast.Mod()):
             return _is_text(node.left) or _is_text(node.right)
-        case ast.BinOp(op=ast.Mod()):
-            return _is_text(node.left)
         case ast.IfExp():
             return _is_text(node.body) and _is_text(node.orelse)
         case ast.Call(func=ast.Attribute(attr="join" | "format", value=text)):
