@@ -15,7 +15,6 @@ from typing import Any
 
 from pipeline.operations.changes import change_line
 from pipeline.store import active_runs, results
-from pipeline.store.record import Record
 from pipeline.store.stage import Stage
 
 NAME = "history.jsonl"
@@ -87,10 +86,10 @@ def summarise(stages: Iterable[Stage], forced: results.ForcedStages, seconds: fl
     outcomes: dict[str, str] = {}
     accuracy: dict[str, float] = {}
     keys: dict[str, str] = {}
-    seen: dict[Path, Record | None] = {}
+    records = results.current_records(stages, forced)
     for stage in stages:
         name = f"{stage.name} {stage.key[:8]}" if stage.name in several else stage.name
-        record = results.current(stage, forced, seen)
+        record = records[stage.path]
         if record is None:
             outcomes[name] = "not made"
             continue

@@ -98,7 +98,7 @@ class Record:
         return [
             f"{name} has other content than it had"
             for name, expected in self.files.items()
-            if file_digest(folder / name) != expected.get("sha256")
+            if file_digest(folder / name) != expected["sha256"]
         ]
 
     def withdraw(self, folder: Path) -> None:
@@ -106,15 +106,6 @@ class Record:
         if Record.read(folder) == self:
             with contextlib.suppress(FileNotFoundError):  # another process has just done so
                 (folder / RECORD_NAME).rename(folder / DAMAGED_NAME)
-
-    def _is_sound(self) -> bool:
-        """Return whether the values that other modules rely on have the right types."""
-        mappings = (self.parameters, self.code, self.inputs, self.files, self.versions, self.measured)
-        if not all(isinstance(mapping, dict) for mapping in mappings):
-            return False
-        files = all(isinstance(file, dict) and isinstance(file.get("bytes"), int) for file in self.files.values())
-        inputs = all(isinstance(source, dict) for source in self.inputs.values())
-        return files and inputs and isinstance(self.started, str) and isinstance(self.seconds, int | float)
 
     def _digest(self) -> str:
         return json_digest({**vars(self), "seal": ""})
@@ -124,7 +115,7 @@ class Record:
 def _parsed(content: bytes) -> Record | None:
     try:
         record = Record(**json.loads(content))
-        return record if record._is_sound() and record.seal == record._digest() else None
+        return record if record.seal == record._digest() else None
     except (RecursionError, ValueError, TypeError):
         return None
 
@@ -143,14 +134,9 @@ def has_record(path: Path) -> bool:
 
 
 def upstream_records(paths: Iterable[Path], folders: Sequence[Path]) -> dict[Path, Record | None]:
-    """Return the records of results and of all results upstream of them, the nearest first.
+    """Return the records of the results at some paths, and of all results upstream in some folders, the nearest first.
 
-    Parameters
-    ----------
-    paths : iterable of Path
-        The folders of results; a missing folder is left out.
-    folders : sequence of Path
-        The folders that hold the results upstream.
+    A missing result is left out.
     """
     found: dict[Path, Record | None] = {}
     waiting = [path.resolve() for path in paths]

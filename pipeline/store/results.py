@@ -7,7 +7,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -24,15 +24,10 @@ from pipeline.store.verification import input_damage
 
 @dataclass(frozen=True)
 class ForcedStages:
-    """Stages that run again once in a run, although their results are current.
+    """The names of stages that run again once in a run, although their results are current.
 
-    Parameters
-    ----------
-    names : frozenset of str
-    run : str
-    found : mapping of Path to str
-        The seals of these stages' results when the run began, from `seals`. Another seal shows that a result is new;
-        the clocks of several machines need not agree.
+    ``found`` are the seals of these stages' results when the run began, from `seals`. Another seal shows that a result
+    is new; the clocks of several machines need not agree.
     """
 
     names: frozenset[str] = frozenset()
@@ -47,7 +42,6 @@ class ForcedStages:
 
 NONE_FORCED = ForcedStages()
 
-
 Outcome = Literal["computed", "adopted", "reused"]
 """How a stage came to its result."""
 
@@ -57,9 +51,10 @@ def upstream(*stages: Stage) -> list[Stage]:
     found: dict[Path, Stage] = {}
 
     def visit(stage: Stage) -> None:
-        for source in stage.inputs.values():
-            visit(source)
-        found.setdefault(stage.path, stage)
+        if stage.path not in found:
+            for source in stage.inputs.values():
+                visit(source)
+            found[stage.path] = stage
 
     for stage in stages:
         visit(stage)
@@ -68,43 +63,35 @@ def upstream(*stages: Stage) -> list[Stage]:
 
 def seals(stages: Iterable[Stage]) -> dict[Path, str]:
     """Return the seals of stages' results, by path: each result has its own, and a missing one has an empty seal."""
-    records = {stage.path: Record.read(stage.path) for stage in stages}
-    return {path: record.seal if record else "" for path, record in records.items()}
+    return {stage.path: record.seal if (record := Record.read(stage.path)) else "" for stage in stages}
 
 
-def current(
-    stage: Stage, forced: ForcedStages = NONE_FORCED, seen: dict[Path, Record | None] | None = None
-) -> Record | None:
-    """Return the record of a stage's result if the result can be used as it is.
-
-    Parameters
-    ----------
-    seen : dict, optional
-        Collects the records by path, for further calls while no result changes.
-    """
-    seen = {} if seen is None else seen
-    if stage.path not in seen:
-        seen[stage.path] = _find_current(stage, forced, seen)
-    return seen[stage.path]
+def current(stage: Stage, forced: ForcedStages = NONE_FORCED) -> Record | None:
+    """Return the record of a stage's result if the result can be used as it is."""
+    return current_records([stage], forced)[stage.path]
 
 
-def _find_current(stage: Stage, forced: ForcedStages, seen: dict[Path, Record | None]) -> Record | None:
-    contents = {}
-    for name, source in stage.inputs.items():
-        found = current(source, forced, seen)
-        if found is None:
-            return None
-        contents[name] = found.content
-    record = Record.read(stage.path)
-    if record is None or record.problems(stage.path) or forced.must_replace(stage, record):
-        return None
-    return record if record.content_key == stage.content_key(contents) else None
+def current_records(stages: Iterable[Stage], forced: ForcedStages = NONE_FORCED) -> dict[Path, Record | None]:
+    """Return the `current` record of each stage, and of each stage upstream, by the path of the result."""
+    found: dict[Path, Record | None] = {}
+    for stage in upstream(*stages):
+        sources = {name: found[source.path] for name, source in stage.inputs.items()}
+        contents = {name: source.content for name, source in sources.items() if source}
+        record = Record.read(stage.path) if contents.keys() == sources.keys() else None
+        is_current = (
+            record is not None
+            and not record.problems(stage.path)
+            and not forced.must_replace(stage, record)
+            and record.content_key == stage.content_key(contents)
+        )
+        found[stage.path] = record if is_current else None
+    return found
 
 
 def first_missing(stage: Stage) -> Stage | None:
     """Return the first stage whose result cannot be used, of a stage and all upstream; None where there is none."""
-    seen: dict[Path, Record | None] = {}
-    return next((found for found in upstream(stage) if current(found, seen=seen) is None), None)
+    records = current_records([stage])
+    return next((found for found in upstream(stage) if records[found.path] is None), None)
 
 
 def outcome(record: Record, run: str) -> Outcome:
@@ -187,40 +174,28 @@ def _compute(
         started, clock = datetime.now(UTC), time.perf_counter()
         measured = function(output=stage.temporary, **arguments, **checkpoints, monitor=monitor)
         seconds = time.perf_counter() - clock
-        record = _new_record(stage, contents, run, started=started, seconds=seconds, measured=measured or {})
+        files = {
+            path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+            for path in sorted(stage.temporary.iterdir())
+        }
+        record = Record(
+            stage=stage.name,
+            key=stage.key,
+            content_key=stage.content_key(contents),
+            parameters=dict(stage.parameters),
+            code=stage.code,
+            inputs=_described_inputs(stage, contents),
+            files=files,
+            content=json_digest({name: file["sha256"] for name, file in files.items()}),
+            started=started.isoformat(timespec="seconds"),
+            seconds=round(seconds, 3),
+            run=run,
+            host=socket.gethostname(),
+            versions=stage.versions,
+            measured=measured or {},
+        ).sealed()
         record.write(stage.temporary)
     return record
-
-
-def _new_record(
-    stage: Stage,
-    contents: Mapping[str, str],
-    run: str,
-    *,
-    started: datetime,
-    seconds: float,
-    measured: dict[str, Any],
-) -> Record:
-    files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)}
-        for path in sorted(stage.temporary.iterdir())
-    }
-    return Record(
-        stage=stage.name,
-        key=stage.key,
-        content_key=stage.content_key(contents),
-        parameters=dict(stage.parameters),
-        code=stage.code,
-        inputs=_described_inputs(stage, contents),
-        files=files,
-        content=json_digest({name: file["sha256"] for name, file in files.items()}),
-        started=started.isoformat(timespec="seconds"),
-        seconds=round(seconds, 3),
-        run=run,
-        host=socket.gethostname(),
-        versions=stage.versions,
-        measured=measured,
-    ).sealed()
 
 
 def _described_inputs(stage: Stage, contents: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -243,23 +218,19 @@ def _adopt(stage: Stage, folder: Path, found: Record, contents: Mapping[str, str
     """Link or copy the files of a result, and write the record of a result of this key."""
     stage.temporary.mkdir()
     for name in found.files:
-        _link_or_copy(folder / name, stage.temporary / name)
-    values = asdict(found) | {
-        "key": stage.key,
-        "inputs": _described_inputs(stage, contents),
-        "run": run,
-        "adopted_from": found.adopted_from or found.key,
-    }
-    record = Record(**values).sealed()
+        try:
+            (stage.temporary / name).hardlink_to(folder / name)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(folder / name, stage.temporary / name)
+    record = replace(
+        found,
+        key=stage.key,
+        inputs=_described_inputs(stage, contents),
+        run=run,
+        adopted_from=found.adopted_from or found.key,
+    ).sealed()
     record.write(stage.temporary)
     return record
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(source)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, target)
 
 
 def _publish(stage: Stage) -> None:
