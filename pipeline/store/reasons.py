@@ -116,20 +116,15 @@ def _difference_of_input(previous: Mapping[str, str], source: Stage) -> Iterator
 def _changed_code(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
     for definition in sorted(before.keys() | now.keys()):
         if before.get(definition) != now.get(definition):
-            yield f"{CODE}{definition} {_what_happened(definition, before, now)}"
-
-
-def _what_happened(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    if name not in before:
-        return "is used now"
-    return "changed" if name in now else "is no longer used"
+            change = "changed" if definition in before else "is used now"
+            yield f"{CODE}{definition} {change if definition in now else 'is no longer used'}"
 
 
 def _changed_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """Name each value that differs, as ``learning_rate 0.005 -> 0.02``."""
     for name in [*before, *(name for name in now if name not in before)]:
         if before.get(name) != now.get(name):
-            yield f"{name} {_shown(before, name)}{ARROW}{_shown(now, name)}"
+            yield f"{name} {before.get(name, '(none)')}{ARROW}{now.get(name, '(none)')}"
 
 
 def _flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,7 +133,3 @@ def _flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in parameters.items():
         found.update(_flat(value) if isinstance(value, dict) else {name: value})
     return found
-
-
-def _shown(values: Mapping[str, Any], name: str) -> str:
-    return str(values[name]) if name in values else "(none)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,10 +11,7 @@ from typing import Any
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.files.locks import Lock
 from pipeline.store import reasons, results
-from pipeline.store.record import Record
 from pipeline.store.stage import Stage
-
-Notes = Callable[[Mapping[str, Any]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -43,8 +40,8 @@ class Row:
     notes: list[str] | None = None
 
 
-def status_rows(stages: Iterable[Stage], latest: Path, notes: Notes) -> list[Row]:
-    """Return a row for each stage, in the given order.
+def status_row(stage: Stage, latest: Path, notes: Callable[[Mapping[str, Any]], list[str]]) -> Row:
+    """Return the state of a stage.
 
     Parameters
     ----------
@@ -53,7 +50,23 @@ def status_rows(stages: Iterable[Stage], latest: Path, notes: Notes) -> list[Row
     notes : callable
         Returns more notes on a result from its measurements.
     """
-    return [_row(stage, latest, notes) for stage in stages]
+    record = results.current(stage)
+    holder = Lock(stage.lock_path).holder()
+    if record is None:
+        why = [f"by {holder}"] if holder else reasons.reasons_to_run(stage, latest)
+        return Row(stage.name, "running" if holder else "to run", stage.key, why, str(stage.path))
+    adoption = [f"adopted from {record.adopted_from[:8]}"] if record.adopted_from else []
+    return Row(
+        stage.name,
+        "cached",
+        stage.key,
+        [],
+        str(stage.path),
+        made=record.started,
+        seconds=record.seconds,
+        size=record.size,
+        notes=[*adoption, *reasons.other_versions(stage, record), *notes(record.measured)],
+    )
 
 
 def status_table(rows: list[Row]) -> list[str]:
@@ -64,18 +77,15 @@ def status_table(rows: list[Row]) -> list[str]:
             row.stage,
             row.state,
             row.key[:8],
-            _local_time(row.made),
+            "" if row.made is None else f"{datetime.fromisoformat(row.made).astimezone():%Y-%m-%d %H:%M}",
             "" if row.seconds is None else f"{row.seconds:.1f} s",
             "" if row.size is None else _megabytes(row.size),
             "; ".join(filter(None, [reasons.folded(row.why), *(row.notes or [])])),
         )
         for row in rows
     ]
-    widths = [max(len(line[column]) for line in cells) for column in range(6)]
-    return [
-        "  ".join([*(text.ljust(width) for text, width in zip(line, widths, strict=False)), line[-1]]).rstrip()
-        for line in cells
-    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
 
 
 def explain_stage(rows: list[Row], stage: str) -> list[str]:
@@ -95,33 +105,6 @@ def explain_stage(rows: list[Row], stage: str) -> list[str]:
         if row.stage == stage
         for line in (f"{row.stage} {row.key[:8]}: {row.state}", *(f"  {why}" for why in [*row.why, *(row.notes or [])]))
     ]
-
-
-def _row(stage: Stage, latest: Path, notes: Notes) -> Row:
-    record = results.current(stage)
-    holder = Lock(stage.lock_path).holder()
-    if record is None:
-        why = [f"by {holder}"] if holder else reasons.reasons_to_run(stage, latest)
-        return Row(stage.name, "running" if holder else "to run", stage.key, why, str(stage.path))
-    return Row(
-        stage.name,
-        "cached",
-        stage.key,
-        [],
-        str(stage.path),
-        made=record.started,
-        seconds=record.seconds,
-        size=record.size,
-        notes=[*_adoption(record), *reasons.other_versions(stage, record), *notes(record.measured)],
-    )
-
-
-def _adoption(record: Record) -> list[str]:
-    return [f"adopted from {record.adopted_from[:8]}"] if record.adopted_from else []
-
-
-def _local_time(moment: str | None) -> str:
-    return "" if moment is None else f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M}"
 
 
 def _megabytes(size: int) -> str:

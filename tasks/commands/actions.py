@@ -41,7 +41,7 @@ def status(options: argparse.Namespace, current: Current) -> int:
     """Print a row for each stage."""
     if not options.json:
         current.report_missing_settings()
-    rows = stage_status.status_rows(current.stages(), current.outputs / "latest", flags_note)
+    rows = [stage_status.status_row(stage, current.outputs / "latest", flags_note) for stage in current.stages()]
     if options.json:
         print_answer(json.dumps([asdict(row) for row in rows], indent=1))
     elif options.why:
