@@ -11,21 +11,8 @@ from pathlib import Path
 
 from pipeline.files.whole_file import remove
 from pipeline.store import active_runs, unfinished
-from pipeline.store.record import (
-    DAMAGED_NAME,
-    RECORD_NAME,
-    Record,
-    has_record,
-    result_folders,
-    upstream_records,
-)
+from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, Record, has_record, result_folders, upstream_records
 from pipeline.store.stage import Stage
-
-SECONDS_A_DAY = 86_400
-SHOWN_AS = {"sha256": "archive"}
-"""Parameters under names that people know better."""
-DIGITS = 8
-"""Digits shown of a digest."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +21,6 @@ class Unreached:
 
     Parameters
     ----------
-    stage : str
-        The name of the stage that made it.
     about : str
         The parameters that decided it, or a list of its files, for people to recognise it.
     made : float
@@ -53,7 +38,7 @@ class Unreached:
     @property
     def days(self) -> float:
         """Its age; not below 0 where the clock has been set back."""
-        return max(0, time.time() - self.made) / SECONDS_A_DAY
+        return max(0, time.time() - self.made) / 86_400
 
 
 def unreached(folders: Sequence[Path], reached: Iterable[Stage], keep_days: float) -> list[Unreached]:
@@ -133,8 +118,8 @@ def _parameters(records: Iterable[Record]) -> str:
     for record in records:
         for name, value in record.parameters.items():
             if isinstance(value, str | int | float) and value != "":
-                text = str(value)[:DIGITS] if "sha256" in name else str(value)
-                texts = values.setdefault(SHOWN_AS.get(name, name), [])
+                text = str(value)[:8] if "sha256" in name else str(value)
+                texts = values.setdefault("archive" if name == "sha256" else name, [])
                 texts += [text] if text not in texts else []
     return ", ".join(f"{name} {'/'.join(texts)}" for name, texts in values.items())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline.progress.monitor import Monitor
@@ -27,11 +27,8 @@ def verify(folders: Iterable[Path], threads: int, monitor: Monitor) -> list[str]
     found: list[str] = []
     # Hashing releases the interpreter's lock, so that threads use all cores.
     with ThreadPoolExecutor(threads) as pool:
-        pending = {pool.submit(_problems, path, record): path for path, record in records.items()}
-        for finished in as_completed(pending):
-            path = pending[finished]
-            record = records[path]
-            problems = finished.result()
+        compared = pool.map(_problems, records.keys(), records.values())
+        for (path, record), problems in zip(records.items(), compared, strict=True):
             found += [f"{path}: {problem}" for problem in problems]
             if problems and record:
                 record.withdraw(path)
