@@ -37,41 +37,43 @@ def explained(stage: Stage, needed: int | None = None, growing: Sequence[Path] =
     """
     try:
         if needed is not None and _available(stage, growing) < needed + MARGIN:
-            raise _too_little_space(stage, "the disk is too small", needed, growing)
+            raise StoreError(f"{stage.name}: {_too_little_space(stage, 'the disk is too small', needed, growing)}")
         yield
     except StoreError:
         raise
     except (ImportError, MemoryError, OSError, PipelineError, RuntimeError) as error:
-        is_explained = isinstance(error, PipelineError) and needed is None
-        if (why := _full_disk(error)) and not is_explained:
-            raise _full_error(stage, why, needed, growing) from None
-        if _is_out_of_memory(error):
-            raise StoreError(f"{stage.name}: {_out_of_memory(stage, error)}") from None
-        if growing and _is_of_removed_folder(error, growing[0]):
-            raise StoreError(
-                f"{stage.name}: the folder {growing[0]} was removed while the stage was at work. "
-                "Run the same command again: finished stages that are still there are kept."
-            ) from None
-        if isinstance(error, OSError):
-            reason = os.strerror(error.errno) if error.errno else str(error).partition("\n")[0]
-            raise StoreError(f"{stage.name}: {reason} ({error.filename or stage.temporary})") from None
+        if explanation := _explanation(stage, error, needed, growing):
+            raise StoreError(f"{stage.name}: {explanation}") from None
         raise
 
 
-def _full_error(stage: Stage, why: str, needed: int | None, growing: Sequence[Path]) -> StoreError:
-    if (available := _available(stage, growing)) < (needed or 0) + MARGIN:
-        return _too_little_space(stage, f"the disk is full ({why})", needed, growing)
-    return StoreError(
-        f"{stage.name}: {why}, but {_amount(available)} are free in {stage.path.parent}. "
-        "Look for a limit on files (ulimit -f), a quota, or a full disk of temporary files (TMPDIR), and run the same "
-        "command again: finished stages are kept."
-    )
+def _explanation(stage: Stage, error: Exception, needed: int | None, growing: Sequence[Path]) -> str | None:
+    is_explained = isinstance(error, PipelineError) and needed is None
+    if (why := _full_disk(error)) and not is_explained:
+        if (available := _available(stage, growing)) < (needed or 0) + MARGIN:
+            return _too_little_space(stage, f"the disk is full ({why})", needed, growing)
+        return (
+            f"{why}, but {_amount(available)} are free in {stage.path.parent}. "
+            "Look for a limit on files (ulimit -f), a quota, or a full disk of temporary files (TMPDIR), and run the "
+            "same command again: finished stages are kept."
+        )
+    if _is_out_of_memory(error):
+        return _out_of_memory(stage, error)
+    if growing and not growing[0].exists() and _was_missing(error):
+        return (
+            f"the folder {growing[0]} was removed while the stage was at work. "
+            "Run the same command again: finished stages that are still there are kept."
+        )
+    if isinstance(error, OSError):
+        reason = os.strerror(error.errno) if error.errno else str(error).partition("\n")[0]
+        return f"{reason} ({error.filename or stage.temporary})"
+    return None
 
 
-def _too_little_space(stage: Stage, problem: str, needed: int | None, growing: Sequence[Path]) -> StoreError:
+def _too_little_space(stage: Stage, problem: str, needed: int | None, growing: Sequence[Path]) -> str:
     size = f"its result needs up to {_amount(needed + MARGIN)}, and finds" if needed is not None else "it finds"
-    return StoreError(
-        f"{stage.name}: {problem}: {size} {_amount(_available(stage, growing))} in {stage.path.parent}. "
+    return (
+        f"{problem}: {size} {_amount(_available(stage, growing))} in {stage.path.parent}. "
         "Make room, for example with `make gc`, and run the same command again: finished stages are kept."
     )
 
@@ -90,6 +92,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__context__
+
+
+def _was_missing(error: Exception) -> bool:
+    return any(isinstance(cause, OSError) and cause.errno == errno.ENOENT for cause in _causes(error))
 
 
 def _full_disk(error: BaseException) -> str | None:
@@ -117,11 +123,6 @@ def _out_of_memory(stage: Stage, error: BaseException) -> str:
         f"out of memory ({first_line}). Its inputs take {_amount(inputs)}, and the computation takes more. "
         "End other programs, raise the limit (ulimit -v), or take --workers 1, then run the same command again."
     )
-
-
-def _is_of_removed_folder(error: BaseException, folder: Path) -> bool:
-    found_nothing = any(isinstance(cause, OSError) and cause.errno == errno.ENOENT for cause in _causes(error))
-    return found_nothing and not folder.exists()
 
 
 def _amount(size: int) -> str:
