@@ -101,8 +101,8 @@ class Stage:
 
     def checkpoints(self, contents: Mapping[str, str]) -> Path:
         """Return the folder of the checkpoints from which the function can resume."""
-        name = checkpoints_name(self.name, self.parameters, self.code, contents, self.versions, self.length_parameter)
-        return self.folder / CHECKPOINTS / name
+        others = {"code": self.code, "inputs": contents, "versions": self.versions}
+        return self.folder / CHECKPOINTS / checkpoints_name(self.name, self.length_parameter, self.parameters, **others)
 
     @functools.cached_property
     def path(self) -> Path:
@@ -150,16 +150,11 @@ class Stage:
 
 
 def checkpoints_name(
-    name: str,
-    parameters: Mapping[str, Any],
-    code: Mapping[str, str],
-    inputs: Mapping[str, str],
-    versions: Mapping[str, str],
-    length_parameter: str | None,
+    name: str, length_parameter: str | None, parameters: Mapping[str, Any], **others: Mapping[str, Any]
 ) -> str:
     """Name a folder of checkpoints by everything that decides a result except the length of the computation."""
-    others = {parameter: value for parameter, value in parameters.items() if parameter != length_parameter}
-    return f"{name}-{_hash(name, parameters=others, code=code, inputs=inputs, versions=versions)}"
+    decisive = {parameter: value for parameter, value in parameters.items() if parameter != length_parameter}
+    return f"{name}-{_hash(name, parameters=decisive, **others)}"
 
 
 def _hash(name: str, **decisive: Mapping[str, Any]) -> str:

@@ -17,25 +17,19 @@ from pipeline.store.stage import CHECKPOINTS, Stage, checkpoints_name
 def held(stage: Stage, contents: Mapping[str, str], monitor: Monitor, *, restart: bool) -> Iterator[dict[str, Path]]:
     """Lock a stage's folder of checkpoints and yield it as a keyword argument; an empty dict where the stage has none.
 
-    Stages that differ only in length share a folder: the second waits, and resumes where the first ends.
-
-    Parameters
-    ----------
-    contents : mapping of str to str
-        The digests of the stage's inputs.
-    restart : bool
-        Empty the folder first.
+    Stages that differ only in length share a folder: the second waits, and resumes where the first ends. ``contents``
+    are the digests of the inputs; ``restart`` empties the folder first.
     """
     if stage.length_parameter is None:
         yield {}
         return
     folder = stage.checkpoints(contents)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder).held(
-        lambda holder: monitor.log(
-            f"{stage.name}: waiting for {holder}, which makes it with other {stage.length_parameter}"
-        )
-    ):
+
+    def tell(holder: str) -> None:
+        monitor.log(f"{stage.name}: waiting for {holder}, which makes it with other {stage.length_parameter}")
+
+    with _lock(folder).held(tell):
         if restart or not folder.is_dir():
             remove(folder)
         yield {"checkpoints": folder}
@@ -61,7 +55,8 @@ def needed_checkpoints(
     for path, result in results.items():
         if result and (length := lengths.get(result.stage)):
             contents = {name: source["content"] for name, source in result.inputs.items()}
-            name = checkpoints_name(result.stage, result.parameters, result.code, contents, result.versions, length)
+            others = {"code": result.code, "inputs": contents, "versions": result.versions}
+            name = checkpoints_name(result.stage, length, result.parameters, **others)
             paths.add(path.parents[1] / CHECKPOINTS / name)
     return {path.resolve() for path in paths}
 
