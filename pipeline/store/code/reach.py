@@ -18,16 +18,7 @@ from pipeline.store.code.syntax import (
 
 
 class Reachable:
-    """What some definitions can reach.
-
-    Parameters
-    ----------
-    modules : collection of str
-        The qualified names of the modules of the package.
-    analysis : callable
-        Returns the analysis of a module.
-    entries : sequence of str
-        References to the definitions, as in `Sources.code`.
+    """What some entries, as in `Sources.code`, can reach among the modules of a package.
 
     Attributes
     ----------
@@ -99,16 +90,10 @@ class Reachable:
         self._waiting += [f"{other}:" for other in self._modules if other.startswith(f"{module}.")]
 
     def _resolve(self, reference: str) -> Iterator[tuple[str, str | None, list[str]]]:
-        """Yield each object that a reference may resolve to, and each import on the way.
+        """Yield each definition that a reference may resolve to, and each import on the way.
 
-        Yields
-        ------
-        module : str
-            The qualified name of its module; outside of the package, the reference itself.
-        definition : str or None
-            Its name in the module; None for the whole module.
-        attributes : list of str
-            The attributes that the reference takes from the definition.
+        A definition is its module, its name in the module (None for the whole module), and the attributes that the
+        reference takes from it. In place of a module outside of the package there is the reference itself.
         """
         waiting, seen = [reference], set()
         while waiting:

@@ -84,18 +84,12 @@ def define(node: ast.stmt, scope: Scope, *, with_annotations: bool) -> Definitio
 
 
 class Normaliser:
-    """Turns syntax trees into lists that are equal on every version of Python, and collects their references.
-
-    Attributes
-    ----------
-    targets : set of tuple of str
-        Each name that is not a local variable, with its targets.
-    """
+    """Turns syntax trees into lists that are equal on every version of Python, and collects their references."""
 
     def __init__(self, scope: Scope, *, with_annotations: bool = False) -> None:
         self.scope, self.resolver = scope, scope.resolver
         self.with_annotations = with_annotations
-        self.targets: set[tuple[str, ...]] = set()
+        self.targets: set[tuple[str, ...]] = set()  # each name that is not a local variable, with its targets
         self._references: set[str] = set()
         self._words: set[str] = set()  # names, and attributes with and without a leading dot
 
