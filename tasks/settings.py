@@ -19,7 +19,7 @@ from pipeline.networks.declared import NETWORKS
 from pipeline.web.urls import is_web_url
 from tasks.configuration import config_files
 from tasks.luigi_adapter.configuration import is_ours
-from tasks.luigi_adapter.parameters import boolean, number, parameter, text, whole_number
+from tasks.luigi_adapter.parameters import boolean, number, optional_number, parameter, text, whole_number
 
 MOST_THREADS = 1024
 """More than the cores of a large machine, and few enough for the system to start."""
@@ -148,6 +148,20 @@ class torch(luigi.Config):  # noqa: N801
     without_effect = ()
 
     precision = text("float32", "Type that layers compute in: float32, bf16, or tf32 on a GPU.")
+
+
+class gate(luigi.Config):  # noqa: N801
+    """Least test accuracies for a new report."""
+
+    minimum_accuracy_mlp = optional_number("Least test accuracy of the MLP, from 0 to 1. Empty: any.")
+    minimum_accuracy_cnn = optional_number("Least test accuracy of the CNN, from 0 to 1. Empty: any.")
+    largest_drop = optional_number("Largest drop below the latest report's test accuracy, from 0 to 1. Empty: any.")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, value in self.param_kwargs.items():
+            if value is not None and not 0 <= value <= 1:
+                raise SettingError(f"gate.{name} is {value}; expected a number from 0 to 1, or nothing.")
 
 
 class schedule(luigi.Config):  # noqa: N801

@@ -8,8 +8,7 @@ from luigi.configuration.cfg_parser import InterpolationMissingEnvvarError
 
 from pipeline.errors import SettingError
 from tasks import stages
-from tasks.gate import gate
-from tasks.settings import check_engine_settings, schedule, settings
+from tasks.settings import check_engine_settings, gate, schedule, settings
 
 
 def check_all_settings() -> None:

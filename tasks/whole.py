@@ -9,19 +9,19 @@ from typing import Any
 import luigi
 
 from pipeline.engines import devices
-from pipeline.errors import PipelineError, SettingError, did_you_mean
+from pipeline.errors import AccuracyError, PipelineError, SettingError, did_you_mean
 from pipeline.files.digests import file_digest
 from pipeline.networks.declared import NETWORKS
+from pipeline.report.gate import accuracy_fault, reported_accuracy
 from pipeline.store import results
 from pipeline.store.stage import Stage
 from tasks.configuration.changed import changed
 from tasks.data import Grayscale2D
-from tasks.gate import GateTask
 from tasks.learning import Evaluate, History, Train
 from tasks.luigi_adapter.console import TaskMonitor
 from tasks.luigi_adapter.errors import end
 from tasks.luigi_adapter.parameters import text
-from tasks.settings import settings
+from tasks.settings import gate, settings
 from tasks.stages import StageTask
 from tasks.this_run import RUN
 
@@ -30,7 +30,7 @@ REPORT_PAGE = "report.html"
 
 
 class Report(StageTask):
-    """Show the results beside the article's, on one page."""
+    """Show the results beside the article's, on one page; keep the latest page while a network is too inaccurate."""
 
     function = "pipeline.report.report:write_report"
     libraries = ("numpy", "h5py", "matplotlib", "pillow")
@@ -44,7 +44,7 @@ class Report(StageTask):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._gates = [gate for gate in map(GateTask, self._names) if not gate.is_open]
+        self._limits = gate().param_kwargs  # kept, since the end of the run asks again, when the flags are gone
         RUN.conditions.append(self.may_be_published)
         RUN.shown[settings.active().outputs / REPORT_PAGE] = self.stage_name
 
@@ -55,7 +55,7 @@ class Report(StageTask):
     def requires(self) -> dict[str, StageTask]:
         return {
             **{f"trained_{name}": Train.of(name) for name in self._names},
-            **{f"evaluated_{name}": Evaluate.of(name) for name in self._names},
+            **{f"evaluated_{name}": task for name, task in self._evaluations.items()},
             "images": Grayscale2D(),
         }
 
@@ -63,30 +63,55 @@ class Report(StageTask):
         return [History.of(name) for name in self._names]
 
     def run(self) -> None:
+        if faults := self._faults():
+            raise AccuracyError(
+                f"{' '.join(faults)} The report stays as it was. The limits are in the section [gate] of luigi.cfg."
+            )
         super().run()
         if self.set_tracking_url is not None:
             self.set_tracking_url(settings.active().url(f"latest/{self.stage_name}/{REPORT_PAGE}"))
 
-    def _requires(self) -> list[luigi.Task]:  # Luigi runs these first; the function receives those of `requires` alone
-        return [*super()._requires(), *self._gates]
-
     def may_be_published(self) -> bool:
-        return all(gate.complete() for gate in self._gates)
+        return not self._faults()
 
     def decides(self) -> dict[str, Any]:
         compared = {"comparison_sha256": file_digest(self._comparison)} if self._comparison else {}
         return {"networks": self._names, **compared}
 
     def options(self) -> dict[str, Any]:
-        reported = {name: GateTask(name).reported() for name in self._names}
         return {
             "results": [stage.path for stage in results.upstream(*(task.stage for task in self.requires().values()))],
             "run": RUN.id,
             "command": RUN.command,
             "settings": changed(),
-            "previous": {name: accuracy for name, accuracy in reported.items() if accuracy is not None},
+            "previous": {name: accuracy for name, accuracy in self._reported.items() if accuracy is not None},
             "comparison": self._comparison,
         }
+
+    def _faults(self) -> list[str]:
+        """Return a sentence for each network whose accuracy is below the limits of the gate."""
+        drop, faults = self._limits["largest_drop"], []
+        for name, task in self._evaluations.items():
+            minimum, reported = self._limits.get(f"minimum_accuracy_{name}"), self._reported[name]
+            has_limit = minimum is not None or drop is not None
+            if has_limit and (record := results.current(task.stage, RUN.forced_stages())):
+                accuracy = record.measured["accuracy"]
+                faults.append(
+                    accuracy_fault(task.stage_name, accuracy, minimum=minimum, reported=reported, largest_drop=drop)
+                )
+        return list(filter(None, faults))
+
+    @functools.cached_property
+    def _reported(self) -> dict[str, float | None]:
+        """The accuracy of each network in the latest report before this run, or None where there is none."""
+        report = settings.active().latest / self.stage_name
+        return {
+            name: reported_accuracy(report, name, task.stage.path.parent) for name, task in self._evaluations.items()
+        }
+
+    @functools.cached_property
+    def _evaluations(self) -> dict[str, Evaluate]:
+        return {name: Evaluate.of(name) for name in self._names}
 
     @functools.cached_property
     def _names(self) -> list[str]:

@@ -98,8 +98,7 @@ def test_luigi_cfg_has_the_declared_defaults(tmp_path, checkout):
 import configparser, sys
 import luigi, tasks
 from tasks import stages
-from tasks.gate import gate
-from tasks.settings import schedule, settings, theano, torch
+from tasks.settings import gate, schedule, settings, theano, torch
 
 file = configparser.RawConfigParser()
 file.optionxform = str

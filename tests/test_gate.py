@@ -62,6 +62,25 @@ class TestLargestDrop:
         checkout.run(*flags, "--gate-largest-drop", str(drop * 1.01))
         assert checkout.result("Report") != report
 
+    @pytest.mark.state("better rate reported")
+    def test_fails_the_run_in_the_history_too_where_a_flag_names_the_folder(self, checkout):
+        flags, drop = json.loads((checkout.folder / "worse.json").read_text()).values()
+        link = checkout.folder / "outputs" / "latest" / "Report"
+        better = link.readlink()
+        checkout.run(*flags)
+        assert link.readlink() != better
+        link.unlink()
+        link.symlink_to(better)
+        (checkout.folder / "outputs").rename(checkout.folder / "elsewhere")
+
+        elsewhere = ("--outputs-dir", "elsewhere")
+        process = checkout.start(*flags, *elsewhere, "--gate-largest-drop", str(drop / 2))
+        printed = process.communicate()[0]
+
+        assert process.returncode == 30
+        assert "report.html" not in printed
+        assert json.loads(checkout.pipeline("history", "--json", *elsewhere))[-1]["exit"] == "failed"
+
     def test_counts_for_every_network_of_the_report(self, checkout):
         also = ("--Report-networks", "mlp,mlp2", "--Train-epochs", "1", "--Evaluate-network", "mlp2")
         flags, drop = worse_than_reported(checkout, "MLP2", "Evaluate", "Train", also)
