@@ -1,7 +1,7 @@
 """The pipeline's stages as Luigi tasks: ``luigi --module tasks Pipeline``.
 
 Read `stages` (the base class of all stages), `data`, `learning`, `whole` (the report and the whole pipeline);
-`settings` and `configuration`; `this_run`; `validation`; `luigi_adapter`; `commands` and `scheduled`. Imports `report`,
+`settings` and `configuration`; `this_run`; `luigi_adapter`; `commands` and `scheduled`. Imports `report`,
 `operations`, `data`, `engines`, `store`, `networks`, `web`, `progress`, `files` and `errors`, and numpy only in a stage
 that runs.
 """
@@ -10,8 +10,8 @@ from tasks.luigi_adapter import configuration  # imports `interrupts` first: a s
 
 configuration.read_settings()  # before a task is declared, since Luigi reads luigi.cfg when it is imported
 
-from tasks import validation, whole  # noqa: E402, F401, `whole` imports every stage
+from tasks import stages, whole  # noqa: E402, F401, `whole` imports every stage
 from tasks.configuration import config_files  # noqa: E402
-from tasks.luigi_adapter import command_line, luigid  # noqa: E402, F401
+from tasks.luigi_adapter import command_line  # noqa: E402
 
-command_line.checks += [config_files.require_settings_file, validation.check_all_settings]
+command_line.checks += [config_files.require_settings_file, stages.check_all_settings]

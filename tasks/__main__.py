@@ -6,17 +6,12 @@ import sys
 
 from luigi.cmdline import luigi_run
 
-from pipeline.errors import SettingError
 from pipeline.progress.terminal import ignore_closed_streams
-from tasks.configuration import demo
-from tasks.luigi_adapter.errors import end
+from tasks.configuration.make_variables import expand_demo
 from tasks.this_run import RUN
 
 if __name__ == "__main__":
     ignore_closed_streams()
-    try:
-        arguments = ["--module", "tasks", *demo.expand_demo(sys.argv[1:])]
-    except SettingError as error:
-        end(error)
+    arguments = ["--module", "tasks", *expand_demo(sys.argv[1:])]
     RUN.continue_here(arguments)
     luigi_run(arguments)

@@ -15,7 +15,6 @@ from pipeline.operations.notices import Notice
 from pipeline.operations.status_file import METRICS_NAME
 from pipeline.operations.supervisor import Supervision, supervise
 from pipeline.progress.terminal import ignore_closed_streams
-from tasks.luigi_adapter.errors import end, message_of
 from tasks.settings import schedule, settings
 from tasks.this_run import RUN
 
@@ -46,11 +45,6 @@ def _run_luigi(arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     ignore_closed_streams()
-    try:
-        status = main(sys.argv[1:])
-        sys.stderr.flush()
-        os._exit(status)  # the interpreter's own end takes longer than all that this process did
-    except Exception as error:
-        if message_of(error) is None:
-            raise
-        end(error)
+    status = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(status)  # the interpreter's own end takes longer than all that this process did

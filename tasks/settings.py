@@ -10,6 +10,7 @@ from typing import Any, Self, cast
 
 import luigi
 from luigi.cmdline_parser import CmdlineParser
+from luigi.configuration.cfg_parser import InterpolationMissingEnvvarError
 from luigi.task_register import Register
 
 from pipeline.engines import devices
@@ -63,12 +64,6 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
         if self.data:
             _check_data_name(self.data)
 
-    def check_values(self) -> None:
-        """Raise `SettingError` where a setting has an impossible value."""
-        devices.check(self.engine, self.device)
-        self.checked_seed()
-        self.thread_count()
-
     def url(self, name: str) -> str:
         """Return the URL of a file in the outputs folder."""
         base = self.results_url or Path(self.outputs_dir).resolve().as_uri()
@@ -90,13 +85,7 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
         return self.outputs / "latest"
 
     def thread_count(self) -> int:
-        """Return the number of CPU threads for one stage.
-
-        Raises
-        ------
-        SettingError
-            ``threads`` or ``workers`` has a value that is not allowed.
-        """
+        """Return the number of CPU threads for one stage; raise `SettingError` for impossible threads or workers."""
         if not 0 <= self.threads <= MOST_THREADS:
             raise SettingError(
                 f"threads is {self.threads}; expected a whole number from 0, which shares the cores out, "
@@ -108,13 +97,7 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
         return self.threads or max(1, devices.cores() // workers)
 
     def checked_seed(self, own: int | None = None) -> int:
-        """Return the seed, or a task's own.
-
-        Raises
-        ------
-        SettingError
-            NumPy's generator does not accept it.
-        """
+        """Return the seed, or a task's own; raise `SettingError` for one that NumPy's generator does not accept."""
         seed = int(self.seed if own is None else own)
         if not 0 <= seed < 2**32:
             raise SettingError(f"seed is {seed}; expected a whole number from 0 to 4294967295.")
@@ -209,24 +192,38 @@ def _check_data_name(name: str) -> None:
         )
 
 
+def check_sections() -> None:
+    """Raise `SettingError` where a section has an impossible value, used or not."""
+    chosen = settings.active()
+    devices.check(chosen.engine, chosen.device)
+    chosen.checked_seed()
+    chosen.thread_count()
+    _check_engine_sections()
+    gate()  # it checks its own values, as the next one does
+    try:
+        schedule()
+    except ValueError as error:
+        # The timer may set environment variables that this shell lacks.
+        if not isinstance(error.__cause__, InterpolationMissingEnvvarError):
+            raise
+
+
 def engine_settings(engine: str) -> dict[str, Any]:
     """Return the settings of an engine, by its names for them."""
-    check_engine_settings()
+    _check_engine_sections()
     if engine == "theano":
         chosen = {"float_x": theano().floatX, "fast_math": theano().fastmath}
         return {**chosen, "flags": decisive_flags()}
     return {"precision": torch().precision} if engine == "torch" else {}
 
 
-def check_engine_settings() -> None:
-    """Raise `SettingError` where the section of an engine has an impossible value."""
-    _check_choice("theano.floatX", theano().floatX, FLOAT_TYPES)
-    _check_choice("torch.precision", torch().precision, PRECISIONS)
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise SettingError(f"{name} is {value!r}; expected {' or '.join(allowed)}.{did_you_mean(value, allowed)}")
+def _check_engine_sections() -> None:
+    for name, value, allowed in (
+        ("theano.floatX", theano().floatX, FLOAT_TYPES),
+        ("torch.precision", torch().precision, PRECISIONS),
+    ):
+        if value not in allowed:
+            raise SettingError(f"{name} is {value!r}; expected {' or '.join(allowed)}.{did_you_mean(value, allowed)}")
 
 
 @functools.lru_cache(maxsize=1)

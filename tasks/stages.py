@@ -16,9 +16,10 @@ from pipeline.errors import PipelineError, StoreError
 from pipeline.store import results
 from pipeline.store.latest import copy_out, point_latest
 from pipeline.store.stage import Stage
+from tasks.luigi_adapter import luigid
 from tasks.luigi_adapter.console import TaskMonitor
 from tasks.luigi_adapter.errors import end, removed
-from tasks.settings import settings
+from tasks.settings import check_sections, settings
 from tasks.this_run import RUN
 
 
@@ -164,6 +165,22 @@ class StageTask(luigi.Task):
             point_latest(stage, settings.active().latest, RUN.id)
         for name in self.shown:
             copy_out(self.stage, name, settings.active().outputs, RUN.id)
+
+
+def check_all_settings() -> None:
+    """Check every setting, used or not, without opening a data file or asking a server.
+
+    Raises
+    ------
+    SettingError
+        A setting has an impossible value.
+    ValueError
+        A value has the wrong type; `tasks.luigi_adapter.errors.message_of` explains it.
+    """
+    luigid.check_flags()
+    check_sections()
+    for task in stage_classes():
+        task.check_settings(task.configured())
 
 
 def stage_classes() -> list[type[StageTask]]:

@@ -3,89 +3,152 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shlex
+import socket
 import sys
-from collections.abc import Sequence
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-from luigi.cmdline_parser import CmdlineParser
-
+from pipeline.errors import SettingError, did_you_mean
 from pipeline.files.paths import readable
 from pipeline.operations import run_history
-from pipeline.operations.run import Run, check_forced
 from pipeline.progress.terminal import highlighted
-from pipeline.store import results
+from pipeline.store import active_runs, latest, results, unfinished
 from pipeline.store.stage import Stage
 from pipeline.web.urls import without_secrets
 from tasks.configuration import config_files, last_run, make_variables
 from tasks.configuration.changed import changed
 from tasks.luigi_adapter import interrupts
+from tasks.luigi_adapter.command_line import root_task
 from tasks.luigi_adapter.errors import message_of
 from tasks.settings import settings
 
 
-class LuigiRun(Run):
-    """A run that a command line, a timer or a notebook starts.
+class Run:
+    """Stages that are made together; registered while the run lasts, with two lines in the history.
 
     Attributes
     ----------
+    id : str
+        12 hexadecimal digits.
+    process : int
+        The process that registers the run and writes its history; those forked from it only make results.
     command : str
         The command line, without secrets.
     compares_settings : bool
         Whether to report settings that the last run had and this one lacks.
+    stages : list of Stage
+        In the order in which data flows; empty until the run begins.
+    conditions : list of callables
+        The run fails if one of them returns False at its end, even if every result is there.
     shown : dict of Path to str
         Files that the summary names, and the stage that must have been made for it.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        self.id = uuid.uuid4().hex[:12]
+        self.process = os.getpid()
         self.command = _command(sys.argv[1:])
         self.compares_settings = True
+        self.stages: list[Stage] = []
+        self.conditions: list[Callable[[], bool]] = []
         self.shown: dict[Path, str] = {}
-
-    def begin_with(self, *roots: Stage) -> None:
-        """Begin the run with these stages and all upstream of them, unless it has begun.
-
-        Raises
-        ------
-        SettingError
-            ``--force`` names a stage that the run does not have.
-        """
-        if self.stages or os.getpid() != self.process:
-            return
-        parser = CmdlineParser.get_instance()
-        root = (parser and parser.known_args.root_task) or roots[0].name
-        stages, forced, outputs = results.upstream(*roots), settings.active().forced(), settings.active().outputs
-        check_forced(forced, stages, root)
-        if parser:  # a notebook handles signals by itself
-            interrupts.end_cleanly()
-        if self.compares_settings:
-            last_run.report_missing(outputs, changed())
-        self.begin(stages, root=root, forced=forced, outputs=outputs, settings=changed())
-        atexit.register(self._finish)
-
-    def forced_stages(self) -> results.ForcedStages:
-        """Return the stages that ``--force`` names now: a notebook may begin several runs of Luigi in this one."""
-        return results.ForcedStages(settings.active().forced(), self.id, self.found)
+        self._found: dict[Path, str] = {}
+        self._registration = contextlib.ExitStack()
+        self._clock = time.perf_counter()
 
     def continue_here(self, arguments: Sequence[str]) -> None:
         """Let this process, which was forked from the one that created the run, register the run and end it."""
         self.process = os.getpid()
         self.command = _command(arguments)
 
-    def _finish(self) -> None:
-        """End the run and print its summary."""
+    def begin_with(self, *roots: Stage) -> None:
+        """Begin the run with these stages and all upstream of them, unless it has begun.
+
+        Raise `SettingError` where ``force`` names a stage that the run does not have.
+        """
+        if self.stages or os.getpid() != self.process:
+            return
+        root = root_task()
+        stages, outputs = results.upstream(*roots), settings.active().outputs
+        check_forced(stages, root or roots[0].name)
+        if root:  # a notebook, which has no command line, handles signals by itself
+            interrupts.end_cleanly()
+        if self.compares_settings:
+            last_run.report_missing(outputs)
+        self.stages = stages
+        self._found = results.seals(stage for stage in stages if stage.name in settings.active().forced())
+        folders = dict.fromkeys([outputs, *(stage.folder for stage in stages)])
+        self._registration.enter_context(active_runs.registered(folders, self.id, [stage.path for stage in stages]))
+        _clear_leftovers(stages, outputs)
+        first_line = {
+            "run": self.id,
+            "root": root or roots[0].name,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "process": self.process,
+            "host": socket.gethostname(),
+            "settings": changed(),
+        }
+        run_history.append_line(outputs / run_history.NAME, first_line)
+        atexit.register(self._finish, outputs / run_history.NAME, self.forced_stages())
+
+    def forced_stages(self) -> results.ForcedStages:
+        """Return the stages that ``--force`` names now: a notebook may begin several runs of Luigi in this one."""
+        return results.ForcedStages(settings.active().forced(), self.id, self._found)
+
+    def place(self, stage: Stage) -> str:
+        """Return ``"stage 2 of 7"``, or an empty text for a stage that the run does not have."""
+        rest = self.stages_from(stage)
+        return f"stage {len(self.stages) - rest + 1} of {len(self.stages)}" if rest else ""
+
+    def stages_from(self, stage: Stage) -> int:
+        """Count the stages of the run from this one on."""
+        paths = [found.path for found in self.stages]
+        return len(paths) - paths.index(stage.path) if stage.path in paths else 0
+
+    def _finish(self, history: Path, forced: results.ForcedStages) -> None:
+        """Write the last line into the history, end the registration, and print a summary."""
         if os.getpid() != self.process:
             return
-        summary, error = self.end()
-        if error:
+        summary = run_history.summarise(self.stages, forced, time.perf_counter() - self._clock)
+        conditions_hold = all(condition() for condition in self.conditions)
+        if not conditions_hold:
+            summary["exit"] = "failed"
+        try:
+            run_history.append_line(history, {"run": self.id, **summary})
+        except OSError as error:
             sys.stderr.write(f"{message_of(error)}\n")
+        finally:
+            self._registration.close()
         lines = run_history.summary_lines(summary)
-        if self.conditions_hold:
+        if conditions_hold:
             made = {stage for stage, outcome in summary["stages"].items() if outcome != "not made"}
             lines += [f"  report: {path}" for path, stage in self.shown.items() if stage in made]
         print(highlighted("\n".join(lines)), flush=True)  # noqa: T201
+
+
+def check_forced(stages: Sequence[Stage], run: str) -> None:
+    """Raise `SettingError` where ``force`` names a stage that is not among the stages of a run."""
+    names = list(dict.fromkeys(stage.name for stage in stages))
+    for name in sorted(settings.active().forced() - set(names)):
+        raise SettingError(
+            f"force names {name!r}, which is no stage of {run}; expected any of {', '.join(names)}."
+            f"{did_you_mean(name, names)}"
+        )
+
+
+def _clear_leftovers(stages: Sequence[Stage], outputs: Path) -> None:
+    """Remove the unfinished files of killed runs."""
+    for folder in {stage.path.parent for stage in stages}:
+        results.clear_leftovers(folder)
+    for folder in {stage.folder for stage in stages}:
+        unfinished.clear_leftovers(folder)
+    latest.clear_leftovers(outputs)
 
 
 def _command(arguments: Sequence[str]) -> str:
@@ -99,4 +162,4 @@ def _command(arguments: Sequence[str]) -> str:
     return without_secrets(readable(shlex.join(shown)))
 
 
-RUN = LuigiRun()
+RUN = Run()

@@ -11,10 +11,11 @@ from tests.checkout import ROOT
 
 PROGRAM = """
 import json, sys
-from tasks.commands.current import Current
+from luigi.cmdline_parser import CmdlineParser
+import tasks
 from tasks.configuration.changed import changed
 
-with Current.with_flags(sys.argv[1:]):
+with CmdlineParser.global_instance(["Pipeline", *sys.argv[1:]]):
     print(json.dumps(changed()))
 """
 

@@ -35,8 +35,8 @@ def test_matrix_products_keep_to_the_cores_of_their_worker(checkout, threads):
 
 NEW_KIND = """
 import sys
-import tasks
-from tasks.commands.current import Current
+from luigi.cmdline_parser import CmdlineParser
+from tasks.commands import current
 from tasks.learning import NetworkTask, Train
 
 class Weigh(NetworkTask):
@@ -46,7 +46,7 @@ class Weigh(NetworkTask):
     def requires(self):
         return {"trained": Train.of(self.network)}
 
-with Current.with_flags(sys.argv[1:]) as current:
+with CmdlineParser.global_instance(["Pipeline", *sys.argv[1:]]):
     print(*(stage.name for stage in current.all_reachable()))
 """
 

@@ -1,6 +1,6 @@
 """Run the pipeline unattended, and keep the history of its runs.
 
-Read `run`; `run_history` and `changes`, which compares a run with the one before; `supervisor`, which a timer starts,
-with `status_file` and `notices`; and `schedule`, which installs the timer. Imports `store`, `progress`, `web`, `files`
-and `errors`.
+Read `run_history` and `changes`, which compares a run with the one before; `supervisor`, which a timer starts, with
+`status_file` and `notices`; and `schedule`, which installs the timer. Imports `store`, `progress`, `web`, `files` and
+`errors`.
 """

@@ -1,4 +1,4 @@
-"""The commands of ``python -m pipeline``: each takes its options and the current stages, and returns an exit status."""
+"""The commands of ``python -m pipeline``: each takes its options, and returns an exit status."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from pipeline.progress.console import ConsoleMonitor
 from pipeline.progress.terminal import highlighted, highlighted_table, print_answer
 from pipeline.store import active_runs, garbage, stage_status, verification
 from tasks.commands import configure as configuring
-from tasks.commands.current import Current
+from tasks.commands import current
+from tasks.configuration import last_run
+from tasks.settings import settings
 
 TOP = 3
 """Guesses printed for each picture."""
@@ -37,11 +39,12 @@ def configure(*_: Any) -> int:
     return 0
 
 
-def status(options: argparse.Namespace, current: Current) -> int:
+def status(options: argparse.Namespace) -> int:
     """Print a row for each stage."""
     if not options.json:
-        current.report_missing_settings()
-    rows = [stage_status.status_row(stage, current.outputs / "latest", flags_note) for stage in current.stages()]
+        last_run.report_missing(settings.active().outputs)
+    latest = settings.active().latest
+    rows = [stage_status.status_row(stage, latest, flags_note) for stage in current.stages()]
     if options.json:
         print_answer(json.dumps([asdict(row) for row in rows], indent=1))
     elif options.why:
@@ -51,7 +54,7 @@ def status(options: argparse.Namespace, current: Current) -> int:
     return 0
 
 
-def verify(_: argparse.Namespace, current: Current) -> int:
+def verify(_: argparse.Namespace) -> int:
     """Read every file of every result; return 1 if one is damaged."""
     with ConsoleMonitor("verify") as monitor:
         problems = verification.verify(current.folders(), devices.cores(), monitor)
@@ -67,9 +70,9 @@ def verify(_: argparse.Namespace, current: Current) -> int:
     return 0
 
 
-def gc(options: argparse.Namespace, current: Current) -> int:
+def gc(options: argparse.Namespace) -> int:
     """Remove unused results, after asking."""
-    current.report_missing_settings()
+    last_run.report_missing(settings.active().outputs)
     folders, reached = current.folders(), current.all_reachable()
     unreached = garbage.unreached(folders, reached, options.keep_days)
     show = _shown_by(options)
@@ -84,7 +87,7 @@ def gc(options: argparse.Namespace, current: Current) -> int:
     with active_runs.none_begins(folders):
         still = garbage.unreached(folders, reached, options.keep_days)  # runs may have begun and ended since
         removed = [result for result in unreached if result in still]
-        garbage.collect(removed, current.outputs)
+        garbage.collect(removed, settings.active().outputs)
     _print(f"{garbage.amount(removed)}, removed.")
     return 0
 
@@ -101,20 +104,20 @@ def _is_wanted(question: str) -> bool:
         return False
 
 
-def history(options: argparse.Namespace, current: Current) -> int:
+def history(options: argparse.Namespace) -> int:
     """Print a row for each run."""
-    past = run_history.read_history(current.outputs / run_history.NAME)
+    past = run_history.read_history(settings.active().outputs / run_history.NAME)
     listed = changes.with_changes(past, current.folders())[-options.last :]
     table = highlighted_table(run_history.history_table(listed), "EXIT")
     print_answer(json.dumps(listed, indent=1) if options.json else table)
     return 0
 
 
-def predict(options: argparse.Namespace, current: Current) -> int:
+def predict(options: argparse.Namespace) -> int:
     """Print a line for each picture; return 1 if one cannot be read."""
     from pipeline.inference.prediction import latest_classifier, prediction_lines
 
-    classifier = latest_classifier(options.network, current.outputs, **current.computing())
+    classifier = latest_classifier(options.network, settings.active().outputs, **current.computing())
     if wait := classifier.first_wait():
         print_error(wait)
     errors: list[PictureError] = []
@@ -128,28 +131,28 @@ def predict(options: argparse.Namespace, current: Current) -> int:
     return 1 if errors else 0
 
 
-def export(options: argparse.Namespace, current: Current) -> int:
+def export(options: argparse.Namespace) -> int:
     """Write a trained network for another program."""
     from pipeline.inference.export import export
     from pipeline.inference.trained_network import read_latest_network
 
-    network = read_latest_network(options.network, current.outputs)
-    path = options.output or current.outputs / f"{network.name}.{options.format}"
+    network = read_latest_network(options.network, settings.active().outputs)
+    path = options.output or settings.active().outputs / f"{network.name}.{options.format}"
     export.export(network, options.format, path)
     _print(f"{path}: {network.name}, {network.network.parameter_count} parameters, {path.stat().st_size / 1e3:.0f} kB")
     return 0
 
 
-def schedule(options: argparse.Namespace, current: Current) -> int:
+def schedule(options: argparse.Namespace) -> int:
     """Install a timer that runs the pipeline."""
     current.check_settings()  # report wrong settings now, not at night
-    current.report_missing_settings()
-    command = (sys.executable, "-m", "tasks.scheduled", *current.flags)
+    last_run.report_missing(settings.active().outputs)
+    command = (sys.executable, "-m", "tasks.scheduled", *options.flags)
     install.install(Job(Path.cwd(), command, options.every), Steps(_shown_by(options), options.dry_run))
     return 0
 
 
-def unschedule(options: argparse.Namespace, _: Current) -> int:
+def unschedule(options: argparse.Namespace) -> int:
     """Remove the timer."""
     if not install.remove(Path.cwd(), Steps(_shown_by(options), options.dry_run)):
         print_answer(f"Nothing is scheduled for {Path.cwd()}.")

@@ -15,8 +15,9 @@ from luigi.task_register import Register
 from pipeline.errors import SettingError, StoreError
 from pipeline.files.whole_file import write_text
 from pipeline.web.urls import without_secrets
-from tasks.commands.current import Current
+from tasks.commands import current
 from tasks.configuration import config_files
+from tasks.luigi_adapter.command_line import given
 from tasks.luigi_adapter.configuration import DEFAULTS, LOCAL, is_ours, set_defaults
 
 HEAD = (
@@ -28,10 +29,7 @@ OPEN_SECTIONS = {"core", "execution_summary", "retcode", "scheduler", "worker"}
 
 def given_settings() -> dict[tuple[str, str], str]:
     """Return the settings on the command line, by section and key; the path of an archive is absolute."""
-    parser = CmdlineParser.get_instance()
-    assert parser is not None
-    flags = vars(parser.known_args)
-    found = {(section, name): flags.get(f"{section}_{name}") for section, _, name, _ in Register.get_all_params()}
+    found = {(section, name): given(section, name) for section, _, name, _ in Register.get_all_params()}
     values = {place: str(value) for place, value in found.items() if value not in (None, False)}
     if archive := values.get(("DownloadCIFAR", "archive")):
         values["DownloadCIFAR", "archive"] = str(Path(archive).absolute())
@@ -58,7 +56,7 @@ def keep_settings(values: dict[tuple[str, str], str]) -> None:
     for (section, key), value in values.items():
         text = _with(text, section, key, value)
     _check_kept(text, values)
-    with _in_force(text), Current.with_flags([]) as current:
+    with _in_force(text), CmdlineParser.global_instance(["Pipeline"], allow_override=True):
         current.check_settings()
     write_text(path, text, StoreError)
 

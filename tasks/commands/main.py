@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from luigi.cmdline_parser import CmdlineParser
+
 from tasks.commands import actions
-from tasks.commands.current import Current
-from tasks.configuration import demo
+from tasks.configuration.make_variables import DEMO_FLAG, expand_demo
 from tasks.luigi_adapter.errors import message_of
 
 LUIGI_FLAGS = ("engine", "device", "threads", "data", "outputs-dir")
@@ -21,10 +22,11 @@ LUIGI_FLAGS = ("engine", "device", "threads", "data", "outputs-dir")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     known, others = _parser().parse_known_args(arguments)
-    command: Callable[[Any, Current], int] = known.command
+    command: Callable[[argparse.Namespace], int] = known.command
     try:
-        with Current.with_flags(demo.expand_demo([*known.settings, *others])) as current:
-            return command(known, current)
+        known.flags = expand_demo([*known.settings, *others])
+        with CmdlineParser.global_instance(["Pipeline", *known.flags], allow_override=True):
+            return command(known)
     except Exception as error:
         if (message := message_of(error)) is None:
             raise
@@ -46,10 +48,10 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(command=getattr(actions, name))
         command.allow_abbrev = False  # argparse would take an abbreviated setting of Luigi's for an option of ours
         command.add_argument(
-            demo.FLAG,
+            DEMO_FLAG,
             action="append_const",
             dest="settings",
-            const=demo.FLAG,
+            const=DEMO_FLAG,
             default=[],
             help="use the demo's settings",
         )

@@ -13,6 +13,7 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.task_register import Register
 
 from pipeline.web.urls import without_secrets
+from tasks.luigi_adapter.command_line import given, root_task
 
 
 def changed() -> dict[str, str]:
@@ -22,12 +23,10 @@ def changed() -> dict[str, str]:
 
 def decisive_names() -> set[str]:
     """Return the names of all settings that can change a result of this run."""
-    parser = CmdlineParser.get_instance()
-    root = parser.known_args.root_task if parser else None
     return {
         f"{section}.{name}"
         for section, name, _ in _decisive_settings()
-        if section == root or not getattr(Register.get_task_cls(section), "runs_alone", False)
+        if section == root_task() or not getattr(Register.get_task_cls(section), "runs_alone", False)
     }
 
 
@@ -36,7 +35,8 @@ def _changed(_: CmdlineParser | None) -> dict[str, str]:
     found = {}
     for section, name, parameter in _decisive_settings():
         with contextlib.suppress(ValueError, configparser.Error):  # in a section that a notebook does not use
-            value = _given_to_the_task(section, name, parameter) or parameter.task_value(section, name)
+            flag = given(section, name)
+            value = parameter.parse(flag) if flag else parameter.task_value(section, name)
             if (text := _text(parameter, value)) != _text(parameter, parameter.normalize(parameter._default)):
                 found[f"{section}.{name}"] = without_secrets(text)
     return found
@@ -50,13 +50,6 @@ def _decisive_settings() -> Iterator[tuple[str, str, luigi.Parameter[Any]]]:
             for name, parameter in task.get_params():
                 if name not in without_effect:
                     yield section, name, parameter
-
-
-def _given_to_the_task(section: str, name: str, parameter: luigi.Parameter[Any]) -> Any:
-    """Return the value of a flag without the task's name: 3 for ``TrainCNN --epochs 3``."""
-    parser = CmdlineParser.get_instance()
-    given = getattr(parser.known_args, name, None) if parser and parser.known_args.root_task == section else None
-    return parameter.parse(given) if given else None
 
 
 def _text(parameter: luigi.Parameter[Any], value: Any) -> str:

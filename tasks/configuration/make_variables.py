@@ -1,15 +1,25 @@
-"""Variables of make, such as ``SEED=7``, and Luigi's flags for them."""
+"""Variables of make, such as ``SEED=7``, and Luigi's flags for them; ``DEMO=1``, the flag ``--demo``."""
 
 from __future__ import annotations
 
 import functools
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from pipeline.errors import SettingError
 
 TABLE = Path(__file__).with_suffix(".txt")
 WITHOUT_PREFIX = {"core", "settings"}
 """Sections whose flags have no prefix."""
+
+DEMO_FLAG = "--demo"
+DEMO = {
+    "settings.data": "demo",
+    "DownloadCIFAR.archive": ".cache/digits.tar.gz",
+    "ConvertToHDF5.title": "scikit-learn's digits",
+}
+"""The settings of the demo: scikit-learn's digits, in folders of their own."""
 
 
 @functools.cache
@@ -36,3 +46,17 @@ def as_typed(settings: Mapping[str, str]) -> tuple[list[str], list[str]]:
             variables.append(f"{variable}={shlex.quote(value)}")
             left = {name: other for name, other in left.items() if name not in names}
     return variables, [shlex.quote(f"{name}={value}") for name, value in left.items()]
+
+
+def expand_demo(flags: Sequence[str]) -> list[str]:
+    """Return flags with ``--demo`` replaced by its settings; raise `SettingError` if another flag names other data."""
+    if DEMO_FLAG not in flags:
+        return list(flags)
+    others = [flag for flag in flags if flag != DEMO_FLAG]
+    for own in map(flag_of, ("settings.data", "DownloadCIFAR.archive")):
+        if own in (flag.partition("=")[0] for flag in others):
+            raise SettingError(
+                f"{own} and {DEMO_FLAG} came together; expected one of them, since the demo has data of its own. "
+                f"Leave out {DEMO_FLAG} (DEMO=1 with make), or {own}."
+            )
+    return [*(f"{flag_of(setting)}={value}" for setting, value in DEMO.items()), *others]

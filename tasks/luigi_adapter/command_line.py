@@ -1,4 +1,4 @@
-"""Check a command line: misspelt flags, a missing task, and all settings before the first task is made.
+"""Check a command line: misspelt flags, a missing task, and all settings before the first task is made; read it.
 
 Written for Luigi 3.8.1. It answers a misspelt flag with the usage of all flags, accepts abbreviated flags, and reads a
 setting only when a task uses it. This module can go when Luigi refuses both kinds of flags in a line and has a hook
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import functools
+import re
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import luigi
 from luigi.cmdline_parser import CmdlineParser
@@ -29,6 +30,20 @@ MOST_SUGGESTIONS = 4
 
 checks: list[Callable[[], None]] = []
 """Functions to call before the task of a command line is made; each raises `SettingError` for a wrong setting."""
+
+
+def root_task() -> str | None:
+    """Return the task that the command line asks for, or None without a command line, as in a notebook."""
+    parser = CmdlineParser.get_instance()
+    return parser.known_args.root_task if parser else None
+
+
+def given(section: str, name: str) -> Any:
+    """Return the text of a setting on the command line, or None: ``--epochs 3`` is a setting of the root task."""
+    parser = CmdlineParser.get_instance()
+    flags = vars(parser.known_args) if parser else {}
+    own = flags.get(name) if section == flags.get("root_task") else None
+    return flags.get(f"{section}_{name}") if own is None else own
 
 
 def _build_terse_parser(root_task: str | None = None, help_all: bool = False) -> argparse.ArgumentParser:
@@ -54,24 +69,13 @@ def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
 
 def _meant(unknown: str, flags: Sequence[str]) -> str:
     """Suggest the flags that an unknown one abbreviates, or the closest one."""
-    short = unknown.lstrip("-")
-    written_out = []
-    for flag in flags:
-        words = flag.lstrip("-").split("-")
-        if _abbreviates(short, words) or _abbreviates(short, words[1:]):  # the first may be the section's name
-            written_out.append(flag)
-    if 0 < len(written_out) <= MOST_SUGGESTIONS:
-        return f" Did you mean {' or '.join(map(repr, written_out))}?"
+    jump = "[^-]*-"  # to the next word: an abbreviation joins beginnings of words, as lr, l-rate and learn do
+    parts = [f"(?:{jump})?".join(map(re.escape, part)) for part in unknown.lstrip("-").split("-")]
+    written_out = re.compile(f"--(?:{jump})?{jump.join(parts)}")  # the first word may be the section's name
+    found = [flag for flag in flags if written_out.match(flag)]
+    if 0 < len(found) <= MOST_SUGGESTIONS:
+        return f" Did you mean {' or '.join(map(repr, found))}?"
     return did_you_mean(unknown, flags)
-
-
-def _abbreviates(short: str, words: Sequence[str]) -> bool:
-    """Return whether a text joins the beginnings of words, as lr, l-rate and learn do for learning and rate."""
-    if not (short and words):
-        return not short
-    beginnings = (words[0][:length] for length in range(1, len(words[0]) + 1))
-    rests = (short.removeprefix(beginning) for beginning in beginnings if short.startswith(beginning))
-    return any(_abbreviates(rest.removeprefix("-"), words[1:]) for rest in rests)
 
 
 def _exit_without_a_task(parser: argparse.ArgumentParser, known_args: argparse.Namespace) -> None:

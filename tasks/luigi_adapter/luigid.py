@@ -18,6 +18,7 @@ from luigi.worker import Worker
 from pipeline.errors import SettingError
 from pipeline.web.urls import without_secrets
 from tasks.luigi_adapter import console
+from tasks.luigi_adapter.command_line import given
 
 
 class LastingWorker(Worker):
@@ -36,24 +37,31 @@ class LastingWorker(Worker):
         return not self._scheduler.task_search(task_str=self._first_task)
 
 
-def _create_remote_scheduler(_: Any, url: str) -> RemoteScheduler:
-    """Connect with luigid, and ask it one question without retries."""
-    scheduler = RemoteScheduler(url)
-    patience = scheduler._rpc_retry_attempts, scheduler._rpc_log_retries
-    scheduler._rpc_retry_attempts, scheduler._rpc_log_retries = 1, False
-    try:
-        is_luigid = _is_luigid(scheduler)
-    except (RPCError, ValueError):
-        raise SettingError(
-            f"no scheduler answers at {without_secrets(url)}. Start luigid there, or use none: --local-scheduler."
-        ) from None
-    if not is_luigid:
-        raise SettingError(
-            f"the server at {without_secrets(url)} is no luigid. Name one with --scheduler-host and --scheduler-port, "
-            "or use none: --local-scheduler."
-        )
-    scheduler._rpc_retry_attempts, scheduler._rpc_log_retries = patience
-    return scheduler
+class _Factory(interface._WorkerSchedulerFactory):
+    """Makes Luigi's connection with luigid, and its worker."""
+
+    def create_remote_scheduler(self, url: str) -> RemoteScheduler:
+        """Connect with luigid, and ask it one question without retries."""
+        scheduler = RemoteScheduler(url)
+        patience = scheduler._rpc_retry_attempts, scheduler._rpc_log_retries
+        scheduler._rpc_retry_attempts, scheduler._rpc_log_retries = 1, False
+        try:
+            is_luigid = _is_luigid(scheduler)
+        except (RPCError, ValueError):
+            raise SettingError(
+                f"no scheduler answers at {without_secrets(url)}. Start luigid there, or use none: --local-scheduler."
+            ) from None
+        if not is_luigid:
+            raise SettingError(
+                f"the server at {without_secrets(url)} is no luigid. Name one with --scheduler-host and "
+                "--scheduler-port, or use none: --local-scheduler."
+            )
+        scheduler._rpc_retry_attempts, scheduler._rpc_log_retries = patience
+        return scheduler
+
+    def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> Worker:
+        console.share_among(worker_processes)
+        return LastingWorker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
 
 
 def _is_luigid(scheduler: RemoteScheduler) -> bool:
@@ -64,10 +72,14 @@ def _is_luigid(scheduler: RemoteScheduler) -> bool:
         return False
 
 
-def _create_worker(_: Any, scheduler: Any, worker_processes: int, assistant: bool = False) -> Worker:
-    console.share_among(worker_processes)
-    return LastingWorker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
+def check_flags() -> None:
+    """Raise `SettingError` where a flag names luigid, but a setting says to run without one."""
+    for name in ("scheduler_host", "scheduler_port", "scheduler_url"):
+        if given("core", name) and interface.core().local_scheduler:
+            raise SettingError(
+                f"--{name.replace('_', '-')} does not count while local_scheduler is true; set that to false in the "
+                "section [core] of luigi.cfg, or lay luigid.cfg over it: LUIGI_CONFIG_PATH=luigid.cfg."
+            )
 
 
-interface._WorkerSchedulerFactory.create_remote_scheduler = _create_remote_scheduler  # type: ignore[method-assign]
-interface._WorkerSchedulerFactory.create_worker = _create_worker  # type: ignore[method-assign]
+interface._WorkerSchedulerFactory = _Factory  # type: ignore[misc]
