@@ -86,10 +86,11 @@ def test_a_run_records_them(checkout):
 
 
 def test_a_task_that_is_given_a_setting_without_its_name(checkout):
-    checkout.run("--network", "mlp2", "--epochs", "1", "--learning-rate", "0.03", task="Train")
+    checkout.run("--network", "mlp2", "--epochs", "1", "--learning-rate", "0.03", "--from-seed", "0", task="Train")
 
     settings = checkout.history()[-1]["settings"]
     assert settings["Train.learning_rate"] == "0.03"
+    assert settings["Train.from_seed"] == "0"
     assert "Train.network" not in settings
 
 
