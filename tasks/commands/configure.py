@@ -65,7 +65,7 @@ def settings_table() -> list[str]:
     """Return a line for each setting in a file that differs from its default, and name the file."""
     config_files.require_settings_file()
     config_files.check_files()
-    files = {path: config_files.parse_file(path) for path in config_files.settings_files()}
+    files = config_files.read_files()
     rows = [("SETTING", "VALUE", "FROM")]
     for section, key in dict.fromkeys((name, key) for file in files.values() for name in file for key in file[name]):
         path = next(path for path in reversed(files) if files[path].has_option(section, key))

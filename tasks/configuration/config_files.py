@@ -22,28 +22,14 @@ VENV = ".venv"
 
 FREE_SECTIONS = {"logging", "resources", "task_history"}
 """Luigi's sections that accept any key."""
-FREE_KEYS = {
-    "core": {
-        "autoload_range",
-        "logging_conf_file",
-        "no_configure_logging",
-        "rpc_connect_timeout",
-        "rpc_log_retries",
-        "rpc_retry_attempts",
-        "rpc_retry_wait",
-    }
+FREE_KEYS_OF_CORE = {"autoload_range", "no_configure_logging"} | {
+    f"rpc_{name}" for name in ("connect_timeout", "log_retries", "retry_attempts", "retry_wait")
 }
-"""Luigi's keys that are not parameters."""
+"""Luigi's keys of the section [core] that are not parameters."""
 
 
 def require_settings_file() -> None:
-    """Check that the current folder has settings, and, if it is a checkout, that this code is its own.
-
-    Raises
-    ------
-    SettingError
-        There is no settings file, or the folder is a checkout with code of its own.
-    """
+    """Raise `SettingError` if the current folder has no settings, or is a checkout with code of its own."""
     here = Path.cwd()
     ours = ("tasks/__init__.py", "pipeline/store/__init__.py")
     if all((here / name).is_file() for name in ours) and not here.samefile(CHECKOUT):
@@ -59,18 +45,12 @@ def require_settings_file() -> None:
 
 
 def check_files() -> None:
-    """Check every file.
-
-    Raises
-    ------
-    SettingError
-        A file cannot be read, or has a section or a key that nothing reads.
-    """
+    """Raise `SettingError` if a file cannot be read, or has a section or a key that nothing reads."""
     named = os.environ.get(PATH_VARIABLE)
     if named is not None and not Path(named).is_file():
         raise SettingError(f"{PATH_VARIABLE} is {named!r}, where there is no file; expected one like luigi.cfg.")
     known = _known()
-    files = {path: parse_file(path) for path in settings_files()}
+    files = read_files()
     for path, file in files.items():
         for section in set(file.sections()) - FREE_SECTIONS - {configparser.DEFAULTSECT}:
             if section not in known:
@@ -84,26 +64,21 @@ def check_files() -> None:
                 _check_hyphens(path, section, key, files)
 
 
-def settings_files() -> list[str]:
-    """Return the files that exist, each overriding those before it."""
-    return [path for path in (*FILES, LOCAL, os.environ.get(PATH_VARIABLE)) if path and Path(path).exists()]
-
-
-def parse_file(path: str) -> configparser.RawConfigParser:
-    """Return the content of a file.
-
-    Raises
-    ------
-    SettingError
-        It cannot be read.
-    """
-    file = configparser.RawConfigParser(default_section="")  # the keys of [DEFAULT] are variables of all sections
-    file.optionxform = str  # type: ignore[assignment, method-assign]
-    try:
-        file.read_string(Path(path).read_text(encoding="utf-8"), source=path)
-    except OSError as error:
-        raise SettingError(f"{path} cannot be read ({error.strerror}); expected a file like luigi.cfg.") from None
-    return file
+def read_files() -> dict[str, configparser.RawConfigParser]:
+    """Return the files that exist, each overriding those before it; raise `SettingError` if one cannot be read."""
+    files = {}
+    for path in (*FILES, LOCAL, os.environ.get(PATH_VARIABLE)):
+        if path and Path(path).exists():
+            file = configparser.RawConfigParser(default_section="")  # keys of [DEFAULT] are variables of all sections
+            file.optionxform = str  # type: ignore[assignment, method-assign]
+            try:
+                file.read_string(Path(path).read_text(encoding="utf-8"), source=path)
+            except OSError as error:
+                raise SettingError(
+                    f"{path} cannot be read ({error.strerror}); expected a file like luigi.cfg."
+                ) from None
+            files[path] = file
+    return files
 
 
 def secret_settings() -> set[str]:
@@ -115,8 +90,7 @@ def secret_settings() -> set[str]:
 def _known() -> dict[str, set[str]]:
     """Return the keys of each section that tasks and Luigi declare, with underscores."""
     known = defaultdict(set, {name: set[str]() for name in Register.task_names() if not is_base_class(name)})
-    for section, keys in FREE_KEYS.items():
-        known[section] |= keys
+    known["core"] |= FREE_KEYS_OF_CORE
     for section, _, name, parameter in Register.get_all_params():
         if not is_base_class(section):
             known[section].add(name)
