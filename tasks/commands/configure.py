@@ -39,12 +39,7 @@ def given_settings() -> dict[tuple[str, str], str]:
 def keep_settings(values: dict[tuple[str, str], str]) -> None:
     """Write settings into local.cfg, whole or not at all: an empty value removes one, and all others stay.
 
-    Raises
-    ------
-    SettingError
-        A run could not begin with one of the settings, or the file cannot hold it.
-    StoreError
-        The file cannot be written.
+    Raise `SettingError` if a run could not begin with one of them, `StoreError` if the file cannot be written.
     """
     if force := values.get(("settings", "force")):
         raise SettingError(
@@ -52,7 +47,7 @@ def keep_settings(values: dict[tuple[str, str], str]) -> None:
             f"with one command: FORCE={force}."
         )
     path = Path(LOCAL).resolve()
-    text = path.read_text(encoding="utf-8") if path.exists() else HEAD
+    text = path.read_text(encoding="utf-8").rstrip("\n") + "\n" if path.exists() else HEAD
     for (section, key), value in values.items():
         text = _with(text, section, key, value)
     _check_kept(text, values)
@@ -105,17 +100,16 @@ def _with(text: str, section: str, key: str, value: str) -> str:
             f"{section}.{key} is {value!r}; expected a line of printable UTF-8 without blanks at its ends and without "
             f"${{, which {LOCAL} would take for a variable. Give it with each command instead."
         )
-    lines = text.split("\n")
-    set_to = [f"{key} = {value.replace('%', '%%')}"] if value else []
-    headers = [number for number, line in enumerate(lines) if line.startswith("[")]
-    begin = next((number for number in headers if lines[number].startswith(f"[{section}]")), None)
-    if begin is None:
-        lines += ["", f"[{section}]", *set_to] if set_to else []
-    else:
-        end = next((number for number in headers if number > begin), len(lines))
-        first, after = _lines_of(key, lines, begin, end)
-        lines[first:after] = set_to
-    without_empty_sections = re.sub(r"^\[.*\]\n+(?=\[|\Z)", "", "\n".join([*lines, ""]), flags=re.M)
+    line = f"{key} = {value.replace('%', '%%')}\n" if value else ""
+    if not re.search(rf"^\[{section}\]", text, re.M):
+        text += f"\n[{section}]\n"
+    before, lines, after = re.split(rf"^(\[{section}\].*\n(?:(?!\[).*\n)*)", text, maxsplit=1, flags=re.M)
+    key_and_indented_lines = rf"^{key.replace('_', '[-_]')}[ \t]*[=:].*\n(?:[ \t]+\S.*\n)*"
+    changed, is_there = re.subn(key_and_indented_lines, lambda _: line, lines, count=1, flags=re.M)
+    if not is_there:
+        kept = lines.rstrip("\n") + "\n"
+        changed = kept + line + lines[len(kept) :]
+    without_empty_sections = re.sub(r"^\[.*\]\n+(?=\[|\Z)", "", before + changed + after, flags=re.M)
     return without_empty_sections.rstrip("\n") + "\n"
 
 
@@ -135,19 +129,6 @@ def _check_kept(text: str, values: dict[tuple[str, str], str]) -> None:
                 f"{LOCAL} would have {kept!r} for {section}.{key}; expected {value!r}. Write `{key} = ...` at the "
                 "beginning of its line, or remove it there, and type the same command again."
             )
-
-
-def _lines_of(key: str, lines: list[str], begin: int, end: int) -> tuple[int, int]:
-    """Return the first line of a key and the line after it, or twice the line at which to add it."""
-    name = re.compile(rf"{key.replace('_', '[-_]')}\s*[=:]")
-    first = next((number for number in range(begin + 1, end) if name.match(lines[number])), None)
-    if first is None:
-        last = max(number for number in range(begin, end) if lines[number].strip())
-        return last + 1, last + 1
-    after = first + 1
-    while after < end and re.match(r"\s+\S", lines[after]):  # indented lines continue a value
-        after += 1
-    return first, after
 
 
 @contextlib.contextmanager
