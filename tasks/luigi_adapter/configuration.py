@@ -39,10 +39,7 @@ DEFAULTS = {
 def read_settings() -> None:
     """Import Luigi, which reads luigi.cfg; then read local.cfg, and set the defaults.
 
-    Raises
-    ------
-    SettingError
-        A file cannot be parsed.
+    Raise `SettingError` if a file cannot be parsed.
     """
     try:
         if "toml" in (os.environ.get("LUIGI_CONFIG_PARSER"), os.environ.get(PATH_VARIABLE, "").rpartition(".")[2]):

@@ -31,44 +31,23 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM as an exception: Luigi ends on a KeyboardInterrupt, and after any other starts the next task."""
 
 
-class _Interruption:
-    """Interrupts this process once: a second signal must not interrupt the cleaning-up.
+_received: list[int] = []
+"""The signal that has interrupted this process."""
 
-    Ctrl-C reaches a worker twice, from the terminal and as Luigi's SIGTERM.
+
+def raise_if_signalled() -> None:
+    """Raise if a signal has come. Monitors call it, since work may stop there.
+
+    The exception that the signal raises may be lost: Python drops those raised in the callback of a weak reference.
     """
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def install(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                signal.signal(number, self._handle)
-        sys.unraisablehook = _ignore_interrupts
-
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal is None:
-            self.signal = number
-            self.raise_if_signalled()
-
-    def raise_if_signalled(self) -> None:
-        """Raise if a signal has come."""
-        if self.signal is not None:
-            raise Terminated if self.signal == signal.SIGTERM else KeyboardInterrupt
-
-
-_INTERRUPTION = _Interruption()
-raise_if_signalled = _INTERRUPTION.raise_if_signalled
-"""Raise if a signal has come. Monitors call it, since work may stop there.
-
-The exception raised by the signal itself may be lost: Python drops those raised in the callback of a weak reference.
-"""
+    if _received:
+        raise Terminated if _received[0] == signal.SIGTERM else KeyboardInterrupt
 
 
 def end_cleanly() -> None:
     """Clean up on SIGTERM before this process ends, as on Ctrl-C."""
     if threading.current_thread() is threading.main_thread():
-        _INTERRUPTION.install()
+        _handle_signals()
         atexit.register(_end_by_signal)
 
 
@@ -83,7 +62,7 @@ class WorkerProcess:
 
     def __enter__(self) -> None:
         if self._is_forked:
-            _INTERRUPTION.install()
+            _handle_signals()
             threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def __exit__(
@@ -91,6 +70,23 @@ class WorkerProcess:
     ) -> None:
         if self._is_forked and isinstance(error, KeyboardInterrupt):
             raise SystemExit(128 + signal.SIGTERM) from None  # multiprocessing prints a traceback for other exceptions
+
+
+def _handle_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, _interrupt)
+    sys.unraisablehook = _ignore_interrupts
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    """Interrupt this process once: a second signal must not interrupt the cleaning-up.
+
+    Ctrl-C reaches a worker twice, from the terminal and as Luigi's SIGTERM.
+    """
+    if not _received:
+        _received.append(number)
+        raise_if_signalled()
 
 
 def _ignore_interrupts(lost: sys.UnraisableHookArgs) -> None:
@@ -108,14 +104,14 @@ def _end_with_parent() -> None:
 
 def _end_by_signal() -> None:
     """End by the signal, after the workers and all output: the exit status in a shell is 130 or 143."""
-    if _INTERRUPTION.signal is None:
+    if not _received:
         return
     for worker in multiprocessing.active_children():
         worker.join()
     with contextlib.suppress(OSError):
         sys.stdout.flush()
-    signal.signal(_INTERRUPTION.signal, signal.SIG_DFL)
-    os.kill(os.getpid(), _INTERRUPTION.signal)
+    signal.signal(_received[0], signal.SIG_DFL)
+    os.kill(os.getpid(), _received[0])
 
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
