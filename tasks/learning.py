@@ -70,13 +70,12 @@ class EngineTask(NetworkTask):
         return (f"pipeline.engines.{self.choice().engine}.engine:ENGINE",)
 
     def decides(self) -> dict[str, Any]:
-        engine, device = self.choice().engine, self.choice().device
-        architecture = find_network(self.network).architecture
+        choice = self.choice()
         return {
-            "architecture": architecture,
-            "engine": engine,
-            "engine_settings": engine_settings(engine),
-            "device": device,
+            "architecture": find_network(self.network).architecture,
+            "engine": choice.engine,
+            "engine_settings": engine_settings(choice.engine),
+            "device": choice.device,
         }
 
     def options(self) -> dict[str, Any]:

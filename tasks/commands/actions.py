@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from pipeline.engines import devices
 from pipeline.engines.theano.flags import flags_note
@@ -23,13 +22,13 @@ from pipeline.store import active_runs, garbage, stage_status, verification
 from tasks.commands import configure as configuring
 from tasks.commands import current
 from tasks.configuration import last_run
-from tasks.settings import settings
+from tasks.settings import engine_settings, settings
 
 TOP = 3
 """Guesses printed for each picture."""
 
 
-def configure(*_: Any) -> int:
+def configure(_: argparse.Namespace) -> int:
     """Keep the settings given on the command line, or print those that are kept."""
     values = configuring.given_settings()
     if values:
@@ -117,7 +116,15 @@ def predict(options: argparse.Namespace) -> int:
     """Print a line for each picture; return 1 if one cannot be read."""
     from pipeline.inference.prediction import latest_classifier, prediction_lines
 
-    classifier = latest_classifier(options.network, settings.active().outputs, **current.computing())
+    choice = settings.active().choice()
+    classifier = latest_classifier(
+        options.network,
+        settings.active().outputs,
+        engine=choice.engine,
+        device=choice.device,
+        engine_settings=engine_settings(choice.engine),
+        threads=settings.active().thread_count(),
+    )
     if wait := classifier.first_wait():
         print_error(wait)
     errors: list[PictureError] = []

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pipeline.networks.declared import NETWORKS
 from pipeline.store import results
 from pipeline.store.stage import Stage
 from tasks.configuration import config_files
 from tasks.learning import NetworkTask
-from tasks.settings import engine_settings, settings
+from tasks.settings import settings
 from tasks.stages import check_all_settings, stage_classes
 from tasks.this_run import check_forced
 from tasks.whole import Pipeline
@@ -20,17 +19,6 @@ def check_settings() -> None:
     """Raise `SettingError` where a setting has an impossible value, used or not."""
     check_all_settings()
     stages()
-
-
-def computing() -> dict[str, Any]:
-    """Return the engine, the device and the threads, as arguments of `pipeline.inference.prediction.Classifier`."""
-    choice = settings.active().choice()
-    return {
-        "engine": choice.engine,
-        "device": choice.device,
-        "engine_settings": engine_settings(choice.engine),
-        "threads": settings.active().thread_count(),
-    }
 
 
 def folders() -> list[Path]:

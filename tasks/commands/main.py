@@ -45,15 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_networks(commands)
     _add_schedules(commands)
     for name, command in commands.choices.items():
-        command.set_defaults(command=getattr(actions, name))
+        command.set_defaults(command=getattr(actions, name), settings=[])
         command.allow_abbrev = False  # argparse would take an abbreviated setting of Luigi's for an option of ours
         command.add_argument(
-            DEMO_FLAG,
-            action="append_const",
-            dest="settings",
-            const=DEMO_FLAG,
-            default=[],
-            help="use the demo's settings",
+            DEMO_FLAG, action="append_const", dest="settings", const=DEMO_FLAG, help="use the demo's settings"
         )
     return parser
 
@@ -87,7 +82,10 @@ def _add_networks(commands: Any) -> None:
         "--top", type=_count, metavar="N", help=f"classes for each picture (default: {actions.TOP}; with --json all)"
     )
     for name in LUIGI_FLAGS:
-        predict.add_argument(f"--{name}", action=_Setting, help="as in luigi.cfg")
+        flag, metavar = f"--{name}", name.replace("-", "_").upper()
+        predict.add_argument(
+            flag, action="append", dest="settings", type=f"{flag}={{}}".format, metavar=metavar, help="as in luigi.cfg"
+        )
 
     export = commands.add_parser("export", help="write the network that was trained last for other programs")
     export.add_argument("--format", required=True, metavar="onnx|safetensors")
@@ -105,15 +103,6 @@ def _add_schedules(commands: Any) -> None:
     unschedule = commands.add_parser("unschedule", help="stop running it regularly")
     for command in (schedule, unschedule):
         command.add_argument("--dry-run", action="store_true", help="only print the steps")
-
-
-class _Setting(argparse.Action):
-    """Pass a flag and its value to Luigi."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, flag: str | None = None
-    ) -> None:
-        namespace.settings = [*namespace.settings, flag, value]
 
 
 def _count(text: str) -> int:

@@ -46,7 +46,7 @@ def read_settings() -> None:
             raise configparser.Error(
                 f"the environment asks for TOML. Type `unset LUIGI_CONFIG_PARSER {PATH_VARIABLE}`."
             )
-        _insert_local_file()
+        _read_local_file()
     except (configparser.Error, UnicodeDecodeError) as error:
         raise SettingError(
             f"luigi.cfg, local.cfg or the file that {PATH_VARIABLE} names cannot be parsed: {error}"
@@ -86,7 +86,7 @@ def is_base_class(section: str) -> bool:
     return section.endswith("Task")
 
 
-def _insert_local_file() -> None:
+def _read_local_file() -> None:
     """Have Luigi read local.cfg after luigi.cfg and before the file that the environment names."""
     from luigi.configuration import LuigiConfigParser
 

@@ -95,24 +95,18 @@ def _advice(error: OSError) -> str:
     if error.errno in NO_SPACE:
         return f"Make room, for example with `make gc`. {AGAIN}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        if shut := _shut(Path(error.filename)):
-            return _advice_to_open(shut)
-        return "Make it writable for yourself, or name other folders: --outputs-dir, --data-dir."
+        return _advice_on_permissions(Path(error.filename).absolute())
     if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
         return "Runs use locks, and this file system has none. Name folders on another one: --outputs-dir, --data-dir."
     return "Check the path, who owns it, and the disk."
 
 
-def _shut(path: Path) -> Path | None:
-    """Return the path that this process may not read: the file itself or a folder above it."""
-    path = path.absolute()
-    for place in (*reversed(path.parents), path):
-        if not os.access(place, os.R_OK if place == path else os.X_OK):
-            return place if os.path.lexists(place) else None
-    return None
-
-
-def _advice_to_open(shut: Path) -> str:
+def _advice_on_permissions(path: Path) -> str:
+    """Name the path that this process may not read: the file itself, or the first folder above it that is shut."""
+    places = (*reversed(path.parents), path)
+    shut = next((place for place in places if not os.access(place, os.R_OK if place == path else os.X_OK)), None)
+    if shut is None or not os.path.lexists(shut):
+        return "Make it writable for yourself, or name other folders: --outputs-dir, --data-dir."
     status = shut.stat()
     try:
         owner = shut.owner()
