@@ -38,8 +38,7 @@ def main(flags: Sequence[str]) -> int:
 
 
 def _run_luigi(arguments: list[str]) -> None:
-    RUN.compares_settings = False  # a scheduled run has the settings that it was scheduled with
-    RUN.continue_here(arguments)
+    RUN.continue_here(arguments, compares_settings=False)  # it has the settings that it was scheduled with
     luigi_run([*arguments, "--local-scheduler"])
 
 

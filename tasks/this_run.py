@@ -10,9 +10,10 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.files.paths import readable
@@ -28,6 +29,9 @@ from tasks.luigi_adapter.command_line import root_task
 from tasks.luigi_adapter.errors import message_of
 from tasks.settings import settings
 
+if TYPE_CHECKING:
+    from tasks.stages import StageTask
+
 
 class Run:
     """Stages that are made together; registered while the run lasts, with two lines in the history.
@@ -40,32 +44,31 @@ class Run:
         The process that registers the run and writes its history; those forked from it only make results.
     command : str
         The command line, without secrets.
-    compares_settings : bool
-        Whether to report settings that the last run had and this one lacks.
     stages : list of Stage
         In the order in which data flows; empty until the run begins.
-    conditions : list of callables
-        The run fails if one of them returns False at its end, even if every result is there.
-    shown : dict of Path to str
-        Files that the summary names, and the stage that must have been made for it.
+    shown : dict of Path to StageTask
+        Files that the summary names, and their tasks. The run fails if a result may not be published at its end.
     """
 
     def __init__(self) -> None:
         self.id = uuid.uuid4().hex[:12]
         self.process = os.getpid()
         self.command = _command(sys.argv[1:])
-        self.compares_settings = True
         self.stages: list[Stage] = []
-        self.conditions: list[Callable[[], bool]] = []
-        self.shown: dict[Path, str] = {}
+        self.shown: dict[Path, StageTask] = {}
+        self._compares_settings = True
         self._found: dict[Path, str] = {}
         self._registration = contextlib.ExitStack()
         self._clock = time.perf_counter()
 
-    def continue_here(self, arguments: Sequence[str]) -> None:
-        """Let this process, which was forked from the one that created the run, register the run and end it."""
+    def continue_here(self, arguments: Sequence[str], *, compares_settings: bool = True) -> None:
+        """Let this process, which was forked from the one that created the run, register the run and end it.
+
+        With ``compares_settings`` it reports settings that the last run had and this one lacks.
+        """
         self.process = os.getpid()
         self.command = _command(arguments)
+        self._compares_settings = compares_settings
 
     def begin_with(self, *roots: Stage) -> None:
         """Begin the run with these stages and all upstream of them, unless it has begun.
@@ -79,7 +82,7 @@ class Run:
         check_forced(stages, root or roots[0].name)
         if root:  # a notebook, which has no command line, handles signals by itself
             interrupts.end_cleanly()
-        if self.compares_settings:
+        if self._compares_settings:
             last_run.report_missing(outputs)
         self.stages = stages
         self._found = results.seals(stage for stage in stages if stage.name in settings.active().forced())
@@ -116,8 +119,8 @@ class Run:
         if os.getpid() != self.process:
             return
         summary = run_history.summarise(self.stages, forced, time.perf_counter() - self._clock)
-        conditions_hold = all(condition() for condition in self.conditions)
-        if not conditions_hold:
+        may_be_published = all(task.may_be_published() for task in self.shown.values())
+        if not may_be_published:
             summary["exit"] = "failed"
         try:
             run_history.append_line(history, {"run": self.id, **summary})
@@ -126,9 +129,9 @@ class Run:
         finally:
             self._registration.close()
         lines = run_history.summary_lines(summary)
-        if conditions_hold:
+        if may_be_published:
             made = {stage for stage, outcome in summary["stages"].items() if outcome != "not made"}
-            lines += [f"  report: {path}" for path, stage in self.shown.items() if stage in made]
+            lines += [f"  report: {path}" for path, task in self.shown.items() if task.stage_name in made]
         print(highlighted("\n".join(lines)), flush=True)  # noqa: T201
 
 

@@ -45,8 +45,7 @@ class Report(StageTask):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = gate().param_kwargs  # kept, since the end of the run asks again, when the flags are gone
-        RUN.conditions.append(self.may_be_published)
-        RUN.shown[settings.active().outputs / REPORT_PAGE] = self.stage_name
+        RUN.shown[settings.active().outputs / REPORT_PAGE] = self
 
     @classmethod
     def check_settings(cls, given: Any) -> None:
