@@ -28,29 +28,16 @@ class StageTask(luigi.Task):
 
     A task is complete when the stage's result is current. Its identity includes the stage's key and the run, so that
     each of several runs of one scheduler makes its own results; the lock of a result lets only one of them compute it.
-
-    Attributes
-    ----------
-    function, libraries, length_parameter, code_matters
-        As in `pipeline.store.stage.Stage`.
-    shown : tuple of str
-        Files of the result to copy into the outputs folder, for people to open.
-    identifying : tuple of str
-        Parameters that name one of several stages.
-    without_effect : tuple of str
-        Parameters that change no result.
-    runs_alone : bool
-        Whether no other task requires this one, so that a run of another task does not read its settings.
     """
 
-    function: ClassVar[str]
+    function: ClassVar[str]  # this and the next three are as in `pipeline.store.stage.Stage`
     libraries: ClassVar[tuple[str, ...]] = ()
     length_parameter: ClassVar[str | None] = None
     code_matters: ClassVar[bool] = True
-    shown: ClassVar[tuple[str, ...]] = ()
-    identifying: ClassVar[tuple[str, ...]] = ()
-    without_effect: ClassVar[tuple[str, ...]] = ()
-    runs_alone: ClassVar[bool] = False
+    shown: ClassVar[tuple[str, ...]] = ()  # files of the result to copy into the outputs folder, for people to open
+    identifying: ClassVar[tuple[str, ...]] = ()  # parameters that name one of several stages
+    without_effect: ClassVar[tuple[str, ...]] = ()  # parameters that change no result
+    runs_alone: ClassVar[bool] = False  # no other task requires it: a run of another one does not read its settings
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -170,12 +157,8 @@ class StageTask(luigi.Task):
 def check_all_settings() -> None:
     """Check every setting, used or not, without opening a data file or asking a server.
 
-    Raises
-    ------
-    SettingError
-        A setting has an impossible value.
-    ValueError
-        A value has the wrong type; `tasks.luigi_adapter.errors.message_of` explains it.
+    Raise `SettingError` for an impossible value, and ValueError for one of the wrong type, which
+    `tasks.luigi_adapter.errors.message_of` explains.
     """
     luigid.check_flags()
     check_sections()

@@ -34,30 +34,16 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """Stages that are made together; registered while the run lasts, with two lines in the history.
-
-    Attributes
-    ----------
-    id : str
-        12 hexadecimal digits.
-    process : int
-        The process that registers the run and writes its history; those forked from it only make results.
-    command : str
-        The command line, without secrets.
-    stages : list of Stage
-        In the order in which data flows; empty until the run begins.
-    shown : dict of Path to StageTask
-        Files that the summary names, and their tasks. The run fails if a result may not be published at its end.
-    """
+    """Stages that are made together; registered while the run lasts, with two lines in the history."""
 
     def __init__(self) -> None:
         self.id = uuid.uuid4().hex[:12]
-        self.process = os.getpid()
+        self.process = os.getpid()  # it registers the run and ends it; those forked from it only make results
         self.command = _command(sys.argv[1:])
-        self.stages: list[Stage] = []
-        self.shown: dict[Path, StageTask] = {}
-        self._compares_settings = True
+        self.stages: list[Stage] = []  # in the order in which data flows; empty until the run begins
+        self.shown: dict[Path, StageTask] = {}  # files that the summary names, with their tasks
         self._found: dict[Path, str] = {}
+        self._compares_settings = True
         self._registration = contextlib.ExitStack()
         self._clock = time.perf_counter()
 
@@ -115,7 +101,10 @@ class Run:
         return len(paths) - paths.index(stage.path) if stage.path in paths else 0
 
     def _finish(self, history: Path, forced: results.ForcedStages) -> None:
-        """Write the last line into the history, end the registration, and print a summary."""
+        """Write the last line into the history, end the registration, and print a summary.
+
+        The run has failed if a result of a shown file may not be published, even if every result is there.
+        """
         if os.getpid() != self.process:
             return
         summary = run_history.summarise(self.stages, forced, time.perf_counter() - self._clock)
