@@ -66,7 +66,8 @@ class EngineTask(NetworkTask):
     def libraries(self) -> tuple[str, ...]:  # type: ignore[override]
         return ("numpy", "h5py", *ENGINES[self.choice().engine].libraries)
 
-    def imports(self) -> tuple[str, ...]:
+    @property
+    def imports(self) -> tuple[str, ...]:  # type: ignore[override]
         return (f"pipeline.engines.{self.choice().engine}.engine:ENGINE",)
 
     def decides(self) -> dict[str, Any]:

@@ -33,13 +33,13 @@ def main(flags: Sequence[str]) -> int:
             metrics=Path(how.metrics_file or outputs / METRICS_NAME),
             notice=Notice(how.on_failure_command, how.on_failure_webhook, how.notice_seconds),
         )
-    command = [sys.executable, "-m", "tasks.scheduled", *flags]
-    return supervise(supervision, lambda: _run_luigi(["--module", "tasks", "Pipeline", *flags]), command)
 
+    def run_luigi() -> None:
+        arguments = ["--module", "tasks", "Pipeline", *flags]
+        RUN.continue_here(arguments, compares_settings=False)  # it has the settings that it was scheduled with
+        luigi_run([*arguments, "--local-scheduler"])
 
-def _run_luigi(arguments: list[str]) -> None:
-    RUN.continue_here(arguments, compares_settings=False)  # it has the settings that it was scheduled with
-    luigi_run([*arguments, "--local-scheduler"])
+    return supervise(supervision, run_luigi, [sys.executable, "-m", "tasks.scheduled", *flags])
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ class StageTask(luigi.Task):
     each of several runs of one scheduler makes its own results; the lock of a result lets only one of them compute it.
     """
 
-    function: ClassVar[str]  # this and the next three are as in `pipeline.store.stage.Stage`
+    function: ClassVar[str]  # this and the next four are as in `pipeline.store.stage.Stage`
+    imports: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ()
     length_parameter: ClassVar[str | None] = None
     code_matters: ClassVar[bool] = True
@@ -99,10 +100,6 @@ class StageTask(luigi.Task):
         """Return the function to call, as ``"module:function"``."""
         return self.function
 
-    def imports(self) -> tuple[str, ...]:
-        """Return the definitions that the function imports by a computed name, as ``"module:NAME"``."""
-        return ()
-
     @functools.cached_property
     def stage(self) -> Stage:
         """The stage, with its key."""
@@ -113,7 +110,7 @@ class StageTask(luigi.Task):
             parameters=self.decides(),
             inputs={name: task.stage for name, task in self.requires().items()},
             options=self.options(),
-            imports=self.imports(),
+            imports=self.imports,
             libraries=self.libraries,
             length_parameter=self.length_parameter,
             code_matters=self.code_matters,

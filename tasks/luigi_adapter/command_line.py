@@ -1,4 +1,4 @@
-"""Check a command line: misspelt flags, a missing task, and all settings before the first task is made; read it.
+"""Read the command line, and check it: misspelt flags, a missing task, all settings before the first task is made.
 
 Written for Luigi 3.8.1. It answers a misspelt flag with the usage of all flags, accepts abbreviated flags, and reads a
 setting only when a task uses it. This module can go when Luigi refuses both kinds of flags in a line and has a hook
@@ -39,7 +39,7 @@ def root_task() -> str | None:
 
 
 def given(section: str, name: str) -> Any:
-    """Return the text of a setting on the command line, or None: ``--epochs 3`` is a setting of the root task."""
+    """Return the text of a setting on the command line, or None; ``TrainCNN --epochs 3`` gives one to TrainCNN."""
     parser = CmdlineParser.get_instance()
     flags = vars(parser.known_args) if parser else {}
     own = flags.get(name) if section == flags.get("root_task") else None
