@@ -70,7 +70,7 @@ def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
 def _meant(unknown: str, flags: Sequence[str]) -> str:
     """Suggest the flags that an unknown one abbreviates, or the closest one."""
     jump = "[^-]*-"  # to the next word: an abbreviation joins beginnings of words, as lr, l-rate and learn do
-    parts = [f"(?:{jump})?".join(map(re.escape, part)) for part in unknown.lstrip("-").split("-")]
+    parts = [f"(?:{jump})?".join(map(re.escape, part)) for part in unknown.strip("-").split("-")]
     written_out = re.compile(f"--(?:{jump})?{jump.join(parts)}")  # the first word may be the section's name
     found = [flag for flag in flags if written_out.match(flag)]
     if 0 < len(found) <= MOST_SUGGESTIONS:
