@@ -30,7 +30,10 @@ REPORT_PAGE = "report.html"
 
 
 class Report(StageTask):
-    """Show the results beside the article's, on one page; keep the latest page while a network is too inaccurate."""
+    """Show the results beside the article's, on one page.
+
+    While a network is less accurate than the section [gate] demands, the task fails, and the latest page stays.
+    """
 
     function = "pipeline.report.report:write_report"
     libraries = ("numpy", "h5py", "matplotlib", "pillow")
