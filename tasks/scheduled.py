@@ -13,7 +13,7 @@ from luigi.retcodes import retcode
 
 from pipeline.operations.notices import Notice
 from pipeline.operations.status_file import METRICS_NAME
-from pipeline.operations.supervisor import Supervision, supervise
+from pipeline.operations.supervisor import Supervisor
 from pipeline.progress.terminal import ignore_closed_streams
 from tasks.settings import schedule, settings
 from tasks.this_run import RUN
@@ -23,7 +23,7 @@ def main(flags: Sequence[str]) -> int:
     """Run the pipeline with the flags of ``luigi --module tasks Pipeline``, and return the exit status."""
     with CmdlineParser.global_instance(["Pipeline", *flags], allow_override=True):
         how, outputs = schedule(), settings.active().outputs
-        supervision = Supervision(
+        supervisor = Supervisor(
             run=RUN.id,
             outputs=outputs,
             waits=how.when_busy == "wait",
@@ -39,7 +39,7 @@ def main(flags: Sequence[str]) -> int:
         RUN.continue_here(arguments, compares_settings=False)  # it has the settings that it was scheduled with
         luigi_run([*arguments, "--local-scheduler"])
 
-    return supervise(supervision, run_luigi, [sys.executable, "-m", "tasks.scheduled", *flags])
+    return supervisor.supervise(run_luigi, [sys.executable, "-m", "tasks.scheduled", *flags])
 
 
 if __name__ == "__main__":

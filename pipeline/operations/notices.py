@@ -8,7 +8,7 @@ import re
 import shlex
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import IO, Any
@@ -19,49 +19,35 @@ from pipeline.web.connection import Client, TransferError
 
 @dataclass(frozen=True)
 class Notice:
-    """A command to run and a webhook to post to after a failure.
+    """A command, quoted as for a shell, and a webhook's URL to post to after a failure; either may be empty.
 
-    Parameters
-    ----------
-    command : str
-        A program and its arguments, quoted as for a shell; empty for none.
-    webhook : str
-        An HTTP or HTTPS URL, which may be a secret; empty for none.
-    seconds : float
-        Time limit of each; a command that takes longer is killed, with all processes that it started.
+    ``seconds`` is the time limit of each. A command that takes longer is killed, with all processes that it started.
     """
 
     command: str
     webhook: str
     seconds: float
 
-    def send(self, text: str, facts: dict[str, Any], log: IO[bytes], log_line: Callable[[str], None]) -> None:
-        """Run the command and post to the webhook.
+    def send(self, text: str, facts: dict[str, Any], log: IO[bytes]) -> Iterator[str]:
+        """Run the command and post to the webhook, and yield a line on the success or the failure of each.
 
-        Parameters
-        ----------
-        text : str
-            For people: the command's standard input, ``text`` in the webhook's JSON.
-        facts : dict
-            For programs: ``PIPELINE_NAME`` in the command's environment, further entries in the JSON.
-        log : file
-            Receives the command's output.
-        log_line : callable
-            Receives a line on each success and failure.
+        The text is the command's standard input, and ``text`` in the webhook's JSON. The facts, for programs, are
+        ``PIPELINE_NAME`` in the command's environment and further entries in the JSON. The command's output goes to
+        the log.
         """
         for address, send in ((self.command, self._call), (self.webhook, self._post)):
             if address:
                 try:
-                    log_line(send(text, facts, log))
-                except (OSError, ValueError, TransferError, subprocess.SubprocessError) as error:
-                    log_line(f"The notice of the failure failed: {_without_secrets(_reason(error))}")
+                    yield send(text, facts, log)
+                except (OSError, ValueError, TransferError) as error:
+                    yield f"The notice of the failure failed: {_without_secrets(str(error) or type(error).__name__)}"
 
     def _call(self, text: str, facts: dict[str, Any], log: IO[bytes]) -> str:
-        environment = {f"PIPELINE_{name.upper()}": str(value) for name, value in facts.items()}
+        environment = {f"PIPELINE_{name.upper()}": str(value) for name, value in {**facts, "message": text}.items()}
         command = shlex.split(self.command)
         with subprocess.Popen(  # noqa: S603, it is the user's own
             command,
-            env=os.environ | environment | {"PIPELINE_MESSAGE": text},
+            env=os.environ | environment,
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -71,9 +57,9 @@ class Notice:
                 process.communicate(text.encode(errors="backslashreplace"), self.seconds)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
-                raise
+                raise TimeoutError(f"{command[0]} took longer than {self.seconds:.1f} seconds.") from None
         if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, command)
+            raise ChildProcessError(f"{command[0]} ended with exit status {process.returncode}.")
         return f"{command[0]} was notified of the failure."
 
     def _post(self, text: str, facts: dict[str, Any], _: IO[bytes]) -> str:
@@ -84,16 +70,6 @@ class Notice:
             if response.status >= HTTPStatus.MULTIPLE_CHOICES:
                 raise TransferError(f"{self.webhook} answered {response.status}; expected 200.")
         return f"{urlsplit(self.webhook).hostname} was notified of the failure."
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case subprocess.TimeoutExpired():
-            return f"{error.cmd[0]} took longer than {error.timeout:.1f} seconds."
-        case subprocess.CalledProcessError():
-            return f"{error.cmd[0]} ended with exit status {error.returncode}."
-        case _:
-            return str(error) or type(error).__name__
 
 
 def _without_secrets(text: str) -> str:

@@ -21,22 +21,17 @@ OUTCOMES = ("computed", "adopted", "reused", "not made")
 
 @dataclass(frozen=True)
 class RunStatus:
-    """The last scheduled run in an outputs folder.
+    """The last scheduled run in an outputs folder, and why it failed; times are in ISO 8601.
 
     Parameters
     ----------
     state : {"running", "ok", "failed"}
-    started, ended, last_success : str
-        Times in ISO 8601, or None.
-    seconds : float
     exit_status : int
         As in a shell: 128 and the signal's number for a run that was killed.
     stages : dict
-        The outcome of each: computed, adopted, reused or not made.
+        The outcome of each.
     accuracy : dict
         Test accuracy by network.
-    message : str
-        Why the run failed.
     """
 
     state: str
@@ -82,9 +77,8 @@ class RunStatus:
         stages = gauge("last_run_stages", "Stages of the last run by outcome.", "outcome")
         for outcome, count in self.counts.items():
             stages.labels(folder, outcome.replace(" ", "_")).set(count)
-        accuracy = gauge(
-            "test_accuracy_ratio", "Fraction of the test images that a network classifies right.", "network"
-        )
+        text = "Fraction of the test images that a network classifies right."
+        accuracy = gauge("test_accuracy_ratio", text, "network")
         for network, value in self.accuracy.items():
             accuracy.labels(folder, network).set(value)
         return generate_latest(registry).decode()
