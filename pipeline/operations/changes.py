@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,9 @@ from pipeline.store.record import Record, upstream_records
 def with_changes(runs: Sequence[dict[str, Any]], folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Return runs, with ``changes`` added to each run that differs from the one before.
 
-    The records of the results are compared, where they are still in one of the folders.
-
-    Returns
-    -------
-    list of dict
-        ``changes`` is a list of dicts: ``differences``, a list such as ``["learning_rate 0.015 -> 0.02"]``, and
-        ``accuracy``, the rise in test accuracy of each network that they concern.
+    The records of the results are compared, where they are still in one of the folders. Each change is a dict:
+    ``differences``, a list such as ``["learning_rate 0.015 -> 0.02"]``, and ``accuracy``, the rise in test accuracy of
+    each network that they concern.
     """
     latest: dict[str, tuple[str, float]] = {}
     compared = []
@@ -30,9 +26,9 @@ def with_changes(runs: Sequence[dict[str, Any]], folders: Sequence[Path]) -> lis
             if stage not in keys:
                 continue
             before, accuracy_before = latest.get(stage, (keys[stage], accuracy))
-            if differences := tuple(_differences(stage, before, keys[stage], folders)):
+            if differences := _differences(stage, before, keys[stage], folders):
                 network = stage.removeprefix("Evaluate")
-                changes.setdefault(differences, {})[network] = round(accuracy - accuracy_before, 6)
+                changes.setdefault(tuple(differences), {})[network] = round(accuracy - accuracy_before, 6)
             latest[stage] = keys[stage], accuracy
         listed = [{"differences": list(differences), "accuracy": found} for differences, found in changes.items()]
         compared.append(run | ({"changes": listed} if listed else {}))
@@ -45,20 +41,16 @@ def change_line(change: dict[str, Any]) -> str:
     return f"{reasons.folded(change['differences'])}: {accuracy}"
 
 
-def _differences(stage: str, before: str, now: str, folders: Sequence[Path]) -> Iterator[str]:
+def _differences(stage: str, before: str, now: str, folders: Sequence[Path]) -> list[str]:
     """Compare two results of a stage, and all results upstream of them."""
     if before == now:
-        return
+        return []
     stage = stage.partition(" ")[0]  # `run_history.summarise` adds a key where a run has a stage several times
     old, new = (_upstream(stage, key, folders) for key in (before, now))
     if not (stage in old and stage in new):
-        return
-    seen = set()
-    for name in [*new, *(name for name in old if name not in new)]:
-        for difference in reasons.differences(old.get(name), new.get(name)):
-            if difference not in seen:  # training and evaluation share parameters and definitions
-                seen.add(difference)
-                yield difference
+        return []
+    found = [difference for name in new | old for difference in reasons.differences(old.get(name), new.get(name))]
+    return list(dict.fromkeys(found))  # training and evaluation share parameters and definitions
 
 
 def _upstream(stage: str, key: str, folders: Sequence[Path]) -> dict[str, Record]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -19,18 +18,13 @@ from pipeline.store.stage import Stage
 
 NAME = "history.jsonl"
 
-RUN = "[0-9a-f]{12}"
-"""The pattern of a run's identifier."""
 BEGINNING = {"run": str, "root": str, "started": str, "process": int, "host": str}
 END = {"run": str, "exit": str, "seconds": int | float, "stages": dict, "accuracy": dict}
 """The entries of the two lines of a run, with their types."""
 OPTIONAL = {"keys", "settings"}
 """Entries that lines of earlier versions lack; each is a dict of texts, as ``stages`` is."""
-LAST_BYTES = 65536
+LAST_BYTES = 16384
 """Bytes at the end of the history that `last_settings` reads: a history of years would delay each run."""
-
-DAMAGE = (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
-"""Errors that reading a damaged line may raise; the line is then skipped."""
 
 
 def append_line(path: Path, entry: dict[str, Any]) -> None:
@@ -49,30 +43,32 @@ def read_history(path: Path, start: int = 0) -> list[dict[str, Any]]:
         ``run``, ``root``, ``started``, ``process``, ``host``, ``exit`` ("ok", "failed", "running" or "killed");
         ``settings``, the ones that differ from their defaults, by name, which runs of earlier versions lack; for a
         run that ended also ``seconds``, ``stages`` (the outcome of each), ``accuracy`` and ``keys`` (of the results
-        that have an accuracy).
+        that have an accuracy). Damaged lines are skipped.
     """
+    lines: list[bytes] = []
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        file.seek(start)
+        lines = file.read().splitlines()
     found: dict[str, dict[str, Any]] = {}
-    for line in filter(None, path.read_bytes()[start:].splitlines() if path.exists() else []):
-        with contextlib.suppress(*DAMAGE):
+    for line in filter(None, lines):
+        with contextlib.suppress(ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError):
             entry = _checked(json.loads(line))
             found.setdefault(entry["run"], {}).update(entry)
-    return [
-        {"exit": "running" if active_runs.is_under_way(path.parent, name) else "killed", **run}
-        for name, run in found.items()
-        if "root" in run
-    ]
+    return [{"exit": _exit_so_far(path.parent, run), **run} for run in found.values() if "root" in run]
+
+
+def _exit_so_far(outputs: Path, run: dict[str, Any]) -> str:
+    if "exit" in run:
+        return str(run["exit"])
+    return "running" if active_runs.is_under_way(outputs, run["run"]) else "killed"
 
 
 def last_settings(path: Path) -> dict[str, str]:
     """Return the settings of the run that began last; an empty dict where they cannot be read."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
-        for line in reversed(file.read().splitlines()):
-            with contextlib.suppress(*DAMAGE):
-                entry = _checked(json.loads(line))
-                if "root" in entry:
-                    settings: dict[str, str] = entry.get("settings", {})
-                    return settings
+    with contextlib.suppress(OSError):
+        if runs := read_history(path, max(0, path.stat().st_size - LAST_BYTES)):
+            settings: dict[str, str] = runs[-1].get("settings", {})
+            return settings
     return {}
 
 
@@ -96,9 +92,8 @@ def summarise(stages: Iterable[Stage], forced: results.ForcedStages, seconds: fl
         outcomes[name] = results.outcome(record, forced.run)
         if "accuracy" in record.measured:
             accuracy[name], keys[name] = record.measured["accuracy"], stage.key
-    failed = "not made" in outcomes.values()
     return {
-        "exit": "failed" if failed else "ok",
+        "exit": "failed" if "not made" in outcomes.values() else "ok",
         "seconds": round(seconds, 3),
         "stages": outcomes,
         "accuracy": accuracy,
@@ -111,8 +106,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for name, outcome in summary["stages"].items():
         groups.setdefault(outcome, []).append(name)
-    counts = ", ".join(f"{len(names)} {outcome}" for outcome, names in groups.items())
-    lines = [f"{len(summary['stages'])} stages in {summary['seconds']:.1f} s: {counts}"]
+    lines = [f"{len(summary['stages'])} stages in {summary['seconds']:.1f} s: {_counts(summary['stages'])}"]
     lines += [
         f"  {outcome}: {', '.join(groups[outcome])}"
         for outcome in ("computed", "adopted", "not made")
@@ -124,32 +118,33 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
 
 def history_table(runs: list[dict[str, Any]]) -> list[str]:
     """Return lines for people to read: one for each run, and one for each change since the run before."""
-    return [
-        f"{'STARTED':17} {'WHAT':14} {'TOOK':>9}  {'EXIT':8} STAGES",
-        *(line for run in runs for line in _lines(run)),
-    ]
+    header = f"{'STARTED':17} {'WHAT':14} {'TOOK':>9}  {'EXIT':8} STAGES"
+    return [header, *(line for run in runs for line in _lines(run))]
 
 
 def _lines(run: dict[str, Any]) -> list[str]:
     started = f"{datetime.fromisoformat(run['started']).astimezone():%Y-%m-%d %H:%M}"
     took = f"{run['seconds']:.1f} s" if "seconds" in run else ""
-    outcomes = Counter(run.get("stages", {}).values())
-    counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
     accuracy = "".join(f"; {name} {value:.4f}" for name, value in run.get("accuracy", {}).items())
     return [
-        f"{started:17} {run['root']:14} {took:>9}  {run['exit']:8} {counts}{accuracy}",
+        f"{started:17} {run['root']:14} {took:>9}  {run['exit']:8} {_counts(run.get('stages', {}))}{accuracy}",
         *(f"{'':18}{change_line(change)}" for change in run.get("changes", [])),
     ]
 
 
+def _counts(stages: dict[str, str]) -> str:
+    """Return the number of stages with each outcome, as ``2 computed, 9 reused``."""
+    return ", ".join(f"{count} {outcome}" for outcome, count in Counter(stages.values()).items())
+
+
 def _checked(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return the known entries of a line, or raise one of `DAMAGE` where one is missing or has another type."""
+    """Return the known entries of a line; raise an error where one is missing or has another type."""
     kinds = BEGINNING if "root" in entry else END
     checked = {name: entry[name] for name in kinds} | {name: entry[name] for name in OPTIONAL & entry.keys()}
     texts = [checked[name] for name in ({"stages"} | OPTIONAL) & checked.keys()]
     if not (
         all(isinstance(checked[name], kind) for name, kind in kinds.items())
-        and re.fullmatch(RUN, checked["run"])
+        and re.fullmatch("[0-9a-f]{12}", checked["run"])
         and all(isinstance(text, str) for values in texts for text in values.values())
     ):
         raise ValueError("an entry has another type or form")
