@@ -263,7 +263,9 @@ class TestSystemd:
         assert sorted(machine.home.rglob("*")) == before
 
 
-OTHERS = "# of somebody else\nMAILTO=me\n5 4 * * * echo 'a  b' 100\\% # faster-deep-learning-00000000\n"
+OTHERS = (
+    "# of somebody else, \x0c and \u2028\nMAILTO=me\n5 4 * * * echo 'a  b' 100\\% # faster-deep-learning-00000000\n"
+)
 
 
 class TestCrontab:

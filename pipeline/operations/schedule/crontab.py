@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from pipeline.errors import ScheduleError
-from pipeline.operations.schedule import expressions
+from pipeline.operations.schedule.expressions import in_crontab
 from pipeline.operations.schedule.job import Job
 from pipeline.operations.schedule.steps import Steps, call
 
@@ -15,22 +15,19 @@ def is_there() -> bool:
     return shutil.which("crontab") is not None
 
 
-def line(job: Job) -> str:
-    """Return the line of a job. Cron takes an unescaped ``%`` for a line end; ``sh`` skips the comment.
+def install(job: Job, steps: Steps) -> None:
+    """Add a job's line, in place of its earlier one.
 
     Raises
     ------
     SettingError
         A crontab cannot express the calendar.
     """
-    command = job.shell_command.replace("%", r"\%")
-    return f"{expressions.in_crontab(job.every)} {command} {_mark(job.name)}"
-
-
-def install(name: str, line: str, steps: Steps) -> None:
-    """Add a line, in place of the one of the same name."""
-    _replace([*(other for other in _lines() if not _is_own(other, name)), line], steps)
-    steps.report(f"added: {line}" if not steps.dry else f"would add: {line}")
+    command = job.shell_command.replace("%", r"\%")  # an unescaped % is a line end in a crontab
+    line = f"{in_crontab(job.every)} {command} # {job.name}"
+    others = [other for other in _lines() if not _is_own(other, job.name)]
+    _replace([*others, line], steps)
+    steps.report(f"{'would add' if steps.dry else 'added'}: {line}")
 
 
 def remove(name: str, steps: Steps) -> bool:
@@ -44,20 +41,16 @@ def remove(name: str, steps: Steps) -> bool:
     return bool(own)
 
 
-def _mark(name: str) -> str:
-    return f"# {name}"
-
-
 def _is_own(line: str, name: str) -> bool:
-    return line.endswith(f" {_mark(name)}") and not line.lstrip().startswith("#")
+    return line.endswith(f" # {name}") and not line.lstrip().startswith("#")
 
 
 def _lines() -> list[str]:
     """Read the user's crontab."""
     done = call("crontab", "-l", LC_ALL="C")  # whose message on a missing crontab is looked at below
-    if done.returncode and b"no crontab" not in done.stderr:
-        raise ScheduleError(f"`crontab -l` failed: {done.stderr.decode(errors='replace').strip()}")
-    return [] if done.returncode else done.stdout.decode(errors="surrogateescape").splitlines()
+    if done.returncode and "no crontab" not in done.stderr:
+        raise ScheduleError(f"`crontab -l` failed: {done.stderr.strip()}")
+    return done.stdout.removesuffix("\n").split("\n") if done.stdout else []
 
 
 def _replace(lines: list[str], steps: Steps) -> None:

@@ -25,9 +25,8 @@ def install(job: Job, steps: Steps) -> None:
         crontab.remove(job.name, steps)
         systemd.install(job, steps)
     elif crontab.is_there():
-        line = crontab.line(job)
+        crontab.install(job, steps)
         systemd.remove(job.name, steps)
-        crontab.install(job.name, line, steps)
     else:
         raise ScheduleError(
             "there is neither a systemd that runs for this user nor a crontab command. Install cron, or enter this "

@@ -12,24 +12,12 @@ from pathlib import Path
 from pipeline.errors import SettingError
 from pipeline.operations.schedule.steps import call
 
-CALENDAR_CHARACTERS = r"[A-Za-z0-9 *,:./~+_-]+"
-"""The characters that systemd.time(7) uses, time zones included."""
-UNQUOTABLE = re.compile(r"[\x00-\x1f\x7f\\]")
-"""Control characters and backslashes: systemd and the crons read them differently, even in quotes."""
-
 
 @dataclass(frozen=True)
 class Job:
-    """A command to run regularly.
+    """A program with its arguments, to run in a checkout, which identifies the job.
 
-    Parameters
-    ----------
-    checkout : Path
-        The folder to run it in; it identifies the job.
-    command : tuple of str
-        The path of a program, and its arguments.
-    every : str
-        A systemd calendar expression: ``daily``, ``Mon..Fri *-*-* 02:30:00``.
+    ``every`` is a systemd calendar expression: ``daily``, ``Mon..Fri *-*-* 02:30:00``.
     """
 
     checkout: Path
@@ -49,7 +37,7 @@ class Job:
     def check(self) -> None:
         """Raise `SettingError` if the calendar is wrong, or a path or a flag cannot be quoted."""
         for text in (str(self.checkout), *self.command):
-            if UNQUOTABLE.search(text):
+            if re.search(r"[\x00-\x1f\x7f\\]", text):  # systemd and the crons read these differently, even in quotes
                 raise SettingError(
                     f"{text!r} has a line end, a control character or a backslash, which a timer cannot take. "
                     "Move the checkout, or put the setting into luigi.cfg."
@@ -67,10 +55,9 @@ def check_calendar(every: str) -> None:
     expected = "expected daily, hourly, Mon..Fri 02:30 or another calendar expression, as in `man systemd.time`."
     if not every.strip():
         raise SettingError(f"EVERY is empty; {expected} Type `make schedule EVERY=daily`.")
-    if not re.fullmatch(CALENDAR_CHARACTERS, every):
+    if not re.fullmatch(r"[A-Za-z0-9 *,:./~+_-]+", every):  # the characters of systemd.time(7), with time zones
         raise SettingError(f"EVERY is {every!r}; {expected}")
     if shutil.which("systemd-analyze"):
         done = call("systemd-analyze", "calendar", "--", every)
         if done.returncode:
-            reason = done.stderr.decode(errors="replace").strip()
-            raise SettingError(f"EVERY is {every!r}, which systemd rejects: {reason}; {expected}")
+            raise SettingError(f"EVERY is {every!r}, which systemd rejects: {done.stderr.strip()}; {expected}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from pipeline.operations.schedule.job import Job
@@ -12,7 +11,7 @@ from pipeline.operations.schedule.steps import Steps, call
 
 def is_running() -> bool:
     """Return whether systemd runs for this user."""
-    return shutil.which("systemctl") is not None and _answers("systemctl", "--user", "show-environment") is not None
+    return _answer("systemctl", "--user", "show-environment") is not None
 
 
 def install(job: Job, steps: Steps) -> None:
@@ -23,24 +22,23 @@ def install(job: Job, steps: Steps) -> None:
     steps.run_command("systemctl", "--user", "daemon-reload")
     steps.run_command("systemctl", "--user", "enable", timer)
     steps.run_command("systemctl", "--user", "restart", timer)  # a timer that runs already takes its new time only then
-    if _answers("loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value") == "no":
+    if _answer("loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value") == "no":
         steps.report("It runs while you are logged in; `loginctl enable-linger` lets it run when you are not.")
 
 
 def remove(name: str, steps: Steps) -> bool:
     """Stop a timer and remove its units; return whether there were any."""
-    folder = _folder()
-    paths = [folder / "timers.target.wants" / f"{name}.timer", folder / f"{name}.timer", folder / f"{name}.service"]
-    if not any(path.is_symlink() or path.exists() for path in paths):
+    folder, timer = _folder(), f"{name}.timer"
+    paths = [folder / "timers.target.wants" / timer, folder / timer, folder / f"{name}.service"]
+    if not any(map(os.path.lexists, paths)):
         return False
     running = is_running()
-    if running and paths[1].exists():
-        steps.run_command("systemctl", "--user", "disable", "--now", f"{name}.timer")
+    if running and (folder / timer).exists():
+        steps.run_command("systemctl", "--user", "disable", "--now", timer)
         # Otherwise the next timer of this name would catch up on the times since this one's last run.
-        steps.run_command("systemctl", "--user", "clean", "--what=state", f"{name}.timer")
-    for path in paths:
-        if path.is_symlink() or path.exists():
-            steps.remove_file(path)
+        steps.run_command("systemctl", "--user", "clean", "--what=state", timer)
+    for path in filter(os.path.lexists, paths):
+        steps.remove_file(path)
     if running:
         steps.run_command("systemctl", "--user", "daemon-reload")
     return True
@@ -48,20 +46,21 @@ def remove(name: str, steps: Steps) -> bool:
 
 def service_unit(job: Job) -> str:
     """Return the unit of the command. The colon keeps systemd from expanding ``$``."""
+    arguments = (_escaped(argument).replace('"', '\\"') for argument in job.command)
     return f"""[Unit]
-Description=The pipeline in {_specifiers_escaped(str(job.checkout))}
+Description=The pipeline in {_escaped(str(job.checkout))}
 
 [Service]
 Type=oneshot
-WorkingDirectory={_specifiers_escaped(str(job.checkout))}
-ExecStart=:{" ".join(map(_quoted, job.command))}
+WorkingDirectory={_escaped(str(job.checkout))}
+ExecStart=:{" ".join(f'"{argument}"' for argument in arguments)}
 """
 
 
 def timer_unit(job: Job) -> str:
     """Return the unit of the timer, which catches up on times at which the machine was off."""
     return f"""[Unit]
-Description=The pipeline in {_specifiers_escaped(str(job.checkout))}, {job.every}
+Description=The pipeline in {_escaped(str(job.checkout))}, {job.every}
 
 [Timer]
 OnCalendar={job.every}
@@ -73,23 +72,19 @@ WantedBy=timers.target
 
 
 def _folder() -> Path:
-    configuration = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(configuration) if configuration else Path.home() / ".config") / "systemd" / "user"
+    configuration = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(configuration, "systemd", "user")
 
 
-def _quoted(argument: str) -> str:
-    escaped = argument.replace('"', '\\"')
-    return f'"{_specifiers_escaped(escaped)}"'
-
-
-def _specifiers_escaped(text: str) -> str:
+def _escaped(text: str) -> str:
+    """Escape systemd's specifiers, which begin with ``%``."""
     return text.replace("%", "%%")
 
 
-def _answers(*command: str) -> str | None:
+def _answer(*command: str) -> str | None:
     """Return the output of a command; None where it is missing or fails."""
     try:
         done = call(*command)
     except OSError:
         return None
-    return None if done.returncode else done.stdout.decode(errors="replace").strip()
+    return None if done.returncode else done.stdout.strip()
