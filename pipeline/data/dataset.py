@@ -189,10 +189,9 @@ def _checked_split(file: h5py.File, split: str) -> _Split:
 
 
 def _stored(file: h5py.File, name: str) -> h5py.Dataset:
-    stored = hdf5.find(file, name)
+    stored = hdf5.find(file, name, DatasetError)
     if stored is None:
         raise DatasetError(f"it lacks the data set {name!r}.")
-    hdf5.check_one_piece(stored, DatasetError)
     return stored
 
 

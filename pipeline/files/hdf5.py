@@ -26,13 +26,9 @@ def reading(path: Path, kind: type[PipelineError], advice: str) -> Iterator[h5py
 
 @contextmanager
 def errors_as(path: Path, kind: type[PipelineError], advice: str) -> Iterator[None]:
-    """Raise errors of reading a file as errors of one kind.
+    """Raise errors of reading a file as errors of one kind, whose messages begin with the path and end with the advice.
 
-    Raises
-    ------
-    PipelineError
-        Of the given kind: the file is missing or damaged, or the block raised an error of this kind. The message
-        begins with the path and ends with the advice.
+    These are errors of a missing or damaged file, and those of this kind from the block.
     """
     try:
         yield
@@ -55,21 +51,22 @@ def cause(error: Exception) -> str:
     return text.removeprefix("Unable to synchronously open file ").removeprefix("Unable to synchronously open object ")
 
 
-def find(file: h5py.File, name: str) -> h5py.Dataset | None:
-    """Return the data set of this name; None if it is missing or a link to another place."""
+def find(file: h5py.File, name: str, kind: type[PipelineError]) -> h5py.Dataset | None:
+    """Return the data set of this name; None if it is missing or a link to another place.
+
+    An error of this kind is raised unless its values lie in one piece in the file itself.
+    """
     group = file
     *groups, last = name.split("/")
     for part in groups:
         if not _is_own(group, part, h5py.Group):
             return None
         group = group[part]
-    return group[last] if _is_own(group, last, h5py.Dataset) else None
-
-
-def check_one_piece(dataset: h5py.Dataset, kind: type[PipelineError]) -> None:
-    """Raise an error of this kind unless the values of a data set lie in one piece in the file itself."""
-    if problem := _misplaced(dataset):
-        raise kind(f"{dataset.name.removeprefix('/')!r} {problem}; expected them in one piece.")
+    if not _is_own(group, last, h5py.Dataset):
+        return None
+    if problem := _misplaced(group[last]):
+        raise kind(f"{name!r} {problem}; expected them in one piece.")
+    return group[last]
 
 
 def _misplaced(dataset: h5py.Dataset) -> str | None:

@@ -60,14 +60,13 @@ def read_weights(path: Path, network: Network) -> Weights:
 
 
 def _read_one(file: h5py.File, name: str, shape: tuple[int, ...]) -> FloatArray:
-    stored = hdf5.find(file, name)
+    stored = hdf5.find(file, name, WeightsError)
     if stored is None:
         raise WeightsError(f"it lacks {name!r}; the network expects it, of shape {shape}.")
     if stored.shape != shape or stored.dtype != np.float32:
         raise WeightsError(
             f"{name!r} has shape {stored.shape} and type {stored.dtype}; the network expects {shape} and float32."
         )
-    hdf5.check_one_piece(stored, WeightsError)
     values: FloatArray = stored[()]
     if not np.isfinite(values).all():
         raise WeightsError(f"{name!r} holds values that are not finite.")
