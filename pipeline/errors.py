@@ -1,22 +1,4 @@
-"""The errors that a user can meet. Each message ends with the next thing to do.
-
-::
-
-    PipelineError
-    ├── SettingError      a setting has a value that is not allowed
-    ├── DownloadError     the archive cannot be fetched
-    ├── ArchiveError      the archive has unexpected content
-    ├── DatasetError      an HDF5 file of images is missing, damaged or does not fit
-    ├── DeclarationError  the declaration of a network is wrong
-    ├── WeightsError      a weights file is missing, damaged or does not fit
-    ├── EngineError       an engine cannot train this network, or failed
-    ├── DeviceError       the requested device is missing
-    ├── PictureError      a file is not a picture that a network can classify
-    ├── ExportError       a trained network cannot be written for other programs
-    ├── AccuracyError     a network is less accurate than the settings require
-    ├── ScheduleError     a timer cannot be installed or removed
-    └── StoreError        a result cannot be written, read or trusted
-"""
+"""The errors that a user can meet. Each message ends with the next thing to do."""
 
 from __future__ import annotations
 
@@ -84,13 +66,7 @@ class StoreError(PipelineError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a suggestion of the known name closest to a misspelt one.
-
-    Returns
-    -------
-    str
-        ``" Did you mean 'rectify'?"``, or an empty string where nothing is close.
-    """
+    """Return ``" Did you mean 'rectify'?"``, or an empty string where no known name is close to a misspelt one."""
     import difflib
 
     close = difflib.get_close_matches(name, list(known), n=1)

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 
@@ -32,25 +33,25 @@ class Lock:
     @contextlib.contextmanager
     def held(self, on_wait: Callable[[str], None]) -> Iterator[None]:
         """Hold the lock, after waiting for it; ``on_wait`` receives the name of its owner once."""
-        descriptor = self._take(fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if descriptor is None:
+        file = self._take(fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if file is None:
             on_wait(self.holder() or "another process")
-            descriptor = self._take(fcntl.LOCK_EX)
-        assert descriptor is not None
+            file = self._take(fcntl.LOCK_EX)
+        assert file is not None
         try:
             yield
         finally:
-            self._release(descriptor)
+            self._release(file)
 
     @contextlib.contextmanager
     def tried(self) -> Iterator[bool]:
         """Hold the lock if it is free; yield whether it was."""
-        descriptor = self._take(fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file = self._take(fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
-            yield descriptor is not None
+            yield file is not None
         finally:
-            if descriptor is not None:
-                self._release(descriptor)
+            if file is not None:
+                self._release(file)
 
     def holder(self) -> str | None:
         """Return the owner, as ``process 123 on HOST``; None where the lock is free."""
@@ -70,44 +71,43 @@ class Lock:
                 return file.read().decode()
         return None
 
-    def _take(self, operation: int) -> int | None:
-        """Lock the file and return its descriptor; None if it is locked and the operation does not wait."""
+    def _take(self, operation: int) -> FileIO | None:
+        """Lock the file and return it; None if it is locked and the operation does not wait."""
         while True:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             with contextlib.ExitStack() as unless_taken:
-                unless_taken.callback(os.close, descriptor)
+                file = unless_taken.enter_context(self.path.open("ab", buffering=0))
                 try:
-                    fcntl.flock(descriptor, operation)
+                    fcntl.flock(file, operation)
+                    if self._is_still_there(file):
+                        self._sign(file)
+                        unless_taken.pop_all()
+                        return file
                 except BlockingIOError:
                     return None
-                except OSError as error:  # a file system without locks, as some network file systems are
+                except OSError as error:  # a full disk, or a file system without locks, as some network file systems
                     raise OSError(error.errno, error.strerror, str(self.path)) from None
-                if self._is_still_there(descriptor):
-                    self._sign(descriptor)
-                    unless_taken.pop_all()
-                    return descriptor
 
-    def _sign(self, descriptor: int) -> None:
+    def _sign(self, file: FileIO) -> None:
         """Write the owner into the file.
 
         On a full disk a lock with a ``text`` fails. A lock without a text works all the same: the removal of results,
         which frees the disk, takes a lock, too.
         """
         try:
-            os.truncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n{self.text}".encode())
-        except OSError as error:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n{self.text}".encode())
+        except OSError:
             if self.text:
                 self.path.unlink(missing_ok=True)
-                raise OSError(error.errno, error.strerror, str(self.path)) from None
+                raise
 
-    def _is_still_there(self, descriptor: int) -> bool:
+    def _is_still_there(self, file: FileIO) -> bool:
         """Return whether the locked file is still at the path: its last owner may have removed it."""
         try:
-            return os.path.samestat(os.fstat(descriptor), self.path.stat())
+            return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
         except FileNotFoundError:
             return False
 
-    def _release(self, descriptor: int) -> None:
+    def _release(self, file: FileIO) -> None:
         self.path.unlink(missing_ok=True)
-        os.close(descriptor)
+        file.close()

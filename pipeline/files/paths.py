@@ -18,12 +18,8 @@ KINDS = {
 def kind_unless_regular(path: Path) -> str | None:
     """Return ``a folder``, ``a pipe (FIFO)`` and so on for the target of a path; None for a regular file.
 
-    The file is not opened: opening a pipe would wait, and opening a device may change it.
-
-    Raises
-    ------
-    OSError
-        There is nothing at the path.
+    The file is not opened: opening a pipe would wait, and opening a device may change it. Where there is nothing,
+    `OSError` is raised.
     """
     mode = path.stat().st_mode
     return None if stat.S_ISREG(mode) else KINDS.get(stat.S_IFMT(mode), "something special")

@@ -16,7 +16,8 @@ from pipeline.files.paths import kind_unless_regular
 def replacing(path: Path, temporary: Path | None = None, *, durable: bool = False) -> Iterator[Path]:
     """Yield a path beside ``path``: the file written there replaces that at ``path`` when the block succeeds.
 
-    The new file keeps the old file's permissions. A link at ``path`` is replaced, not followed.
+    The new file keeps the old file's permissions. A link at ``path`` is replaced, not followed. After an error the file
+    at the yielded path is removed.
 
     Parameters
     ----------
@@ -24,11 +25,6 @@ def replacing(path: Path, temporary: Path | None = None, *, durable: bool = Fals
         The path to yield (default: a hidden name that contains the process id).
     durable : bool
         Sync the new file to the disk first, so that after a power cut there is the old content or the new.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written; the temporary file is removed.
     """
     temporary = temporary or path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -47,19 +43,10 @@ def replacing(path: Path, temporary: Path | None = None, *, durable: bool = Fals
 def writing(
     path: Path, error: type[PipelineError], *, make_folder: bool = True, durable: bool = False
 ) -> Iterator[Path]:
-    """Replace a file that the user named, as `replacing` does; a link is followed.
+    """Replace a file that the user named, as `replacing` does; a link is followed, a missing folder made.
 
-    Parameters
-    ----------
-    error : type
-        The error to raise in place of an `OSError`.
-    make_folder : bool
-        Make the file's folder where it is missing.
-
-    Raises
-    ------
-    PipelineError
-        Of the given type: the path leads to a folder, a pipe or a device, or the file cannot be written.
+    An error of the given type is raised where the path leads to a folder, a pipe or a device, or the file cannot be
+    written.
     """
     try:
         with contextlib.suppress(FileNotFoundError):
