@@ -6,7 +6,7 @@ import json
 import pytest
 
 from pipeline.progress.monitor import SILENT
-from pipeline.report.history_files import write_history_files
+from pipeline.report.history_files import max_output_bytes, write_history_files
 from tests.test_event_file import read
 
 EPOCHS = [
@@ -36,3 +36,16 @@ def test_tensorboard_gets_a_step_for_each_epoch(written):
     scalars = read(written)
     assert set(scalars) == {"loss/train", "loss/valid", "accuracy/valid"}
     assert [(event.step, event.value) for event in scalars["loss/valid"]][1] == (2, 1.75)
+
+
+@pytest.mark.parametrize("loss", [0.5, 1.9063401222229004])
+@pytest.mark.parametrize("epochs", [1, 5000])
+def test_the_files_have_the_maximum_size_at_most(tmp_path, epochs, loss):
+    trained, output = tmp_path / "trained", tmp_path / "output"
+    trained.mkdir()
+    output.mkdir()
+    history = [EPOCHS[0] | {"epoch": epoch, "train_loss": loss} for epoch in range(1, epochs + 1)]
+    (trained / "history.json").write_text(json.dumps({"epochs": history}, indent=1))
+    write_history_files(output, trained=trained, monitor=SILENT)
+
+    assert sum(path.stat().st_size for path in output.iterdir()) <= max_output_bytes(trained=trained)

@@ -36,3 +36,8 @@ def write_history_files(output: Path, *, trained: Path, monitor: Monitor) -> Non
     scalars = [(int(row["epoch"]), {tag: row[column] for column, tag in TAGS.items()}) for row in epochs]
     write_events(output / EVENTS_NAME, scalars)
     monitor.log(f"{CSV_NAME} and {EVENTS_NAME}: {len(epochs)} epochs")
+
+
+def max_output_bytes(trained: Path, **_others: object) -> int:
+    """Return the maximum output size in bytes: history.json has all of the CSV, and half of the event file at least."""
+    return 3 * (trained / HISTORY_NAME).stat().st_size
