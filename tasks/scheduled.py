@@ -26,8 +26,7 @@ def main(flags: Sequence[str]) -> int:
         supervisor = Supervisor(
             run=RUN.id,
             outputs=outputs,
-            waits=how.when_busy == "wait",
-            busy_status=int(retcode().already_running),
+            busy_status=None if how.when_busy == "wait" else int(retcode().already_running),
             log_bytes=how.log_bytes,
             log_files=how.log_files,
             metrics=Path(how.metrics_file or outputs / METRICS_NAME),

@@ -33,25 +33,22 @@ class Lock:
     @contextlib.contextmanager
     def held(self, on_wait: Callable[[str], None]) -> Iterator[None]:
         """Hold the lock, after waiting for it; ``on_wait`` receives the name of its owner once."""
-        file = self._take(fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if file is None:
-            on_wait(self.holder() or "another process")
-            file = self._take(fcntl.LOCK_EX)
-        assert file is not None
-        try:
+        with contextlib.ExitStack() as stack:
+            if not stack.enter_context(self.tried()):
+                on_wait(self.holder() or "another process")
+                stack.enter_context(self.tried(waits=True))
             yield
-        finally:
-            self._release(file)
 
     @contextlib.contextmanager
-    def tried(self) -> Iterator[bool]:
-        """Hold the lock if it is free; yield whether it was."""
-        file = self._take(fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def tried(self, *, waits: bool = False) -> Iterator[bool]:
+        """Hold the lock if it is free, or after waiting for it; yield whether it is held."""
+        file = self._take(fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             yield file is not None
         finally:
             if file is not None:
-                self._release(file)
+                self.path.unlink(missing_ok=True)
+                file.close()
 
     def holder(self) -> str | None:
         """Return the owner, as ``process 123 on HOST``; None where the lock is free."""
@@ -107,7 +104,3 @@ class Lock:
             return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
         except FileNotFoundError:
             return False
-
-    def _release(self, file: FileIO) -> None:
-        self.path.unlink(missing_ok=True)
-        file.close()

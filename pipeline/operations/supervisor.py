@@ -40,18 +40,15 @@ class Supervisor:
     ----------
     outputs : Path
         The folder in which no other supervised run works at the same time.
-    waits : bool
-        While another run is at work, wait for it to end (True) or do nothing (False).
-    busy_status : int
-        The exit status of doing nothing.
+    busy_status : int, optional
+        The exit status while another run is at work (default: wait for that to end).
     log_bytes, log_files : int
         Size from which on the log is rotated, and rotated logs to keep.
     """
 
     run: str
     outputs: Path
-    waits: bool
-    busy_status: int
+    busy_status: int | None
     log_bytes: int
     log_files: int
     metrics: Path
@@ -81,7 +78,7 @@ class Supervisor:
         with lock.tried() as is_free:
             if is_free:
                 return self._watch(worker, start)
-            if not self.waits:
+            if self.busy_status is not None:
                 _report_busy(lock, "this run does nothing. Set [schedule] when_busy = wait to wait")
                 return self.busy_status
         return _restart_later(lock, command)
