@@ -124,8 +124,8 @@ def test_systemd_finds_no_fault_in_the_units(tmp_path):
     checkout.mkdir()
     job = Job(checkout, (sys.executable, "-m", "tasks.scheduled", "--title", "50 % $HOME 'a' \"b\""), "Mon..Fri 02:30")
     paths = [tmp_path / f"{job.name}.service", tmp_path / f"{job.name}.timer"]
-    for path, text in zip(paths, (systemd.service_unit(job), systemd.timer_unit(job)), strict=True):
-        path.write_text(text)
+    for path in paths:
+        path.write_text(systemd.units(job)[path.name])
     verified = subprocess.run(
         ["systemd-analyze", "--user", "--recursive-errors=one", "verify", *paths],
         capture_output=True,

@@ -125,7 +125,6 @@ class Supervisor:
 
     def _rotate_log(self) -> None:
         """Put the log away if it is full."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
         if _size(self.log) >= self.log_bytes:
             rotated = RotatingFileHandler(self.log, backupCount=self.log_files, delay=True)
             rotated.doRollover()
@@ -186,6 +185,7 @@ class Supervisor:
         sys.stderr.write(f"{text}\n")
 
     def _log_line(self, line: str) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab", buffering=0) as log:
             log.write(f"{_now()} {line}\n".encode(errors="backslashreplace"))
 

@@ -17,8 +17,8 @@ def is_running() -> bool:
 def install(job: Job, steps: Steps) -> None:
     """Write both units and start the timer."""
     timer = f"{job.name}.timer"
-    steps.write_file(_folder() / f"{job.name}.service", service_unit(job))
-    steps.write_file(_folder() / timer, timer_unit(job))
+    for name, text in units(job).items():
+        steps.write_file(_folder() / name, text)
     steps.run_command("systemctl", "--user", "daemon-reload")
     steps.run_command("systemctl", "--user", "enable", timer)
     steps.run_command("systemctl", "--user", "restart", timer)  # a timer that runs already takes its new time only then
@@ -44,23 +44,20 @@ def remove(name: str, steps: Steps) -> bool:
     return True
 
 
-def service_unit(job: Job) -> str:
-    """Return the unit of the command. The colon keeps systemd from expanding ``$``."""
-    arguments = (_escaped(argument).replace('"', '\\"') for argument in job.command)
-    return f"""[Unit]
-Description=The pipeline in {_escaped(str(job.checkout))}
+def units(job: Job) -> dict[str, str]:
+    """Return the units of the command and of its timer, which catches up on times at which the machine was off."""
+    checkout, *command = (part.replace("%", "%%") for part in (str(job.checkout), *job.command))  # % begins a specifier
+    quoted = " ".join('"' + part.replace('"', '\\"') + '"' for part in command)
+    service = f"""[Unit]
+Description=The pipeline in {checkout}
 
 [Service]
 Type=oneshot
-WorkingDirectory={_escaped(str(job.checkout))}
-ExecStart=:{" ".join(f'"{argument}"' for argument in arguments)}
-"""
-
-
-def timer_unit(job: Job) -> str:
-    """Return the unit of the timer, which catches up on times at which the machine was off."""
-    return f"""[Unit]
-Description=The pipeline in {_escaped(str(job.checkout))}, {job.every}
+WorkingDirectory={checkout}
+ExecStart=:{quoted}
+"""  # the colon keeps systemd from expanding $
+    timer = f"""[Unit]
+Description=The pipeline in {checkout}, {job.every}
 
 [Timer]
 OnCalendar={job.every}
@@ -69,16 +66,12 @@ Persistent=true
 [Install]
 WantedBy=timers.target
 """
+    return {f"{job.name}.service": service, f"{job.name}.timer": timer}
 
 
 def _folder() -> Path:
     configuration = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(configuration, "systemd", "user")
-
-
-def _escaped(text: str) -> str:
-    """Escape systemd's specifiers, which begin with ``%``."""
-    return text.replace("%", "%%")
 
 
 def _answer(*command: str) -> str | None:
