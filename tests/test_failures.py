@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.errors import StoreError
+from pipeline.store import failures
+from tests.small_stages import chain
+
 
 @pytest.mark.state("new")
 def test_a_limit_on_files_is_not_blamed_on_a_disk_with_room(checkout):
@@ -15,3 +19,19 @@ def test_a_limit_on_files_is_not_blamed_on_a_disk_with_room(checkout):
     assert "GrayscaleFlat: File too large, but " in done.stderr
     assert "a limit on files (ulimit -f)" in done.stderr
     assert "make gc" not in done.stderr
+
+
+def test_memory_that_was_short_behind_another_error_is_named(tmp_path):
+    (stage,) = chain(tmp_path, "First")
+
+    def load():
+        try:
+            raise OSError("libllvmlite.so: failed to map segment from shared object")
+        except OSError:
+            raise OSError("Could not find/load shared object file 'libllvmlite.so'")  # noqa: B904, as llvmlite does
+
+    with (
+        pytest.raises(StoreError, match=r"First: out of memory \(libllvmlite.so: failed to map segment"),
+        failures.explained(stage),
+    ):
+        load()

@@ -109,16 +109,22 @@ def _full_disk(error: BaseException) -> str | None:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # of PyTorch on a GPU
-    return known or (
-        not isinstance(error, PipelineError)
-        and (getattr(error, "errno", None) == errno.ENOMEM or any(text in str(error) for text in OUT_OF_MEMORY))
+    return not isinstance(error, PipelineError) and any(map(_is_lack_of_memory, _causes(error)))
+
+
+def _is_lack_of_memory(cause: BaseException) -> bool:
+    return (
+        isinstance(cause, MemoryError)
+        or type(cause).__name__ == "OutOfMemoryError"  # of PyTorch on a GPU
+        or getattr(cause, "errno", None) == errno.ENOMEM
+        or any(text in str(cause) for text in OUT_OF_MEMORY)
     )
 
 
 def _out_of_memory(stage: Stage, error: BaseException) -> str:
     inputs = _size_of_files(source.path for source in stage.inputs.values())
-    first_line = str(error).partition("\n")[0].rstrip(".") or "nothing more is known"
+    cause = next(filter(_is_lack_of_memory, _causes(error)))  # llvmlite, for one, raises an error that hides it
+    first_line = str(cause).partition("\n")[0].rstrip(".") or "nothing more is known"
     return (
         f"out of memory ({first_line}). Its inputs take {_amount(inputs)}, and the computation takes more. "
         "End other programs, raise the limit (ulimit -v), or take --workers 1, then run the same command again."
