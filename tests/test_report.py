@@ -17,8 +17,10 @@ from pipeline.data.dataset import CIFAR_TITLE
 from pipeline.networks.declaration import Network, architecture
 from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, softmax
 from pipeline.progress.monitor import SILENT
-from pipeline.report import comparison, curves, drawing, examples, figures, report, revision
+from pipeline.report import comparison, curves, drawing, examples, report, revision
+from pipeline.report.architecture import filters, first_layer
 from pipeline.report.article.runs import ARTICLE
+from pipeline.report.classes import DEEPEST, confusion
 from pipeline.report.graph import Box, draw
 from pipeline.report.markup import VOID, Markup, element
 from pipeline.report.network_results import NetworkResults
@@ -419,7 +421,7 @@ class TestFigures:
     def test_what_is_right_and_errors_differ_in_hue(self):
         counts = [[8, 2], [5, 5]]
         classes = [{"name": "cat"}, {"name": "dog"}]
-        [image] = figures.confusion({"confusion_matrix": counts, "classes": classes}).axes[0].images
+        [image] = confusion({"confusion_matrix": counts, "classes": classes}).axes[0].images
         red, _, blue, opacity = np.moveaxis(np.asarray(image.get_array()), -1, 0)
         assert ((blue > red) == np.eye(2, dtype=bool)).all()
         assert opacity[0, 0] > opacity[1, 1] == opacity[1, 0] > opacity[0, 1]
@@ -428,7 +430,7 @@ class TestFigures:
         network = Network.build(NETWORKS["cnn"])
         weights = small_networks.random_weights(network, seed=0)
         image = np.random.default_rng(0).normal(size=(6, 6))
-        for shown, stored in zip(figures.first_layer(network, weights), weights["conv/W"][:, 0], strict=True):
+        for shown, stored in zip(first_layer(network, weights), weights["conv/W"][:, 0], strict=True):
             np.testing.assert_allclose(
                 scipy.signal.correlate2d(image, shown, "valid"), scipy.signal.convolve2d(image, stored, "valid")
             )
@@ -437,12 +439,12 @@ class TestFigures:
         network = Network.build(NETWORKS["mlp"])
         weights = small_networks.random_weights(network, seed=0)
         image = np.random.default_rng(0).normal(size=(6, 6))
-        shown = figures.first_layer(network, weights)
+        shown = first_layer(network, weights)
         np.testing.assert_allclose((shown * image).sum((1, 2)), image.reshape(-1) @ weights["output/W"], rtol=1e-4)
 
     def test_what_is_no_picture_is_not_drawn(self):
         network = small_networks.network((7,))
-        assert figures.filters(network, small_networks.random_weights(network, seed=0)) is None
+        assert filters(network, small_networks.random_weights(network, seed=0)) is None
 
     @pytest.mark.parametrize(("classes", "texts"), [(2, 4), (25, 625), (100, 0)])
     def test_a_confusion_matrix_of_many_classes_has_no_counts(self, classes, texts):
@@ -450,7 +452,7 @@ class TestFigures:
         probabilities = np.eye(classes, dtype=np.float32)[labels[::-1]]
         metrics = evaluate.metrics(probabilities, labels, [f"class {label}" for label in range(classes)])
         with drawing.styled("test"):
-            axes = figures.confusion(metrics).axes[0]
+            axes = confusion(metrics).axes[0]
         assert len(axes.texts) == texts
 
     def test_inside_a_page_colours_are_the_pages(self, tmp_path):
@@ -606,7 +608,7 @@ class TestInABrowser:
             assert contrast(line, ground) >= 3, color
         for hue in (drawing.BLUE, drawing.VERMILION):
             behind = color_of(opened, "backgroundColor", "body")
-            deepest = figures.DEEPEST * np.array(to_rgb(hue)) + (1 - figures.DEEPEST) * behind
+            deepest = DEEPEST * np.array(to_rgb(hue)) + (1 - DEEPEST) * behind
             assert contrast(luminance(opened, "color", "body"), luminance_of(deepest)) >= 4.5, hue
 
 

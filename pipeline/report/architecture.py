@@ -7,36 +7,101 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from pipeline.networks.declaration import NamedLayer
-from pipeline.report import drawing, figures
-from pipeline.report.markup import Markup, element, html_table, number
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline.networks.arrays import DoubleArray, FloatArray
+from pipeline.networks.declaration import NamedLayer, Network
+from pipeline.networks.layers import Conv2DLayer
+from pipeline.networks.weights import Weights
+from pipeline.report.drawing import new_figure, plot
+from pipeline.report.markup import Section, element, html_table, number
 from pipeline.report.network_results import NetworkResults
-from pipeline.report.page import Section
+
+MAX_FILTERS = 100
+"""Maximum number of units whose weights are drawn."""
+
+TILE = 32
+"""Maximum side of a filter in pixels; filters are enlarged by a whole factor."""
 
 
 def first_layers_section(networks: Sequence[NetworkResults], folder: Path) -> Section | None:
     """Show the weights of the first layers; None if no network's weights form a picture."""
-    plots = [_plot(network, folder) for network in networks]
+    plots = []
+    for network in networks:
+        layer = _first_layer(network.network)
+        units = layer.output_shape[0]
+        described = (
+            f"Weights of the first layer of the {network.title}, {layer.name}: "
+            f"{min(units, MAX_FILTERS)} of {units} units, a square each."
+        )
+        title = f"{network.title}, {layer.name}"
+        plots.append(
+            plot(folder, f"filters-{network.name}", title, described, filters, network.network, network.weights())
+        )
+    if not any(plots):
+        return None
     note = (
         "A square shows the weights of one unit of the first layer: white where a bright pixel raises its output, "
         "black where it lowers it, scaled by the unit’s largest weight. A convolution flips its filters before it "
         "applies them; they are shown flipped."
     )
-    if not any(plots):
-        return None
     return Section("first-layers", "First layers", [element("p", note), element("div", *plots, class_="pair")])
 
 
-def _plot(network: NetworkResults, folder: Path) -> Markup:
-    name, units = next((layer.name, layer.output_shape[0]) for layer in network.network.layers if layer.weight_shapes)
-    shown = f"{min(units, figures.MAX_FILTERS)} of {units} units"
-    return drawing.plot(
-        folder,
-        f"filters-{network.name}",
-        f"{network.title}, {name}",
-        f"Weights of the first layer of the {network.title}, {name}: {shown}, a square each.",
-        lambda: figures.filters(network.network, network.weights()),
-    )
+def filters(network: Network, weights: Weights) -> Figure | None:
+    """Draw the weights of the first layer that has weights, as a picture for each unit; None if they form no picture.
+
+    Each picture is scaled by its largest weight: 0 is mid-gray, positive weights are brighter, negative ones darker.
+    """
+    pictures = first_layer(network, weights)
+    if pictures is None:
+        return None
+    sheet = _contact_sheet(pictures[:MAX_FILTERS])
+    figure = new_figure(4.6, 4.6 * sheet.shape[0] / sheet.shape[1])
+    axes: Axes = figure.subplots()
+    axes.imshow(sheet, cmap="gray", vmin=-1, vmax=1, interpolation="none")
+    axes.set_axis_off()
+    return figure
+
+
+def first_layer(network: Network, weights: Weights) -> FloatArray | None:
+    """Return the first layer's weights in the orientation of the image, shape (units, rows, columns).
+
+    Filters are flipped on both axes, as a convolution flips them. The weights of a dense layer are arranged like the
+    image's pixels, and those of a flat image as a square. Several channels are averaged.
+    """
+    layer = _first_layer(network)
+    values = weights[f"{layer.name}/W"]
+    pictures: FloatArray
+    if isinstance(layer.layer, Conv2DLayer):
+        pictures = values.mean(1)[:, ::-1, ::-1]
+        return pictures
+    shape = layer.input_shape
+    if len(shape) == 1:
+        side = math.isqrt(shape[0])
+        if side**2 != shape[0]:
+            return None
+        shape = (1, side, side)
+    pictures = values.T.reshape(-1, *shape).mean(1)
+    return pictures
+
+
+def _first_layer(network: Network) -> NamedLayer:
+    return next(layer for layer in network.layers if layer.weight_shapes)
+
+
+def _contact_sheet(pictures: FloatArray) -> DoubleArray:
+    """Arrange pictures, scaled to -1 to 1, in rows with gaps of NaN, which are drawn transparent."""
+    count, height, width = pictures.shape
+    factor, gap, across = max(1, TILE // max(height, width)), 2, math.ceil(math.sqrt(count))
+    largest = np.abs(pictures).max(axis=(1, 2), keepdims=True)
+    scaled = pictures / np.maximum(largest, np.finfo(np.float32).tiny)
+    tiles = np.full((math.ceil(count / across) * across, height * factor + gap, width * factor + gap), np.nan)
+    tiles[:count, :-gap, :-gap] = scaled.repeat(factor, axis=1).repeat(factor, axis=2)
+    rows = tiles.reshape(-1, across, *tiles.shape[1:]).swapaxes(1, 2)
+    return rows.reshape(-1, across * tiles.shape[2])[:-gap, :-gap]
 
 
 def layers_section(networks: Sequence[NetworkResults]) -> Section:
@@ -55,15 +120,11 @@ def layers_section(networks: Sequence[NetworkResults]) -> Section:
 
 
 def _layer(layer: NamedLayer) -> list[object]:
-    options = [
-        f"{field.name} {_option(value)}"
-        for field in fields(layer.layer)
-        if field.name != "shape" and (value := getattr(layer.layer, field.name)) != field.default
-    ]
+    options = []
+    for field in fields(layer.layer):
+        value = getattr(layer.layer, field.name)
+        if field.name != "shape" and value != field.default:
+            options.append(f"{field.name} {'×'.join(map(str, value)) if isinstance(value, tuple) else value}")
     parameters = sum(math.prod(shape) for shape in layer.weight_shapes.values())
     shape = element("span", " × ".join(map(str, layer.output_shape)), class_="shape")
     return [layer.name, type(layer.layer).__name__, ", ".join(options), shape, number(parameters, ",")]
-
-
-def _option(value: object) -> str:
-    return "×".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,23 +1,40 @@
-"""Write the sections on classes: confusion matrices, accuracies by class, and examples of test images."""
+"""Write the section on classes: confusion matrices, and accuracies by class."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from pipeline.networks.arrays import ByteArray, FloatArray
-from pipeline.report import drawing, examples, figures
-from pipeline.report.examples import Example
-from pipeline.report.markup import Markup, element, html_table, legend, number
+import numpy as np
+from matplotlib import colors
+from matplotlib.figure import Figure
+
+from pipeline.report.drawing import BLUE, VERMILION, new_figure, plot
+from pipeline.report.markup import Markup, Section, element, html_table, legend, number
 from pipeline.report.network_results import NetworkResults
-from pipeline.report.page import Section
+
+MAX_NAMED = 25
+"""Maximum number of classes with names and counts in the confusion matrix."""
+
+DEEPEST = 0.7
+"""Opacity of a cell that holds its whole row, so that text on it has a contrast of at least 4.5 to 1 (WCAG 2, AA)."""
 
 
 def classes_section(networks: Sequence[NetworkResults], folder: Path) -> Section:
     """Show the confusion matrices, and accuracy and precision of each class."""
-    notes = " ".join(_most_confused(network) for network in networks)
-    plots = [_plot(network, folder) for network in networks]
+    mistakes = {network.title: _most_confused(network) for network in networks}
+    plots = [
+        plot(
+            folder,
+            f"confusion-{network.name}",
+            network.title,
+            f"Confusion matrix of the {network.title}. {mistakes[network.title]}",
+            confusion,
+            network.metrics,
+        )
+        for network in networks
+    ]
     meaning = (
         "Accuracy: the share of a class’s images that are classified correctly. Precision: the share of the images "
         "classified as a class that belong to it."
@@ -26,7 +43,7 @@ def classes_section(networks: Sequence[NetworkResults], folder: Path) -> Section
         "A row of a matrix has the test images of one class. The deeper the colour, the larger the share of the row."
     )
     content = [
-        element("p", notes),
+        element("p", " ".join(mistakes.values())),
         element("p", colours),
         legend(("right", "classified correctly"), ("wrong", "classified as another class")),
         element("div", *plots, class_="pair"),
@@ -35,16 +52,6 @@ def classes_section(networks: Sequence[NetworkResults], folder: Path) -> Section
         _by_class(networks),
     ]
     return Section("classes", "Classes", content)
-
-
-def _plot(network: NetworkResults, folder: Path) -> Markup:
-    return drawing.plot(
-        folder,
-        f"confusion-{network.name}",
-        network.title,
-        f"Confusion matrix of the {network.title}. {_most_confused(network)}",
-        lambda: figures.confusion(network.metrics),
-    )
 
 
 def _most_confused(network: NetworkResults) -> str:
@@ -65,14 +72,40 @@ def _most_confused(network: NetworkResults) -> str:
     )
 
 
+def confusion(metrics: dict[str, Any]) -> Figure:
+    """Draw a confusion matrix: counts on a background whose opacity grows with the share of the row.
+
+    The diagonal is blue, errors are vermilion. A matrix of many classes has no counts and names: they would overlap.
+    """
+    counts = np.array(metrics["confusion_matrix"])
+    names = [entry["name"] for entry in metrics["classes"]]
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure = new_figure(4.6, 4.4)
+    axes = figure.subplots()
+    backgrounds = np.empty((*counts.shape, 4))
+    backgrounds[:] = colors.to_rgba(VERMILION)
+    backgrounds[np.diag_indices(len(counts))] = colors.to_rgba(BLUE)
+    backgrounds[..., 3] = DEEPEST * np.sqrt(shares)  # the root makes small shares, the errors, visible
+    axes.imshow(backgrounds, interpolation="none")
+    if len(names) <= MAX_NAMED:
+        for (row, column), count in np.ndenumerate(counts):
+            text = axes.text(column, row, str(count), ha="center", va="center", fontsize=8, alpha=1 if count else 0.4)
+            text.set_in_layout(False)  # or the layout would measure each of up to 625 texts
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
 def _by_class(networks: Sequence[NetworkResults]) -> Markup:
     header = ["Class", "Test images"]
     header += [f"{network.title} {figure}" for network in networks for figure in ("accuracy", "precision")]
     rows = []
-    for index, entry in enumerate(networks[0].metrics["classes"]):
-        of_class = [network.metrics["classes"][index] for network in networks]
-        shares = [_share(found[figure]) for found in of_class for figure in ("recall", "precision")]
-        rows.append([entry["name"], f"{entry['images']:,}", *shares])
+    for entries in zip(*(network.metrics["classes"] for network in networks), strict=True):
+        shares = [_share(entry[figure]) for entry in entries for figure in ("recall", "precision")]
+        rows.append([entries[0]["name"], f"{entries[0]['images']:,}", *shares])
     return html_table("Test images by class", header, rows, numbers=header[1:], id="by-class")
 
 
@@ -80,53 +113,3 @@ def _share(value: float | None) -> Markup:
     if value is None:
         return element("td", "–", class_="number")
     return element("td", number(value, ".1%"), class_="share", style=f"--share: {value:.2%}")
-
-
-def test_images_section(
-    networks: Sequence[NetworkResults], images: FloatArray, labels: ByteArray, class_names: list[str]
-) -> Section:
-    """Show images that each network classifies correctly, and its most confident mistakes.
-
-    Parameters
-    ----------
-    images : float32 array, shape (N, 1, rows, columns)
-    """
-    blocks: list[Markup] = []
-    for network in networks:
-        predictions = examples.predictions(network.probabilities(), labels)
-        blocks += [
-            element("h3", f"{network.title}: the first of each class that it classifies correctly"),
-            _gallery(examples.first_correct_of_each_class(predictions), images, class_names),
-            element("h3", f"{network.title}: its most confident mistakes"),
-            _gallery(examples.most_confidently_wrong(predictions), images, class_names),
-        ]
-    return Section("test-images", "Test images", blocks)
-
-
-def _gallery(chosen: Sequence[Example], images: FloatArray, class_names: list[str]) -> Markup:
-    shown = [_shown(example, images, class_names) for example in chosen]
-    return element("div", *shown, class_="gallery") if shown else element("p", "There are none.")
-
-
-def _shown(example: Example, images: FloatArray, class_names: list[str]) -> Markup:
-    predicted, label = class_names[example.predicted], class_names[example.label]
-    image = images[example.index].mean(0)
-    is_right = example.predicted == example.label
-    picture = element(
-        "img",
-        src=examples.data_uri(image),
-        alt=f"Test image {example.index}: {label}",
-        width=image.shape[1],
-        height=image.shape[0],
-    )
-    # Rounded down, so that only a probability of 1 is written as 100%.
-    percent = f"{math.floor(1000 * example.confidence) / 10:.1f}%"
-    confidence = element("data", percent, value=f"{example.confidence:.6f}")
-    correction = [] if is_right else [element("br"), f"is: {label}"]
-    return element(
-        "figure",
-        picture,
-        element("figcaption", element("strong", predicted), element("br"), confidence, *correction),
-        class_="right" if is_right else "wrong",
-        data_index=example.index,
-    )

@@ -84,13 +84,15 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     FigureCanvasAgg(figure).print_png(folder / f"{name}.png", metadata={"Software": None})  # type: ignore[no-untyped-call]
 
 
-def plot(folder: Path, name: str, title: str, description: str, draw: Callable[[], Figure | None]) -> Markup:
-    """Write ``NAME.png`` and ``NAME.svg`` to a folder, and return the figure as an element of the page.
+def plot(
+    folder: Path, name: str, title: str, description: str, draw: Callable[..., Figure | None], *drawn: object
+) -> Markup:
+    """Draw a figure, write ``NAME.png`` and ``NAME.svg`` to a folder, and return it as an element of the page.
 
-    The description is for readers who do not see the figure. The element is empty if ``draw`` returns None.
+    The description is for readers who do not see the figure. The element is empty if ``draw(*drawn)`` returns None.
     """
     with styled(name):
-        figure = draw()
+        figure = draw(*drawn)
         if figure is None:
             return Markup()
         save(figure, folder, name)

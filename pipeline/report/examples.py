@@ -1,9 +1,10 @@
-"""Choose test images to show, with a network's prediction of each."""
+"""Write the section on test images: some that a network classifies correctly, and its most confident mistakes."""
 
 from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline.networks.arrays import ByteArray, FloatArray
+from pipeline.report.markup import Markup, Section, element
+from pipeline.report.network_results import NetworkResults
 
 MAX_EXAMPLES = 10
 """Maximum number of images in a gallery."""
@@ -24,6 +27,26 @@ class Example:
     label: int
     predicted: int
     confidence: float
+
+
+def test_images_section(
+    networks: Sequence[NetworkResults], images: FloatArray, labels: ByteArray, class_names: list[str]
+) -> Section:
+    """Show images that each network classifies correctly, and its most confident mistakes.
+
+    The images have the shape (N, 1, rows, columns), from -0.5 to 0.5.
+    """
+    blocks: list[Markup] = []
+    for network in networks:
+        predicted = predictions(network.probabilities(), labels)
+        for title, chosen in (
+            ("the first of each class that it classifies correctly", first_correct_of_each_class(predicted)),
+            ("its most confident mistakes", most_confidently_wrong(predicted)),
+        ):
+            shown = [_figure(example, images[example.index].mean(0), class_names) for example in chosen]
+            gallery = element("div", *shown, class_="gallery") if shown else element("p", "There are none.")
+            blocks += [element("h3", f"{network.title}: {title}"), gallery]
+    return Section("test-images", "Test images", blocks)
 
 
 def predictions(probabilities: FloatArray, labels: ByteArray) -> list[Example]:
@@ -44,7 +67,25 @@ def most_confidently_wrong(predicted: Sequence[Example]) -> list[Example]:
     return sorted(wrong, key=lambda example: example.confidence, reverse=True)[:MAX_EXAMPLES]
 
 
-def data_uri(image: FloatArray) -> str:
+def _figure(example: Example, image: FloatArray, class_names: list[str]) -> Markup:
+    predicted, label = class_names[example.predicted], class_names[example.label]
+    is_right = example.predicted == example.label
+    height, width = image.shape
+    alt = f"Test image {example.index}: {label}"
+    # Rounded down, so that only a probability of 1 is written as 100%.
+    percent = f"{math.floor(1000 * example.confidence) / 10:.1f}%"
+    confidence = element("data", percent, value=f"{example.confidence:.6f}")
+    correction = [] if is_right else [element("br"), f"is: {label}"]
+    return element(
+        "figure",
+        element("img", src=_data_uri(image), alt=alt, width=width, height=height),
+        element("figcaption", element("strong", predicted), element("br"), confidence, *correction),
+        class_="right" if is_right else "wrong",
+        data_index=example.index,
+    )
+
+
+def _data_uri(image: FloatArray) -> str:
     """Return a grayscale image, from -0.5 to 0.5 and of shape (rows, columns), as a PNG in a data URI."""
     pixels = np.clip(np.rint((image + 0.5) * 255), 0, 255).astype(np.uint8)
     buffer = io.BytesIO()

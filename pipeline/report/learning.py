@@ -5,34 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.report import drawing
 from pipeline.report.curves import network_curves
-from pipeline.report.markup import Markup, counted, element
+from pipeline.report.drawing import plot
+from pipeline.report.markup import Section, counted, element
 from pipeline.report.network_results import NetworkResults
-from pipeline.report.page import Section
 from pipeline.training.history import Epoch, best_epoch
 
 
 def learning_section(networks: Sequence[NetworkResults], folder: Path) -> Section:
     """Show losses and accuracy of each epoch, with the article's runs on the article's data."""
-    plots = [_plot(network, folder) for network in networks]
-    notes = [" ".join([_lowest_loss(network), *_beside_the_article(network)]) for network in networks]
-    content = [*(element("p", note) for note in notes), element("div", *plots, class_="pair")]
-    return Section("learning", "Learning", content)
-
-
-def _plot(network: NetworkResults, folder: Path) -> Markup:
-    last = network.epochs[-1]
-    behind = " The curves of the article’s two runs are behind them." if network.article else ""
-    return drawing.plot(
-        folder,
-        f"curves-{network.name}",
-        network.title,
-        f"Losses and accuracy of the {network.title} over {counted(len(network.epochs), 'epoch')}. At the end the "
-        f"training loss is {last.train_loss:.3f}, the validation loss {last.valid_loss:.3f}, and the validation "
-        f"accuracy {last.valid_accuracy:.1%}.{behind}",
-        lambda: network_curves(network),
-    )
+    notes, plots = [], []
+    for network in networks:
+        notes.append(element("p", " ".join([_lowest_loss(network), *_beside_the_article(network)])))
+        last = network.epochs[-1]
+        behind = " The curves of the article’s two runs are behind them." if network.article else ""
+        described = (
+            f"Losses and accuracy of the {network.title} over {counted(len(network.epochs), 'epoch')}. At the end the "
+            f"training loss is {last.train_loss:.3f}, the validation loss {last.valid_loss:.3f}, and the validation "
+            f"accuracy {last.valid_accuracy:.1%}.{behind}"
+        )
+        plots.append(plot(folder, f"curves-{network.name}", network.title, described, network_curves, network))
+    return Section("learning", "Learning", [*notes, element("div", *plots, class_="pair")])
 
 
 def _lowest_loss(network: NetworkResults) -> str:

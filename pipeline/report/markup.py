@@ -1,12 +1,19 @@
-"""Write HTML as nested calls, which escape all text, and numbers as people read them."""
+"""Write HTML as nested calls, which escape all text: elements, tables, numbers as people read them, and the page."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from html import escape
+from pathlib import Path
+from typing import NamedTuple
 
 VOID = {"br", "img", "link", "meta"}
 """The elements used here that have no content and no end tag."""
+
+STYLE = Path(__file__).with_name("style.css")
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""The browser shows the page's own pictures and style; it loads and runs nothing."""
 
 MINUTE, HOUR = 60, 3600
 """In seconds."""
@@ -18,15 +25,47 @@ class Markup(str):
     __slots__ = ()
 
 
+class Section(NamedTuple):
+    """A section of the page; ``anchor`` is its id, for links to it."""
+
+    anchor: str
+    title: str
+    content: Sequence[Markup]
+
+
+def page(title: str, heading: Markup, sections: Iterable[Section | None]) -> str:
+    """Write the page, one file that loads no other: the heading, links to the sections, and those that are not None."""
+    links, written = [], []
+    for section in filter(None, sections):
+        link = element("a", section.title, href=f"#{section.anchor}")
+        links.append(element("li", link))
+        written.append(element("section", element("h2", link), *section.content, id=section.anchor))
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", title),
+        element("link", rel="icon", href="data:,"),
+        element("style", Markup(STYLE.read_text(encoding="utf-8"))),
+    )
+    main = element("main", heading, element("nav", element("ul", *links), aria_label="Sections"), *written)
+    return f"<!DOCTYPE html>\n{element('html', head, element('body', main), lang='en')}\n"
+
+
 def element(tag: str, *content: object, **attributes: object) -> Markup:
     """Write an element.
 
     In the names of attributes, underscores become hyphens, and an underscore at the end, as in ``class_``, is dropped.
     True is an attribute without a value; None and False leave the attribute out.
     """
-    written = "".join(_attribute(name, value) for name, value in attributes.items())
-    start = f"<{tag}{written}>"
-    return Markup(start) if tag in VOID else Markup(f"{start}{joined(content)}</{tag}>")
+    start = tag
+    for name, value in attributes.items():
+        if value is not None and value is not False:
+            start += f" {name.removesuffix('_').replace('_', '-')}"
+            start += "" if value is True else f'="{escape(str(value))}"'
+    return Markup(f"<{start}>") if tag in VOID else Markup(f"<{start}>{joined(content)}</{tag}>")
 
 
 def joined(parts: Iterable[object]) -> Markup:
@@ -46,9 +85,15 @@ def html_table(
 
     Columns whose names are in ``numbers`` are aligned right. A cell may be a ``td`` element itself.
     """
-    classes = ["number" if name in numbers else None for name in header]
-    names = [element("th", name, scope="col", class_=kind) for name, kind in zip(header, classes, strict=True)]
-    body = [element("tr", element("th", row[0], scope="row"), *map(_cell, row[1:], classes[1:])) for row in rows]
+
+    def cell(content: object, kind: str | None) -> Markup:
+        if isinstance(content, Markup) and content.startswith("<td"):
+            return content
+        return element("td", content, class_=kind)
+
+    kinds = ["number" if name in numbers else None for name in header]
+    names = [element("th", name, scope="col", class_=kind) for name, kind in zip(header, kinds, strict=True)]
+    body = [element("tr", element("th", row[0], scope="row"), *map(cell, row[1:], kinds[1:])) for row in rows]
     head = element("thead", element("tr", *names))
     whole = element("table", element("caption", caption), head, element("tbody", *body), **attributes)
     return scrolled(caption, whole)
@@ -82,16 +127,3 @@ def duration(seconds: float) -> str:
     if seconds < HOUR:
         return f"{seconds / MINUTE:.1f} min"
     return f"{int(seconds // HOUR)} h {int(seconds % HOUR // MINUTE)} min"
-
-
-def _cell(content: object, kind: str | None) -> Markup:
-    if isinstance(content, Markup) and content.startswith("<td"):
-        return content
-    return element("td", content, class_=kind)
-
-
-def _attribute(name: str, value: object) -> str:
-    name = name.removesuffix("_").replace("_", "-")
-    if value is None or value is False:
-        return ""
-    return f" {name}" if value is True else f' {name}="{escape(str(value))}"'

@@ -11,9 +11,8 @@ from pathlib import Path
 from pipeline.data.dataset import Description
 from pipeline.files.digests import json_digest
 from pipeline.report.graph import Box, draw
-from pipeline.report.markup import Markup, element, html_table, joined, scrolled
+from pipeline.report.markup import Markup, Section, element, html_table, joined, scrolled
 from pipeline.report.network_results import read_record
-from pipeline.report.page import Section
 from pipeline.store.record import Record
 from pipeline.store.results import Outcome, outcome
 from pipeline.web.urls import without_secrets

@@ -10,11 +10,12 @@ from pipeline.data.dataset import GRAYSCALE_NAME, open_dataset
 from pipeline.networks.weights import WEIGHTS_NAME
 from pipeline.progress.monitor import Monitor
 from pipeline.report.architecture import first_layers_section, layers_section
-from pipeline.report.classes import classes_section, test_images_section
+from pipeline.report.classes import classes_section
+from pipeline.report.examples import test_images_section
 from pipeline.report.learning import learning_section
+from pipeline.report.markup import page
 from pipeline.report.network_results import NetworkResults
 from pipeline.report.origin import pipeline_section, read_steps, recipe_section
-from pipeline.report.page import page
 from pipeline.report.revision import commit
 from pipeline.report.summary import engines_section, heading, results_section
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from pipeline.data.dataset import Description
 from pipeline.report.article.runs import TITLE, YEAR
 from pipeline.report.comparison import read_comparison, table_lines
-from pipeline.report.markup import Markup, counted, duration, element, html_table, legend, number
+from pipeline.report.markup import Markup, Section, counted, duration, element, html_table, legend, number
 from pipeline.report.network_results import NetworkResults
-from pipeline.report.page import Section
 
 
 def heading(networks: Sequence[NetworkResults], data: Description) -> Markup:
