@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.report.markup import Markup, element
@@ -29,29 +29,26 @@ class Box:
 def draw(boxes: Sequence[Box], title: str) -> Markup:
     """Draw boxes below their inputs, and arrows from the inputs; an arrow that a longer path implies is left out.
 
-    Parameters
-    ----------
-    boxes : sequence of Box
-        The inputs of a box come before it.
-    title : str
-        A description for readers who do not see the drawing.
+    The inputs of a box come before it. The title is for readers who do not see the drawing.
     """
-    inputs = {box.name: box.inputs for box in boxes}
     box_width = max(LEAST_WIDTH, *(math.ceil(CHARACTER * len(box.name)) for box in boxes))
     positions = _positions(boxes, box_width)
     width = max(x for x, _ in positions.values()) + box_width
     height = max(y for _, y in positions.values()) + HEIGHT
-    arrows = [
-        _arrow(positions[source], positions[name], box_width)
-        for name in inputs
-        for source in inputs[name]
-        if not any(source in _ancestors(inputs, other) for other in inputs[name])
-    ]
+    arrows, drawn = [], []
+    ancestors: dict[str, set[str]] = {}
+    for box in boxes:
+        further = set().union(*(ancestors[source] for source in box.inputs))
+        ancestors[box.name] = further.union(box.inputs)
+        drawn.append(_drawn(box, *positions[box.name], box_width))
+        arrows += [
+            _arrow(positions[source], positions[box.name], box_width) for source in box.inputs if source not in further
+        ]
     return element(
         "svg",
         _ARROW_HEAD,
         *arrows,
-        *(_drawn(box, *positions[box.name], box_width) for box in boxes),
+        *drawn,
         viewBox=f"-2 -2 {width + 4} {height + 4}",
         role="img",
         aria_label=title,
@@ -74,10 +71,6 @@ def _positions(boxes: Iterable[Box], box_width: int) -> dict[str, tuple[float, f
         for row, names in rows.items()
         for column, name in enumerate(names)
     }
-
-
-def _ancestors(inputs: Mapping[str, Iterable[str]], name: str) -> set[str]:
-    return {found for source in inputs[name] for found in (source, *_ancestors(inputs, source))}
 
 
 _ARROW_HEAD = Markup(

@@ -19,13 +19,7 @@ from pipeline.training.history import HISTORY_NAME, Epoch
 
 
 def read_record(folder: Path) -> Record:
-    """Read the record of a result.
-
-    Raises
-    ------
-    StoreError
-        The folder has no record, or a damaged one.
-    """
+    """Read the record of a result; raise `StoreError` if it is missing or damaged."""
     record = Record.read(folder)
     if record is None:
         raise StoreError(f"{folder} has no record. Run `make verify`, then the same command again.")
@@ -38,12 +32,8 @@ class NetworkResults:
 
     Parameters
     ----------
-    name : str
-    trained, evaluated : Path
-        The folders of the training and of the evaluation.
     metrics : dict
         The content of ``metrics.json``.
-    epochs : list of Epoch
     network : Network
         The declared network, with a unit for each class of its training.
     record : Record
@@ -60,13 +50,7 @@ class NetworkResults:
 
     @classmethod
     def read(cls, name: str, trained: Path, evaluated: Path) -> NetworkResults:
-        """Read the results of a network.
-
-        Raises
-        ------
-        StoreError
-            The training has no record.
-        """
+        """Read the results of a network; raise `StoreError` if the training has no record."""
         record = read_record(trained)
         metrics = json.loads((evaluated / METRICS_NAME).read_text())
         history = json.loads((trained / HISTORY_NAME).read_text())

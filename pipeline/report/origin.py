@@ -36,13 +36,7 @@ def read_steps(results: Iterable[Path], run: str) -> list[Step]:
 
 
 def pipeline_section(steps: Sequence[Step], direct: Collection[Path], now: datetime) -> Section:
-    """Draw the stages with their outcomes, and list them.
-
-    Parameters
-    ----------
-    direct : collection of Path
-        The folders of the results that the report itself reads.
-    """
+    """Draw the stages with their outcomes, and list them; ``direct`` are the folders that the report itself reads."""
     note = element(
         "p",
         "These are the stages of the run of ",
@@ -50,27 +44,18 @@ def pipeline_section(steps: Sequence[Step], direct: Collection[Path], now: datet
         ", which made this page. A reused result has the time of the run that computed it. "
         "A run with nothing to do leaves the page unchanged.",
     )
-    boxes = _boxes(steps, direct)
+    boxes = []
+    for step in steps:
+        inputs = tuple(source["stage"] for source in step.record.inputs.values())
+        boxes.append(Box(step.record.stage, step.outcome, f"{step.outcome}, {step.record.seconds:.1f} s", inputs))
+    read = tuple(step.record.stage for step in steps if step.folder in direct)
+    boxes.append(Box("Report", "computed", "this page", read))
     described = ", ".join(f"{box.name} {box.detail}" for box in boxes)
     drawn = draw(boxes, f"The stages, from the archive to this page: {described}")
     header = ["Stage", "In this run", "Took", "Made", "Key"]
     table = html_table("Stages", header, map(_row, steps), numbers=["Took"], id="stages")
     beside = element("div", scrolled("The stages as a drawing", drawn), table, class_="beside")
     return Section("pipeline", "The pipeline", [note, beside])
-
-
-def _boxes(steps: Sequence[Step], direct: Collection[Path]) -> list[Box]:
-    boxes = [
-        Box(
-            step.record.stage,
-            step.outcome,
-            f"{step.outcome}, {step.record.seconds:.1f} s",
-            tuple(source["stage"] for source in step.record.inputs.values()),
-        )
-        for step in steps
-    ]
-    inputs = tuple(step.record.stage for step in steps if step.folder in direct)
-    return [*boxes, Box("Report", "computed", "this page", inputs)]
 
 
 def _row(step: Step) -> list[object]:
@@ -96,55 +81,51 @@ def recipe_section(
     commit : str or None
         The result of `revision.commit`.
     """
-    libraries = {
-        f"{name} {version}"
-        for step in steps
-        for versions in (step.record.versions, step.record.measured.get("versions", {}))
-        for name, version in versions.items()
-    }
-    changed = joined(_setting(name, value) for name, value in settings.items())
-    facts: list[tuple[str, object]] = [
+    changed = []
+    for name, value in settings.items():
+        section, _, key = name.partition(".")
+        shown = without_secrets(" ".join(value.split()))
+        changed.append(element("div", element("code", f"[{section}] {key} = {shown}")))
+    libraries: set[str] = set()
+    for step in steps:
+        libraries.update(_named(step.record.versions), _named(step.record.measured.get("versions", {})))
+    facts = [
         ("Command", element("code", command) if command else ""),
-        ("Settings that differ from the repository’s luigi.cfg", changed),
-        ("Git commit", commit or ""),
+        ("Settings that differ from the repository’s luigi.cfg", joined(changed)),
+        ("Git commit", commit),
         ("Data", f"{data.title}: {data.counts['train']:,} training and {data.counts['test']:,} test images"),
         ("Archive, SHA-256", element("code", data.archive_sha256)),
         ("Libraries", ", ".join(sorted(libraries))),
     ]
-    details = [element("h3", "Every stage’s settings, code and content"), *map(_details, steps)]
+    details = [element("h3", "Every stage’s settings, code and content"), *(_details(step.record) for step in steps)]
     return Section("recipe", "How to reproduce it", [_list(facts), *details])
 
 
-def _details(step: Step) -> Markup:
-    record = step.record
-    facts: list[tuple[str, object]] = [
-        *((name, _written(value)) for name, value in record.parameters.items()),
-        *((name, _written(value)) for name, value in record.measured.items() if name != "epoch_seconds"),
+def _named(versions: Mapping[str, str]) -> list[str]:
+    return [f"{name} {version}" for name, version in versions.items()]
+
+
+def _details(record: Record) -> Markup:
+    facts = [
+        *record.parameters.items(),
+        *((name, value) for name, value in record.measured.items() if name != "epoch_seconds"),
         ("key", element("code", record.key)),
         ("content", element("code", record.content[:SHORT])),
         ("inputs", ", ".join(f"{source['stage']} {source['content'][:SHORT]}" for source in record.inputs.values())),
         ("code", f"{len(record.code)} definitions, {json_digest(record.code)[:SHORT]}" if record.code else ""),
-        ("libraries", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
+        ("libraries", ", ".join(_named(record.versions))),
     ]
     return element("details", element("summary", record.stage), _list(facts))
 
 
-def _setting(name: str, value: str) -> Markup:
-    section_name, _, key = name.partition(".")
-    shown = without_secrets(" ".join(value.split()))
-    return element("div", element("code", f"[{section_name}] {key} = {shown}"))
-
-
 def _list(facts: Iterable[tuple[str, object]]) -> Markup:
-    """List facts by name; empty ones are left out."""
-    shown = [(name, value) for name, value in facts if value not in ("", None)]
-    return element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in shown))
-
-
-def _written(value: object) -> object:
-    if isinstance(value, dict | list):
-        return element("code", json.dumps(value)) if value else ""
-    return value
+    """List facts by name, those with parts in JSON; empty ones are left out."""
+    rows = []
+    for name, value in facts:
+        if value not in ("", None, [], {}):
+            shown = element("code", json.dumps(value)) if isinstance(value, dict | list) else value
+            rows.append(element("div", element("dt", name), element("dd", shown)))
+    return element("dl", *rows)
 
 
 def _moment(moment: datetime) -> Markup:

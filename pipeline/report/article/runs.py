@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,14 +45,8 @@ class Run:
         """Time of all epochs together."""
         return sum(row.seconds for row in self.epochs)
 
-    def train_loss_difference(self, train_losses: Sequence[float]) -> float:
-        """Return the mean absolute difference from the run's training losses, over the epochs that both have.
-
-        Parameters
-        ----------
-        train_losses : sequence of float
-            The training loss of each epoch from the first on; at least one.
-        """
+    def train_loss_difference(self, train_losses: Iterable[float]) -> float:
+        """Return the mean absolute difference from the run's training losses, over the epochs that both have."""
         pairs = zip(train_losses, self.epochs, strict=False)
         return statistics.fmean(abs(loss - row.train_loss) for loss, row in pairs)
 
@@ -74,9 +68,8 @@ class ArticleNetwork:
 def _read_runs() -> dict[str, ArticleNetwork]:
     epochs: dict[tuple[str, str], list[Epoch]] = {}
     for row in csv.DictReader(loaded_sources.read_table(RUNS_PATH).splitlines()):
-        train_loss, valid_loss, seconds = (float(row[column]) for column in ("train_loss", "valid_loss", "seconds"))
-        accuracy = float(row["valid_accuracy_percent"]) / 100
-        epoch = Epoch(int(row["epoch"]), train_loss, valid_loss, accuracy, seconds)
+        losses = float(row["train_loss"]), float(row["valid_loss"])
+        epoch = Epoch(int(row["epoch"]), *losses, float(row["valid_accuracy_percent"]) / 100, float(row["seconds"]))
         epochs.setdefault((row["network"], row["hardware"]), []).append(epoch)
     return {
         network: ArticleNetwork(accuracy, *(Run(name, tuple(epochs[network, key])) for key, name in HARDWARE.items()))
