@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from pipeline.networks.arrays import DoubleArray, FloatArray
 from pipeline.networks.declaration import NamedLayer, Network
 from pipeline.networks.layers import Conv2DLayer
-from pipeline.networks.weights import Weights
+from pipeline.networks.weights import WEIGHTS_NAME, Weights, read_weights
 from pipeline.report.drawing import new_figure, plot
 from pipeline.report.markup import Section, element, html_table, number
 from pipeline.report.network_results import NetworkResults
@@ -37,9 +37,8 @@ def first_layers_section(networks: Sequence[NetworkResults], folder: Path) -> Se
             f"{min(units, MAX_FILTERS)} of {units} units, a square each."
         )
         title = f"{network.title}, {layer.name}"
-        plots.append(
-            plot(folder, f"filters-{network.name}", title, described, filters, network.network, network.weights())
-        )
+        weights = read_weights(network.trained / WEIGHTS_NAME, network.network)
+        plots.append(plot(folder, f"filters-{network.name}", title, described, filters, network.network, weights))
     if not any(plots):
         return None
     note = (

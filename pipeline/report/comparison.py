@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,19 +88,12 @@ def compare(output: Path, *, trials: list[dict[str, Any]], monitor: Monitor, **r
 
 
 def read_comparison(path: Path) -> tuple[dict[str, Any], list[Row]] | None:
-    """Read a ``comparison.json``.
-
-    Returns
-    -------
-    tuple or None
-        The data of the trainings, as in ``metrics.json``, and the rows; None if an earlier version of this program
-        wrote rows with other fields.
-    """
+    """Read the data, as in ``metrics.json``, and the rows of a ``comparison.json``; None if their fields are others."""
     document = json.loads(path.read_text())
-    names = {field.name for field in fields(Row)}
-    if any(row.keys() != names for row in document["rows"]):
+    try:
+        return document["data"], [Row(**row) for row in document["rows"]]
+    except TypeError:  # an earlier version of this program wrote rows with other fields
         return None
-    return document["data"], [Row(**row) for row in document["rows"]]
 
 
 def markdown_table(rows: Sequence[Row], title: str) -> str:
@@ -121,7 +114,10 @@ def table_lines(rows: Sequence[Row], title: str) -> list[list[str]]:
         article = article_network(network, title)
         lines += [_own_cells(row, fastest) + _speedups(row.epoch_seconds, article) for row in own]
         if article:
-            lines += [_article_cells(network, article, run, fastest) for run in article.runs]
+            lines += [
+                _article_cells(network, article, run, fastest) + _speedups(run.epoch_seconds, article)
+                for run in article.runs
+            ]
     return lines
 
 
@@ -149,7 +145,6 @@ def _article_cells(network: str, article: ArticleNetwork, run: Run, fastest: flo
         f"{duration(run.seconds)} ({len(run.epochs)})",
         f"{run.epoch_seconds / fastest:.1f}",
         f"{article.accuracy:.2f} (its text)",  # the article does not name its run
-        *_speedups(run.epoch_seconds, article),
     ]
 
 

@@ -39,10 +39,12 @@ def write_events(path: Path, scalars: Iterable[tuple[int, Mapping[str, float]]])
 
     TensorBoard recognises the file by ``tfevents`` in its name.
     """
-    events = [_bytes_field(3, FILE_VERSION)]
+    events = [_field(3, FILE_VERSION)]
     for step, values in scalars:
-        summary = b"".join(_bytes_field(1, _value(tag, value)) for tag, value in values.items())
-        events.append(_key(2, VARINT) + _varint(step) + _bytes_field(5, summary))
+        summary = b"".join(
+            _field(1, _field(1, tag.encode()) + _field(2, float(value))) for tag, value in values.items()
+        )
+        events.append(_field(2, step) + _field(5, summary))
     path.write_bytes(b"".join(map(_framed, events)))
 
 
@@ -67,16 +69,13 @@ def _masked_crc(data: bytes) -> bytes:
     return struct.pack("<I", (rotated + CRC_MASK) & 0xFFFFFFFF)
 
 
-def _value(tag: str, value: float) -> bytes:
-    return _bytes_field(1, tag.encode()) + _key(2, FOUR_BYTES) + struct.pack("<f", value)
-
-
-def _bytes_field(number: int, content: bytes) -> bytes:
-    return _key(number, BYTES) + _varint(len(content)) + content
-
-
-def _key(number: int, wire_type: int) -> bytes:
-    return _varint(number << 3 | wire_type)
+def _field(number: int, value: int | float | bytes) -> bytes:
+    """Encode a field of a message: its number with the wire type, and its value."""
+    if isinstance(value, int):
+        return _varint(number << 3 | VARINT) + _varint(value)
+    if isinstance(value, float):
+        return _varint(number << 3 | FOUR_BYTES) + struct.pack("<f", value)
+    return _varint(number << 3 | BYTES) + _varint(len(value)) + value
 
 
 def _varint(value: int) -> bytes:

@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.networks.arrays import ByteArray, FloatArray
 from pipeline.report.markup import Markup, Section, element
 from pipeline.report.network_results import NetworkResults
+from pipeline.training.evaluate import PREDICTIONS_NAME, read_predictions
 
 MAX_EXAMPLES = 10
 """Maximum number of images in a gallery."""
@@ -38,7 +39,7 @@ def test_images_section(
     """
     blocks: list[Markup] = []
     for network in networks:
-        predicted = predictions(network.probabilities(), labels)
+        predicted = predictions(read_predictions(network.evaluated / PREDICTIONS_NAME), labels)
         for title, chosen in (
             ("the first of each class that it classifies correctly", first_correct_of_each_class(predicted)),
             ("its most confident mistakes", most_confidently_wrong(predicted)),

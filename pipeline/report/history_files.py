@@ -19,15 +19,7 @@ TAGS = {"train_loss": "loss/train", "valid_loss": "loss/valid", "valid_accuracy"
 
 
 def write_history_files(output: Path, *, trained: Path, monitor: Monitor) -> None:
-    """Write ``history.csv`` and an event file, with the rows and columns of ``history.json``.
-
-    Parameters
-    ----------
-    output : Path
-        The folder to write into.
-    trained : Path
-        The folder of a trained network.
-    """
+    """Write ``history.csv`` and an event file, with the rows and columns of a trained network's ``history.json``."""
     epochs = json.loads((trained / HISTORY_NAME).read_bytes())["epochs"]
     with (output / CSV_NAME).open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, ["epoch", *TAGS], lineterminator="\n")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StoreError
-from pipeline.networks.arrays import FloatArray
 from pipeline.networks.declaration import Network
-from pipeline.networks.weights import WEIGHTS_NAME, Weights, read_weights
 from pipeline.report.article.runs import ArticleNetwork, article_network
 from pipeline.store.record import Record
-from pipeline.training.evaluate import METRICS_NAME, PREDICTIONS_NAME, read_predictions
+from pipeline.training.evaluate import METRICS_NAME
 from pipeline.training.history import HISTORY_NAME, Epoch
 
 
@@ -75,19 +72,6 @@ class NetworkResults:
         return float(self.metrics["accuracy"])
 
     @property
-    def epoch_seconds(self) -> float:
-        """Median time of an epoch, training and validation together."""
-        return statistics.median(epoch.seconds for epoch in self.epochs)
-
-    @property
     def training_seconds(self) -> float:
         """Time of all epochs together."""
         return sum(epoch.seconds for epoch in self.epochs)
-
-    def weights(self) -> Weights:
-        """Read the trained weights."""
-        return read_weights(self.trained / WEIGHTS_NAME, self.network)
-
-    def probabilities(self) -> FloatArray:
-        """Read the probabilities of the test images' classes, shape (N, classes)."""
-        return read_predictions(self.evaluated / PREDICTIONS_NAME)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -17,13 +18,9 @@ TIMEOUT = 5
 
 
 def commit(folder: Path = CHECKOUT) -> str | None:
-    """Return the commit of a git checkout, and whether files that decide results differ from it.
+    """Return the commit of a git checkout: ``1f0c...``, or ``1f0c... and uncommitted changes`` of decisive files.
 
-    Returns
-    -------
-    str or None
-        ``1f0c... and uncommitted changes``, for example; None if the folder is no checkout or has no commit, or if git
-        does not answer.
+    None if the folder is no checkout or has no commit, or if git does not answer.
     """
     if not (folder / ".git").exists():  # git would take the commit of a folder above
         return None
@@ -35,9 +32,9 @@ def commit(folder: Path = CHECKOUT) -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    lines = done.stdout.decode(errors="replace").splitlines()
-    commits = [line.rpartition(" ")[2] for line in lines if line.startswith("# branch.oid ")]
-    if commits in ([], ["(initial)"]):
+    printed = done.stdout.decode(errors="replace")
+    found = re.search("^# branch.oid ([0-9a-f]+)$", printed, re.MULTILINE)  # "(initial)" before the first commit
+    if found is None:
         return None
-    has_changes = any(not line.startswith("# ") for line in lines)
-    return f"{commits[0]} and uncommitted changes" if has_changes else commits[0]
+    has_changes = re.search("^[^#]", printed, re.MULTILINE)
+    return f"{found[1]} and uncommitted changes" if has_changes else found[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,19 +28,11 @@ def heading(networks: Sequence[NetworkResults], data: Description) -> Markup:
 def results_section(networks: Sequence[NetworkResults], previous: Mapping[str, float]) -> Section:
     """Show the results of each network, beside the previous report's and, on the article's data, the article's.
 
-    Parameters
-    ----------
-    previous : mapping of str to float
-        The test accuracies of the previous report, by network. They are left out if none has changed.
+    The previous test accuracies, by network, are left out if none has changed.
     """
     has_changed = any(previous.get(network.name, network.accuracy) != network.accuracy for network in networks)
     cards = [_card(network, previous.get(network.name) if has_changed else None) for network in networks]
-    has_article = any(network.article for network in networks)
-    of_article = ["The article’s on its GPU", "On 32 CPU cores"] if has_article else []
-    header = ["Network", "Test loss", "Epochs", "Median seconds an epoch", *of_article, "Trained with"]
-    rows = [_row(network, len(of_article)) for network in networks]
-    table = html_table("How they were trained", header, rows, numbers=header[1:-1], id="training")
-    return Section("results", "Results", [element("div", *cards, class_="cards"), table])
+    return Section("results", "Results", [element("div", *cards, class_="cards"), _trainings(networks)])
 
 
 def _card(network: NetworkResults, previous: float | None) -> Markup:
@@ -74,17 +67,25 @@ def _speed(network: NetworkResults) -> str:
     return f"{own} The article: {gpu} on its GPU, {cpu} on 32 CPU cores."
 
 
-def _row(network: NetworkResults, article_columns: int) -> list[object]:
-    article, parameters, measured = network.article, network.record.parameters, network.record.measured
-    device = f"{parameters['engine']} on {parameters['device']} ({measured['device_name']})"
-    return [
-        network.title,
-        number(network.metrics["loss"], ".4f"),
-        len(network.epochs),
-        number(network.epoch_seconds, ".2f"),
-        *([f"{run.epoch_seconds:.1f}" for run in article.runs] if article else ["–"] * article_columns),
-        f"{device}, {counted(measured['threads'], 'thread')}",
-    ]
+def _trainings(networks: Sequence[NetworkResults]) -> Markup:
+    has_article = any(network.article for network in networks)
+    of_article = ["The article’s on its GPU", "On 32 CPU cores"] if has_article else []
+    header = ["Network", "Test loss", "Epochs", "Median seconds an epoch", *of_article, "Trained with"]
+    rows = []
+    for network in networks:
+        article, parameters, measured = network.article, network.record.parameters, network.record.measured
+        device = f"{parameters['engine']} on {parameters['device']} ({measured['device_name']})"
+        rows.append(
+            [
+                network.title,
+                number(network.metrics["loss"], ".4f"),
+                len(network.epochs),
+                number(statistics.median(epoch.seconds for epoch in network.epochs), ".2f"),
+                *([f"{run.epoch_seconds:.1f}" for run in article.runs] if article else ["–"] * len(of_article)),
+                f"{device}, {counted(measured['threads'], 'thread')}",
+            ]
+        )
+    return html_table("How they were trained", header, rows, numbers=header[1:-1], id="training")
 
 
 def engines_section(path: Path | None, archive_sha256: str) -> Section | None:
