@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.progress.terminal import ignore_closed_streams
+from pipeline.progress.terminal import prepare_console
 from tasks.commands.main import main
 
 if __name__ == "__main__":
-    ignore_closed_streams()
+    prepare_console()
     sys.exit(main())

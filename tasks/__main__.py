@@ -6,12 +6,12 @@ import sys
 
 from luigi.cmdline import luigi_run
 
-from pipeline.progress.terminal import ignore_closed_streams
+from pipeline.progress.terminal import prepare_console
 from tasks.configuration.make_variables import expand_demo
 from tasks.this_run import RUN
 
 if __name__ == "__main__":
-    ignore_closed_streams()
+    prepare_console()
     arguments = ["--module", "tasks", *expand_demo(sys.argv[1:])]
     RUN.continue_here(arguments)
     luigi_run(arguments)

@@ -14,7 +14,7 @@ from luigi.retcodes import retcode
 from pipeline.operations.notices import Notice
 from pipeline.operations.status_file import METRICS_NAME
 from pipeline.operations.supervisor import Supervisor
-from pipeline.progress.terminal import ignore_closed_streams
+from pipeline.progress.terminal import prepare_console
 from tasks.settings import schedule, settings
 from tasks.this_run import RUN
 
@@ -42,7 +42,7 @@ def main(flags: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    ignore_closed_streams()
+    prepare_console()
     status = main(sys.argv[1:])
     sys.stderr.flush()
     os._exit(status)  # the interpreter's own end takes longer than all that this process did

@@ -104,7 +104,7 @@ class TestTables:
 SHARED = """
 import multiprocessing, os, signal, sys, time
 from pipeline.progress.console import ConsoleMonitor
-from pipeline.progress.terminal import ignore_closed_streams, share_console
+from pipeline.progress.terminal import prepare_console
 
 def work(name, is_killed):
     with ConsoleMonitor(name, "stage 1 of 2", alone=False) as monitor:
@@ -118,8 +118,7 @@ def work(name, is_killed):
             os.kill(os.getpid(), signal.SIGKILL)
     print(f"{name} ends")
 
-ignore_closed_streams()
-share_console()
+prepare_console()
 fork = multiprocessing.get_context("fork")
 barrier = fork.Barrier(3)
 workers = [fork.Process(target=work, args=(name, name == "c")) for name in "abc"]
@@ -164,6 +163,31 @@ class Screen:
         return self
 
 
+ALONE = """
+import sys
+from pipeline.progress.console import ConsoleMonitor
+from pipeline.progress.terminal import prepare_console
+
+prepare_console()
+with ConsoleMonitor("a", "stage 1 of 2") as monitor:
+    for number in range(100):
+        monitor.progress(number, 100, "steps")
+        monitor.log(f"line {number}")
+        print(f"a warns of {number}", file=sys.stderr)
+"""
+
+
+class TestOneProcess:
+    def test_has_a_bar_below_lines_that_stay_whole(self):
+        screen = Screen().feed(on_a_terminal([sys.executable, "-c", ALONE], os.environ | {"TERM": "xterm"}))
+
+        assert screen.most_bars == 1
+        assert screen.rows == [
+            *(text for number in range(100) for text in (f"line {number}", f"a warns of {number}")),
+            "",
+        ]
+
+
 class TestSeveralProcesses:
     def test_have_a_bar_each_below_lines_that_stay_whole(self):
         screen = Screen().feed(on_a_terminal([sys.executable, "-c", SHARED], os.environ | {"TERM": "xterm"}))
@@ -197,7 +221,7 @@ class TestSeveralProcesses:
             assert sum(row.startswith(f"{stage} (stage {number} of 11): computed, ") for row in screen.rows) == 1
 
 
-LENIENT = "from pipeline.progress.terminal import ignore_closed_streams; ignore_closed_streams()\n"
+LENIENT = "from pipeline.progress.terminal import prepare_console; prepare_console()\n"
 
 
 def shell(command, program=LENIENT, **environment):

@@ -8,7 +8,7 @@ import json
 import mmap
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import ClassVar
 
 ERASE = "\r\x1b[J"
@@ -50,7 +50,7 @@ class LiveLines:
     """
 
     active: ClassVar[LiveLines | None] = None
-    """The lines of the console, if `pipeline.progress.terminal.share_console` has made them."""
+    """The lines of the console, if `pipeline.progress.terminal.prepare_console` has made them."""
 
     def __init__(self, terminal: int) -> None:
         self._terminal = terminal
@@ -58,17 +58,24 @@ class LiveLines:
 
     def show(self, line: str | None) -> None:
         """Replace the line of this process; None removes it."""
-        with self._erased() as lines:
+        with self.hidden() as lines:
             if line is None:
                 lines.pop(str(os.getpid()), None)
             else:
                 lines[str(os.getpid())] = line
 
     @contextlib.contextmanager
-    def hidden(self) -> Iterator[None]:
-        """Erase the lines while something else is written to the terminal, and draw them again below it."""
-        with self._erased():
-            yield
+    def hidden(self) -> Iterator[dict[str, str]]:
+        """Erase the lines while they change or something else is written to the terminal, and draw them below it."""
+        with self._notes.held() as lines:
+            if lines:
+                self._write(ERASE)
+            for process in [process for process in lines if not _is_alive(int(process))]:
+                del lines[process]  # it was killed, and could not remove its line
+            yield lines
+            width, height = self.size()
+            shown = [line[: width - 1] for line in lines.values()][: height - 1]
+            self._write("\n".join(shown) + UP * (len(shown) - 1) + ("\r" if shown else ""))
 
     def size(self) -> os.terminal_size:
         """Return the terminal's columns and rows."""
@@ -76,21 +83,6 @@ class LiveLines:
         with contextlib.suppress(OSError):  # the terminal is gone
             columns, rows = os.get_terminal_size(self._terminal)
         return os.terminal_size((columns or 80, rows or 24))
-
-    @contextlib.contextmanager
-    def _erased(self) -> Iterator[dict[str, str]]:
-        with self._notes.held() as lines:
-            if lines:
-                self._write(ERASE)
-            for process in [process for process in lines if not _is_alive(int(process))]:
-                del lines[process]  # it was killed, and could not remove its line
-            yield lines
-            self._write(self._drawn(lines.values()))
-
-    def _drawn(self, lines: Iterable[str]) -> str:
-        width, height = self.size()
-        shown = [line[: width - 1] for line in lines][: height - 1]
-        return "\n".join(shown) + UP * (len(shown) - 1) + ("\r" if shown else "")
 
     def _write(self, text: str) -> None:
         with contextlib.suppress(OSError):  # the terminal is gone

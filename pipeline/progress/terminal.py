@@ -64,19 +64,16 @@ def _coloured(found: re.Match[str]) -> str:
     return f"\x1b[{STATES[found[0]]}m{found[0]}\x1b[0m"
 
 
-def share_console() -> None:
-    """Share the console with the processes forked from now on: a terminal shows a line for each of them."""
+def prepare_console() -> None:
+    """Keep running when stdout or stderr closes, its reader ends (as ``head`` does) or its disk is full.
+
+    Output that a stream cannot take is dropped. Characters that its encoding lacks are written as escapes. On a
+    terminal, this process and those forked from it have a live line each.
+    """
+    sys.stdout, sys.stderr = _lenient(sys.stdout), _lenient(sys.stderr)
     is_able = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and sys.stderr.encoding.lower() == "utf-8"
     with contextlib.suppress(OSError):  # no disk to keep a lock on
         LiveLines.active = LiveLines(sys.stderr.fileno()) if is_able else None
-
-
-def ignore_closed_streams() -> None:
-    """Keep running when stdout or stderr closes, its reader ends (as ``head`` does) or its disk is full.
-
-    Output that a stream cannot take is dropped. Characters that its encoding lacks are written as escapes.
-    """
-    sys.stdout, sys.stderr = _lenient(sys.stdout), _lenient(sys.stderr)
 
 
 def print_answer(text: str) -> None:

@@ -87,7 +87,7 @@ def _exit_without_a_task(parser: argparse.ArgumentParser, known_args: argparse.N
 
 def _check_then_get_task(parser: CmdlineParser) -> luigi.Task:
     """Make the task that is asked for, once all settings are known to be right."""
-    terminal.ignore_closed_streams()
+    terminal.prepare_console()
     for check in checks:
         check()
     task: luigi.Task = _get_task(parser)

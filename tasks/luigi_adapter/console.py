@@ -18,7 +18,6 @@ from types import TracebackType
 import luigi
 from luigi.parameter import UnconsumedParameterWarning
 
-from pipeline.progress import terminal
 from pipeline.progress.console import ConsoleMonitor
 from pipeline.progress.live_lines import SharedNotes
 from tasks.luigi_adapter import interrupts
@@ -77,12 +76,10 @@ class _MessageOnly(logging.Filter):
 _MESSAGE_ONLY = _MessageOnly()
 
 
-def share_among(workers: int) -> None:
-    """Prepare the console for worker processes, before they are forked."""
+def share_messages() -> None:
+    """Let worker processes, before they are forked, know the messages that another has logged."""
     with contextlib.suppress(OSError):  # no disk to keep a lock on
         _MESSAGE_ONLY.logged = SharedNotes()
-    if workers > 1:
-        terminal.share_console()
 
 
 @luigi.Task.event_handler(luigi.Event.PROCESS_FAILURE)  # type: ignore[untyped-decorator]

@@ -60,7 +60,7 @@ class _Factory(interface._WorkerSchedulerFactory):
         return scheduler
 
     def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> Worker:
-        console.share_among(worker_processes)
+        console.share_messages()
         return LastingWorker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
 
 
