@@ -7,7 +7,6 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from pipeline.report.article.runs import ArticleNetwork
@@ -46,30 +45,18 @@ def network_curves(trained: NetworkResults) -> Figure:
 
 
 def engine_curves(groups: Mapping[tuple[str, str, str], NetworkResults]) -> Figure:
-    """Draw the losses and accuracies of each network, with all engines and devices in one plot.
-
-    Parameters
-    ----------
-    groups : mapping
-        A training for each network, engine and device.
-    """
+    """Draw the losses and accuracies of each network, with a training on each engine and device in one plot."""
     networks = list(dict.fromkeys(network for network, _, _ in groups))
     figure = new_figure(6 * len(networks), 7)
     panels = figure.subplots(2, len(networks), squeeze=False, sharex="col", height_ratios=HEIGHTS)
     for (losses, accuracies), network in zip(panels.T, networks, strict=True):
         trainings = {group[1:]: trained for group, trained in groups.items() if group[0] == network}
-        # Each line is narrower than the line before, which stays visible on both sides of it.
-        widths = range(2 * len(trainings) - 1, 0, -2)
-        for ((engine, device), trained), width in zip(trainings.items(), widths, strict=True):
-            color = None
-            for axes, column, style in (
-                (losses, "train_loss", "-"),
-                (losses, "valid_loss", "--"),
-                (accuracies, "valid_accuracy", "--"),
-            ):
-                label = f"{engine} on {device}, {column.removesuffix('_loss')}"
-                options = {"linewidth": width, "color": color, "alpha": 0.8, "label": label}
-                color = _plot(axes, trained.epochs, column, style, **options).get_color()
+        for number, ((engine, device), trained) in enumerate(trainings.items()):
+            # Each line is narrower than the line before, which stays visible on both sides of it.
+            options = {"linewidth": 2 * (len(trainings) - number) - 1, "color": f"C{number}", "alpha": 0.8}
+            _plot(losses, trained.epochs, "train_loss", "-", label=f"{engine} on {device}, train", **options)
+            _plot(losses, trained.epochs, "valid_loss", "--", label=f"{engine} on {device}, valid", **options)
+            _plot(accuracies, trained.epochs, "valid_accuracy", "--", **options)
         _finish(losses, accuracies, next(iter(trainings.values())).article)
         losses.set(title=network.upper(), ylabel="loss")
         losses.legend()
@@ -86,10 +73,8 @@ def draw_article(axes: Axes, article: ArticleNetwork, *columns: str) -> None:
             _plot(axes, run.epochs, column, STYLES[run.hardware], color=INK, linewidth=0.8, zorder=1.5, label=label)
 
 
-def _plot(axes: Axes, epochs: Sequence[Epoch], column: str, style: str, **options: Any) -> Line2D:
-    values = [getattr(row, column) for row in epochs]
-    (line,) = axes.plot([row.epoch for row in epochs], values, style, **options)
-    return line
+def _plot(axes: Axes, epochs: Sequence[Epoch], column: str, style: str, **options: Any) -> None:
+    axes.plot([row.epoch for row in epochs], [getattr(row, column) for row in epochs], style, **options)
 
 
 def _finish(losses: Axes, accuracies: Axes, article: ArticleNetwork | None) -> None:

@@ -33,8 +33,8 @@ class Section(NamedTuple):
     content: Sequence[Markup]
 
 
-def page(title: str, heading: Markup, sections: Iterable[Section | None]) -> str:
-    """Write the page, one file that loads no other: the heading, links to the sections, and those that are not None."""
+def page(title: str, lede: str, sections: Iterable[Section | None]) -> str:
+    """Write the page, one file that loads no other: title, lede, links to the sections, and those that are not None."""
     links, written = [], []
     for section in filter(None, sections):
         link = element("a", section.title, href=f"#{section.anchor}")
@@ -50,7 +50,8 @@ def page(title: str, heading: Markup, sections: Iterable[Section | None]) -> str
         element("link", rel="icon", href="data:,"),
         element("style", Markup(STYLE.read_text(encoding="utf-8"))),
     )
-    main = element("main", heading, element("nav", element("ul", *links), aria_label="Sections"), *written)
+    header = element("header", element("h1", title), element("p", lede, class_="lede"))
+    main = element("main", header, element("nav", element("ul", *links), aria_label="Sections"), *written)
     return f"<!DOCTYPE html>\n{element('html', head, element('body', main), lang='en')}\n"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.data.dataset import GRAYSCALE_NAME, open_dataset
@@ -14,10 +13,9 @@ from pipeline.report.classes import classes_section
 from pipeline.report.examples import test_images_section
 from pipeline.report.learning import learning_section
 from pipeline.report.markup import page
-from pipeline.report.network_results import NetworkResults
-from pipeline.report.origin import pipeline_section, read_steps, recipe_section
-from pipeline.report.revision import commit
-from pipeline.report.summary import engines_section, heading, results_section
+from pipeline.report.network_results import NetworkResults, read_record
+from pipeline.report.origin import pipeline_section, recipe_section
+from pipeline.report.summary import engines_section, lede, results_section
 
 REPORT_NAME = "report.html"
 NETWORK_BYTES = 1 << 20
@@ -69,7 +67,7 @@ def write_report(
     with open_dataset(images / GRAYSCALE_NAME) as opened:
         data = opened.description
         test_images, labels = opened.read("test")
-    steps = read_steps(results, run)
+    records = {folder: read_record(folder) for folder in results}
     sections = [
         results_section(shown, previous or {}),
         learning_section(shown, output),
@@ -78,10 +76,10 @@ def write_report(
         test_images_section(shown, test_images, labels, data.class_names),
         first_layers_section(shown, output),
         layers_section(shown),
-        pipeline_section(steps, [images, *folders.values()], datetime.now(UTC)),
-        recipe_section(steps, data, command, settings or {}, commit()),
+        pipeline_section(records, run, [images, *folders.values()]),
+        recipe_section(records.values(), data, command, settings or {}),
     ]
-    document = page(f"{data.title}, in grayscale", heading(shown, data), sections)
+    document = page(f"{data.title}, in grayscale", lede(shown, data), sections)
     (output / REPORT_NAME).write_text(document, encoding="utf-8")
     monitor.log(f"{REPORT_NAME}: {len(document) / 1e3:.0f} kB")
 

@@ -1,4 +1,4 @@
-"""Write the heading, the section on the results, and the section that compares engines."""
+"""Write the lines below the title, the section on the results, and the section that compares engines."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from pipeline.report.markup import Markup, Section, counted, duration, element, 
 from pipeline.report.network_results import NetworkResults
 
 
-def heading(networks: Sequence[NetworkResults], data: Description) -> Markup:
-    """Write the title, the names of the networks, and their data."""
+def lede(networks: Sequence[NetworkResults], data: Description) -> str:
+    """Name the networks and their data, below the title."""
     *others, last = [network.title for network in networks]
     names = f"{', '.join(others)} and {last}" if others else last
     beside = f", beside the article “{TITLE}” ({YEAR})" if any(network.article for network in networks) else ""
-    lede = (
+    return (
         f"{names}, trained on {data.counts['train']:,} images in {len(data.class_names)} classes and tested on "
         f"{data.counts['test']:,} others{beside}."
     )
-    return element("header", element("h1", f"{data.title}, in grayscale"), element("p", lede, class_="lede"))
 
 
 def results_section(networks: Sequence[NetworkResults], previous: Mapping[str, float]) -> Section:
