@@ -34,7 +34,7 @@ STATES = {
 """The states of stages and runs in tables and messages, with their colours."""
 
 _ANY = "|".join(STATES)
-_IN_TABLE = re.compile(rf"(?:{_ANY})(?= |$)")
+_IN_TABLE = re.compile(rf"^(?:{_ANY})(?= |$)")
 _IN_MESSAGE = re.compile(rf"(?:(?<=: )|(?<=\d )|(?<=^  ))(?:{_ANY})(?=[,:]|$)", re.MULTILINE)
 """A state in a message: behind the name of its stage, behind a number, or before a list of stages."""
 
@@ -52,8 +52,7 @@ def highlighted_table(lines: Sequence[str], column: str) -> str:
     if not _has_colour():
         return "\n".join(lines)
     start = lines[0].index(column)
-    states = ((line, _IN_TABLE.match(line, start)) for line in lines)
-    return "\n".join(line[:start] + _coloured(state) + line[state.end() :] if state else line for line, state in states)
+    return "\n".join(line[:start] + _IN_TABLE.sub(_coloured, line[start:]) for line in lines)
 
 
 def _has_colour() -> bool:
@@ -79,10 +78,7 @@ def prepare_console() -> None:
 def print_answer(text: str) -> None:
     """Print the answer of a command to stdout; a reader that ends early, as ``head`` does, is no error.
 
-    Raises
-    ------
-    OSError
-        Stdout cannot be written, for example because the disk is full.
+    Raise `OSError` if stdout cannot be written, for example because the disk is full.
     """
     sys.stdout.flush()
     try:

@@ -22,9 +22,6 @@ from pipeline.report.network_results import NetworkResults
 MAX_FILTERS = 100
 """Maximum number of units whose weights are drawn."""
 
-TILE = 32
-"""Maximum side of a filter in pixels; filters are enlarged by a whole factor."""
-
 
 def first_layers_section(networks: Sequence[NetworkResults], folder: Path) -> Section | None:
     """Show the weights of the first layers; None if no network's weights form a picture."""
@@ -94,7 +91,8 @@ def _first_layer(network: Network) -> NamedLayer:
 def _contact_sheet(pictures: FloatArray) -> DoubleArray:
     """Arrange pictures, scaled to -1 to 1, in rows with gaps of NaN, which are drawn transparent."""
     count, height, width = pictures.shape
-    factor, gap, across = max(1, TILE // max(height, width)), 2, math.ceil(math.sqrt(count))
+    gap, across = 2, math.ceil(math.sqrt(count))
+    factor = max(1, 32 // max(height, width))  # enlarges a small picture to 32 pixels at the most
     largest = np.abs(pictures).max(axis=(1, 2), keepdims=True)
     scaled = pictures / np.maximum(largest, np.finfo(np.float32).tiny)
     tiles = np.full((math.ceil(count / across) * across, height * factor + gap, width * factor + gap), np.nan)

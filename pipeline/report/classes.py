@@ -14,9 +14,6 @@ from pipeline.report.drawing import BLUE, VERMILION, new_figure, plot
 from pipeline.report.markup import Markup, Section, element, html_table, legend, number
 from pipeline.report.network_results import NetworkResults
 
-MAX_NAMED = 25
-"""Maximum number of classes with names and counts in the confusion matrix."""
-
 DEEPEST = 0.7
 """Opacity of a cell that holds its whole row, so that text on it has a contrast of at least 4.5 to 1 (WCAG 2, AA)."""
 
@@ -75,7 +72,7 @@ def _most_confused(network: NetworkResults) -> str:
 def confusion(metrics: dict[str, Any]) -> Figure:
     """Draw a confusion matrix: counts on a background whose opacity grows with the share of the row.
 
-    The diagonal is blue, errors are vermilion. A matrix of many classes has no counts and names: they would overlap.
+    The diagonal is blue, errors are vermilion. A matrix of over 25 classes has no counts and names: they would overlap.
     """
     counts = np.array(metrics["confusion_matrix"])
     names = [entry["name"] for entry in metrics["classes"]]
@@ -87,7 +84,7 @@ def confusion(metrics: dict[str, Any]) -> Figure:
     backgrounds[np.diag_indices(len(counts))] = colors.to_rgba(BLUE)
     backgrounds[..., 3] = DEEPEST * np.sqrt(shares)  # the root makes small shares, the errors, visible
     axes.imshow(backgrounds, interpolation="none")
-    if len(names) <= MAX_NAMED:
+    if len(names) <= 25:
         for (row, column), count in np.ndenumerate(counts):
             text = axes.text(column, row, str(count), ha="center", va="center", fontsize=8, alpha=1 if count else 0.4)
             text.set_in_layout(False)  # or the layout would measure each of up to 625 texts

@@ -17,10 +17,6 @@ from pipeline.report.curves import engine_curves
 from pipeline.report.markup import duration
 from pipeline.report.network_results import NetworkResults
 
-JSON_NAME = "comparison.json"
-TABLE_NAME = "comparison.md"
-CURVES_NAME = "curves"
-
 HEADER = [
     "Network",
     "Engine",
@@ -78,11 +74,11 @@ def compare(output: Path, *, trials: list[dict[str, Any]], monitor: Monitor, **r
     rows = [_row(*group, trainings) for group, trainings in groups.items()]
     data = next(iter(groups.values()))[0].metrics["data"]
     document = {"data": data, "rows": [asdict(row) for row in rows]}
-    (output / JSON_NAME).write_text(json.dumps(document, indent=1) + "\n")
+    (output / "comparison.json").write_text(json.dumps(document, indent=1) + "\n")
     text = markdown_table(rows, data["title"])
-    (output / TABLE_NAME).write_text(text + "\n")
+    (output / "comparison.md").write_text(text + "\n")
     with drawing.styled("comparison"):
-        drawing.save(engine_curves({group: trainings[0] for group, trainings in groups.items()}), output, CURVES_NAME)
+        drawing.save(engine_curves({group: trainings[0] for group, trainings in groups.items()}), output, "curves")
     for line in text.splitlines():
         monitor.log(line)
 

@@ -33,12 +33,7 @@ OKABE_ITO = [BLUE, "#e69f00", "#009e73", "#cc79a7", VERMILION, "#56b4e9"]
 GROUND = "#ffffff"
 """The background."""
 
-PNG_DPI = 130
-
 IN_A_PAGE = {INK: "currentColor", GROUND: "none", BLUE: "var(--blue)", VERMILION: "var(--vermilion)"}
-
-MISSING_CHARACTER = "Glyph .* missing from|Matplotlib currently does not support .* natively"
-"""Pattern of Matplotlib's warning of a character that its font lacks; the PNG shows a box instead."""
 
 _STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
@@ -63,8 +58,10 @@ _STYLE: dict[Any, Any] = {
 @contextmanager
 def styled(salt: str) -> Iterator[None]:
     """Set the project's style while a figure is drawn and saved; ``salt`` makes the ids of its SVG unique in a page."""
+    # Matplotlib warns of characters that its font lacks; the PNG shows a box instead.
+    missing = "Glyph .* missing from|Matplotlib currently does not support .* natively"
     with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", MISSING_CHARACTER, UserWarning)
+        warnings.filterwarnings("ignore", missing, UserWarning)
         yield
 
 
@@ -80,7 +77,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
         figure.set_layout_engine("none")  # or each of the two files would compute the layout
     # `savefig` would draw each file twice, the first time to find its size.
     FigureCanvasSVG(figure).print_svg(folder / f"{name}.svg", metadata={"Date": None})  # type: ignore[no-untyped-call]
-    figure.set_dpi(PNG_DPI)
+    figure.set_dpi(130)
     FigureCanvasAgg(figure).print_png(folder / f"{name}.png", metadata={"Software": None})  # type: ignore[no-untyped-call]
 
 

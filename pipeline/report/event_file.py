@@ -21,25 +21,13 @@ import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-FILE_VERSION = b"brain.Event:2"
-"""The content of the first event of every file: the version of the format."""
-
-CASTAGNOLI = 0x82F63B78
-"""The polynomial of CRC-32C, bits reversed: RFC 3720, section 12.1."""
-
-CRC_MASK = 0xA282EAD8
-"""Added to a rotated CRC in TFRecords, because a CRC over data that contain CRCs is weak."""
-
-VARINT, BYTES, FOUR_BYTES = 0, 2, 5
-"""Wire types of protocol buffers."""
-
 
 def write_events(path: Path, scalars: Iterable[tuple[int, Mapping[str, float]]]) -> None:
     """Write an event for each step, with its values by tag, such as ``loss/train``.
 
     TensorBoard recognises the file by ``tfevents`` in its name.
     """
-    events = [_field(3, FILE_VERSION)]
+    events = [_field(3, b"brain.Event:2")]  # the version of the format
     for step, values in scalars:
         summary = b"".join(
             _field(1, _field(1, tag.encode()) + _field(2, float(value))) for tag, value in values.items()
@@ -49,12 +37,12 @@ def write_events(path: Path, scalars: Iterable[tuple[int, Mapping[str, float]]])
 
 
 def crc32c(data: bytes) -> int:
-    """Return the CRC-32C of bytes: RFC 3720, section 12.1."""
+    """Return the CRC-32C of bytes; RFC 3720, section 12.1, has its polynomial, of which the bits are reversed here."""
     remainder = 0xFFFFFFFF
     for byte in data:
         remainder ^= byte  # bit by bit, without a table: a file has a few kB
         for _ in range(8):
-            remainder = remainder >> 1 ^ (CASTAGNOLI if remainder & 1 else 0)
+            remainder = remainder >> 1 ^ (0x82F63B78 if remainder & 1 else 0)
     return remainder ^ 0xFFFFFFFF
 
 
@@ -64,18 +52,19 @@ def _framed(data: bytes) -> bytes:
 
 
 def _masked_crc(data: bytes) -> bytes:
+    """Rotate a CRC and add a constant, as TFRecords do because a CRC over data that contain CRCs is weak."""
     crc = crc32c(data)
     rotated = crc >> 15 | crc << 17
-    return struct.pack("<I", (rotated + CRC_MASK) & 0xFFFFFFFF)
+    return struct.pack("<I", (rotated + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def _field(number: int, value: int | float | bytes) -> bytes:
-    """Encode a field of a message: its number with the wire type, and its value."""
+    """Encode a field: its number with the wire type (0 varint, 5 four bytes, 2 length and bytes), and its value."""
     if isinstance(value, int):
-        return _varint(number << 3 | VARINT) + _varint(value)
+        return _varint(number << 3 | 0) + _varint(value)
     if isinstance(value, float):
-        return _varint(number << 3 | FOUR_BYTES) + struct.pack("<f", value)
-    return _varint(number << 3 | BYTES) + _varint(len(value)) + value
+        return _varint(number << 3 | 5) + struct.pack("<f", value)
+    return _varint(number << 3 | 2) + _varint(len(value)) + value
 
 
 def _varint(value: int) -> bytes:

@@ -12,12 +12,6 @@ VOID = {"br", "img", "link", "meta"}
 
 STYLE = Path(__file__).with_name("style.css")
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""The browser shows the page's own pictures and style; it loads and runs nothing."""
-
-MINUTE, HOUR = 60, 3600
-"""In seconds."""
-
 
 class Markup(str):
     """A string of HTML; other strings are text, which is escaped."""
@@ -40,10 +34,12 @@ def page(title: str, lede: str, sections: Iterable[Section | None]) -> str:
         link = element("a", section.title, href=f"#{section.anchor}")
         links.append(element("li", link))
         written.append(element("section", element("h2", link), *section.content, id=section.anchor))
+    # The browser shows the page's own pictures and style; it loads and runs nothing.
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     head = element(
         "head",
         element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("title", title),
@@ -123,8 +119,8 @@ def counted(count: int, noun: str) -> str:
 
 def duration(seconds: float) -> str:
     """Write a duration: ``53.2 s``, ``10.4 min``, ``2 h 27 min``; minutes after hours are rounded down."""
-    if seconds < 2 * MINUTE:
+    if seconds < 120:
         return f"{seconds:.3g} s"
-    if seconds < HOUR:
-        return f"{seconds / MINUTE:.1f} min"
-    return f"{int(seconds // HOUR)} h {int(seconds % HOUR // MINUTE)} min"
+    if seconds < 3600:
+        return f"{seconds / 60:.1f} min"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"

@@ -7,24 +7,20 @@ import re
 import subprocess
 from pathlib import Path
 
-CHECKOUT = Path(__file__).parents[2]
-"""The folder of this code."""
-
-DECISIVE = ("pipeline", "tasks", "luigi.cfg")
-"""The files that decide results; changes of others are not reported."""
-
 TIMEOUT = 5
 """Seconds that git may take."""
 
 
-def commit(folder: Path = CHECKOUT) -> str | None:
-    """Return the commit of a git checkout: ``1f0c...``, or ``1f0c... and uncommitted changes`` of decisive files.
+def commit(folder: Path = Path(__file__).parents[2]) -> str | None:
+    """Return the commit of a git checkout, by default of this one.
 
-    None if the folder is no checkout or has no commit, or if git does not answer.
+    ``1f0c... and uncommitted changes`` if files that decide results differ from it; None if the folder is no checkout
+    or has no commit, or if git does not answer.
     """
     if not (folder / ".git").exists():  # git would take the commit of a folder above
         return None
-    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--", *DECISIVE]
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--"]
+    command += ["pipeline", "tasks", "luigi.cfg"]  # the files that decide results
     others = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a git hook sets them
     try:
         done = subprocess.run(  # noqa: S603, no part of it is input
