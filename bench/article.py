@@ -30,7 +30,7 @@ from pipeline.engines import devices
 from pipeline.engines.engine import Training, load_engine
 from pipeline.networks.weights import draw_weights
 from pipeline.report.article.runs import ARTICLE, ArticleNetwork, Run
-from pipeline.report.curves import draw_article
+from pipeline.report.learning import draw_article
 from pipeline.training.history import best_epoch
 from pipeline.training.train import fit
 

@@ -18,8 +18,8 @@ from pipeline.networks.declaration import Network
 from pipeline.networks.declared import find_network
 from pipeline.networks.weights import draw_weights
 from pipeline.report.article.runs import ARTICLE, RUNS_PATH, Run
-from pipeline.report.curves import draw_article
 from pipeline.report.drawing import new_figure
+from pipeline.report.learning import draw_article
 from pipeline.training import train
 from pipeline.training.examples import read_examples
 from pipeline.training.history import Epoch, best_epoch

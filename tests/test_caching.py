@@ -104,7 +104,7 @@ TABLE = {
         adopted=tuple(HISTORIES),
     ),
     "what writes the TensorBoard file": Row(
-        edit("pipeline/report/event_file.py", "return remainder ^ 0xFFFFFFFF", "return 0xFFFFFFFF ^ remainder"),
+        edit("pipeline/report/history_files.py", "return remainder ^ 0xFFFFFFFF", "return 0xFFFFFFFF ^ remainder"),
         HISTORIES,
     ),
     "the report's code": Row(edit("pipeline/report/examples.py", "MAX_EXAMPLES = 10", "MAX_EXAMPLES = 5"), ["Report"]),
@@ -181,7 +181,7 @@ EDITS = {
     "messages of errors": Edit(messages, False),
     "annotations": Edit(annotations, False),
     "the TensorBoard writer": Edit(
-        edit("pipeline/report/event_file.py", 'b"brain.Event:2"', 'b"brain.Event:3"'), False
+        edit("pipeline/report/history_files.py", 'b"brain.Event:2"', 'b"brain.Event:3"'), False
     ),
     "another engine's module": Edit(edit("pipeline/engines/torch/engine.py", '"cpu": 250', '"cpu": 251'), False),
     "Theano's environment": Edit(append("pipeline/engines/theano/environment.py", "\nCACHE = PROJECT\n"), False),

@@ -6,7 +6,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from pipeline.report.event_file import crc32c, write_events
+from pipeline.report.history_files import crc32c, write_events
 
 
 def read(folder):

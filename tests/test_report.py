@@ -17,7 +17,7 @@ from pipeline.data.dataset import CIFAR_TITLE
 from pipeline.networks.declaration import Network, architecture
 from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, softmax
 from pipeline.progress.monitor import SILENT
-from pipeline.report import comparison, curves, drawing, examples, report, revision
+from pipeline.report import comparison, drawing, examples, learning, origin, report
 from pipeline.report.architecture import filters, first_layer
 from pipeline.report.article.runs import ARTICLE
 from pipeline.report.classes import DEEPEST, confusion
@@ -338,34 +338,34 @@ class TestCommit:
         ).stdout.strip()
 
     def test_of_a_clean_checkout(self, folder):
-        assert revision.commit(folder) == self.head(folder)
+        assert origin.commit(folder) == self.head(folder)
 
     def test_with_a_file_beside_the_code(self, folder):
         (folder / "flowers.tar.gz").write_text("two")
-        assert revision.commit(folder) == self.head(folder)
+        assert origin.commit(folder) == self.head(folder)
 
     @pytest.mark.parametrize("name", ["pipeline/code.py", "pipeline/new.py", "luigi.cfg"])
     def test_with_changes(self, folder, name):
         (folder / name).write_text("two")
-        assert revision.commit(folder) == f"{self.head(folder)} and uncommitted changes"
+        assert origin.commit(folder) == f"{self.head(folder)} and uncommitted changes"
 
     def test_is_that_of_the_folder_in_a_hook_of_another_repository(self, folder, monkeypatch):
         monkeypatch.setenv("GIT_DIR", str(folder / "elsewhere"))
-        found = revision.commit(folder)
+        found = origin.commit(folder)
         monkeypatch.delenv("GIT_DIR")
         assert found == self.head(folder)
 
     def test_is_unknown_without_a_checkout(self, folder):
         (folder / "inside").mkdir()
-        assert revision.commit(folder / "inside") is None
+        assert origin.commit(folder / "inside") is None
 
     def test_is_unknown_before_the_first_commit(self, tmp_path):
         subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
-        assert revision.commit(tmp_path) is None
+        assert origin.commit(tmp_path) is None
 
     def test_is_unknown_without_git(self, folder, monkeypatch):
         monkeypatch.setenv("PATH", str(folder))
-        assert revision.commit(folder) is None
+        assert origin.commit(folder) is None
 
     @pytest.mark.parametrize("program", ["exit 128", "exec sleep 60"])
     def test_is_unknown_where_git_does_not_answer(self, folder, tmp_path, monkeypatch, program):
@@ -374,8 +374,8 @@ class TestCommit:
         git.write_text(f"#!/bin/sh\n{program}\n")
         git.chmod(0o755)
         monkeypatch.setenv("PATH", f"{git.parent}:/usr/bin:/bin")
-        monkeypatch.setattr(revision, "TIMEOUT", 0.5)
-        assert revision.commit(folder) is None
+        monkeypatch.setattr(origin, "TIMEOUT", 0.5)
+        assert origin.commit(folder) is None
 
 
 class TestMarkup:
@@ -406,7 +406,7 @@ class TestFigures:
     def test_epochs_are_named_from_the_first(self, folders, epochs, named):
         trained = NetworkResults.read("mlp", *(folders[f"{kind}_mlp"] for kind in ("trained", "evaluated")))
         trained.epochs[:] = [replace(trained.epochs[0], epoch=epoch) for epoch in range(1, epochs + 1)]
-        assert list(curves.network_curves(trained).axes[-1].get_xticks()) == named
+        assert list(learning.network_curves(trained).axes[-1].get_xticks()) == named
 
     def test_every_engine_has_its_curves(self, tmp_path, folders):
         engines = [f"engine{number}" for number in range(5)]

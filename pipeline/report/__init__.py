@@ -1,8 +1,7 @@
 """Write the report: one page with the results, their origin, and how to reproduce them.
 
 Read `report`, then a module for each part of the page: `summary`, `learning`, `classes`, `examples` (test images),
-`architecture`, `origin`. They use `network_results`, which reads; `drawing`, `curves` and `graph`, which draw;
-`revision`, which asks git; and `markup`, which writes HTML. `article` reads the article's results. Stages of their own
-write the table of engines, in `comparison`, and the history for other tools, in `history_files` and `event_file`.
-Imports `training` and `store`, and their imports.
+`architecture`, `origin`. They use `network_results`, which reads; `drawing` and `graph`, which draw; and `markup`,
+which writes HTML. `article` reads the article's results. Stages of their own write the table of engines, in
+`comparison`, and the history for other tools, in `history_files`. Imports `training` and `store`, and their imports.
 """

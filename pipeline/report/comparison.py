@@ -13,7 +13,7 @@ from pipeline.data.dataset import CIFAR_TITLE
 from pipeline.progress.monitor import Monitor
 from pipeline.report import drawing
 from pipeline.report.article.runs import ArticleNetwork, Run, article_network
-from pipeline.report.curves import engine_curves
+from pipeline.report.learning import engine_curves
 from pipeline.report.markup import duration
 from pipeline.report.network_results import NetworkResults
 

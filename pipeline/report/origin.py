@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,13 +14,15 @@ from pipeline.data.dataset import Description
 from pipeline.files.digests import json_digest
 from pipeline.report.graph import Box, draw
 from pipeline.report.markup import Markup, Section, element, html_table, joined, scrolled
-from pipeline.report.revision import commit
 from pipeline.store.record import Record
 from pipeline.store.results import outcome
 from pipeline.web.urls import without_secrets
 
 SHORT = 12
 """Digits of a digest that distinguish it from others."""
+
+TIMEOUT = 5
+"""Seconds that git may take."""
 
 
 def pipeline_section(records: Mapping[Path, Record], run: str, direct: Collection[Path]) -> Section:
@@ -79,6 +84,31 @@ def recipe_section(
     ]
     details = [element("h3", "Every stage’s settings, code and content"), *map(_details, records)]
     return Section("recipe", "How to reproduce it", [_list(facts), *details])
+
+
+def commit(folder: Path = Path(__file__).parents[2]) -> str | None:
+    """Return the commit of a git checkout, by default of this one.
+
+    ``1f0c... and uncommitted changes`` if files that decide results differ from it; None if the folder is no checkout
+    or has no commit, or if git does not answer.
+    """
+    if not (folder / ".git").exists():  # git would take the commit of a folder above
+        return None
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--"]
+    command += ["pipeline", "tasks", "luigi.cfg"]  # the files that decide results
+    others = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a git hook sets them
+    try:
+        done = subprocess.run(  # noqa: S603, no part of it is input
+            command, cwd=folder, env=others, capture_output=True, timeout=TIMEOUT, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    printed = done.stdout.decode(errors="replace")
+    found = re.search("^# branch.oid ([0-9a-f]+)$", printed, re.MULTILINE)  # "(initial)" before the first commit
+    if found is None:
+        return None
+    has_changes = re.search("^[^#]", printed, re.MULTILINE)
+    return f"{found[1]} and uncommitted changes" if has_changes else found[1]
 
 
 def _named(versions: Mapping[str, str]) -> list[str]:
