@@ -32,12 +32,12 @@ def classes_section(networks: Sequence[NetworkResults], folder: Path) -> Section
         )
         for network in networks
     ]
+    colours = (
+        "A row of a matrix has the test images of one class. The deeper the colour, the larger the share of the row."
+    )
     meaning = (
         "Accuracy: the share of a class’s images that are classified correctly. Precision: the share of the images "
         "classified as a class that belong to it."
-    )
-    colours = (
-        "A row of a matrix has the test images of one class. The deeper the colour, the larger the share of the row."
     )
     content = [
         element("p", " ".join(mistakes.values())),

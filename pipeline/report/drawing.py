@@ -27,9 +27,6 @@ INK = "#20252b"
 
 BLUE, VERMILION = "#0072b2", "#d55e00"
 
-OKABE_ITO = [BLUE, "#e69f00", "#009e73", "#cc79a7", VERMILION, "#56b4e9"]
-"""Colours that colour-blind people can distinguish: Okabe and Ito, "Color Universal Design" (2008)."""
-
 GROUND = "#ffffff"
 """The background."""
 
@@ -39,7 +36,8 @@ _STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.facecolor": "none",
     "axes.labelcolor": INK,
-    "axes.prop_cycle": cycler(color=OKABE_ITO),
+    # Colour-blind people can distinguish these: Okabe and Ito, "Color Universal Design" (2008).
+    "axes.prop_cycle": cycler(color=[BLUE, "#e69f00", "#009e73", "#cc79a7", VERMILION, "#56b4e9"]),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.facecolor": GROUND,

@@ -32,18 +32,16 @@ def draw(boxes: Sequence[Box], title: str) -> Markup:
     The inputs of a box come before it. The title is for readers who do not see the drawing.
     """
     box_width = max(LEAST_WIDTH, *(math.ceil(CHARACTER * len(box.name)) for box in boxes))
-    positions = _positions(boxes, box_width)
-    width = max(x for x, _ in positions.values()) + box_width
-    height = max(y for _, y in positions.values()) + HEIGHT
+    places = _places(boxes, box_width)
+    width = max(x for x, _ in places.values()) + box_width / 2
+    height = max(y for _, y in places.values()) + HEIGHT
     arrows, drawn = [], []
     ancestors: dict[str, set[str]] = {}
     for box in boxes:
         further = set().union(*(ancestors[source] for source in box.inputs))
         ancestors[box.name] = further.union(box.inputs)
-        drawn.append(_drawn(box, *positions[box.name], box_width))
-        arrows += [
-            _arrow(positions[source], positions[box.name], box_width) for source in box.inputs if source not in further
-        ]
+        arrows += [_arrow(*places[source], *places[box.name]) for source in box.inputs if source not in further]
+        drawn.append(_drawn(box, *places[box.name], box_width))
     return element(
         "svg",
         _ARROW_HEAD,
@@ -58,8 +56,8 @@ def draw(boxes: Sequence[Box], title: str) -> Markup:
     )
 
 
-def _positions(boxes: Iterable[Box], box_width: int) -> dict[str, tuple[float, float]]:
-    """Return the position of each box: in the row below the lowest of its inputs; each row is centered."""
+def _places(boxes: Iterable[Box], box_width: int) -> dict[str, tuple[float, float]]:
+    """Return the middle and the top of each box: in the row below the lowest of its inputs; each row is centered."""
     depths: dict[str, int] = {}
     rows: dict[int, list[str]] = {}
     for box in boxes:
@@ -67,7 +65,7 @@ def _positions(boxes: Iterable[Box], box_width: int) -> dict[str, tuple[float, f
         rows.setdefault(depths[box.name], []).append(box.name)
     widest = max(map(len, rows.values()))
     return {
-        name: ((column + (widest - len(names)) / 2) * (box_width + ACROSS), row * (HEIGHT + DOWN))
+        name: ((column + (widest - len(names)) / 2) * (box_width + ACROSS) + box_width / 2, row * (HEIGHT + DOWN))
         for row, names in rows.items()
         for column, name in enumerate(names)
     }
@@ -79,24 +77,18 @@ _ARROW_HEAD = Markup(
 )
 
 
-def _arrow(source: tuple[float, float], target: tuple[float, float], box_width: int) -> Markup:
-    from_x, from_y = source[0] + box_width / 2, source[1] + HEIGHT
-    to_x, to_y = target[0] + box_width / 2, target[1] - 2
-    middle = (from_y + to_y) / 2
-    return element(
-        "path",
-        d=f"M{from_x:g} {from_y:g}C{from_x:g} {middle:g} {to_x:g} {middle:g} {to_x:g} {to_y:g}",
-        class_="arrow",
-        marker_end="url(#arrow-head)",
-    )
+def _arrow(from_x: float, from_y: float, to_x: float, to_y: float) -> Markup:
+    start, end = from_y + HEIGHT, to_y - 2
+    middle = (start + end) / 2
+    line = f"M{from_x:g} {start:g}C{from_x:g} {middle:g} {to_x:g} {middle:g} {to_x:g} {end:g}"
+    return element("path", d=line, class_="arrow", marker_end="url(#arrow-head)")
 
 
 def _drawn(box: Box, x: float, y: float, width: int) -> Markup:
-    middle = x + width / 2
     return element(
         "g",
-        element("rect", x=f"{x:g}", y=f"{y:g}", width=width, height=HEIGHT, rx=8),
-        element("text", box.name, x=f"{middle:g}", y=f"{y + 21:g}", class_="name"),
-        element("text", box.detail, x=f"{middle:g}", y=f"{y + 38:g}"),
+        element("rect", x=f"{x - width / 2:g}", y=f"{y:g}", width=width, height=HEIGHT, rx=8),
+        element("text", box.name, x=f"{x:g}", y=f"{y + 21:g}", class_="name"),
+        element("text", box.detail, x=f"{x:g}", y=f"{y + 38:g}"),
         class_=f"box {box.kind}",
     )
