@@ -70,8 +70,11 @@ class LiveLines:
         with self._notes.held() as lines:
             if lines:
                 self._write(ERASE)
-            for process in [process for process in lines if not _is_alive(int(process))]:
-                del lines[process]  # it was killed, and could not remove its line
+            for process in list(lines):
+                try:
+                    os.kill(int(process), 0)
+                except ProcessLookupError:
+                    del lines[process]  # it was killed, and could not remove its line
             yield lines
             width, height = self.size()
             shown = [line[: width - 1] for line in lines.values()][: height - 1]
@@ -87,11 +90,3 @@ class LiveLines:
     def _write(self, text: str) -> None:
         with contextlib.suppress(OSError):  # the terminal is gone
             os.write(self._terminal, text.encode())
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True

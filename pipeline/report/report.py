@@ -42,13 +42,13 @@ def write_report(
     Parameters
     ----------
     networks : sequence of str
-        The names of the networks, in the order in which the page shows them.
+        Their names, in the order in which the page shows them.
     images : Path
         The folder of the test images, in grayscale, with rows and columns.
     results : sequence of Path
         The folders of the results of all stages, in the order in which data flows.
-    run : str
-        The id of the run; ``command`` is the command that started it.
+    run, command : str
+        The id of the run, and the command that started it.
     settings : mapping of str to str, optional
         The settings that differ from the luigi.cfg of the code, by ``SECTION.NAME``.
     previous : mapping of str to float, optional
