@@ -52,10 +52,7 @@ def max_output_bytes(trained: Path, **_others: object) -> int:
 
 
 def write_events(path: Path, scalars: Iterable[tuple[int, Mapping[str, float]]]) -> None:
-    """Write an event for each step, with its values by tag, such as ``loss/train``.
-
-    TensorBoard recognises the file by ``tfevents`` in its name.
-    """
+    """Write an event for each step, with its values by tag, such as ``loss/train``."""
     events = [_field(3, b"brain.Event:2")]  # the version of the format
     for step, values in scalars:
         summary = b"".join(

@@ -88,7 +88,7 @@ def network_curves(trained: NetworkResults) -> Figure:
 
 
 def engine_curves(groups: Mapping[tuple[str, str, str], NetworkResults]) -> Figure:
-    """Draw the losses and accuracies of each network, with a training on each engine and device in one plot."""
+    """Draw losses and accuracies of trainings by network, engine and device, those of a network in one plot."""
     networks = list(dict.fromkeys(network for network, _, _ in groups))
     figure = new_figure(6 * len(networks), 7)
     panels = figure.subplots(2, len(networks), squeeze=False, sharex="col", height_ratios=HEIGHTS)
