@@ -39,6 +39,14 @@ LONG = ("--TrainMLP-epochs", "1000000", "--TrainCNN-epochs", "1000000")
 KERNELS = ROOT / ".cache" / "numba"
 """Where all checkouts keep compiled kernels, which take ten seconds of CPU."""
 
+COMPILE = """
+import importlib.util, pathlib
+for path in pathlib.Path().glob("*/**/*.py"):
+    name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+    importlib.util.find_spec(name).loader.get_code(name)
+"""
+"""Write the bytecode of a checkout, which would take a fifth of a command's time if each command made it anew."""
+
 
 def small_archive(path: Path, seed: int = 0, images: int = 40) -> Path:
     """Write an archive of random images in CIFAR-10's classes, ``images`` in each of its six batches."""
@@ -63,6 +71,9 @@ class Checkout:
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "luigi.cfg", folder)
         made = cls(folder)
+        environment = made.environment()
+        del environment["PYTHONDONTWRITEBYTECODE"]
+        subprocess.run([sys.executable, "-c", COMPILE], cwd=folder, env=environment, check=True)
         small_archive(made.archive)
         return made
 
