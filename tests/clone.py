@@ -12,6 +12,10 @@ NOT_INHERITED = ("PYTHONPATH", "VIRTUAL_ENV", "ARGS", "MAKEFLAGS", "MAKELEVEL", 
 """A terminal that was just opened has none of these; the make that runs the tests hands its own on."""
 
 
+VARIABLES = {"NUMBA_CACHE_DIR": str(KERNELS), "PIP_COMPILE": "no"}
+"""To compile all modules of the libraries takes most of a set-up; the commands then compile those that they import."""
+
+
 class Clone:
     def __init__(self, folder):
         self.folder = folder
@@ -22,7 +26,7 @@ class Clone:
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.folder,
-            env=inherited | {"NUMBA_CACHE_DIR": str(KERNELS)},
+            env=inherited | VARIABLES,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
