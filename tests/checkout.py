@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import shutil
@@ -15,6 +17,7 @@ import numpy as np
 from pipeline.data.cifar import CLASS_NAMES
 from pipeline.data.cifar_writer import write_batches
 from pipeline.operations import run_history
+from tests.preloaded import LIBRARIES, Preloaded
 
 ROOT = Path(__file__).parents[1]
 STAGES = [
@@ -39,6 +42,9 @@ LONG = ("--TrainMLP-epochs", "1000000", "--TrainCNN-epochs", "1000000")
 KERNELS = ROOT / ".cache" / "numba"
 """Where all checkouts keep compiled kernels, which take ten seconds of CPU."""
 
+PROCESS = {"PYTHONDONTWRITEBYTECODE": "1", "NUMBA_CACHE_DIR": str(KERNELS)}
+"""Environment variables of every process in a checkout."""
+
 COMPILE = """
 import importlib.util, pathlib
 for path in pathlib.Path().glob("*/**/*.py"):
@@ -56,6 +62,15 @@ def small_archive(path: Path, seed: int = 0, images: int = 40) -> Path:
     batches = [(random.integers(0, 256, (images, 3, 32, 32), np.uint8), labels) for _ in range(6)]
     write_batches(path, batches, CLASS_NAMES)
     return path
+
+
+@functools.cache
+def libraries() -> Preloaded:
+    """Return the process that has imported the libraries that a run needs, but nothing of this project."""
+    without_project = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    made = Preloaded(LIBRARIES, Path("/"), without_project | PROCESS)
+    atexit.register(made.close)
+    return made
 
 
 class Checkout:
@@ -102,8 +117,7 @@ class Checkout:
         return [sys.executable, "-c", program, "--module", "tasks", *arguments]
 
     def environment(self, **extra: str) -> dict[str, str]:
-        own = {"PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1", "NUMBA_CACHE_DIR": str(KERNELS)}
-        return os.environ | own | extra
+        return os.environ | PROCESS | {"PYTHONPATH": str(self.folder)} | extra
 
     def start(self, *flags: str, task: str = "Pipeline", **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -121,22 +135,34 @@ class Checkout:
 
     def run(self, *flags: str, task: str = "Pipeline", status: int = 0, **environment: str) -> dict[str, str]:
         """Run Luigi, and return what became of each stage."""
-        process = self.start(*flags, task=task, **environment)
-        self.output, _ = process.communicate(timeout=120)
-        assert process.returncode == status, self.output
+        command = self.command(task, *self.flags(), *flags)[1:]
+        done = self.python(*command, timeout=120, merged=True, **environment)
+        self.output = done.stdout
+        assert done.returncode == status, self.output
         return run_history.read_history(self.folder / "outputs" / run_history.NAME)[-1].get("stages", {})
 
-    def call(self, *command: str, cwd: Path | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def call(
+        self, *command: str, cwd: Path | None = None, timeout: float = 60, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run any command with this checkout's code, in its folder if not told otherwise."""
+        if command[0] == sys.executable:
+            return self.python(*command[1:], cwd=cwd, timeout=timeout, **environment)
         return subprocess.run(
             command,
             cwd=cwd or self.folder,
-            env=self.environment(),
+            env=self.environment(**environment),
             capture_output=True,
             text=True,
             timeout=timeout,
             check=False,
         )
+
+    def python(
+        self, *command: str, cwd: Path | None = None, timeout: float = 60, merged: bool = False, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Python in a process forked from one that has the libraries; see `Preloaded.run`."""
+        folder, variables = cwd or self.folder, self.environment(**environment)
+        return libraries().run(command, folder=folder, environment=variables, timeout=timeout, merged=merged)
 
     def pipeline(self, *arguments: str, status: int = 0) -> str:
         """Run ``python -m pipeline`` and return what it prints."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,8 +20,7 @@ def train(checkout: Checkout) -> None:
 
 
 def train_as_scheduled(checkout: Checkout) -> None:
-    command = [sys.executable, "-m", "tasks.scheduled", *checkout.flags()]
-    subprocess.run(command, cwd=checkout.folder, env=checkout.environment(), check=True)
+    checkout.python("-m", "tasks.scheduled", *checkout.flags(), timeout=120).check_returncode()
 
 
 def train_from_seed_7(checkout: Checkout) -> None:

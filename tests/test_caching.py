@@ -543,11 +543,9 @@ class TestFaults:
         ],
     )
     def test_a_wrong_setting_ends_the_run_with_a_message(self, checkout, flags, message):
-        process = checkout.start(*flags)
-        printed = process.communicate()[0]
-        assert process.returncode == 40
-        assert message in printed
-        assert "Traceback" not in printed
+        checkout.run(*flags, status=40)
+        assert message in checkout.output
+        assert "Traceback" not in checkout.output
 
     def test_an_empty_archive_is_named(self, checkout):
         (checkout.folder / "empty.tar.gz").touch()

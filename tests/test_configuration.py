@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -47,15 +46,7 @@ def refused(folder, text):
 
 def told(checkout, *arguments, program=("-m", "tasks"), status=40, **environment):
     """Run what must fail before any stage runs, and return what it prints."""
-    done = subprocess.run(
-        [sys.executable, *program, *arguments],
-        cwd=checkout.folder,
-        env=checkout.environment(**environment),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = checkout.python(*program, *arguments, **environment)
     assert done.returncode == status
     assert "Traceback" not in done.stderr
     assert not (checkout.folder / "data").exists()
@@ -293,16 +284,7 @@ class TestLogs:
             "--workers",
             "2",
         ]
-        done = subprocess.run(
-            [sys.executable, "-m", "tasks", "DownloadCIFAR", *flags],
-            cwd=checkout.folder,
-            env=checkout.environment(SOME_PASSWORD="s3cret"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = checkout.python("-m", "tasks", "DownloadCIFAR", *flags, merged=True, SOME_PASSWORD="s3cret")
         shutil.rmtree(checkout.folder / "data")
         written = [path.read_bytes() for path in (checkout.folder / "outputs").rglob("*") if path.is_file()]
 
@@ -316,21 +298,22 @@ class TestLogs:
 
 @pytest.fixture(scope="module")
 def preloaded(checkout):
-    made = Preloaded(checkout)
+    made = Preloaded("import tasks", checkout.folder, checkout.environment())
     yield made
     made.close()
 
 
 @pytest.fixture
-def told_at_once(preloaded, checkout, tmp_path):
+def told_at_once(preloaded, checkout):
     """Return what runs a command that must fail before any stage runs, and returns what it prints."""
 
     def run(*arguments, module="tasks", status=40):
-        assert preloaded.run(tmp_path / "printed", module, *arguments) == status
-        printed = (tmp_path / "printed").read_text()
-        assert "Traceback" not in printed
+        place = {"folder": checkout.folder, "environment": checkout.environment()}
+        done = preloaded.run(["-m", module, *arguments], **place, merged=True)
+        assert done.returncode == status
+        assert "Traceback" not in done.stdout
         assert not (checkout.folder / "data").exists()
-        return printed
+        return done.stdout
 
     return run
 

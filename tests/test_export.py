@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from pipeline.inference.export import export
 from pipeline.inference.trained_network import TrainedNetwork, read_latest_network
 from pipeline.networks.declaration import Network
 from tests import reference, small_networks, trained_networks
-from tests.trained_networks import command
+from tests.trained_networks import command, command_with_output_to
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +239,9 @@ class TestCommand:
         assert (status, printed) == (2, "")
         assert "argument --output: ''; expected the name of a file" in complaints
 
-        status, printed, complaints = command(folder, "export", "--format", "onnx", "--output", "/dev/fd/1")
+        status, printed, complaints = command_with_output_to(
+            subprocess.PIPE, folder, "export", "--format", "onnx", "--output", "/dev/fd/1"
+        )
         assert (status, printed) == (1, "")
         assert complaints.startswith("/dev/fd/1 is a pipe (FIFO); expected the name of a file")
 

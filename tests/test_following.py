@@ -210,12 +210,10 @@ class TestRuns:
     def test_fail_where_the_source_cannot_be_asked(self, finished, tmp_path):
         checkout, source, _ = finished
         source._answer = says(503)
-        process = checkout.start()
-        printed = process.communicate(timeout=60)[0]
+        checkout.run(status=40)
         source.put(checkout.archive, '"first"')
-        assert process.returncode == 40
-        assert "The archive cannot be followed." in printed
-        assert "Traceback" not in printed
+        assert "The archive cannot be followed." in checkout.output
+        assert "Traceback" not in checkout.output
 
     @pytest.mark.parametrize(
         ("flags", "message"),
@@ -226,10 +224,8 @@ class TestRuns:
         ],
     )
     def test_refuse_settings_that_contradict_each_other(self, finished, flags, message):
-        process = finished[0].start(*flags)
-        printed = process.communicate(timeout=60)[0]
-        assert process.returncode == 40
-        assert message in printed
+        finished[0].run(*flags, status=40)
+        assert message in finished[0].output
 
     def test_ask_nobody_unless_they_are_told_to(self, finished, tmp_path):
         checkout, _, server = finished

@@ -98,7 +98,5 @@ class TestLargestDrop:
     "flags", [("--gate-largest-drop", "nan"), ("--gate-minimum-accuracy-cnn", "56"), ("--gate-largest-drop", "-0.1")]
 )
 def test_a_limit_that_no_accuracy_can_have_is_refused(checkout, flags):
-    process = checkout.start(*flags)
-    printed = process.communicate()[0]
-    assert process.returncode == 40
-    assert f"is {float(flags[1])}; expected a number from 0 to 1" in printed
+    checkout.run(*flags, status=40)
+    assert f"is {float(flags[1])}; expected a number from 0 to 1" in checkout.output

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.checkout import ROOT
+from tests.checkout import ROOT, libraries
 
 PROGRAM = """
 import numpy as np
@@ -43,21 +43,25 @@ COMPILED_AGAIN = "[6.0, 6.0, 6.0] (True, True) True True\n"
 
 
 class Program:
+    COMMAND = ("-c", "import program")
+
     def __init__(self, folder, cache):
         self._folder, self.cache = folder, cache
         (folder / "program.py").write_text(PROGRAM)
 
     def start(self, **options):
-        path = os.pathsep.join([str(self._folder), str(ROOT)])
-        environment = os.environ | {"PYTHONPATH": path, "NUMBA_CACHE_DIR": str(self.cache)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen([sys.executable, "-c", "import program"], env=environment, **pipes, **options)
+        return subprocess.Popen([sys.executable, *self.COMMAND], env=self._environment(), **pipes, **options)
 
-    def run(self, **options):
-        process = self.start(**options)
-        printed, errors = process.communicate()
-        assert process.returncode == 0, errors
-        return printed
+    def run(self):
+        """Run in a process that has imported Numba already."""
+        done = libraries().run(self.COMMAND, folder=self._folder, environment=self._environment())
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def _environment(self):
+        path = os.pathsep.join([str(self._folder), str(ROOT)])
+        return os.environ | {"PYTHONPATH": path, "NUMBA_CACHE_DIR": str(self.cache)}
 
     def files(self, pattern):
         return sorted(self.cache.glob(f"kernels-*/*/{pattern}"))
@@ -152,7 +156,7 @@ def test_on_a_full_disk_the_kernels_still_run(new):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 
-    assert new.run(preexec_fn=limit) == COMPILED
+    assert new.start(preexec_fn=limit).communicate()[0] == COMPILED
     assert new.run() == COMPILED
     assert new.run() == LOADED
 

@@ -89,10 +89,9 @@ class TestWhatIsSaid:
 
 class TestWhen:
     def test_a_run_says_it_before_anything_else(self, ran, past):
-        process = ran.start("--workers", "2", task="GrayscaleFlat")
-        printed = process.communicate(timeout=60)[0]
-        assert printed.startswith("The last run had SEED=7; repeat it, or keep it with `make configure SEED=7`.\n")
-        assert printed.count(LINE) == 1
+        ran.run("--workers", "2", task="GrayscaleFlat")
+        assert ran.output.startswith("The last run had SEED=7; repeat it, or keep it with `make configure SEED=7`.\n")
+        assert ran.output.count(LINE) == 1
 
     def test_equal_settings(self, ran, past):
         assert said(ran, "GrayscaleFlat", *ran.flags(), "--seed", "7", program="tasks") == []

@@ -19,7 +19,7 @@ from pipeline.networks.declaration import Network
 from pipeline.progress.monitor import SILENT
 from pipeline.training import evaluate
 from tests import small_networks, trained_networks
-from tests.trained_networks import command
+from tests.trained_networks import command, command_with_output_to
 
 TEST_IMAGES = trained_networks.color_images(12, seed=2)
 
@@ -244,7 +244,7 @@ class TestCommand:
     @pytest.mark.parametrize("flags", [[], ["--json"]])
     def test_a_full_disk_that_takes_no_answers(self, here, files, flags):
         with Path("/dev/full").open("w") as full:
-            status, _, complaints = command(here, "predict", *flags, files[0], stdout=full)
+            status, _, complaints = command_with_output_to(full, here, "predict", *flags, files[0])
 
         assert status == 1
         assert "standard output: No space left on device" in complaints

@@ -728,22 +728,16 @@ class TestNetworks:
     )
     @pytest.mark.parametrize("task", ["Pipeline", "Grayscale2D"])
     def test_others_are_refused(self, trained, given, told, task):
-        process = trained.start("--Report-networks", given, task=task)
-        printed, _ = process.communicate()
-        assert process.returncode == 40
-        assert told in printed
-        assert "Traceback" not in printed
+        trained.run("--Report-networks", given, task=task, status=40)
+        assert told in trained.output
+        assert "Traceback" not in trained.output
 
     def test_are_refused_as_a_setting_of_the_task_itself(self, trained):
-        process = trained.start("--networks", "cmn", task="Report")
-        printed, _ = process.communicate()
-        assert process.returncode == 40
-        assert "Report.networks names 'cmn'" in printed
+        trained.run("--networks", "cmn", task="Report", status=40)
+        assert "Report.networks names 'cmn'" in trained.output
 
     def test_none_is_refused_in_luigi_cfg(self, trained, tmp_path):
         config = tmp_path / "other.cfg"
         config.write_text("[Report]\nnetworks =\n")
-        process = trained.start(LUIGI_CONFIG_PATH=str(config))
-        printed, _ = process.communicate()
-        assert process.returncode == 40
-        assert "Report.networks is empty" in printed
+        trained.run(status=40, LUIGI_CONFIG_PATH=str(config))
+        assert "Report.networks is empty" in trained.output

@@ -30,9 +30,9 @@ class Runs:
         self.checkout = checkout
         self.outputs = checkout.folder / "outputs"
 
-    def start(self, *flags, program=("-m", "tasks.scheduled"), **environment):
+    def start(self, *flags, **environment):
         return subprocess.Popen(
-            [sys.executable, *program, *self.checkout.flags(), *flags],
+            [sys.executable, "-m", "tasks.scheduled", *self.checkout.flags(), *flags],
             cwd=self.checkout.folder,
             env=self.checkout.environment(**environment),
             stdout=subprocess.PIPE,
@@ -41,10 +41,11 @@ class Runs:
             start_new_session=True,
         )
 
-    def run(self, *flags, status=0, **environment):
-        process = self.start(*flags, **environment)
-        self.printed = process.communicate(timeout=120)[0]
-        assert process.returncode == status, self.printed + self.log()
+    def run(self, *flags, program=("-m", "tasks.scheduled"), status=0, **environment):
+        command = (*program, *self.checkout.flags(), *flags)
+        done = self.checkout.python(*command, timeout=120, merged=True, **environment)
+        self.printed = done.stdout
+        assert done.returncode == status, self.printed + self.log()
         return self.status()
 
     def status(self):

@@ -15,7 +15,7 @@ from pipeline.progress.monitor import SILENT
 from pipeline.store import results
 from pipeline.store.latest import point_latest
 from pipeline.store.stage import Stage
-from tests.checkout import ROOT
+from tests.checkout import ROOT, libraries
 
 CLASSES = [f"class {label}" for label in "abcdefghij"]
 
@@ -61,8 +61,15 @@ def train(outputs, data, network="cnn", architecture=None, epochs=1):
     return stage.path
 
 
-def command(folder, *arguments, stdout=subprocess.PIPE):
+def command(folder, *arguments):
     """Type ``python -m pipeline`` in a folder; return its exit status, and what it prints to its two streams."""
+    typed, environment = ["-m", "pipeline", *arguments], os.environ | {"PYTHONPATH": str(ROOT)}
+    done = libraries().run(typed, folder=folder, environment=environment, timeout=120)
+    return _without_traceback(done)
+
+
+def command_with_output_to(stdout, folder, *arguments):
+    """Do the same in a new process, where the output must not be the file that `command` reads."""
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", *arguments],
         cwd=folder,
@@ -73,5 +80,9 @@ def command(folder, *arguments, stdout=subprocess.PIPE):
         timeout=120,
         check=False,
     )
+    return _without_traceback(done)
+
+
+def _without_traceback(done):
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout, done.stderr
