@@ -114,8 +114,8 @@ class TestTheNetworksFollow:
         """Real images, but only 2,560: they are taken 16 times, which is 320 minibatches.
 
         The article's first epoch is 313 minibatches of images that are all different. So early, that hardly matters:
-        over these five seeds the mean is 2.21 here, and 2.21 and 2.25 in the article's two runs. With other learning
-        rates it is 2.27 (0.0025), 2.14 (0.0075) and 1.99 (0.015).
+        over these two seeds the mean is 2.20 here, and 2.21 and 2.25 in the article's two runs. With other learning
+        rates it is 2.27 (0.0025), 2.13 (0.0075) and 1.97 (0.015).
         """
         labels = np.load(GOLDEN / "cnn.npz")["y"].astype(np.uint8)
         images = golden_images().reshape(-1, 1, 32, 32)
@@ -123,7 +123,7 @@ class TestTheNetworksFollow:
         few = Examples(images[:128], labels[:128])
         losses = [
             statistics.fmean(row.train_loss for row in fit("cnn", seed, examples, few, epochs=16))
-            for seed in (42, 1, 2, 3, 4)
+            for seed in (42, 1)
         ]
         expected = statistics.fmean(run.epochs[0].train_loss for run in ARTICLE["cnn"].runs)
         assert statistics.fmean(losses) == pytest.approx(expected, abs=0.035)
