@@ -6,13 +6,16 @@ Rounding. A step, v = mu v - lr g and p = p + mu v - lr g, takes four operations
 weight, and each rounds by half a spacing there. So two engines differ by at most 2 * 4 / 2 = 4 spacings a step. The
 rounding of the sums inside g is smaller by lr and negligible.
 
-Ties. In a flat part of an image only the order of summation distinguishes the maxima of a pooling window, and the input
-of a rectifier may be exactly 0. There rounding decides, for one image of the minibatch, where the gradient of one unit
-goes. An image's gradient of a hidden unit is the mean of its output weights, weighted with the probabilities, less the
-output weight of its label. Glorot's weights are uniform in (-a, a), so that in the root mean square this is a / sqrt(3)
+Ties. A window of a pooling layer may have two maxima that differ by less than rounding, and the input of a rectifier
+may be that near to 0. There rounding decides, for one image of the minibatch, where the gradient of one unit goes. An
+image's gradient of a hidden unit is the mean of its output weights, weighted with the probabilities, less the output
+weight of its label. Glorot's weights are uniform in (-a, a), so that in the root mean square this is a / sqrt(3)
 sqrt(1 + 1 / classes), 0.6 a; through a mean over the minibatch, 0.6 a / batch size. The tolerance has such a tie in
 each step of the CNN. It moves weights by lr g in its own step, mu of that again, and through the velocity mu times less
 in each later step. The MLP has no pooling, and no unit is at 0 in these minibatches.
+
+The images have noise, because all windows in a flat part of an image would tie at once, and all tied maxima receive the
+gradient. Whether BLAS gives equal patches equal sums depends on the CPU for which it has chosen its kernels.
 
 Losses are float32 sums of 128 terms in some engines: each addition rounds by half a spacing of a sum up to 128 times
 the loss. The errors have either sign, so about sqrt(128) / 4 = 3 spacings remain, and 4 with those of the logits.
@@ -67,8 +70,9 @@ def silent(_done):
 
 
 def train(engine, golden, images, epochs=1):
-    """Train with the first images; return the losses and the weights."""
-    first = Examples(golden.examples.images[:images], golden.examples.labels[:images])
+    """Train with the first images, with noise on them; return the losses and the weights."""
+    noise = np.random.RandomState(1).uniform(-0.1, 0.1, golden.examples.images.shape).astype(np.float32)
+    first = Examples((golden.examples.images + noise)[:images], golden.examples.labels[:images])
     start = draw_weights(golden.network, golden.seed)
     trainer = load_engine(engine).trainer(Training(golden.network, golden.hyperparameters, start, first, first))
     losses = [trainer.train_epoch(silent) for _ in range(epochs)]
