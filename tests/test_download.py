@@ -866,18 +866,31 @@ class TestDisk:
             download.take_local(job.output, source=source, sha256=SHA256, monitor=SILENT)
         assert list(job.output.iterdir()) == []
 
-    def test_cache_on_another_file_system(self, job: Download, tmp_path: Path) -> None:
+    @pytest.fixture
+    def elsewhere(self, tmp_path: Path) -> Iterator[Path]:
+        """The path of a partial file on another file system."""
         memory = Path("/dev/shm")
         if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
             pytest.skip("there is but one file system")
         partial = memory / f"{os.getpid()}-{SHA256}.part"
-        try:
-            with UnreliableServer(sends(ARCHIVE)) as server:
-                job.fetch(server.url, partial=partial)
-            assert not partial.exists()
-        finally:
-            partial.unlink(missing_ok=True)
+        yield partial
+        partial.unlink(missing_ok=True)
+
+    def test_cache_on_another_file_system(self, job: Download, elsewhere: Path) -> None:
+        with UnreliableServer(sends(ARCHIVE)) as server:
+            job.fetch(server.url, partial=elsewhere)
+        assert not elsewhere.exists()
         assert job.succeeded()
+
+    def test_disk_too_small_for_what_comes_from_another(self, job: Download, elsewhere: Path) -> None:
+        elsewhere.write_bytes(ARCHIVE)
+        with file_size_limit(HALF):
+            message = job.failure("http://127.0.0.1/a", partial=elsewhere)
+        assert f"cannot be moved to {job.output} (File too large). Make room there" in message
+        assert "type the same command again" in message
+        assert list(job.output.iterdir()) == []
+        job.fetch("http://127.0.0.1/a", partial=elsewhere)
+        assert job.archive.read_bytes() == ARCHIVE
 
     def test_output_that_is_not_there(self, job: Download) -> None:
         job.begin_with(ARCHIVE)

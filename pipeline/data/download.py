@@ -24,6 +24,7 @@ from pipeline.data.partial_file import PartialFile
 from pipeline.data.transfer import Server, SlowTransferError
 from pipeline.errors import DownloadError, SettingError
 from pipeline.files.paths import kind_unless_regular
+from pipeline.files.whole_file import replacing
 from pipeline.progress.monitor import Monitor
 from pipeline.web.connection import BrokenTransferError, TransferError, retrying
 from pipeline.web.urls import is_web_url, without_secrets
@@ -120,9 +121,13 @@ def take_local(output: Path, *, source: Path, sha256: str, memory: Path | None =
 def publish(partial: Path, output: Path) -> None:
     """Move a complete file into a folder, perhaps on another disk, where it is named `ARCHIVE_NAME`."""
     try:
-        shutil.move(partial, output / ARCHIVE_NAME)
+        with replacing(output / ARCHIVE_NAME) as whole:
+            shutil.move(partial, whole, copy_function=shutil.copyfile)
     except OSError as error:
-        raise DownloadError(f"{partial} cannot be moved to {output} ({error.strerror}).") from None
+        raise DownloadError(
+            f"{partial} cannot be moved to {output} ({error.strerror}). Make room there, or make both folders "
+            "writable, and type the same command again: nothing is fetched twice."
+        ) from None
 
 
 def check_source(url: str) -> None:
