@@ -89,7 +89,9 @@ class TestAsk:
         with UnreliableServer(answer) as server, pytest.raises(DownloadError, match=fault):
             ask(server)
 
-    @pytest.mark.parametrize("url", ["file:///tmp/archive", "ftp://host/archive", "nonsense"])
+    @pytest.mark.parametrize(
+        "url", ["file:///tmp/archive", "ftp://host/archive", "nonsense", "http://name:word@127.0.0.1:9/a"]
+    )
     def test_what_cannot_be_asked_is_refused(self, url):
         with pytest.raises(SettingError):
             upstream.ask(url, limits())

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.data.archive import Limits
-from pipeline.data.download import publish
+from pipeline.data.download import check_source, publish
 from pipeline.data.partial_file import PartialFile
 from pipeline.data.transfer import Server, Version
 from pipeline.errors import DownloadError, SettingError
@@ -28,10 +28,11 @@ def ask(source: str, limits: Limits) -> Version:
     Raises
     ------
     SettingError
-        The source is no web server.
+        The source is no web server, or its URL has a password.
     DownloadError
         The server does not answer, or does not identify versions.
     """
+    check_source(source)
     if not is_web_url(source):
         raise SettingError(
             f"{without_secrets(source)!r} cannot be followed; expected an http or https URL. A file is followed "
