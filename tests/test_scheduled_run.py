@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import stat
@@ -17,7 +18,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.checkout import LONG, STAGES
+from pipeline.operations.notices import Notice
+from tests.checkout import LONG, ROOT, STAGES
 from tests.killing import at_work
 
 pytestmark = pytest.mark.state("scheduled")
@@ -159,6 +161,42 @@ class TestStatus:
             f"schedule.metrics_file is '{tmp_path}', which is a folder; expected a file, such as "
             f"{tmp_path / 'pipeline.prom'}.\n"
         )
+
+
+WITHOUT_SPACE = """
+import os, resource, sys
+from pathlib import Path
+from pipeline.operations.notices import Notice
+from pipeline.operations.supervisor import Supervisor
+
+def work():
+    resource.prlimit(os.getppid(), resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+outputs = Path(sys.argv[1])
+supervisor = Supervisor("f" * 12, outputs, 10, 1000, 2, outputs / "metrics.prom", Notice("echo", "", 10))
+sys.exit(supervisor.supervise(work, []))
+"""
+
+
+class TestDisk:
+    def start(self, outputs):
+        return subprocess.run(
+            [sys.executable, "-c", WITHOUT_SPACE, outputs], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+
+    @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux limits another process")
+    def test_that_is_full_at_the_end_is_told(self, tmp_path):
+        """A limit on the size of files stands for a disk that the work fills."""
+        done = self.start(tmp_path)
+        assert done.returncode == 1
+        assert "failed with exit status 1." in done.stderr
+        assert "metrics.prom cannot be written (File too large). Check its folder and its disk." in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_without_a_log_does_not_begin(self, tmp_path):
+        (tmp_path / "logs").touch()
+        assert self.start(tmp_path).returncode == 1
+        assert [path.name for path in tmp_path.iterdir()] == ["logs"]
 
 
 WITHOUT_LINUX = """
@@ -392,6 +430,9 @@ class TestNotices:
     def test_none_is_given_of_a_run_without_a_failure(self, runs, tmp_path):
         runs.run("--schedule-on-failure-command", f"touch {tmp_path}/told")
         assert not (tmp_path / "told").exists()
+
+    def test_a_blank_command_is_none(self):
+        assert list(Notice(" ", " ", 1).send("text", {}, subprocess.DEVNULL)) == []
 
     @pytest.mark.parametrize(
         ("command", "fault"),

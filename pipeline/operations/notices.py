@@ -19,7 +19,7 @@ from pipeline.web.connection import Client, TransferError
 
 @dataclass(frozen=True)
 class Notice:
-    """A command, quoted as for a shell, and a webhook's URL to post to after a failure; either may be empty.
+    """A command, quoted as for a shell, and a webhook's URL, for messages of failures; either may be empty.
 
     ``seconds`` is the time limit of each. A command that takes longer is killed, with all processes that it started.
     """
@@ -36,7 +36,7 @@ class Notice:
         the log.
         """
         for address, send in ((self.command, self._call), (self.webhook, self._post)):
-            if address:
+            if address.strip():
                 try:
                     yield send(text, facts, log)
                 except (OSError, ValueError, TransferError) as error:

@@ -40,8 +40,8 @@ class Supervisor:
     ----------
     outputs : Path
         The folder in which no other supervised run works at the same time.
-    busy_status : int, optional
-        The exit status while another run is at work (default: wait for that to end).
+    busy_status : int or None
+        The exit status while another run is at work; None waits for that to end.
     log_bytes, log_files : int
         Size from which on the log is rotated, and rotated logs to keep.
     """
@@ -98,7 +98,7 @@ class Supervisor:
     def _watch(self, worker: int, start: int) -> int:
         """Start the worker, wait for its end, record it, and return its exit status."""
         clock, history = time.monotonic(), self.outputs / run_history.NAME
-        self._rotate_log()
+        self._prepare_log()
         log_start, history_start = _size(self.log), _size(history)
         begun = self._begin()
         ended_as = _start_and_wait(worker, start)
@@ -123,12 +123,14 @@ class Supervisor:
             self._notify(status)
         return status.exit_status or 0
 
-    def _rotate_log(self) -> None:
-        """Put the log away if it is full."""
+    def _prepare_log(self) -> None:
+        """Put the log away if it is full, and make one; raise `OSError` where that is impossible."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
         if _size(self.log) >= self.log_bytes:
             rotated = RotatingFileHandler(self.log, backupCount=self.log_files, delay=True)
             rotated.doRollover()
             rotated.close()
+        self.log.open("ab").close()
 
     def _begin(self) -> RunStatus:
         status = RunStatus(
@@ -185,8 +187,8 @@ class Supervisor:
         sys.stderr.write(f"{text}\n")
 
     def _log_line(self, line: str) -> None:
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab", buffering=0) as log:
+        # A full disk must not keep the supervisor from telling of a failure.
+        with contextlib.suppress(OSError), self.log.open("ab", buffering=0) as log:
             log.write(f"{_now()} {line}\n".encode(errors="backslashreplace"))
 
 
