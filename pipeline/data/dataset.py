@@ -50,7 +50,7 @@ class Description:
 
 
 class DatasetWriter:
-    """Writes a file of images, or none if the ``with`` block fails; `DatasetError` if it cannot be written."""
+    """Writes a file of images; removes it if the ``with`` block fails. Raises `DatasetError` if it cannot write."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

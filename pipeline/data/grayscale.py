@@ -34,7 +34,7 @@ def make_flat(output: Path, *, images: Path, monitor: Monitor) -> None:
 
 
 def make_2d(output: Path, *, images: Path, monitor: Monitor) -> None:
-    """Do as `make_flat`, but for images of the shape (1, height, width)."""
+    """Convert images as `make_flat` does, but to the shape (1, height, width)."""
     _convert(images / IMAGES_NAME, output / GRAYSCALE_NAME, lambda gray: gray[:, np.newaxis], monitor)
 
 

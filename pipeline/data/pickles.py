@@ -7,6 +7,7 @@ seven times the memory of a long text. The machine here knows only the operation
 2 to 5) for dicts, lists, tuples, text, bytes, numbers and NumPy's arrays. It calls no function that a pickle names, and
 makes the arrays itself. Its memory grows with the pickle's length, and `MAX_OPERATIONS` bounds its time. ``python
 fuzz/archive.py pickle`` searches for pickles that break these bounds.
+
 `pickletools` explains each operation, and ``python -m pickletools FILE`` lists the operations of a file.
 """
 
@@ -50,9 +51,9 @@ class Global(Enum):
 def loads(data: bytes | bytearray | memoryview) -> dict[str, Any]:
     """Read the pickle of a dict.
 
-    Keys become text. A ``str`` of Python 2 becomes bytes. Bytes longer than `SHORT` become a memoryview, and so does
-    text, of its UTF-8. NumPy's scalars become Python's numbers. An array keeps its shape and type, and shares the
-    memory of ``data``, unless Python 3 wrote it in protocol 2, where bytes are spelled as text.
+    Keys become text. A ``str`` of Python 2 becomes bytes. Bytes longer than `SHORT` become a memoryview, and
+    longer text a memoryview of its UTF-8. NumPy's scalars become Python's numbers. An array keeps its shape and type,
+    and shares the memory of ``data``, unless Python 3 wrote it in protocol 2, where bytes are spelled as text.
 
     Raises
     ------

@@ -38,7 +38,7 @@ def ask(source: str, limits: Limits) -> Version:
             f"{without_secrets(source)!r} cannot be followed; expected an http or https URL. A file is followed "
             "without asking if it is given as ARCHIVE=path."
         )
-    with _failures_told(source):
+    with _explained(source):
         version = retrying(source, limits.attempts, SILENT)(Server(source, limits).version)
     if not version.etag and not version.last_modified:
         raise DownloadError(
@@ -73,13 +73,14 @@ def fetch(
     """
     server = Server(source, limits, Version(etag, last_modified, length))
     monitor.log(f"Fetching {without_secrets(source)}")
-    with PartialFile(partial) as file, _failures_told(source):
+    with PartialFile(partial) as file, _explained(source):
         retrying(source, limits.attempts, monitor)(server.send_rest, file, length, limits.minimum_rate, monitor)
     publish(partial, output)
 
 
 @contextmanager
-def _failures_told(source: str) -> Iterator[None]:
+def _explained(source: str) -> Iterator[None]:
+    """Raise a `TransferError` as a `DownloadError` that names the source and the remedy."""
     try:
         yield
     except TransferError as error:

@@ -54,7 +54,7 @@ def cause(error: Exception) -> str:
 def find(file: h5py.File, name: str, kind: type[PipelineError]) -> h5py.Dataset | None:
     """Return the data set of this name; None if it is missing or a link to another place.
 
-    An error of this kind is raised unless its values lie in one piece in the file itself.
+    An error of the given kind is raised unless its values lie in one piece in the file itself.
     """
     group = file
     *groups, last = name.split("/")

@@ -41,7 +41,7 @@ class Lock:
 
     @contextlib.contextmanager
     def tried(self, *, waits: bool = False) -> Iterator[bool]:
-        """Hold the lock if it is free, or after waiting for it; yield whether it is held."""
+        """Hold the lock if it is free, or with ``waits`` as soon as it is; yield whether it is held."""
         file = self._take(fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             yield file is not None
@@ -81,7 +81,7 @@ class Lock:
                         return file
                 except BlockingIOError:
                     return None
-                except OSError as error:  # a full disk, or a file system without locks, as some network file systems
+                except OSError as error:  # a full disk, or a file system without locks, as on some networks
                     raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def _sign(self, file: FileIO) -> None:

@@ -21,7 +21,7 @@ OUTCOMES = ("computed", "adopted", "reused", "not made")
 
 @dataclass(frozen=True)
 class RunStatus:
-    """The last scheduled run in an outputs folder, and why it failed; times are in ISO 8601.
+    """The last scheduled run in an outputs folder; times are in ISO 8601.
 
     Parameters
     ----------
@@ -29,9 +29,11 @@ class RunStatus:
     exit_status : int
         As in a shell: 128 and the signal's number for a run that was killed.
     stages : dict
-        The outcome of each.
+        The outcome of each stage.
     accuracy : dict
         Test accuracy by network.
+    message : str
+        Why the run failed.
     """
 
     state: str

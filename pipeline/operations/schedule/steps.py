@@ -16,7 +16,7 @@ from pipeline.files.whole_file import write_text
 def call(*command: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a program with a text on its standard input, and return its exit status and output.
 
-    Bytes that are not UTF-8, as a crontab may have, come and go as surrogates.
+    Bytes that are not UTF-8, which a crontab may have, are surrogates in both texts (PEP 383).
     """
     done = subprocess.run(  # noqa: S603, no shell reads it
         command, input=os.fsencode(given), capture_output=True, env={**os.environ, **environment}, check=False
