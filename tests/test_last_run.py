@@ -172,6 +172,13 @@ class TestDamage:
         assert said(ran, "status") == []
         assert "settings" not in ran.history()[0]
 
+    def test_the_end_of_a_run_may_be_long(self, ran, past):
+        with_settings(past, {"settings.seed": "9"})
+        stages = {f"TrainCNN {number:08x}": "computed" for number in range(1000)}  # of a comparison with many seeds
+        end = {"run": "f" * 12, "exit": "ok", "seconds": 1.0, "stages": stages, "accuracy": {}}
+        run_history.append_line(past, end)
+        assert said(ran, "status", *ran.flags())[0].startswith("The last run had SEED=9;")
+
     def test_a_long_one_is_read_from_its_end(self, ran, past):
         lines = past.read_bytes()
         past.write_bytes(lines * 2000)

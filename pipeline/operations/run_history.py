@@ -23,7 +23,7 @@ END = {"run": str, "exit": str, "seconds": int | float, "stages": dict, "accurac
 """The entries of the two lines of a run, with their types."""
 OPTIONAL = {"keys", "settings"}
 """Entries that lines of earlier versions lack; each is a dict of texts, as ``stages`` is."""
-LAST_BYTES = 16384
+LAST_BYTES = 1 << 18
 """Bytes at the end of the history that `last_settings` reads: a history of years would delay each run."""
 
 
@@ -45,14 +45,9 @@ def read_history(path: Path, start: int = 0) -> list[dict[str, Any]]:
         run that ended also ``seconds``, ``stages`` (the outcome of each), ``accuracy`` and ``keys`` (of the results
         that have an accuracy). Damaged lines are skipped.
     """
-    lines: list[bytes] = []
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-        file.seek(start)
-        lines = file.read().splitlines()
     found: dict[str, dict[str, Any]] = {}
-    for line in filter(None, lines):
-        with contextlib.suppress(ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError):
-            entry = _checked(json.loads(line))
+    with contextlib.suppress(FileNotFoundError):
+        for entry in filter(None, map(_entry, _lines_from(path, start))):
             found.setdefault(entry["run"], {}).update(entry)
     return [{"exit": _exit_so_far(path.parent, run), **run} for run in found.values() if "root" in run]
 
@@ -66,9 +61,9 @@ def _exit_so_far(outputs: Path, run: dict[str, Any]) -> str:
 def last_settings(path: Path) -> dict[str, str]:
     """Return the settings of the run that began last; an empty dict where they cannot be read."""
     with contextlib.suppress(OSError):
-        if runs := read_history(path, max(0, path.stat().st_size - LAST_BYTES)):
-            settings: dict[str, str] = runs[-1].get("settings", {})
-            return settings
+        for line in reversed(_lines_from(path, max(0, path.stat().st_size - LAST_BYTES))):
+            if b'"root"' in line and (entry := _entry(line)):
+                return dict(entry.get("settings", {}))
     return {}
 
 
@@ -135,6 +130,19 @@ def _lines(run: dict[str, Any]) -> list[str]:
 def _counts(stages: dict[str, str]) -> str:
     """Return the number of stages with each outcome, as ``2 computed, 9 reused``."""
     return ", ".join(f"{count} {outcome}" for outcome, count in Counter(stages.values()).items())
+
+
+def _lines_from(path: Path, start: int) -> list[bytes]:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read().splitlines()
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """Return the known entries of a line; None for an empty or damaged line."""
+    with contextlib.suppress(ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        return _checked(json.loads(line))
+    return None
 
 
 def _checked(entry: dict[str, Any]) -> dict[str, Any]:
