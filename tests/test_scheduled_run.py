@@ -163,39 +163,44 @@ class TestStatus:
         )
 
 
-WITHOUT_SPACE = """
-import os, resource, sys
+SUPERVISED = """
+import os, resource, shutil, sys
 from pathlib import Path
 from pipeline.operations.notices import Notice
 from pipeline.operations.supervisor import Supervisor
 
-def work():
-    resource.prlimit(os.getppid(), resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-
-outputs = Path(sys.argv[1])
+outputs, work = Path(sys.argv[1]), sys.argv[2]
 supervisor = Supervisor("f" * 12, outputs, 10, 1000, 2, outputs / "metrics.prom", Notice("echo", "", 10))
-sys.exit(supervisor.supervise(work, []))
+sys.exit(supervisor.supervise(lambda: exec(work), []))
 """
 
 
 class TestDisk:
-    def start(self, outputs):
-        return subprocess.run(
-            [sys.executable, "-c", WITHOUT_SPACE, outputs], cwd=ROOT, capture_output=True, text=True, check=False
-        )
+    def start(self, outputs, work):
+        command = [sys.executable, "-c", SUPERVISED, outputs, work]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux limits another process")
     def test_that_is_full_at_the_end_is_told(self, tmp_path):
         """A limit on the size of files stands for a disk that the work fills."""
-        done = self.start(tmp_path)
+        done = self.start(
+            tmp_path, "resource.prlimit(os.getppid(), resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))"
+        )
         assert done.returncode == 1
         assert "failed with exit status 1." in done.stderr
         assert "metrics.prom cannot be written (File too large). Check its folder and its disk." in done.stderr
         assert "Traceback" not in done.stderr
 
+    def test_whose_log_is_removed_meanwhile_is_told(self, tmp_path):
+        done = self.start(tmp_path, "shutil.rmtree(outputs / 'logs'); os._exit(3)")
+        assert done.returncode == 3
+        assert "failed with exit status 3." in done.stderr
+        assert json.loads((tmp_path / "status.json").read_text())["state"] == "failed"
+        assert "Traceback" not in done.stderr
+
     def test_without_a_log_does_not_begin(self, tmp_path):
         (tmp_path / "logs").touch()
-        assert self.start(tmp_path).returncode == 1
+        assert self.start(tmp_path, "pass").returncode == 1
         assert [path.name for path in tmp_path.iterdir()] == ["logs"]
 
 

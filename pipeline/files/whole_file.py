@@ -43,10 +43,10 @@ def replacing(path: Path, temporary: Path | None = None, *, durable: bool = Fals
 def writing(
     path: Path, error: type[PipelineError], *, make_folder: bool = True, durable: bool = False
 ) -> Iterator[Path]:
-    """Replace a file that the user named, as `replacing` does; a link is followed, a missing folder made.
+    """Replace a file that the user named, as `replacing` does; a link is followed.
 
-    An error of the given type is raised where the path leads to a folder, a pipe or a device, or the file cannot be
-    written.
+    A missing folder is made, unless ``make_folder`` is false. An error of the given type is raised where the path
+    leads to a folder, a pipe or a device, or the file cannot be written.
     """
     try:
         with contextlib.suppress(FileNotFoundError):

@@ -148,7 +148,8 @@ class Supervisor:
 
     def _message(self, ended_as: int, log_start: int) -> str:
         """Return the run's log from its first error on; where there is no error, its end."""
-        with self.log.open("rb") as log:
+        text = ""
+        with contextlib.suppress(FileNotFoundError), self.log.open("rb") as log:
             log.seek(log_start)
             text = log.read().decode(errors="replace")
         _, error, rest = text.partition("ERROR: ")
@@ -187,9 +188,10 @@ class Supervisor:
         sys.stderr.write(f"{text}\n")
 
     def _log_line(self, line: str) -> None:
-        # A full disk must not keep the supervisor from telling of a failure.
-        with contextlib.suppress(OSError), self.log.open("ab", buffering=0) as log:
-            log.write(f"{_now()} {line}\n".encode(errors="backslashreplace"))
+        with contextlib.suppress(OSError):  # a full disk must not keep the supervisor from telling of a failure
+            self.log.parent.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
+            with self.log.open("ab", buffering=0) as log:
+                log.write(f"{_now()} {line}\n".encode(errors="backslashreplace"))
 
 
 def _start_and_wait(worker: int, start: int) -> int:
