@@ -122,8 +122,7 @@ class TestTheNetworksFollow:
         examples = Examples(images, labels)
         few = Examples(images[:128], labels[:128])
         losses = [
-            statistics.fmean(row.train_loss for row in fit("cnn", seed, examples, few, epochs=16))
-            for seed in (42, 1)
+            statistics.fmean(row.train_loss for row in fit("cnn", seed, examples, few, epochs=16)) for seed in (42, 1)
         ]
         expected = statistics.fmean(run.epochs[0].train_loss for run in ARTICLE["cnn"].runs)
         assert statistics.fmean(losses) == pytest.approx(expected, abs=0.035)
