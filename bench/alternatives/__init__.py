@@ -1,9 +1,9 @@
-"""What could train the networks, a module for each library.
+"""Other ways to train the networks, a module for each library.
 
-Each function here that a row of `ALTERNATIVES` names takes a `Work`, prepares all that comes before the first
-epoch, and returns what computes one epoch: a step on each minibatch of the training images in file order, with
-Nesterov's momentum in float32, then loss and accuracy over the validation images. Each has a process of its own,
-so that none shares the others' memory, threads or allocator.
+A function that a row of `ALTERNATIVES` names takes a `Work`, prepares everything that comes before the first epoch, and
+returns a function that computes one epoch: a step on each minibatch of the training images in file order, with
+Nesterov's momentum in float32, then loss and accuracy over the validation images. Each has a process of its own, so
+that none shares the others' memory, threads or allocator.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ class Alternative:
     Parameters
     ----------
     label : str
-        What the table calls it.
+        Its name in the table.
     function : str
         ``module:function`` in this package.
     libraries : tuple of str
         Distributions that its Python must have, and that are named with their versions beside the results.
     networks : tuple of str
-        Those that it can train.
+        The networks that it can train.
     arguments : dict
-        What the function takes besides the work.
+        The function's arguments besides the work.
     environment : dict
         Environment variables of its process.
     is_ours : bool
@@ -47,10 +47,10 @@ class Alternative:
 
 
 BASELINE = "dataloader"
-"""What the others are compared with: how PyTorch's tutorials train."""
+"""The alternative that all others are compared with: PyTorch's tutorials train in this way."""
 
 BEST_PYTORCH = {"mlp": "by-hand", "cnn": "tuned"}
-"""The fastest that was found in eager PyTorch, for each network."""
+"""The fastest alternative in eager PyTorch that was found for each network."""
 
 ALTERNATIVES = {
     "numba": Alternative(

@@ -1,1 +1,1 @@
-"""What the commands that measure share: processes, the machine, tables and plots."""
+"""Shared by the commands that measure: processes, the machine, tables and plots."""
