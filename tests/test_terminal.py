@@ -197,6 +197,22 @@ class TestSeveralProcesses:
         assert screen.most_bars == 3
         assert sorted(screen.rows) == sorted([*said, *warned, "a ends", "b ends", "the end", ""])
 
+    def test_one_that_was_killed_has_no_bar_where_its_number_is_another_users_by_now(self):
+        """Process 1 is the system's; a user may not ask for it."""
+        program = (
+            "import os\n"
+            "from pipeline.progress.live_lines import LiveLines\n"
+            "lines = LiveLines(2)\n"
+            "with lines.hidden() as shown: shown['1'] = 'bar of a killed process'\n"
+            "if os.geteuid() == 0: os.setuid(65534)\n"
+            "lines.show('own bar')\n"
+            "with lines.hidden() as shown: print(*shown.values())\n"
+        )
+
+        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+        assert (run.returncode, run.stdout) == (0, "own bar\n"), run.stderr
+
     def test_print_plain_lines_into_a_log(self):
         run = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, text=True, check=True)
 

@@ -73,7 +73,7 @@ class LiveLines:
             for process in list(lines):
                 try:
                     os.kill(int(process), 0)
-                except ProcessLookupError:
+                except OSError:  # there is no such process, or another user's
                     del lines[process]  # it was killed, and could not remove its line
             yield lines
             width, height = self.size()
