@@ -136,7 +136,7 @@ def whole_numbers(text: str) -> list[int]:
 def train(
     article_network: str, name: str, seed: int, epochs: int | None = None, learning_rate: float | None = None
 ) -> Trained:
-    """Train a network, as it is declared but for what is given, and evaluate it on the test images."""
+    """Train a network, with its declared settings or the given ones, and evaluate it on the test images."""
     work = images_for(name)
     how = work.how.replaced(epochs=epochs, learning_rate=learning_rate)
     engine = load_engine("numba", threads=work.threads)
@@ -163,7 +163,7 @@ def images_for(name: str) -> Work:
 
 
 def report(as_declared: list[Trained], other_rates: list[Trained]) -> str:
-    """Return both tables in Markdown, each with a line on what was measured."""
+    """Return both tables in Markdown, each with a line on the trainings behind it."""
     on = machine.description()
     return "\n\n".join(
         [

@@ -29,13 +29,13 @@ NETWORKS = ("mlp", "cnn")
 IMAGES = [1_000, 5_000, 20_000, 50_000, 100_000, 500_000]
 BATCH_SIZES = [16, 64, 128, 256, 1024]
 FIXED_IMAGES = 10_000
-"""Images in the epochs that grow otherwise."""
+"""Images of an epoch where the threads or the minibatches grow."""
 
 QUICK_IMAGES, QUICK_BATCH_SIZES, QUICK_FIXED_IMAGES = [1_000, 5_000], [64, 256], 2_000
 
 FEWEST_ROUNDS, MOST_ROUNDS = 2, 9
 ROUNDS_SECONDS = 10
-"""How often a point is measured: as often as these seconds hold, within these bounds. A first round warms up."""
+"""A point is measured as often as these seconds allow, within these bounds. A first round warms up."""
 
 PLOT = shown.IMAGES / "growth.svg"
 QUANTITIES = {"images": "images", "threads": "threads", "batch_size": "images in a minibatch"}
@@ -81,7 +81,7 @@ def arguments() -> argparse.Namespace:
 
 
 def pairs_of(network: str, options: argparse.Namespace) -> list[tuple[str, Pair]]:
-    """Return what is to be measured of a network, each with the name of the quantity that it is a point of."""
+    """Return the points to measure of a network, each with the name of the quantity that grows."""
     images = options.images or (QUICK_IMAGES if options.quick else IMAGES)
     batch_sizes = QUICK_BATCH_SIZES if options.quick else BATCH_SIZES
     fixed = QUICK_FIXED_IMAGES if options.quick else FIXED_IMAGES
@@ -104,7 +104,7 @@ def thread_counts(cores: int) -> list[int]:
 
 
 def fits(pair: Pair) -> bool:
-    """Tell whether the images of all leave half of the free memory to others; say so where they do not."""
+    """Return whether the images of all leave half of the free memory to others; print a line if they do not."""
     task = pair[0]
     _, *image_shape = find_network(task.network)[0]["input_shape"]
     size = 4 * math.prod(image_shape) * task.images * len(pair)
@@ -145,7 +145,7 @@ def measured_points(pair: Pair, quantity: str) -> list[Point]:
 def measure(pair: Pair) -> list[tuple[list[Measured], int]]:
     """Have the alternatives compute epochs in turn; return those of each, and its peak memory in bytes.
 
-    What is a point of two quantities is measured once.
+    A point of two quantities is measured once.
     """
     with contextlib.ExitStack() as stack:
         processes = [stack.enter_context(AlternativeProcess(task, Path(sys.executable))) for task in pair]
@@ -160,7 +160,7 @@ def measure(pair: Pair) -> list[tuple[list[Measured], int]]:
 
 
 def report(result: dict[str, Any]) -> str:
-    """Return a table for each quantity, in Markdown, and what to know of the machine."""
+    """Return a table for each quantity, in Markdown, and a line on the machine."""
     on = result["machine"]
     others = [point["others"] for point in result["points"]]
     rounds = [len(point["all_seconds"]) for point in result["points"]]
@@ -187,7 +187,7 @@ def table(points: list[Point], quantity: str) -> str:
 
 
 def cell(point: Point | None, quantity: str) -> str:
-    """Write the time of a point, and its memory where that is what grows."""
+    """Write the time of a point, and its memory where the images grow."""
     if point is None:
         return ""
     memory = f", {shown.megabytes(point['peak_memory'])}" if quantity == "images" else ""
@@ -195,7 +195,7 @@ def cell(point: Point | None, quantity: str) -> str:
 
 
 def label(name: str) -> str:
-    """Return what an alternative is called in tables and plots."""
+    """Return the name of an alternative in tables and plots."""
     return ALTERNATIVES[name].label.replace("`", "")
 
 

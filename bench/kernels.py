@@ -1,9 +1,8 @@
 """Share of the processor's peak that each kernel of the ``numba`` engine reaches, on one core.
 
-The peak is what NumPy's matrix product (``sgemm``) reaches on two matrices of 1,024 x 1,024. It and the kernels are
-measured in turn, round after round, and the best of each counts. A kernel's arithmetic is counted as what the layer is
-declared to do, without padding; in the backward pass of a pooled convolution one position of each window, the maximum,
-counts.
+The peak is the speed of NumPy's matrix product (``sgemm``) on two matrices of 1,024 x 1,024. It and the kernels are
+measured in turn, round after round, and the best of each counts. A kernel's operations are those of the declared layer,
+without padding; in the backward pass of a pooled convolution only the maximum of each window counts.
 
 Run it with ``python bench/kernels.py [NETWORK ...]``.
 """
@@ -94,7 +93,7 @@ def peak() -> float:
 
 
 def kernels_of(network: Network, layout: Layout) -> list[tuple[str, int, Callable[..., None], np.record]]:
-    """List a network's kernels: name, operations for a minibatch, function, what it takes first."""
+    """List a network's kernels: name, operations for a minibatch, function, its first argument."""
     products = [2 * IMAGES * math.prod(shape) for name, shape in network.weight_shapes.items() if name.endswith("/W")]
     layers = list(zip(itertools.count(), layout.plan, products))
     forward = [forward_kernel(*layer) for layer in layers]

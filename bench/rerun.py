@@ -1,4 +1,4 @@
-"""What does a rerun with nothing to do cost? The pipeline's beside Luigi's own, DVC's and Snakemake's.
+"""Measure a rerun with nothing to do: the pipeline's beside Luigi's own, DVC's and Snakemake's.
 
 DVC and Snakemake are installed from PyPI into environments of their own in ``.cache/bench/``, once.
 """
@@ -26,7 +26,7 @@ from pipeline.data.cifar import BATCHES, CLASS_NAMES
 from pipeline.data.cifar_writer import write_batches
 
 STAGES = 7
-"""How many DVC and Snakemake have: as many as the pipeline has between the archive and the report."""
+"""Stages of DVC and Snakemake: as many as the pipeline has between the archive and the report."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Rerun:
 
 
 def run(command: list[str], folder: Path) -> str:
-    """Run a command, with modules found in its folder, and return what it prints."""
+    """Run a command, which finds modules in its folder, and return its output."""
     own = {"PYTHONPATH": str(folder), "DVC_NO_ANALYTICS": "1"}
     own["PYTHONDONTWRITEBYTECODE"] = ""  # or code that is not installed would be compiled in every run
     done = subprocess.run(

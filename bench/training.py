@@ -1,10 +1,10 @@
-"""Measure an epoch of the pipeline's engines, beside what its readers could use instead, alternating in one run.
+"""Measure an epoch of the pipeline's engines and of other libraries, alternating in one run.
 
 An epoch trains on 40,000 images and validates on 10,000, in minibatches of 128. They are CIFAR-10's where
-`make pipeline` has been run, and random ones otherwise, which cost the same but for the `numba` engine: it skips
-what a closed rectifier makes zero. Each alternative has a process of its own, which waits while others compute.
+`make pipeline` has been run, and random ones otherwise. Random ones cost the same, except with the `numba` engine,
+which skips zeros. Each alternative has a process of its own, which waits while others compute.
 
-JAX and Keras are measured where a Python that has them is named by --python or is in .cache/bench/others:
+JAX and Keras are measured if --python names a Python that has them, or .cache/bench/others is one:
 
     python3 -m venv .cache/bench/others
     .cache/bench/others/bin/pip install 'jax[cpu]' keras torch h5py
@@ -31,7 +31,7 @@ from pipeline.engines import devices
 from pipeline.report.article.runs import ARTICLE, ArticleNetwork
 
 ROUNDS = {"mlp": 11, "cnn": 3}
-"""How often each alternative computes an epoch of each network: so often that both take minutes."""
+"""Epochs of each alternative, by network: so many that both networks take minutes."""
 
 BUSY = 0.1
 """Cores that others may keep busy on average before the figures are called doubtful."""
@@ -148,7 +148,7 @@ def summary(epochs: list[Row]) -> Row:
 
 
 def report(result: Row) -> str:
-    """Return a table in Markdown for each network, and what to know of the machine."""
+    """Return a table in Markdown for each network, and a line on the machine."""
     parts = [table(network, measured) for network, measured in result["networks"].items()]
     return "\n\n".join([*parts, circumstances(result)])
 
@@ -183,7 +183,7 @@ def article_figures(network: str, measured: Row) -> ArticleNetwork | None:
 
 
 def circumstances(result: Row) -> str:
-    """Say on what, with what, and how undisturbed the figures were measured."""
+    """Describe the measurement: rounds, images, machine, versions, and the work of others on the machine."""
     on = result["machine"]
     alternatives = [row for measured in result["networks"].values() for row in measured["alternatives"].values()]
     versions = dict(item for row in alternatives for item in row["versions"].items())
@@ -242,7 +242,7 @@ def draw_panel(axes: Any, network: str, measured: Row) -> None:
 
 
 def draw_article(axes: Any, article: ArticleNetwork, right: float) -> None:
-    """Draw the article's figures as lines, or say them at the edge where they lie beyond it."""
+    """Draw the article's figures as lines, or write those beyond the edge at the edge."""
     for run in article.runs:
         value = run.epoch_seconds
         text = f"the article's {run.hardware}: {value:.3g} s"

@@ -1,10 +1,10 @@
-"""Feed what reads the archive with millions of corrupted inputs: ``python fuzz/archive.py TARGET --inputs N``.
+"""Feed the readers of the archive with millions of corrupted inputs: ``python fuzz/archive.py TARGET --inputs N``.
 
-Atheris chooses the inputs by what code they reach. One that raises anything but `ArchiveError`, takes longer than
+Atheris chooses the inputs by the code that they reach. One that raises anything but `ArchiveError`, takes longer than
 `SECONDS` or more memory than `MEGABYTES` ends the run with a traceback; it is kept in .cache/fuzz/ as
 TARGET-crash-..., and ``python fuzz/archive.py TARGET FILE`` tries it again.
 
-| target | what an input is |
+| target | an input is |
 | --- | --- |
 | pickle | a pickle |
 | gzip | a gzipped tar |
@@ -39,7 +39,7 @@ from tests.archives import dumps, dumps_as_python_2
 SECONDS = 2
 MEGABYTES = 400
 LENGTH = 4096
-"""Most bytes of an input; what goes wrong later goes wrong here too, as nothing is read in larger pieces."""
+"""Most bytes of an input: nothing is read in larger pieces, so that longer inputs would find no other fault."""
 FOLDER = Path(".cache/fuzz")
 BLOCK = 512
 

@@ -15,7 +15,7 @@ Parameters = list[tuple[jax.Array, jax.Array]]
 
 
 def prepare(work: Work) -> Epoch:
-    """Compile an epoch's minibatches into one `jax.lax.scan`, and what is left over into one more step."""
+    """Compile an epoch's full minibatches into one `jax.lax.scan`, and a smaller last one into one more step."""
     logits_of = _mlp if work.name == "mlp" else _cnn
     size, rate, momentum = work.how.batch_size, work.how.learning_rate, work.how.momentum
     full = len(work.train) // size * size

@@ -1,4 +1,4 @@
-"""PyTorch on the CPU, from what its tutorials show to the fastest that was found."""
+"""PyTorch on the CPU, from the way of its tutorials to the fastest way that was found."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def _cnn(*, pooling_first: bool = False, pool: Callable[[int], nn.Module] = nn.M
 
 
 class _MaximumOfSlices(nn.Module):
-    """2x2 pooling that a compiler can put into one loop with what stands around it."""
+    """2x2 pooling that a compiler can put into one loop with the operations around it."""
 
     def __init__(self, _size: int) -> None:
         super().__init__()
@@ -217,7 +217,7 @@ def _views(flat: Tensor, shapes: list[torch.Size]) -> list[Tensor]:
 
 
 def _keep_memory() -> None:
-    """Have glibc keep what is freed: it would return each large tensor to the system, and fetch it again."""
+    """Have glibc keep freed memory: it would return each large tensor to the system, and fetch it again."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(M_MMAP_THRESHOLD, 32 * 1024**2)  # glibc takes no more

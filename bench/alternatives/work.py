@@ -1,4 +1,4 @@
-"""What every alternative is given to do, and what it gives back."""
+"""The work of every alternative, and its answer."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Work:
 
     @classmethod
     def read(cls, name: str, images: int | None, batch_size: int | None, threads: int) -> Work:
-        """Take a network as it is declared, on the data set or on as many images as are asked for."""
+        """Take a network as it is declared, on the data set or on a number of images."""
         architecture, how = find_network(name)
         network = Network.build(architecture, len(CLASS_NAMES))
         train, valid = _examples(network, images)
@@ -58,19 +58,19 @@ class Work:
 
 
 def data_path(network: Network) -> Path:
-    """Return where ``make pipeline`` leaves the images that a network takes."""
+    """Return the path at which ``make pipeline`` leaves the images of a network."""
     stage = "GrayscaleFlat" if len(network.input_shape) == 1 else "Grayscale2D"
     return shown.ROOT / "outputs" / "latest" / stage / "grayscale.h5"
 
 
 def data_title(name: str) -> str:
-    """Return what the images are that a network is given here."""
+    """Return the title of the images of a network here."""
     path = data_path(Network.build(find_network(name).architecture, len(CLASS_NAMES)))
     return describe_dataset(path).title if path.exists() else "random images"
 
 
 def _examples(network: Network, images: int | None) -> tuple[Examples, Examples]:
-    """Return images that train and images that validate; some are there several times where many are asked for."""
+    """Return images that train and images that validate; if too few are there, some come several times."""
     path = data_path(network)
     if images is None and path.exists():
         with open_dataset(path) as data:

@@ -1,4 +1,4 @@
-"""An alternative in a process of its own, seen from outside."""
+"""Run an alternative in a process of its own, and measure it from outside."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from alternatives import ALTERNATIVES
 from measuring import machine, shown
 
 OTHERS = shown.CACHE / "others" / "bin" / "python"
-"""A Python that may have the libraries that the pipeline's own does not."""
+"""A Python that may have libraries that the pipeline's own Python lacks."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What an alternative is to do; None stands for what the network declares and for the whole data set."""
+    """The task of an alternative; without ``images`` the whole data set, without ``batch_size`` the declared one."""
 
     alternative: str
     network: str
@@ -44,7 +44,7 @@ class Measured:
     others : float
         Cores that everything else on the machine kept busy meanwhile, on average.
     scores : dict
-        Losses and accuracy that came out.
+        Losses and accuracy.
     """
 
     seconds: float
@@ -94,7 +94,7 @@ class AlternativeProcess:
         return Measured(answer["seconds"], own, max(0.0, busy - own) / answer["seconds"], answer["scores"])
 
     def peak_memory(self) -> int:
-        """Return the most bytes that it and what it started have held."""
+        """Return the most bytes that it and the processes that it started have held."""
         return machine.peak_memory(machine.tree(self._process.pid))
 
     def _answer(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the machine is, and what it and a tree of processes do, from Linux's /proc."""
+"""Describe the machine, and count the work of it and of a tree of processes, from Linux's /proc."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def description() -> dict[str, str | int]:
-    """Return what is worth knowing beside figures."""
+    """Return the facts of the machine that belong beside measurements."""
     return {
         "processor": processor_name(),
         "cores": cores(),
@@ -24,7 +24,7 @@ def description() -> dict[str, str | int]:
 
 
 def load() -> float:
-    """Return the mean number of threads that computed or waited to, over the last minute."""
+    """Return the mean number of threads that computed or waited for a core, over the last minute."""
     return os.getloadavg()[0]
 
 
@@ -44,7 +44,7 @@ def busy_seconds() -> float:
 
 
 def tree(root: int) -> list[int]:
-    """Return a process and all that it started and that still run."""
+    """Return a process and all processes below it that still run."""
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         if stat := _read(folder / "stat"):
@@ -61,7 +61,7 @@ def cpu_seconds(processes: list[int]) -> float:
 
 
 def running_threads(processes: list[int]) -> int:
-    """Return how many of their threads run at this moment, or would if they had a core."""
+    """Return the number of their threads that run at this moment, or would if they had a core."""
     stats = (_read(stat) for process in processes for stat in Path(f"/proc/{process}/task").glob("*/stat"))
     return sum(stat.rpartition(")")[2].split()[:1] == ["R"] for stat in stats)
 
@@ -78,7 +78,7 @@ def _seconds(stat: Path) -> float:
 
 
 def _numbers(stat: str) -> list[int]:
-    """Return what follows a process's name and state, which may hold anything."""
+    """Return the numbers behind a process's name, which may hold any character, and its state."""
     return [0, *map(int, stat.rpartition(")")[2].split()[1:])]
 
 

@@ -21,7 +21,7 @@ BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#E69F00", "#009E73", "#666666"
 
 
 def keep(name: str, result: dict[str, Any]) -> None:
-    """Write what a command found to ``.cache/bench/NAME.json``."""
+    """Write the result of a command to ``.cache/bench/NAME.json``."""
     CACHE.mkdir(parents=True, exist_ok=True)
     path = CACHE / f"{name}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
@@ -29,7 +29,7 @@ def keep(name: str, result: dict[str, Any]) -> None:
 
 
 def write_into(page: Path, name: str, text: str) -> None:
-    """Replace what stands in a page between the marks of a command, such as ``<!-- bench/training.py -->``."""
+    """Replace the text of a page between the marks of a command, such as ``<!-- bench/training.py -->``."""
     start, end = f"<!-- bench/{name}.py -->\n", f"<!-- end of bench/{name}.py -->\n"
     before, found_start, rest = page.read_text().partition(start)
     _, found_end, after = rest.partition(end)
@@ -40,7 +40,7 @@ def write_into(page: Path, name: str, text: str) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a plot as SVG, with nothing in it that differs when the figures do not."""
+    """Write a plot as SVG; equal measurements give equal bytes."""
     import matplotlib as mpl
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def seconds(value: float) -> str:
-    """Write seconds with three digits, or milliseconds where they are few."""
+    """Write seconds: three digits from 1 on, else three decimals."""
     return f"{value:#.3g} s" if value >= 1 else f"{value:.3f} s"
 
 
