@@ -187,6 +187,13 @@ class TestOneProcess:
             "",
         ]
 
+    def test_has_no_bar_where_another_program_prints_its_lines_on_the_terminal(self):
+        command = ["bash", "-c", '"$0" -c "$1" | tee /dev/null', sys.executable, ALONE]
+        screen = Screen().feed(on_a_terminal(command, os.environ | {"TERM": "xterm"}))
+
+        lines = [text for number in range(100) for text in (f"line {number}", f"a warns of {number}")]
+        assert sorted(screen.rows) == sorted([*lines, ""])
+
 
 class TestSeveralProcesses:
     def test_have_a_bar_each_below_lines_that_stay_whole(self):

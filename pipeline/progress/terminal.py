@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import re
+import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,12 +68,15 @@ def prepare_console() -> None:
     """Keep running when stdout or stderr closes, its reader ends (as ``head`` does) or its disk is full.
 
     Output that a stream cannot take is dropped. Characters that its encoding lacks are written as escapes. On a
-    terminal, this process and those forked from it have a live line each.
+    terminal, this process and those forked from it have a live line each, unless stdout is a pipe: its reader may print
+    on the terminal too, as ``tee`` does.
     """
     sys.stdout, sys.stderr = _lenient(sys.stdout), _lenient(sys.stderr)
+    LiveLines.active = None
     is_able = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and sys.stderr.encoding.lower() == "utf-8"
-    with contextlib.suppress(OSError):  # no disk to keep a lock on
-        LiveLines.active = LiveLines(sys.stderr.fileno()) if is_able else None
+    with contextlib.suppress(OSError):  # no disk to keep a lock on, or a stdout that is no file
+        if is_able and not stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
+            LiveLines.active = LiveLines(sys.stderr.fileno())
 
 
 def print_answer(text: str) -> None:
