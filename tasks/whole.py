@@ -179,9 +179,7 @@ class Compare(StageTask):
     libraries = ("matplotlib",)
     runs_alone = True
 
-    seeds = luigi.Parameter(
-        default="42", description="Seeds to train with, whole numbers with commas between them; the table has means."
-    )
+    seeds = luigi.Parameter(default="42", description="Seeds to train with, whole numbers with commas between them.")
 
     @classmethod
     def check_settings(cls, given: Any) -> None:
