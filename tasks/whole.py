@@ -46,8 +46,9 @@ class Report(StageTask):
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Both are kept, since the end of the run asks again whether the result may be published, without the flags.
+        self._limits, self._latest = gate().param_kwargs, settings.active().latest / self.stage_name
         super().__init__(*args, **kwargs)
-        self._limits = gate().param_kwargs  # kept, since the end of the run asks again, when the flags are gone
         RUN.shown[settings.active().outputs / REPORT_PAGE] = self
 
     @classmethod
@@ -81,35 +82,33 @@ class Report(StageTask):
         return {"networks": self._names, **compared}
 
     def options(self) -> dict[str, Any]:
+        reported = {name: self._reported(name) for name in self._names}
         return {
             "results": [stage.path for stage in results.upstream(*(task.stage for task in self.requires().values()))],
             "run": RUN.id,
             "command": RUN.command,
             "settings": changed(),
-            "previous": {name: accuracy for name, accuracy in self._reported.items() if accuracy is not None},
+            "previous": {name: accuracy for name, accuracy in reported.items() if accuracy is not None},
             "comparison": self._comparison,
         }
 
     def _faults(self) -> list[str]:
         """Return a sentence for each network whose accuracy is below the limits of the gate."""
-        drop, faults = self._limits["largest_drop"], []
+        drop = self._limits["largest_drop"]
+        faults = []
         for name, task in self._evaluations.items():
-            minimum, reported = self._limits.get(f"minimum_accuracy_{name}"), self._reported[name]
+            minimum = self._limits.get(f"minimum_accuracy_{name}")
             has_limit = minimum is not None or drop is not None
             if has_limit and (record := results.current(task.stage, RUN.forced_stages())):
-                accuracy = record.measured["accuracy"]
+                accuracy, reported = record.measured["accuracy"], self._reported(name)
                 faults.append(
                     accuracy_fault(task.stage_name, accuracy, minimum=minimum, reported=reported, largest_drop=drop)
                 )
         return list(filter(None, faults))
 
-    @functools.cached_property
-    def _reported(self) -> dict[str, float | None]:
-        """The accuracy of each network in the latest report before this run, or None where there is none."""
-        report = settings.active().latest / self.stage_name
-        return {
-            name: reported_accuracy(report, name, task.stage.path.parent) for name, task in self._evaluations.items()
-        }
+    def _reported(self, network: str) -> float | None:
+        """Return the accuracy of a network in the latest report, which another run may have published meanwhile."""
+        return reported_accuracy(self._latest, network, self._evaluations[network].stage.path.parent)
 
     @functools.cached_property
     def _evaluations(self) -> dict[str, Evaluate]:

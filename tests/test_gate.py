@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
 from tests.checkout import STAGES
 from tests.states import worse_than_reported
+
+REPORT_OF_ANOTHER_RUN = """
+import sys
+from pathlib import Path
+
+from luigi.cmdline_parser import CmdlineParser
+
+from tasks.whole import Report
+
+link, hidden = Path("outputs/latest/Report"), Path("outputs/latest/hidden")
+link.rename(hidden)
+with CmdlineParser.global_instance(sys.argv[1:]):
+    report = Report()
+    before = report.may_be_published()
+    hidden.rename(link)
+    print(before, report.may_be_published())
+"""
 
 
 class TestMinimum:
@@ -80,6 +98,13 @@ class TestLargestDrop:
         assert process.returncode == 30
         assert "report.html" not in printed
         assert json.loads(checkout.pipeline("history", "--json", *elsewhere))[-1]["exit"] == "failed"
+
+    @pytest.mark.state("better rate reported")
+    def test_counts_from_a_report_that_another_run_published_meanwhile(self, checkout):
+        flags, drop = json.loads((checkout.folder / "worse.json").read_text()).values()
+        arguments = ["Pipeline", *checkout.flags(), *flags, "--gate-largest-drop", str(drop / 2)]
+        printed = checkout.call(sys.executable, "-c", REPORT_OF_ANOTHER_RUN, *arguments).stdout
+        assert printed == "True False\n"
 
     def test_counts_for_every_network_of_the_report(self, checkout):
         also = ("--Report-networks", "mlp,mlp2", "--Train-epochs", "1", "--Evaluate-network", "mlp2")
