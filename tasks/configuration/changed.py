@@ -13,7 +13,7 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.task_register import Register
 
 from pipeline.web.urls import without_secrets
-from tasks.luigi_adapter.command_line import given, root_task
+from tasks.luigi_adapter.command_line import root_task
 
 
 def changed() -> dict[str, str]:
@@ -35,8 +35,7 @@ def _changed(_: CmdlineParser | None) -> dict[str, str]:
     found = {}
     for section, name, parameter in _decisive_settings():
         with contextlib.suppress(ValueError, configparser.Error):  # in a section that a notebook does not use
-            flag = given(section, name)
-            value = parameter.parse(flag) if flag else parameter.task_value(section, name)
+            value = parameter.task_value(section, name)
             if (text := _text(parameter, value)) != _text(parameter, parameter.normalize(parameter._default)):
                 found[f"{section}.{name}"] = without_secrets(text)
     return found

@@ -1,8 +1,9 @@
 """Read the command line, and check it: misspelt flags, a missing task, all settings before the first task is made.
 
-Written for Luigi 3.8.1. It answers a misspelt flag with the usage of all flags, accepts abbreviated flags, and reads a
-setting only when a task uses it. This module can go when Luigi refuses both kinds of flags in a line and has a hook
-before tasks.
+Written for Luigi 3.8.1. It answers a misspelt flag with the usage of all flags, accepts abbreviated flags, prints a
+traceback for a wrong value of a flag without the task's name (``TrainCNN --epochs two``), takes a section of luigi.cfg
+for a task, and reads a setting only when a task uses it. This module can go when Luigi refuses each of these in a line
+and has a hook before tasks.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from typing import Any, NoReturn
 
 import luigi
 from luigi.cmdline_parser import CmdlineParser
-from luigi.task_register import Register
+from luigi.task_register import Register, TaskClassNotFoundException
 
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.progress import terminal
+from tasks.luigi_adapter.configuration import is_base_class
 from tasks.luigi_adapter.errors import task_list
 
 _build_parser = CmdlineParser._build_parser
 _exit_with_help = CmdlineParser._possibly_exit_with_help
-_get_task = CmdlineParser.get_task_obj
 
 MOST_SUGGESTIONS = 4
 """Of more flags that an abbreviation fits, only the closest is suggested."""
@@ -39,23 +40,28 @@ def root_task() -> str | None:
 
 
 def given(section: str, name: str) -> Any:
-    """Return the text of a setting on the command line, or None; ``TrainCNN --epochs 3`` gives one to TrainCNN."""
+    """Return the text of a setting on the command line, or None."""
     parser = CmdlineParser.get_instance()
-    flags = vars(parser.known_args) if parser else {}
-    own = flags.get(name) if section == flags.get("root_task") else None
-    return flags.get(f"{section}_{name}") if own is None else own
+    return getattr(parser.known_args, f"{section}_{name}", None) if parser else None
 
 
 def _build_terse_parser(root_task: str | None = None, help_all: bool = False) -> argparse.ArgumentParser:
-    """Build Luigi's parser, with errors of one line."""
+    """Build Luigi's parser, with errors of one line, and one attribute for both flags of a task's setting."""
     return _parser(root_task, help_all, frozenset(Register._reg))
 
 
 @functools.cache  # Luigi asks for nine in a run, three of which differ; each takes 2 ms to build
 def _parser(root_task: str | None, help_all: bool, _tasks: frozenset[Register]) -> argparse.ArgumentParser:
+    task = Register.get_task_cls(root_task) if root_task else luigi.Task
+    if issubclass(task, luigi.Config) or (root_task and is_base_class(root_task)):
+        raise TaskClassNotFoundException(f"No task {root_task}. ")
     parser: argparse.ArgumentParser = _build_parser(root_task, help_all)
     parser.error = functools.partial(_refuse, parser)  # type: ignore[method-assign]
     parser.allow_abbrev = False  # Luigi would accept --see for --seed
+    own = dict(task.get_params())
+    for action in parser._actions:
+        if action.dest in own:
+            action.dest = f"{root_task}_{action.dest}"  # `TrainCNN --epochs 3` means `TrainCNN --TrainCNN-epochs 3`
     return parser
 
 
@@ -90,7 +96,7 @@ def _check_then_get_task(parser: CmdlineParser) -> luigi.Task:
     terminal.prepare_console()
     for check in checks:
         check()
-    task: luigi.Task = _get_task(parser)
+    task: luigi.Task = Register.get_task_cls(parser.known_args.root_task)()
     return task
 
 
