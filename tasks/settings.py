@@ -199,7 +199,7 @@ def check_sections() -> None:
     chosen.checked_seed()
     chosen.thread_count()
     _check_engine_sections()
-    gate()  # it checks its own values, as the next one does
+    gate()  # its constructor checks its values, as that of `schedule` does
     try:
         schedule()
     except ValueError as error:

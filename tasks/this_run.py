@@ -48,7 +48,7 @@ class Run:
         self._clock = time.perf_counter()
 
     def continue_here(self, arguments: Sequence[str], *, compares_settings: bool = True) -> None:
-        """Let this process, which was forked from the one that created the run, register the run and end it.
+        """Let this process register the run and end it, also where it was forked from the one that created the run.
 
         With ``compares_settings`` it reports settings that the last run had and this one lacks.
         """

@@ -27,7 +27,7 @@ _build_parser = CmdlineParser._build_parser
 _exit_with_help = CmdlineParser._possibly_exit_with_help
 
 MOST_SUGGESTIONS = 4
-"""Of more flags that an abbreviation fits, only the closest is suggested."""
+"""If an abbreviation fits more flags, only the closest is suggested."""
 
 checks: list[Callable[[], None]] = []
 """Functions to call before the task of a command line is made; each raises `SettingError` for a wrong setting."""
