@@ -263,6 +263,7 @@ class TestAnnotations:
             "typing.get_type_hints",
             "(lambda kind: kind.__annotations__)",
             "(lambda kind: [field.type for field in dataclasses.fields(kind)])",
+            "(lambda kind: kind.__dataclass_fields__['kind'].type)",
             "inspect.signature",
         ],
     )
@@ -288,12 +289,31 @@ class TestAnnotations:
         assert code(package, {"stage": sources["stage"].replace("kind: Kind", "kind: int")}) != read
 
     @pytest.mark.parametrize(
-        ("before", "after"), [("x: int\n    y: int", "y: int\n    x: int"), ("x: int", "x: ClassVar[int]")]
+        ("before", "after"),
+        [
+            ("x: int\n    y: int", "y: int\n    x: int"),
+            ("x: int", "x: ClassVar[int]"),
+            ("x: int", "x: NotRequired[int]"),
+        ],
     )
     def test_fields_of_a_dataclass_count(self, package, before, after):
         source = "@dataclass\nclass Shape:\n    x: int\n    y: int\n\ndef run(): return Shape"
 
         assert code(package, {"stage": source}) != code(package, {"stage": source.replace(before, after)})
+
+    @pytest.mark.parametrize("annotation", ["'Kind'", "list['Kind']", "'list[Kind] | None'"])
+    @pytest.mark.parametrize("form", ["class Shape: kind: {}", "def Shape(kind: {}): pass", "def Shape() -> {}: pass"])
+    def test_texts_count_where_reachable_code_reads_them(self, package, form, annotation):
+        stage = """
+            import typing
+            from pipeline.kinds import Kind
+
+            def run(): return typing.get_type_hints(Shape)
+
+        """
+        sources = {"stage": textwrap.dedent(stage) + form.format(annotation), "kinds": "class Kind: size = 1"}
+
+        assert "pipeline.kinds.Kind" in code(package, sources)
 
     def test_count_below_an_unknown_decorator(self, package):
         source = "import pydantic\n@pydantic.dataclass\nclass Shape:\n    x: {}\n\ndef run(): return Shape"
@@ -345,6 +365,7 @@ REFERENCES = {
     "from pipeline.near import Shape\ndef run(): return Shape()": {
         *("Shape", "Base", "PAIR", "helper", "SIZE", "far.deep", "far.deeper")
     },
+    "def run(): return n\nclass A:\n    global n\n    from pipeline.near import SIZE as n": {"SIZE"},
     "def run(): return 'pipeline.near:SIZE'": {"SIZE"},
     "from pipeline import near\ndef run(): return near.__name__": set(),
     "def run(): return 'pipeline.near'": set(),
@@ -372,6 +393,9 @@ REFERENCES_TO_WHOLE_MODULE = {
     "a star in a package": "from pipeline.group import SIZE\ndef run(): return SIZE",
     "import_module": "import importlib\ndef run(): return importlib.import_module('pipeline.near')",
     "import_module of a variable": "import importlib\ndef run(x): return importlib.import_module(x)",
+    "import_module of a relative name": "import importlib\ndef run(): return importlib.import_module('.x', package=x)",
+    "resolve_name": "import pkgutil\ndef run(x): return pkgutil.resolve_name(x)",
+    "exec": "def run(x): exec(x)",
     "import_module under another name": "from importlib import import_module as load\ndef run(x): return load(x)",
     "__import__": "def run(x): return __import__(x)",
     "sys.modules": "import sys\ndef run(x): return sys.modules[x]",
@@ -403,8 +427,23 @@ class TestReach:
 
         assert set(found) == {"pipeline.stage.run", "pipeline.near.SIZE"}
 
-    def test_globals_counts_all_names_of_the_module(self, package):
-        found = code(package, {"stage": "X = 1\ndef run(x): return globals()[x]\ndef other(): pass"})
+    @pytest.mark.parametrize(
+        ("run", "near"),
+        [
+            ("near.import_module('math')", "def import_module(name): return 1"),
+            ("near.Loader().import_module('math')", "class Loader:\n    def import_module(self, name): return 1"),
+        ],
+    )
+    def test_a_function_of_this_package_that_is_named_like_one_that_imports(self, package, run, near):
+        stage = f"from pipeline import near\ndef run(): return {run}"
+
+        found = code(package, {"stage": stage, "near": near}), code(package, {"near": near.replace("1", "2")})
+
+        assert found[0] != found[1]
+
+    @pytest.mark.parametrize("word", ["globals", "locals"])
+    def test_globals_counts_all_names_of_the_module(self, package, word):
+        found = code(package, {"stage": f"X = 1\ndef run(x): return {word}()[x]\ndef other(): pass"})
 
         assert set(found) == {"pipeline.stage", "pipeline.stage.X", "pipeline.stage.other", "pipeline.stage.run"}
 
@@ -443,6 +482,7 @@ class TestReach:
         [
             ("def run(): return Path(__file__).parent", True),
             ("def run(x): return read(x / 'page.{}')", True),
+            ("def run(): return x.files(__package__)", True),
             ("def run(): pass\nHERE = __file__", False),
         ],
     )
@@ -455,6 +495,13 @@ class TestReach:
         after = code_digests(["pipeline.group.stage:run"])
 
         assert (before != after) == counts == (f"pipeline.group.{name}" in after)
+
+    def test_tables_beside_another_module(self, package):
+        stage = "from pipeline.group import near\ndef run(x): return Path(near.__file__).with_name(x).read_text()"
+        write(package, {"group/__init__": "", "group/near": "", "other/__init__": "", "other/stage": stage})
+        (package / "group/page.csv").write_text("1")
+
+        assert "pipeline.group.page.csv" in code_digests(["pipeline.other.stage:run"])
 
 
 REGISTRY = """
@@ -515,6 +562,12 @@ class TestSideEffectsOfImports:
             "class M(type):\n    def __init__(self, *a): KNOWN[1] = self\nclass A(metaclass=M):\n    x = 'return 1'",
             "class B:\n    def __init_subclass__(cls): KNOWN[1] = cls\nclass A(B):\n    def f(self): return 1",
             "import numba\n@numba.overload(len)\ndef f(): return 1",
+            "def f(): return 1\nclass A:\n    KNOWN['f'] = f",
+            "def f(): return 1\nclass A:\n    class B:\n        helpers.known = f",
+            "def f(): return 1\nX = getattr(KNOWN, 'update')(f=f)",
+            "def make():\n    known = KNOWN\n    @known.add\n    class A:\n        def f(self): return 1\nX = make()",
+            "def make():\n    x = 0\n    def keep(f):\n        nonlocal x\n        x = f\n    return keep\n"
+            "keep = make()\n@keep\ndef f(): return 1",
             "import luigi\nclass A(luigi.Task):\n    def f(self): return 1",
             "x = 1\nx = x + 1\nKNOWN.pop(x)\ndef f(): return 1\nKNOWN[x] = f",
         ],
@@ -531,6 +584,7 @@ class TestSideEffectsOfImports:
             "import numba\n@numba.njit(nogil=True)\ndef f(): return 1",
             "from numba.extending import intrinsic\n@intrinsic\ndef f(): return 1",
             "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass A:\n    def f(self): return 1",
+            "class A:\n    x, y = KNOWN, 5\n    def f(self): return 1",
             "class A:\n    @property\n    def f(self): return 1",
             "class A(Exception):\n    def f(self): return 1",
             "import re\nX = re.compile('return 1')",

@@ -10,7 +10,8 @@ the sources without running them. It follows every reference, at any depth, thro
 
 Three cautious rules apply where the sources leave open which definitions the stage uses:
 
-- A module used as a value, for example an argument of ``getattr``, counts whole, with all that it imports.
+- A module used as a value, for example an argument of ``getattr``, counts whole, with all that it imports and the data
+  files beside it.
 - A module whose import may have side effects, for example registers functions in a dict, counts with all code that the
   import runs, in its order, as soon as reachable code imports it.
 - An import by a computed name counts all modules, unless the stage names the imported definitions.

@@ -12,6 +12,7 @@ from pipeline.store.code.scopes import (
     Import,
     ImportResolver,
     Scope,
+    assigns_to_names,
     bound_names,
     nodes_in_same_scope,
     parts_run_on_import,
@@ -94,7 +95,7 @@ def analyse(source: bytes, name: str, *, is_package: bool, with_annotations: boo
         definition = define(node, scope, with_annotations=with_annotations or SIDE_EFFECTS in calls)
         if is_independent:
             definitions.update(dict.fromkeys(names[node], definition))
-        if not is_independent or _evaluates_names(node):
+        if SIDE_EFFECTS in calls or _evaluates_names(node):
             import_code.append(definition)
     bindings = {bound: bound if bound in definitions else IMPORT_CODE for bound in sorted(defined)}
     definitions |= {bound: Definition(digest(found), []) for bound, found in imports.items()}
@@ -151,11 +152,10 @@ def _only_binds_names(node: ast.stmt, resolver: ImportResolver, used: set[str]) 
     ``import seaborn`` changes Matplotlib's style.
     """
     match node:
-        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.AnnAssign(target=ast.Name()):
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return True
-        case ast.Assign(targets=targets):
-            flat = [part for target in targets for part in (target.elts if isinstance(target, ast.Tuple) else [target])]
-            return all(isinstance(part, ast.Name) for part in flat)
+        case ast.Assign() | ast.AnnAssign():
+            return assigns_to_names(node)
         case ast.Import() | ast.ImportFrom():
             names = {name for name, _ in resolver.bindings(node)}
             is_in_package = any(map(resolver.is_in_package, resolver.loaded_modules(node)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from pipeline.store.code.module import IMPORT_CODE, Module
 from pipeline.store.code.scopes import join_attributes
@@ -18,7 +18,7 @@ from pipeline.store.code.syntax import (
 
 
 class Reachable:
-    """What some entries, as in `Sources.code`, can reach among the modules of a package.
+    """What some entries, as in `Sources.code`, can reach among the modules of a package, as in `Sources`.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Reachable:
         All references in the definitions.
     """
 
-    def __init__(self, modules: Collection[str], analysis: Callable[[str], Module], entries: Sequence[str]) -> None:
+    def __init__(self, modules: Mapping[str, bool], analysis: Callable[[str], Module], entries: Sequence[str]) -> None:
         self.definitions: dict[str, Definition] = {}
         self.references: set[str] = set()
         self._modules, self._module = modules, analysis
@@ -81,8 +81,9 @@ class Reachable:
         self._waiting += definition.references
 
     def _add_whole(self, module: str) -> None:
-        """Add all definitions of a module, the targets of its imports, and its submodules."""
+        """Add all definitions of a module, the targets of its imports, its submodules, and the data files beside it."""
         analysed = self._module(module)
+        self._waiting.append(f"{module if self._modules[module] else module.rpartition('.')[0]}/")
         for name in analysed.definitions:
             self._add(module, name)
         for targets in analysed.imports.values():

@@ -158,11 +158,20 @@ def parts_run_on_import(node: ast.AST) -> Iterator[ast.AST]:
                 yield from parts_run_on_import(statement)
         case ast.Expr(value=ast.Constant()) | ast.Pass() | ast.Import() | ast.ImportFrom():
             pass
-        case ast.Assign(value=value) | ast.AnnAssign(value=value) | ast.Expr(value=value):
+        case ast.Expr(value=value):
+            yield value
+        case ast.Assign(value=value) | ast.AnnAssign(value=value) if assigns_to_names(node):
             if value:
                 yield value
         case _:
-            yield _call(node)  # a statement like `if` in a class counts as an unknown call
+            yield _call(node)  # in a class, a statement like `if` or `KNOWN["f"] = f` counts as an unknown call
+
+
+def assigns_to_names(node: ast.Assign | ast.AnnAssign) -> bool:
+    """Return whether an assignment binds names, and changes no object as ``KNOWN["f"] = f`` does."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    flat = [part for target in targets for part in (target.elts if isinstance(target, ast.Tuple) else [target])]
+    return all(isinstance(part, ast.Name) for part in flat)
 
 
 def _call(function: Any) -> ast.Call:

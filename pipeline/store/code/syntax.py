@@ -4,7 +4,7 @@ A reference is a text. A target (see `scopes`), with the attributes taken from i
 
 ======================  ======================================================================
 ``package.module``      loads a module, if one of this name exists
-``package/``            the data files in a package's folder, because the code reads ``__file__``
+``package/``            the data files in a package's folder, because the code reads its path
 ``/NAME``               the data files of this name, because the code contains it as a text
 `ALL_MODULES`           every module, because the code reads ``sys.modules``
 `COMPUTED_IMPORT`       a module that the code imports by a computed name
@@ -17,6 +17,7 @@ A reference is a text. A target (see `scopes`), with the attributes taken from i
 from __future__ import annotations
 
 import ast
+import contextlib
 import itertools
 import re
 from collections.abc import Iterator
@@ -26,7 +27,6 @@ from pipeline.files.digests import json_digest
 from pipeline.files.loaded_sources import DATA_SUFFIXES
 from pipeline.store.code.scopes import (
     Comprehension,
-    Function,
     FunctionOrClass,
     Import,
     Scope,
@@ -45,22 +45,25 @@ SAFE_LIBRARY_NAMES = frozenset(
     ]
 )
 """Modules, functions and classes of libraries whose calls return a value and have no side effects."""
-UNSAFE_NAMES = {"__import__", "delattr", "eval", "exec", "globals", "locals", "next", "setattr", "vars"}
+UNSAFE_NAMES = {"__import__", "delattr", "eval", "exec", "getattr", "globals", "locals", "next", "setattr", "vars"}
 """Functions in the safe modules that do have side effects, or give access to variables."""
 
-NAMESPACES = {"eval", "exec", "globals"}
+NAMESPACES = {"__globals__", "eval", "exec", "globals", "locals"}
 """Functions that can look up any name of the calling module."""
 WORDS = {
-    COMPUTED_IMPORT: {"__import__", "exec_module", "import_module", "load_module", "run_module", "run_path"},
+    COMPUTED_IMPORT: {
+        *("__import__", "exec", "exec_module", "import_module", "load_module"),
+        *("resolve_name", "run_module", "run_path"),
+    },
     SUBCLASSES: {"__subclasses__"},
     ANNOTATIONS: {
-        *("__annotations__", "get_annotations", "get_type_hints", "getfullargspec", "signature"),
-        *("singledispatch", "singledispatchmethod"),
+        *("__annotations__", "__dataclass_fields__", "get_annotations", "get_type_hints", "getfullargspec"),
+        *("signature", "singledispatch", "singledispatchmethod"),
     },
 }
 """Names and attributes that stand for a reference."""
-FIELD_ANNOTATIONS = {"ClassVar", "InitVar", "KW_ONLY"}
-"""Annotations that change the class that `dataclasses` makes."""
+FIELD_ANNOTATIONS = {"ClassVar", "InitVar", "KW_ONLY", "NotRequired", "Required"}
+"""Annotations that change the class that `dataclasses` or `typing.TypedDict` makes."""
 
 ANNOTATION_FIELDS = {"annotation", "returns"}
 IGNORED_FIELDS = {"ctx", "kind", "type_comment"}
@@ -97,7 +100,7 @@ class Normaliser:
         """Return all references in the trees so far, sorted."""
         module = self.resolver.module
         folder = module if self.resolver.is_package else module.rpartition(".")[0]
-        words_of = WORDS | {f"{module}:": NAMESPACES, f"{folder}/": {"__file__"}}
+        words_of = WORDS | {f"{module}:": NAMESPACES, f"{folder}/": {"__file__", "__package__", "__path__"}}
         mentioned = {reference for reference, words in words_of.items() if words & self._words}
         if {"fields", ".type"} <= self._words:
             mentioned.add(ANNOTATIONS)
@@ -128,13 +131,11 @@ class Normaliser:
                 return self._constant(node)
             case ast.Call():
                 return self._call(node)
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
-                return self._function(node)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda() | ast.ClassDef():
+                return self._function_or_class(node)
             case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
                 # Python evaluates the first iterable outside: in `[near for near in near.PAIR]` the last is global.
                 self.normalise(node.generators[0].iter)
-                return self._inside(node)
-            case ast.ClassDef():
                 return self._inside(node)
             case ast.arg() | ast.AnnAssign():
                 return self._annotated(node)
@@ -144,7 +145,7 @@ class Normaliser:
                 return self._fields(node, msg=None if _is_text(node.msg) else self.normalise(node.msg))
             case ast.AugAssign():
                 return self._augmented_assignment(node)
-            case ast.Global():
+            case ast.Global() | ast.Nonlocal():
                 self._references.add(SIDE_EFFECTS)
                 return self._fields(node)
             case ast.Subscript(ctx=ast.Store() | ast.Del()):
@@ -208,16 +209,21 @@ class Normaliser:
         return ["constant", type(node.value).__name__, ascii(node.value)]
 
     def _call(self, node: ast.Call, *, makes_error: bool = False) -> Any:
-        match node:
-            case ast.Call(
-                func=ast.Name(id="import_module") | ast.Attribute(attr="import_module"),
-                args=[ast.Constant(value=str() as module)],
-            ):
-                self._references.add(SIDE_EFFECTS)
-                self._add_reference(f"{module}:")
-                return ["import", module]
+        if module := self._imported_module(node):
+            self._references.add(SIDE_EFFECTS)
+            self._add_reference(f"{module}:")
+            return ["import", module]
         self._note_call(node.func)
         return self._error(node) if makes_error or self._makes_error(node.func) else self._fields(node)
+
+    def _imported_module(self, call: ast.Call) -> str | None:
+        """Return the module that a call of `importlib.import_module` names in full."""
+        match call:
+            case ast.Call(func=function, args=[ast.Constant(value=str() as module)], keywords=[]):
+                root, _, attribute = ast.unparse(function).partition(".")
+                targets = {join_attributes(target, [*filter(None, [attribute])]) for target in self.scope.targets(root)}
+                return module if targets == {"importlib:import_module"} else None
+        return None
 
     def _makes_error(self, function: ast.expr) -> bool:
         """Return whether a called function is an exception class of the package's module ``errors``."""
@@ -230,12 +236,13 @@ class Normaliser:
         normalised = [[name, "text" if _is_text(value) else self.normalise(value)] for name, value in arguments]
         return ["error", self.normalise(call.func), normalised]
 
-    def _function(self, node: Function) -> Any:
-        # Python evaluates decorators, defaults and annotations outside of the function.
+    def _function_or_class(self, node: FunctionOrClass) -> Any:
+        # Python evaluates decorators, defaults and annotations outside of the function, and calls the decorators.
         self.normalise([*parts_run_on_import(node)])
-        if self.with_annotations:
+        if self.with_annotations and not isinstance(node, ast.ClassDef):
             for inner in (node, *ast.iter_child_nodes(node.args)):
-                self.normalise([getattr(inner, field, None) for field in ANNOTATION_FIELDS])
+                for field in ANNOTATION_FIELDS:
+                    self._refer_to_annotation(getattr(inner, field, None))
         return self._inside(node)
 
     def _inside(self, node: FunctionOrClass | Comprehension) -> Any:
@@ -248,11 +255,21 @@ class Normaliser:
         annotation = node.annotation
         if annotation and FIELD_ANNOTATIONS & set(re.findall(r"\w+", ast.unparse(annotation))):
             return [*self._fields(node), self.normalise(annotation)]
+        if self.with_annotations:
+            self._refer_to_annotation(annotation)
         # `SCALE: float = 2.5` equals `SCALE = 2.5`, but in a class the annotation makes a field of a dataclass.
         is_field = self.scope.is_class or self.with_annotations
         if isinstance(node, ast.AnnAssign) and node.value and not is_field:
             return self.normalise(ast.Assign(targets=[node.target], value=node.value))
         return self._fields(node)
+
+    def _refer_to_annotation(self, annotation: ast.expr | None) -> None:
+        """Add the references in an annotation, also in texts in it: ``kinds: list["Kind"]``."""
+        self.normalise(annotation)
+        for inner in ast.walk(annotation) if annotation else ():
+            if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+                with contextlib.suppress(SyntaxError, ValueError):
+                    self.normalise(ast.parse(inner.value, mode="eval"))
 
     def _augmented_assignment(self, node: ast.AugAssign) -> Any:
         # The value may be an object that other code sees: `known = KNOWN; known |= {...}` changes KNOWN.
