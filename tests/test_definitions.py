@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
+from pipeline.errors import StoreError
 from pipeline.files.json_cache import read_sealed
 from pipeline.store.code import digests
 from pipeline.store.code.digests import Sources
@@ -440,6 +441,24 @@ class TestReach:
         found = code(package, {"stage": stage, "near": near}), code(package, {"near": near.replace("1", "2")})
 
         assert found[0] != found[1]
+
+    @pytest.mark.parametrize("folder", ["parts", "parts/inner"])
+    @pytest.mark.parametrize(
+        "stage",
+        [
+            "from pipeline.{} import near\ndef run(): return near.size()",
+            "from pipeline.{}.near import size\ndef run(): return size()",
+            "import pipeline.{0}.near\ndef run(): return pipeline.{0}.near.size()",
+        ],
+    )
+    def test_a_package_without_init(self, package, stage, folder):
+        sources = {"stage": stage.format(folder.replace("/", ".")), f"{folder}/near": "def size(): return 1"}
+
+        assert f"pipeline.{folder.replace('/', '.')}.near.size" in code(package, sources)
+
+    def test_a_source_that_is_no_python(self, package):
+        with pytest.raises(StoreError, match=r"^pipeline.near, line 2: .+\. Correct it"):
+            code(package, {"stage": "from pipeline.near import x\ndef run(): return x", "near": "x = 1\ndef f(:"})
 
     @pytest.mark.parametrize("word", ["globals", "locals"])
     def test_globals_counts_all_names_of_the_module(self, package, word):

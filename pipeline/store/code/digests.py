@@ -73,6 +73,10 @@ class Sources:
                     modules[name] = file == "__init__.py"
                 if file.endswith((".py", *loaded_sources.DATA_SUFFIXES)):
                     files[name] = Path(folder, file).read_bytes()
+        for name in [*modules]:
+            for package in itertools.accumulate(name.split("."), "{}.{}".format):
+                if package not in modules:  # a package without __init__.py
+                    files[package], modules[package] = b"", True
         return cls(files, modules, cache)
 
     def code(self, entries: tuple[str, ...]) -> Code:
@@ -146,7 +150,10 @@ class Sources:
                 _MODULES[key] = Module.from_json(cached)
             else:
                 source, is_package = self.files[name], self.modules[name]
-                _MODULES[key] = analyse(source, name, is_package=is_package, with_annotations=with_annotations)
+                try:
+                    _MODULES[key] = analyse(source, name, is_package=is_package, with_annotations=with_annotations)
+                except SyntaxError as error:
+                    raise StoreError(f"{name}, line {error.lineno}: {error.msg}. Correct it, and run again.") from None
         return _MODULES[key]
 
     def _cache_modules(self) -> None:
