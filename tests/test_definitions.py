@@ -626,6 +626,13 @@ class TestSideEffectsOfImports:
     def test_a_name_bound_twice_counts_in_its_order(self, package):
         assert self.counts(package, "X = 1\nY = X\nX = 2", "Y = X\nX = 2", "X = 2\nY = X")
 
+    @pytest.mark.parametrize("line", ["import pipeline.inner", "from pipeline.inner import f"])
+    def test_an_import_in_a_class_counts(self, package, line):
+        inner = "from pipeline.registry import register\n@register\ndef f(): return 1"
+        sources = {"stage": self.STAGE, "registry": REGISTRY, "plugin": f"class A:\n    {line}", "inner": inner}
+
+        assert "pipeline.inner.f" in code(package, sources)
+
     def test_an_import_of_a_library_for_its_side_effect_counts(self, package):
         assert self.counts(package, "import seaborn", "seaborn", "matplotlib")
 

@@ -156,7 +156,7 @@ def parts_run_on_import(node: ast.AST) -> Iterator[ast.AST]:
             yield from map(_call, (*node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords)))
             for statement in node.body:
                 yield from parts_run_on_import(statement)
-        case ast.Expr(value=ast.Constant()) | ast.Pass() | ast.Import() | ast.ImportFrom():
+        case ast.Expr(value=ast.Constant()) | ast.Pass():
             pass
         case ast.Expr(value=value):
             yield value
@@ -164,7 +164,7 @@ def parts_run_on_import(node: ast.AST) -> Iterator[ast.AST]:
             if value:
                 yield value
         case _:
-            yield _call(node)  # in a class, a statement like `if` or `KNOWN["f"] = f` counts as an unknown call
+            yield _call(node)  # in a class, an import, an `if` or `KNOWN["f"] = f` counts as an unknown call
 
 
 def assigns_to_names(node: ast.Assign | ast.AnnAssign) -> bool:
