@@ -42,7 +42,7 @@ MENTIONED = dataclasses, functools, root, KNOWN, STATE, keep, register
 
 STAGE = """
 def run():
-    registered = [function() for function in KNOWN], {{name: function() for name, function in STATE.items()}}
+    registered = [function() for function in KNOWN], {{name: function() for name, function in [*STATE.items()]}}
     return ({}, registered)"""
 
 FORMS = {
@@ -73,6 +73,14 @@ FORMS = {
     "registered": ("@register\ndef {name}(): return {n} + {used}", "0"),
     "kept": ("@keep('{name}')\ndef {name}(): return {n} + {used}", "0"),
     "put by hand": ("def {name}(): return {n} + {used}\nSTATE['{name}'] = {name}", "0"),
+    "put in class": ("def {name}(): return {n} + {used}\nclass C{name}:\n STATE['{name}'] = {name}", "0"),
+    "put by getattr": ("def {name}(): return {n} + {used}\nX{name} = getattr(KNOWN, 'append')({name})", "0"),
+    "global in class": ("class C{name}:\n global {name}\n {name} = {n} + {used}", "{name}"),
+    "kept outside": (
+        "def of_{name}():\n kept = 0\n def keep(x):\n  nonlocal kept\n  kept = x\n return keep, lambda: kept\n"
+        "keep_{name}, {name} = of_{name}()\nX{name} = keep_{name}({n} + {used})",
+        "{name}()",
+    ),
     "subclass": ("class {name}(root.Base):\n def get(self): return {n} + {used}", "0"),
 }
 """What a definition is, with the expression of its value; those of value 0 act through what their import changes."""
@@ -89,6 +97,7 @@ IMPORTS = {
     "vars": ("from {package} import {module}", "vars({module})['{name}']"),
     "re-export": ("from {package}.again_{module} import {aliases}", "a_{name}"),
     "star": ("from {package}.{module} import *", "{name}"),
+    "relative here": ("", "__import__('importlib').import_module('.{module}', package='{package}').{name}"),
     "here": ("", "__import__('importlib').import_module('{package}.{module}').{name}"),
 }
 """How a definition of another module is used: by an import, and by its name as it is then written."""
