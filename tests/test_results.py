@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.progress.monitor import SILENT
 from pipeline.store import garbage, results
 from pipeline.store.record import Record
 from pipeline.store.results import ForcedStages
-from pipeline.store.verification import input_damage
+from pipeline.store.verification import input_damage, verify
 from tests.small_stages import TEXT, chain
 
 ONE, TWO = "1" * 12, "2" * 12
@@ -50,6 +52,20 @@ class TestInputs:
         record.withdraw(stages[0].path)
 
         assert input_damage(stages[0].path, record, ONE) == [f"{TEXT} has other content than it had"]
+
+    def test_that_cannot_be_read_are_made_again(self, stages):
+        """As where the disk is failing: reading a folder is an error, too."""
+        make(*stages[:2])
+        file = stages[1].path / TEXT
+        file.unlink()
+        file.mkdir()
+        record = Record.read(stages[1].path)
+        size = {TEXT: record.files[TEXT] | {"bytes": file.stat().st_size}}
+        replace(record, files=size).sealed().write(stages[1].path)
+
+        assert verify([stages[1].folder], 1, SILENT) == [f"{stages[1].path}: {TEXT} cannot be read: Is a directory"]
+        assert make(stages[2]) == ["computed"]
+        assert text(stages[2]) == "FirstSecondThird"
 
     def test_that_were_altered_are_not_looked_at_where_nothing_is_computed(self, stages):
         make(*stages)

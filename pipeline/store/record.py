@@ -95,11 +95,14 @@ class Record:
         """Name the files that no longer have the recorded content; reads all of them."""
         if problems := self.problems(folder):
             return problems
-        return [
-            f"{name} has other content than it had"
-            for name, expected in self.files.items()
-            if file_digest(folder / name) != expected["sha256"]
-        ]
+        found = []
+        for name, expected in self.files.items():
+            try:
+                if file_digest(folder / name) != expected["sha256"]:
+                    found.append(f"{name} has other content than it had")
+            except OSError as error:  # the disk is failing, or another process has just removed the result
+                found.append(f"{name} cannot be read: {error.strerror}")
+        return found
 
     def withdraw(self, folder: Path) -> None:
         """Mark a result as damaged, unless another has replaced it; the next run makes it again."""
