@@ -286,6 +286,16 @@ class TestTrouble:
 
         assert not list(output.iterdir())
 
+    def test_a_training_that_fails_is_closed(self, output, images, monkeypatch):
+        """The error holds the trainer, and so its memory and its processes, as long as a notebook keeps the error."""
+        closed = []
+        monkeypatch.setattr("pipeline.engines.torch.engine.TorchTrainer.close", lambda _: closed.append("trainer"))
+
+        with pytest.raises(EngineError, match="the loss is"):
+            train(output, images, learning_rate=1e30)
+
+        assert closed == ["trainer"]
+
     def test_a_last_step_after_which_the_loss_is_no_number(self, output, images):
         with pytest.raises(EngineError, match=r"epoch 1.* learning rate 1e\+30: .*smaller"):
             train(output, images, learning_rate=1e30, batch_size=1000, epochs=1)

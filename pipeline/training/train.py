@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -130,21 +131,20 @@ def fit(training: Training, engine: Engine, *, checkpoints: Path | None = None, 
     how = training.hyperparameters
     start = read_checkpoint(checkpoints, how.epochs, monitor) if checkpoints else None
     start = start or Checkpoint(training.weights, training.velocity, [])
-    trainer = engine.trainer(replace(training, weights=start.weights, velocity=start.velocity))
     history = list(start.history)
-    if history:
-        monitor.log(f"resuming after epoch {len(history)} of {how.epochs}")
-    for line in (*TABLE_HEAD, *(table_row(history[:count]) for count in range(1, len(history) + 1))):
-        monitor.log(line)
-    for number in range(len(history) + 1, how.epochs + 1):
-        history.append(_train_epoch(trainer, training, number, monitor))
-        if checkpoints:
-            write_checkpoint(checkpoints, Checkpoint(trainer.weights(), trainer.velocity(), history))
-        monitor.log(table_row(history))
+    with closing(engine.trainer(replace(training, weights=start.weights, velocity=start.velocity))) as trainer:
+        if history:
+            monitor.log(f"resuming after epoch {len(history)} of {how.epochs}")
+        for line in (*TABLE_HEAD, *(table_row(history[:count]) for count in range(1, len(history) + 1))):
+            monitor.log(line)
+        for number in range(len(history) + 1, how.epochs + 1):
+            history.append(_train_epoch(trainer, training, number, monitor))
+            if checkpoints:
+                write_checkpoint(checkpoints, Checkpoint(trainer.weights(), trainer.velocity(), history))
+            monitor.log(table_row(history))
+        trained = trainer.weights()
     best = best_epoch(history)
     monitor.log(f"best validation accuracy {best.valid_accuracy:.4f} in epoch {best.epoch} of {how.epochs}")
-    trained = trainer.weights()
-    trainer.close()
     return Fit(trained, history, len(start.history))
 
 
