@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.engines import devices
 from pipeline.engines.devices import Choice
+from pipeline.engines.engine import load_engine
 from pipeline.errors import DeviceError, SettingError
 from tests.available import require
 
@@ -77,6 +78,15 @@ class TestSettings:
     @pytest.mark.parametrize("engine", ["numba", "torch"])
     def test_an_engine_of_this_environment_names_its_libraries(self, engine):
         assert engine in devices.ENGINES[engine].libraries
+
+    @pytest.mark.parametrize("engine", devices.ENGINES)
+    def test_an_engine_is_loaded_for_a_device_and_a_number_of_threads(self, engine):
+        for device in ("auto", "gpu"):
+            with pytest.raises(SettingError, match=rf"^device is '{device}'; expected cpu or cuda\."):
+                load_engine(engine, device)
+        for threads in (0, -1):
+            with pytest.raises(SettingError, match=rf"^threads is {threads}; expected a whole number from 1\.$"):
+                load_engine(engine, threads=threads)
 
     def test_theano_has_none_in_this_environment(self):
         assert devices.ENGINES["theano"].libraries == ()

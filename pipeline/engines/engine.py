@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.engines import devices
+from pipeline.errors import SettingError
 from pipeline.networks.arrays import DoubleArray, FloatArray, LabelArray
 from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.weights import Weights
@@ -39,7 +40,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Training:
-    """A training to begin, or to resume with the velocity of each weight; it is zero by default."""
+    """A training to begin, or to resume: then ``velocity`` has the velocity of each weight, zero by default."""
 
     network: Network
     hyperparameters: Hyperparameters
@@ -87,7 +88,7 @@ class Engine(ABC):
 
     @abstractmethod
     def __post_init__(self) -> None:
-        """Check the fields; raise `DeviceError`, which names the missing part, for a device that is not there."""
+        """Check the fields; raise `SettingError` for a value that is not allowed, `DeviceError` for no such device."""
 
     @abstractmethod
     def trainer(self, training: Training) -> Trainer:
@@ -127,5 +128,9 @@ def load_engine(name: str, device: str = "cpu", threads: int = 1, **settings: An
     Raise `SettingError` for a name or a value that is not allowed, and `DeviceError` for a device that is not there.
     """
     devices.check_engine(name)
+    if device not in ("cpu", "cuda"):
+        raise SettingError(f"device is {device!r}; expected cpu or cuda. `devices.choose` takes auto, too.")
+    if threads < 1:
+        raise SettingError(f"threads is {threads}; expected a whole number from 1.")
     engine: Engine = importlib.import_module(f"pipeline.engines.{name}.engine").ENGINE(device, threads, **settings)
     return engine
