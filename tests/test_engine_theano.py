@@ -234,7 +234,7 @@ class TestOrphans:
         trainer = small_trainer()
         if os.fork() == 0:
             os.close(1)
-            time.sleep(10)  # it outlives its parent, with the other end of the child's pipes
+            time.sleep(10)  # it outlives its parent, with the other end of the child's connection
             os._exit(0)
         print("forked", flush=True)
         time.sleep(60)
@@ -254,7 +254,7 @@ class TestOrphans:
             parent.send_signal(getattr(signal, name))
             assert gone(child)
 
-    def test_none_when_a_forked_process_holds_the_pipes(self):
+    def test_none_when_a_forked_process_holds_the_connection(self):
         with self.start(self.FORKED) as parent:
             (child,) = children(parent.pid)
             parent.kill()

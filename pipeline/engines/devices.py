@@ -49,8 +49,8 @@ class Choice:
 def choose(engine: str, device: str) -> Choice:
     """Choose an engine and a device by the settings ``engine`` and ``device``, each of which may be ``auto``.
 
-    Raise `SettingError` for a name of none, or for torch without PyTorch, and `DeviceError` for a device cuda that
-    cannot be used; the message names the missing part.
+    Raise `SettingError` for an unknown engine or device, and for torch without PyTorch. Raise `DeviceError`, with the
+    missing part, for cuda where it cannot be used.
     """
     check(engine, device)
     if engine == "torch" and _pytorch_version() is None:

@@ -102,11 +102,11 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     verbose: bool = False
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Self:  # noqa: N803, scikit-learn's name
-        """Train the network from new weights, on images ``X``, of a shape as above, and labels ``y``, shape (N,).
+        """Train the network from new weights, on images ``X``, of a shape named above, and labels ``y``, shape (N,).
 
         Raises `ValueError` if the images or the labels are not valid, `DeclarationError` if the declaration is not, or
         does not fit images of this size, `EngineError` if the engine cannot train the network or the loss is not
-        finite, and the errors of `find_network` and `devices.choose`.
+        finite, and the errors of `find_network`, `devices.choose` and `load_engine`.
         """
         rows, targets = validate_data(self, _in_rows(X), y, dtype=np.float32)
         check_classification_targets(targets)
@@ -127,7 +127,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: npt.ArrayLike) -> FloatArray:  # noqa: N803, scikit-learn's name
         """Return the probability of each of ``classes_`` for each image, shape (N, classes), float32.
 
-        Raises `NotFittedError` before `fit`, and `ValueError` if the images have another shape than there.
+        Raises `NotFittedError` before `fit`, and `ValueError` if the images have another shape than those of `fit`.
         """
         check_is_fitted(self)
         rows = validate_data(self, _in_rows(X), dtype=np.float32, reset=False)

@@ -67,7 +67,7 @@ class Classifier:
     Engine and device are chosen by `devices.choose`; ``engine_settings`` are the engine's own. ``threads`` are CPU
     threads, by default one for each core.
 
-    Raises `PictureError` if the network's input is not a picture, and the errors of `devices.choose`.
+    Raises `PictureError` if the network's input is not a picture, and the errors of `devices.choose` and `load_engine`.
     """
 
     def __init__(

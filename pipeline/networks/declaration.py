@@ -55,7 +55,7 @@ class Hyperparameters:
     """The hyperparameters of a training, with nolearn's defaults.
 
     The learning rate is the factor of the gradient of a minibatch's mean loss. The momentum is Nesterov's, at least 0
-    and below 1. The validation fraction is that of the training images which are held out.
+    and below 1. The validation fraction is the part of the training images that is held out.
     """
 
     learning_rate: float
@@ -177,7 +177,7 @@ def architecture(declaration: Declaration) -> dict[str, Any]:
     """Return the part of a declaration that describes the network itself, in JSON's types and in normal form.
 
     Layer classes become their names, tuples become lists, and options with their default value are left out. The units
-    of the last layer are left out if the declaration does not state them. Raises what `Network.build` raises.
+    of the last layer are left out if the declaration does not state them. Raises the errors of `Network.build`.
     """
     plain = Network.build(declaration, classes=1).to_json()  # any number of classes shows the mistakes
     units_of_last = f"{plain['layers'][-1][0]}_num_units"

@@ -40,7 +40,7 @@ class Checkpoint:
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, and remove all others except the one before it: the fallback if this one is damaged.
 
-    The others stay where it cannot be written, which raises `OSError`.
+    If it cannot be written, the others stay, and `OSError` is raised.
     """
     folder.mkdir(parents=True, exist_ok=True)
     number = len(checkpoint.history)

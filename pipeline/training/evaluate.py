@@ -114,7 +114,7 @@ def write_predictions(path: Path, probabilities: FloatArray) -> None:
 
 
 def read_predictions(path: Path) -> FloatArray:
-    """Read what `write_predictions` wrote; raise `DatasetError` if it is missing, damaged or of another layout."""
+    """Read the file of `write_predictions`; raise `DatasetError` if it is missing, damaged or of another layout."""
     with hdf5.reading(path, DatasetError, f"Delete the folder {path.parent} and type `make pipeline`.") as file:
         found = hdf5.find(file, PROBABILITIES, DatasetError)
         if found is None or found.dtype != np.float32 or found.ndim != 2:

@@ -78,6 +78,8 @@ def train(
     ------
     DatasetError
         The file of images is missing or damaged, or does not fit the network.
+    SettingError, DeviceError
+        As from `load_engine`.
     EngineError
         The engine cannot train the network, or the loss is not finite.
     """
@@ -120,8 +122,8 @@ def fit(training: Training, engine: Engine, *, checkpoints: Path | None = None, 
     Parameters
     ----------
     checkpoints : Path, optional
-        A folder for the checkpoints of this training, however many epochs it has. The training resumes from the newest
-        one there, and writes one after each epoch. A resumed training gives the same weights to the byte.
+        The folder of this training's checkpoints, the same for any number of epochs. The training resumes from the
+        newest one, and writes one after each epoch. A resumed training gives the same weights to the byte.
 
     Raises
     ------

@@ -32,7 +32,7 @@ class TheanoEngine(Engine):
         The type in which Theano computes.
     fast_math : bool
         Whether the compiler gets ``-ffast-math``. The article set ``nvcc.fastmath``, an option of a GPU backend that
-        Theano 1.0 has no more.
+        Theano 1.0 no longer has.
     flags : dict, optional
         The `decisive_flags` that this run began with; the engine refuses to start with others. None accepts any.
     """

@@ -34,8 +34,8 @@ NOT_DECISIVE = (
     "traceback.",
     "warn",
 )
-"""Beginnings of the names of flags that the engine sets itself, or that change no result: where Theano keeps files,
-what it prints, when it frees memory."""
+"""Beginnings of the names of flags that the engine sets itself, or that change no result: they concern Theano's files,
+its output and the time when it frees memory."""
 
 
 def given_flags() -> dict[str, str]:

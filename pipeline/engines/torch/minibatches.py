@@ -20,7 +20,7 @@ Epoch = Callable[[Callable[[int], None]], DoubleArray]
 """From a function that receives the images done so far to the results of all minibatches, (minibatches, results)."""
 
 Recorder = Callable[[Callable[[], None]], Callable[[], None]]
-"""From an action to a function that repeats it; it may run the action first, and undoes the changes."""
+"""From an action to a function that repeats it. A recorder may run the action first, and then undoes its changes."""
 
 
 def direct(compute: Compute, images: Tensor, labels: Tensor, size: int) -> Epoch:
@@ -40,8 +40,8 @@ def direct(compute: Compute, images: Tensor, labels: Tensor, size: int) -> Epoch
 class Replayed:
     """An epoch with one recording for the full minibatches and one for the smaller last one.
 
-    The device itself counts the minibatches and keeps their results, as many for each as ``results`` says. They are
-    copied to the host once, at the end.
+    The device itself counts the minibatches and keeps their results, ``results`` numbers for each. They are copied to
+    the host once, at the end.
     """
 
     def __init__(

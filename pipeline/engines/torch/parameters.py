@@ -16,7 +16,7 @@ from pipeline.networks.declaration import Network
 from pipeline.networks.weights import Weights
 
 ALIGNMENT = 64
-"""Weights start at multiples of so many numbers: 256 bytes in float32, the alignment of cudaMalloc; 128 in bfloat16."""
+"""Weights start at multiples of 64 numbers: 256 bytes in float32, the alignment of cudaMalloc; 128 in bfloat16."""
 
 
 class TorchParameters:

@@ -35,7 +35,10 @@ ACTIVATIONS = {
 
 
 def serialised(trained: TrainedNetwork) -> bytes:
-    """Return the bytes of a file with the graph and the weights, after ONNX's checker has checked it."""
+    """Return the bytes of a file with the graph and the weights, after ONNX's checker has checked it.
+
+    Raises `ExportError` for a layer without an operator.
+    """
     nodes: list[NodeProto] = []
     value = INPUT
     for layer in trained.network.layers:
