@@ -6,7 +6,7 @@ its own, with an older Python::
     python -m pipeline.engines.theano.setup
 
 builds it, or returns at once if it is built. ``THEANO_PYTHON=/path/to/python3.11`` chooses the Python. This module
-imports the standard library alone, so it runs before anything is installed.
+needs the standard library alone, so it runs before anything is installed.
 """
 
 from __future__ import annotations
