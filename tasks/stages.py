@@ -18,7 +18,7 @@ from pipeline.store.latest import copy_out, point_latest
 from pipeline.store.stage import Stage
 from tasks.luigi_adapter import luigid
 from tasks.luigi_adapter.console import TaskMonitor
-from tasks.luigi_adapter.errors import end, removed
+from tasks.luigi_adapter.errors import AGAIN, end
 from tasks.settings import check_sections, settings
 from tasks.this_run import RUN
 
@@ -140,7 +140,9 @@ class StageTask(luigi.Task):
             outcome, record = results.make(self.stage, monitor, RUN.forced_stages())
             monitor.log(f"{monitor.title}: {outcome}, {record.seconds:.1f} s")
         if gone := results.first_missing(self.stage):
-            raise StoreError(removed(gone.name, gone.path))
+            raise StoreError(
+                f"the result of {gone.name}, {gone.path}, was removed or damaged while the run was under way. {AGAIN}"
+            )
         self._show([self.stage])
 
     def _show(self, stages: Iterable[Stage]) -> None:

@@ -23,7 +23,11 @@ PATH_VARIABLE = "LUIGI_CONFIG_PATH"
 
 DEFAULTS = {
     "core": {"local_scheduler": "true", "no_lock": "true", "log_level": "WARNING", "autoload_range": "false"},
-    "worker": {"check_complete_on_run": "true", "task_process_context": "tasks.luigi_adapter.interrupts.WorkerProcess"},
+    "worker": {
+        "check_complete_on_run": "true",
+        "check_unfulfilled_deps": "false",
+        "task_process_context": "tasks.luigi_adapter.interrupts.WorkerProcess",
+    },
     "retcode": {
         "already_running": "10",
         "missing_data": "20",

@@ -53,11 +53,6 @@ def message_of(error: BaseException | None) -> str | None:
     return None if error is None else _message_of_luigi(error)
 
 
-def removed(stage: str, path: Path | str) -> str:
-    """Return the message for a result that disappeared during the run."""
-    return f"the result of {stage}, {path}, was removed or damaged while the run was under way. {AGAIN}"
-
-
 def task_list() -> str:
     """Return a line for each task that can be run, with its purpose."""
     return "\n".join(["The tasks are:", *(f"  {name:14} {summary}" for name, summary in _tasks().items())])
@@ -79,8 +74,6 @@ def _message_of_luigi(error: BaseException) -> str | None:
         return f"there is no task {wrong[1]!r}.{did_you_mean(wrong[1], _tasks())}\n{task_list()}"
     if isinstance(error, RPCError):
         return f"{error}. {AGAIN}"
-    if isinstance(error, RuntimeError) and (gone := re.match(r"Unfulfilled .* time: (\w+?)_.* \((.*)\)$", str(error))):
-        return removed(gone[1], gone[2])
     return None
 
 
