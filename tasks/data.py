@@ -82,10 +82,10 @@ class DownloadCIFAR(DataTask):
         """The file of the digests of archives on disk."""
         return settings.active().cache("digests.json")
 
-    @classmethod
-    def _limits(cls, given: Any) -> Limits:
+    @staticmethod
+    def _limits(given: Any) -> Limits:
         """Return the limits that the settings give, or raise `SettingError` for one that is too low."""
-        return Limits(**{name: getattr(given, name) for name in cls.without_effect})
+        return Limits(**{limit.name: getattr(given, limit.name) for limit in dataclasses.fields(Limits)})
 
     def _version(self) -> dict[str, Any]:
         """Ask the source for the version of its archive."""

@@ -23,7 +23,7 @@ from numba.core.registry import cpu_target
 
 cpu_target.typing_context.refresh()
 cpu_target.target_context.refresh()
-# Luigi reads its settings when it is imported: let each process import it anew, but not what Luigi imports
+# Luigi reads its settings when it is imported: each process imports it again, without the libraries that Luigi imports
 for name in [name for name in sys.modules if name.partition(".")[0] == "luigi"]:
     del sys.modules[name]
 """
