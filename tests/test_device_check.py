@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from pipeline.engines.device_check import check
+from pipeline.engines.device_check import check, duration
 from pipeline.engines.devices import Choice
 from pipeline.errors import SettingError
 from pipeline.progress.monitor import SILENT
@@ -30,6 +30,21 @@ def test_prints_the_lines_of_the_article(engine):
     assert np.allclose(
         numbers, [1.23178032, 1.61879341, 1.52278065, 2.20771815, 2.29967753, 1.62323285], rtol=0, atol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (2.6, "2.60 seconds"),
+        (0.7, "0.70 seconds"),
+        (0.0051, "0.01 seconds"),
+        (0.00499, "4.99 milliseconds"),
+        (0.002, "2 milliseconds"),
+        (0.0001234, "0.123 milliseconds"),
+    ],
+)
+def test_seconds_as_in_the_article_and_milliseconds_below(seconds, written):
+    assert duration(seconds) == written
 
 
 def test_refuses_an_unknown_engine():

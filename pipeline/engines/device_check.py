@@ -19,6 +19,12 @@ def check(choice: Choice, threads: int, monitor: Monitor) -> None:
     vector = np.random.RandomState(22).rand(LENGTH).astype(np.float32)
     result, seconds = engine.exponentials(vector, REPEATS)
     monitor.log(f"Device: {choice.device} ({engine.device_name()}); {choice.reason}")
-    monitor.log(f"Looping {REPEATS} times took {seconds:.2f} seconds with the {choice.engine} engine")
+    monitor.log(f"Looping {REPEATS} times took {duration(seconds)} with the {choice.engine} engine")
     monitor.log(f"Result is {result}")
     monitor.log(f"Used the {'gpu' if choice.device == 'cuda' else 'cpu'}")
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as the article does, or milliseconds where that would be 0.00 seconds."""
+    written = f"{seconds:.2f}"
+    return f"{written} seconds" if float(written) else f"{1000 * seconds:.3g} milliseconds"
