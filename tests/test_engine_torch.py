@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import platform
 import re
@@ -8,29 +9,33 @@ import resource
 import statistics
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.engines.engine import Examples, Training, load_engine
-from pipeline.errors import DeviceError, SettingError
+from pipeline.errors import DeviceError, EngineError, SettingError
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.layers import MaxPool2DLayer, linear
 from pipeline.networks.weights import draw_weights
-from tests import reference, small_networks
+from tests import flat_images, reference, small_networks
 from tests.small_networks import convolution, dense, pool
 
 torch = pytest.importorskip("torch")
 
-from pipeline.engines.torch.layers import Layers  # noqa: E402, they import PyTorch
-from pipeline.engines.torch.minibatches import Replayed, cuda_graphs, direct  # noqa: E402
+from pipeline.engines.torch.engine import TorchTrainer, set_cuda_numerics  # noqa: E402, they import PyTorch
+from pipeline.engines.torch.failures import explain  # noqa: E402
+from pipeline.engines.torch.layers import Layers  # noqa: E402
+from pipeline.engines.torch.minibatches import Replayed, collector_paused, cuda_graphs, direct  # noqa: E402
 from pipeline.engines.torch.parameters import TorchParameters  # noqa: E402
 
 ENGINE = functools.partial(load_engine, "torch")
 
 PROJECT = Path(__file__).parents[1]
 HAS_CUDA = torch.cuda.is_available()
+NEEDS_CUDA = pytest.mark.skipif(not HAS_CUDA, reason="there is no GPU that PyTorch can use")
 
 
 @pytest.fixture(params=["cpu", "cuda"] if HAS_CUDA else ["cpu"])
@@ -182,6 +187,25 @@ class TestTiesAndZeros:
         examples.images[:] = 0
 
         assert_same_training(network, self.ONE_STEP.replaced(epochs=2), start, examples, on)
+
+
+class TestFlatImages:
+    """Equal patches have equal sums, so that in flat parts of an image every position is a maximum.
+
+    cuDNN has Winograd and Fourier algorithms, which compute neighbouring positions by different sums. It calls them
+    deterministic, and PyTorch leaves out only those that are not and those that round to tf32: which ones are taken
+    on a GPU, this test shows there. None has been seen yet.
+    """
+
+    @pytest.mark.parametrize("window", [(2, 2), "all"])
+    @pytest.mark.parametrize(("shape", "filters", "size"), flat_images.ARTICLE)
+    def test_flat_stays_flat(self, shape, filters, size, window, on):
+        window = (shape[1] - size + 1, shape[2] - size + 1) if window == "all" else window
+
+        tied = flat_images.tied_positions(ENGINE(**on), shape, filters, size, window)
+
+        # The gradient is a float32 sum of up to 115,200 equal terms; a CPU is off by up to 6e-4 of it.
+        assert tied == pytest.approx(np.full(filters, flat_images.positions(shape, size, window)), rel=1e-3)
 
 
 def tied_windows(network, start, images):
@@ -350,7 +374,7 @@ class TestReplayed:
 
         assert heard == [7]
 
-    @pytest.mark.skipif(not HAS_CUDA, reason="there is no GPU that PyTorch can use")
+    @NEEDS_CUDA
     @pytest.mark.parametrize("size", [1, 3, 5, 20, 21])
     def test_graphs_take_the_same_steps(self, size):
         images, labels = torch.from_numpy(EXAMPLES.images).cuda(), torch.from_numpy(EXAMPLES.labels.astype(int)).cuda()
@@ -373,8 +397,222 @@ class TestReplayed:
         assert np.array_equal(results, expected_results)
         assert furthest(after, expected) == 0
 
+    @NEEDS_CUDA
+    def test_a_dead_graph_outlives_a_recording(self):
+        """CUDA destroys no graph while it records another one; a cycle leaves this one to Python's collector."""
+        values = torch.zeros(1, device="cuda")
+        record = cuda_graphs([values])
+        dead = [record(lambda: values.add_(1))]
+        dead.append(dead)
+        del dead
+
+        def collects():
+            values.add_(1)
+            [[] for _ in range(10_000)]  # more objects than Python admits between two collections
+
+        replay = record(collects)
+        replay()
+
+        assert values.item() == 1
+
+    def test_the_collector_rests_and_goes_on(self):
+        cycle = Cycle()
+        gone = weakref.ref(cycle)
+        del cycle
+
+        with collector_paused():
+            assert gone() is None
+            assert not gc.isenabled()
+
+        assert gc.isenabled()
+
+    def test_the_collector_goes_on_after_a_failure(self):
+        with pytest.raises(ZeroDivisionError), collector_paused():
+            _ = 1 / 0
+
+        assert gc.isenabled()
+
+    def test_a_collector_that_is_off_stays_off(self, no_collector):
+        with collector_paused():
+            pass
+
+        assert not gc.isenabled()
+
+
+class Cycle:
+    def __init__(self):
+        self.itself = self
+
+
+@pytest.fixture
+def no_collector():
+    """Turn Python's collector off during a test."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+class TestMemory:
+    def test_a_trainer_dies_with_its_last_reference(self, no_collector, on):
+        training = trainer(on)
+        training.train_epoch(silent)
+        training.validate()
+        gone = weakref.ref(training)
+
+        del training
+
+        assert gone() is None
+
+    def test_so_does_one_that_replays(self, no_collector):
+        examples = Training(NETWORK, HOW, START, EXAMPLES, EXAMPLES)
+        training = TorchTrainer(examples, "cpu", torch.float32, lambda _: lambda action: action)
+        training.train_epoch(silent)
+        epoch, gone = weakref.ref(training._train), weakref.ref(training)
+
+        del training
+
+        assert (gone(), epoch()) == (None, None)
+
+    def test_closes_twice(self, on):
+        training = trainer(on)
+
+        training.close()
+        training.close()
+
+    @NEEDS_CUDA
+    @pytest.mark.parametrize("closes", [True, False])
+    def test_a_gpus_memory_is_given_back(self, no_collector, closes):
+        on_cuda = {"device": "cuda", "threads": 1}
+        examples = small_networks.random_examples(NETWORK, 20_000, seed=1)
+        trainer(on_cuda).close()  # libraries keep memory after their first use
+        before = torch.cuda.memory_reserved()
+        training = ENGINE(**on_cuda).trainer(Training(NETWORK, HOW, START, examples, examples))
+        training.train_epoch(silent)
+        during = torch.cuda.memory_reserved()
+
+        if closes:
+            training.close()
+        else:
+            del training
+
+        assert during > before
+        assert torch.cuda.memory_reserved() == before
+
+
+OUT_OF_MEMORY = torch.OutOfMemoryError(
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB of which 1.06 GiB is "
+    "free. Including non-PyTorch memory, this process has 78.03 GiB memory in use. See documentation for Memory "
+    "Management  (https://pytorch.org/docs/stable/notes/cuda.html#environment-variables)"
+)
+HINT = "\nCUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace might be wrong."
+
+
+class TestFailures:
+    """The messages are PyTorch's own; those of a CPU come from a real failure."""
+
+    @pytest.mark.parametrize(
+        ("error", "kind", "message"),
+        [
+            (
+                OUT_OF_MEMORY,
+                EngineError,
+                r"^the GPU's memory is full: PyTorch found no 2\.00 GiB\. Close other .* cpu\.$",
+            ),
+            (
+                torch.AcceleratorError("CUDA error: out of memory" + HINT),
+                EngineError,
+                r"^the GPU's memory is full: PyTorch found no more\. Close .*`nvidia-smi`.*--workers 1.* cpu\.$",
+            ),
+            (
+                RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+                EngineError,
+                r"^the GPU's memory is full: ",
+            ),
+            (
+                torch.AcceleratorError("CUDA error: no kernel image is available for execution on the device" + HINT),
+                DeviceError,
+                r"^PyTorch 2\S+ has no kernels for this GPU, only for .+\. Install .*pytorch.org.* --device cpu\.$",
+            ),
+            (
+                torch.AcceleratorError("CUDA error: CUDA-capable device(s) is/are busy or unavailable" + HINT),
+                DeviceError,
+                r"^the GPU admits one process at a time, and another one has it\. Wait .*--workers 1.*DEFAULT.* cpu\.$",
+            ),
+            (
+                torch.AcceleratorError("CUDA error: an illegal memory access was encountered" + HINT),
+                EngineError,
+                r"^the GPU failed: CUDA error: an illegal memory access was encountered\. Look at .* --device cpu\.$",
+            ),
+            (
+                RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+                EngineError,
+                r"^the GPU failed: cuDNN error: CUDNN_STATUS_EXECUTION_FAILED\. ",
+            ),
+        ],
+    )
+    def test_of_a_gpu(self, error, kind, message):
+        explanation = explain(error)
+
+        assert type(explanation) is kind
+        assert re.search(message, str(explanation))
+        assert "\n" not in str(explanation)
+
+    def test_the_first_of_several_explains(self):
+        """A recording ends with an error of its own after one in its midst."""
+        try:
+            try:
+                raise OUT_OF_MEMORY
+            finally:
+                raise torch.AcceleratorError("CUDA error: operation failed due to a previous error during capture")
+        except RuntimeError as error:
+            explanation = explain(error)
+
+        assert str(explanation).startswith("the GPU's memory is full: PyTorch found no 2.00 GiB.")
+
+    @pytest.mark.parametrize(
+        "error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied (1x2 and 3x4)"), ValueError("CUDA error")]
+    )
+    def test_a_bug_keeps_its_traceback(self, error):
+        assert explain(error) is None
+
+    def test_of_the_main_memory(self):
+        """No machine has addresses for 400 TB."""
+        network = small_networks.network((10**8,), dense(10**6))
+
+        with pytest.raises(
+            EngineError, match=r"^the memory is full: PyTorch found no 400,0\d\d,\S+ bytes\. Close .*\.$"
+        ):
+            ENGINE().trainer(Training(network, HOW, {}, EXAMPLES, EXAMPLES))
+
+    @NEEDS_CUDA
+    def test_of_a_gpus_memory(self):
+        network = small_networks.network((10**8,), dense(10**6))
+
+        with pytest.raises(
+            EngineError, match=r"^the GPU's memory is full: PyTorch found no \d+\.\d+ GiB\. Close .*\.$"
+        ):
+            ENGINE(device="cuda").trainer(Training(network, HOW, {}, EXAMPLES, EXAMPLES))
+
 
 class TestPrecision:
+    @pytest.fixture
+    def flags(self):
+        """Restore PyTorch's settings, which are those of the process."""
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        before = cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, matmul.allow_tf32
+        yield
+        cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, matmul.allow_tf32 = before
+
+    @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+    def test_settings_of_cudas_libraries(self, precision, flags):
+        torch.backends.cudnn.benchmark = True
+
+        set_cuda_numerics(precision)
+
+        assert torch.backends.cudnn.deterministic
+        assert not torch.backends.cudnn.benchmark
+        assert torch.backends.cudnn.allow_tf32 == torch.backends.cuda.matmul.allow_tf32 == (precision == "tf32")
+
     def test_refuses_an_unknown_precision(self):
         with pytest.raises(SettingError, match="precision is 'fp16'; expected float32, tf32 or bf16"):
             ENGINE(precision="fp16")

@@ -1,4 +1,4 @@
 """The ``torch`` engine: PyTorch, on CUDA and on the CPU.
 
-Read `engine`, `parameters`, `layers`, `minibatches`. Imports `engines.engine`, `networks` and `errors`.
+Read `engine`, `parameters`, `layers`, `minibatches`, `failures`. Imports `engines.engine`, `networks` and `errors`.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import time
@@ -23,12 +24,13 @@ import torch.nn.functional as F  # noqa: N812, PyTorch's own name for it
 from torch import Tensor
 
 from pipeline.engines.engine import Engine, Examples, Trainer, Training
+from pipeline.engines.torch.failures import explained
 from pipeline.engines.torch.layers import Layers
-from pipeline.engines.torch.minibatches import Compute, Epoch, Replayed, cuda_graphs, direct
+from pipeline.engines.torch.minibatches import Compute, Epoch, Recorder, Replayed, cuda_graphs, direct
 from pipeline.engines.torch.parameters import TorchParameters
 from pipeline.errors import DeviceError, SettingError
 from pipeline.networks.arrays import CACHE_LINE, DoubleArray, FloatArray
-from pipeline.networks.declaration import Network
+from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.weights import Weights
 
 COMPUTE_TYPES = {"float32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
@@ -55,52 +57,95 @@ def _keep_freed_memory() -> None:
 _keep_freed_memory()
 
 
+def set_cuda_numerics(precision: str) -> None:
+    """Have CUDA's libraries compute in a precision, and the same bytes each time.
+
+    With `benchmark` cuDNN would time its algorithms and take the fastest, which need not be the same one in the next
+    run. `deterministic` leaves out those that add in no fixed order.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
 class TorchTrainer(Trainer):
-    """A network in training with PyTorch, with its data on the device."""
+    """A network in training with PyTorch, with its data on the device.
 
-    def __init__(self, training: Training, device: str, compute_type: torch.dtype) -> None:
-        self._hyperparameters = training.hyperparameters
-        self._parameters = TorchParameters(training.network, training.weights, training.velocity, device, compute_type)
-        self._layers = Layers(training.network, self._parameters)
+    ``recorder`` makes a `Recorder` from the tensors that a step changes; without one, Python launches each operation.
+    Nothing that the trainer holds refers to it, so it dies with its last reference, not when Python's collector runs.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        device: str,
+        compute_type: torch.dtype,
+        recorder: Callable[[list[Tensor]], Recorder] | None,
+    ) -> None:
+        self._device = device
         self._validated = len(training.valid)
-        self._train = self._epoch(self._step, training.train, training.hyperparameters.batch_size, device, results=1)
-        self._valid = self._epoch(self._loss_and_correct, training.valid, EVALUATION_BATCH[device], device, results=2)
+        self._parameters = TorchParameters(training.network, training.weights, training.velocity, device, compute_type)
+        layers, how = Layers(training.network, self._parameters), training.hyperparameters
+        record = recorder(self._parameters.state()) if recorder else None
 
+        def epoch(compute: Compute, examples: Examples, size: int, results: int) -> Epoch:
+            images = layers.prepared(_aligned(examples.images).to(device))
+            labels = torch.from_numpy(examples.labels.astype(np.int64)).to(device)
+            if record is None:
+                return direct(compute, images, labels, size)
+            return Replayed(compute, images, labels, size, results=results, record=record)
+
+        self._train = epoch(_step(layers, self._parameters, how), training.train, how.batch_size, results=1)
+        self._valid = epoch(_loss_and_correct(layers), training.valid, EVALUATION_BATCH[device], results=2)
+
+    @explained()
     def train_epoch(self, on_progress: Callable[[int], None]) -> DoubleArray:
         return self._train(on_progress)[:, 0]
 
+    @explained()
     def validate(self) -> tuple[float, float]:
         loss, correct = self._valid(lambda _: None).sum(0) / self._validated
         return float(loss), float(correct)
 
+    @explained()
     def weights(self) -> Weights:
         return self._parameters.copied(self._parameters.weights)
 
+    @explained()
     def velocity(self) -> Weights:
         return self._parameters.copied(self._parameters.velocity)
 
     def close(self) -> None:
-        del self._train, self._valid
+        """Free all memory, a GPU's for other processes too, except for the libraries' own."""
+        on_cuda = vars(self).get("_device") == "cuda"
+        vars(self).clear()
+        if on_cuda:
+            with contextlib.suppress(RuntimeError):  # a GPU that has failed frees memory when the process ends
+                torch.cuda.empty_cache()
 
-    def _epoch(self, compute: Compute, examples: Examples, size: int, device: str, *, results: int) -> Epoch:
-        images = self._layers.prepared(_aligned(examples.images).to(device))
-        labels = torch.from_numpy(examples.labels.astype(np.int64)).to(device)
-        if device == "cpu":
-            return direct(compute, images, labels, size)
-        record = cuda_graphs(self._parameters.state())
-        return Replayed(compute, images, labels, size, results=results, record=record)
+    def __del__(self) -> None:
+        self.close()
 
-    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
+
+def _step(layers: Layers, parameters: TorchParameters, how: Hyperparameters) -> Compute:
+    def step(images: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss before the step."""
-        loss = self._layers.backpropagate(images, labels)
-        self._parameters.update(self._hyperparameters.learning_rate, self._hyperparameters.momentum)
+        loss = layers.backpropagate(images, labels)
+        parameters.update(how.learning_rate, how.momentum)
         return loss.unsqueeze(0)
 
-    def _loss_and_correct(self, images: Tensor, labels: Tensor) -> Tensor:
+    return step
+
+
+def _loss_and_correct(layers: Layers) -> Compute:
+    def loss_and_correct(images: Tensor, labels: Tensor) -> Tensor:
         """Return the sum of the losses and the number of images that are classified correctly."""
-        logits = self._layers.logits(images)
+        logits = layers.logits(images)
         correct = (logits.argmax(1) == labels).sum()
         return torch.stack([F.cross_entropy(logits, labels, reduction="sum"), correct])
+
+    return loss_and_correct
 
 
 def _aligned(values: FloatArray) -> Tensor:
@@ -139,10 +184,13 @@ class TorchEngine(Engine):
                 "Look at the output of `nvidia-smi`, or use --device cpu."
             )
 
+    @explained()
     def trainer(self, training: Training) -> TorchTrainer:
         self._prepare()
-        return TorchTrainer(training, self.device, COMPUTE_TYPES[self.precision])
+        recorder = cuda_graphs if self.device == "cuda" else None
+        return TorchTrainer(training, self.device, COMPUTE_TYPES[self.precision], recorder)
 
+    @explained()
     def probabilities(self, network: Network, weights: Weights, images: FloatArray) -> FloatArray:
         self._prepare()
         parameters = TorchParameters(network, weights, None, self.device, COMPUTE_TYPES[self.precision])
@@ -152,6 +200,7 @@ class TorchEngine(Engine):
         result: FloatArray = torch.cat([torch.softmax(values, 1).cpu() for values in logits]).numpy()
         return result
 
+    @explained()
     def exponentials(self, vector: FloatArray, repeats: int) -> tuple[FloatArray, float]:
         self._prepare()
         values = torch.from_numpy(vector).to(self.device)
@@ -168,18 +217,16 @@ class TorchEngine(Engine):
         if self.device == "cuda":
             torch.cuda.synchronize()  # a GPU computes while Python goes on
 
+    @explained()
     def device_name(self) -> str:
         if self.device == "cpu":
             return f"{super().device_name()}, {torch.backends.cpu.get_cpu_capability()}"
         return torch.cuda.get_device_name()
 
     def _prepare(self) -> None:
-        """Set PyTorch's threads and precision, and make it deterministic."""
         torch.set_num_threads(self.threads)
         if self.device == "cuda":
-            torch.backends.cuda.matmul.allow_tf32 = self.precision == "tf32"
-            torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
-            torch.backends.cudnn.deterministic = True
+            set_cuda_numerics(self.precision)
 
 
 ENGINE = TorchEngine

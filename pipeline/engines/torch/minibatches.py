@@ -6,7 +6,10 @@ records the operations once and replays them in one call.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import functools
+import gc
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -49,20 +52,20 @@ class Replayed:
     ) -> None:
         self._count = len(labels)
         full, rest = divmod(len(labels), size)
-        self._results = torch.empty(full + (rest > 0), results, device=images.device)
-        self._number = torch.zeros(1, dtype=torch.int64, device=images.device)
+        self._results = all_results = torch.empty(full + (rest > 0), results, device=images.device)
+        self._number = number = torch.zeros(1, dtype=torch.int64, device=images.device)
         stacked = [values[: full * size].reshape(full, size, *values.shape[1:]) for values in (images, labels)]
         left = [values[full * size :] for values in (images, labels)]
         # A recording holds only the addresses of the tensors that it uses, so they are kept here.
         self._recorded = compute, stacked, left
 
         def next_full() -> None:
-            images, labels = (values.index_select(0, self._number).squeeze(0) for values in stacked)
-            self._results.index_copy_(0, self._number, compute(images, labels).unsqueeze(0))
-            self._number.add_(1)
+            images, labels = (values.index_select(0, number).squeeze(0) for values in stacked)
+            all_results.index_copy_(0, number, compute(images, labels).unsqueeze(0))
+            number.add_(1)
 
         def last() -> None:
-            self._results[-1].copy_(compute(*left))
+            all_results[-1].copy_(compute(*left))
 
         self._in_turn = [record(next_full)] * full if full else []
         if rest:
@@ -85,7 +88,7 @@ def cuda_graphs(state: list[Tensor]) -> Recorder:
     """
     # Graphs may share memory, since they run one after the other and their results are copied out.
     pool = torch.cuda.graph_pool_handle()
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream = _recording_stream()
 
     def record(action: Callable[[], None]) -> Callable[[], None]:
         before = [tensor.clone() for tensor in state]
@@ -96,8 +99,31 @@ def cuda_graphs(state: list[Tensor]) -> Recorder:
         for tensor, values in zip(state, before, strict=True):
             tensor.copy_(values)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, stream=stream):
+        with collector_paused(), torch.cuda.graph(graph, pool=pool, stream=stream):
             action()
         return graph.replay
 
     return record
+
+
+@functools.cache
+def _recording_stream() -> torch.cuda.Stream:
+    """Return one stream for all recordings: cuBLAS keeps a workspace for each stream until the process ends."""
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """Free the graphs that only Python's collector can free before a recording, and have it free none meanwhile.
+
+    CUDA forbids it to destroy a graph while another one is recorded: the recording fails with "operation not permitted
+    when stream is capturing". Since PyTorch 2.9 `torch.cuda.graph` leaves that to its caller (pytorch/pytorch#161037).
+    """
+    gc.collect()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
