@@ -91,10 +91,12 @@ def pythons_of(options: argparse.Namespace, network: str) -> dict[str, Path]:
     """Return the alternatives to measure on a network, each with the Python that has its libraries."""
     only = list(filter(None, options.only.split(",")))
     usable = {f"{engine}-{device}".removesuffix("-cpu") for engine, device in devices.usable()}
+    usable_devices = {device for _, device in devices.usable()}
     pythons = {}
     for name, alternative in ALTERNATIVES.items():
         chosen = name in only or (not only and (not alternative.slow_start or options.compiled))
-        if not chosen or network not in alternative.networks or (alternative.is_ours and name not in usable):
+        can_run = alternative.device in usable_devices and (name in usable or not alternative.is_ours)
+        if not chosen or network not in alternative.networks or not can_run:
             continue
         found = python_for(name, [Path(sys.executable), *options.python, OTHERS])
         if found:

@@ -45,6 +45,11 @@ class Alternative:
     is_ours: bool = False
     slow_start: bool = False
 
+    @property
+    def device(self) -> str:
+        """The device on which it trains, ``cpu`` or ``cuda``."""
+        return self.arguments.get("device", "cpu")
+
 
 BASELINE = "dataloader"
 """The alternative that all others are compared with: PyTorch's tutorials train in this way."""
@@ -74,6 +79,19 @@ ALTERNATIVES = {
         arguments={"engine": "torch", "device": "cuda"},
         is_ours=True,
     ),
+    "triton-cuda": Alternative(
+        "`triton` engine, CUDA",
+        "engines:prepare",
+        ("torch", "triton"),
+        arguments={"engine": "triton", "device": "cuda"},
+        is_ours=True,
+    ),
+    "torch-cuda-ungraphed": Alternative(
+        "`torch` engine, CUDA, each operation launched by Python",
+        "engines:ungraphed",
+        ("torch",),
+        arguments={"device": "cuda"},
+    ),
     "theano": Alternative(
         "`theano` engine",
         "engines:prepare",
@@ -87,8 +105,28 @@ ALTERNATIVES = {
     "compiled": Alternative(
         "PyTorch, tuned and compiled", "pytorch:compiled", ("torch",), networks=("cnn",), slow_start=True
     ),
+    "dataloader-cuda": Alternative(
+        "PyTorch, DataLoader, CUDA", "pytorch:dataloader", ("torch",), arguments={"device": "cuda"}
+    ),
+    "tensors-cuda": Alternative(
+        "PyTorch, tensors on the GPU", "pytorch:tensors", ("torch",), arguments={"device": "cuda"}
+    ),
+    "compiled-cuda": Alternative(
+        "PyTorch, compiled into a CUDA graph",
+        "pytorch:compiled",
+        ("torch", "triton"),
+        arguments={"device": "cuda"},
+        slow_start=True,
+    ),
     "sklearn": Alternative("scikit-learn, MLPClassifier", "scikit_learn:prepare", ("scikit-learn",), networks=("mlp",)),
     "jax": Alternative("JAX, epoch in one scan", "jax:prepare", ("jax",)),
+    "jax-cuda": Alternative(
+        "JAX, epoch in one scan, CUDA",
+        "jax:prepare",
+        ("jax",),
+        arguments={"device": "cuda"},
+        environment={"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+    ),
     "keras-jax": Alternative("Keras on JAX", "keras:prepare", ("keras", "jax"), environment={"KERAS_BACKEND": "jax"}),
     "keras-torch": Alternative(
         "Keras on PyTorch", "keras:prepare", ("keras", "torch"), environment={"KERAS_BACKEND": "torch"}

@@ -32,7 +32,7 @@ def main() -> None:
     work = Work.read(task["network"], task["images"], task["batch_size"], task["threads"])
     epoch = prepare(work, **alternative.arguments)
     versions = {name: importlib.metadata.version(name) for name in alternative.libraries}
-    if alternative.arguments.get("device") == "cuda":
+    if alternative.is_ours and alternative.device == "cuda":
         versions["GPU"] = load_engine(alternative.arguments["engine"], "cuda").device_name()
     print(json.dumps({"seconds": time.perf_counter() - start, "versions": versions}), file=answers)
     for _ in sys.stdin:

@@ -5,15 +5,30 @@ from __future__ import annotations
 import numpy as np
 
 from alternatives.work import Epoch, Scores, Work
-from pipeline.engines.engine import Training, load_engine
+from pipeline.engines.engine import Trainer, Training, load_engine
 from pipeline.networks.weights import draw_weights
 
 
 def prepare(work: Work, engine: str, device: str) -> Epoch:
     """Train with an engine of the pipeline, as the stages do."""
-    start = draw_weights(work.network, 42)
-    training = Training(work.network, work.how, start, work.train, work.valid)
-    trainer = load_engine(engine, device, work.threads).trainer(training)
+    return _epoch_of(load_engine(engine, device, work.threads).trainer(_training(work)), work)
+
+
+def ungraphed(work: Work, device: str) -> Epoch:
+    """Train with the torch engine's operations, launched one by one instead of in a CUDA graph."""
+    import torch
+
+    from pipeline.engines.torch.engine import TorchTrainer, set_cuda_numerics
+
+    set_cuda_numerics("float32")
+    return _epoch_of(TorchTrainer(_training(work), device, torch.float32, lambda _: lambda action: action), work)
+
+
+def _training(work: Work) -> Training:
+    return Training(work.network, work.how, draw_weights(work.network, 42), work.train, work.valid)
+
+
+def _epoch_of(trainer: Trainer, work: Work) -> Epoch:
     sizes = np.diff([*range(0, len(work.train), work.how.batch_size), len(work.train)])
 
     def epoch() -> Scores:

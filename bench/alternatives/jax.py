@@ -14,8 +14,10 @@ from pipeline.engines.engine import Examples
 Parameters = list[tuple[jax.Array, jax.Array]]
 
 
-def prepare(work: Work) -> Epoch:
+def prepare(work: Work, device: str = "cpu") -> Epoch:
     """Compile an epoch's full minibatches into one `jax.lax.scan`, and a smaller last one into one more step."""
+    jax.config.update("jax_platforms", device)
+    jax.config.update("jax_default_matmul_precision", "highest")  # by default a GPU rounds factors to tf32
     logits_of = _mlp if work.name == "mlp" else _cnn
     size, rate, momentum = work.how.batch_size, work.how.learning_rate, work.how.momentum
     full = len(work.train) // size * size

@@ -1,4 +1,4 @@
-"""PyTorch on the CPU, from the way of its tutorials to the fastest way that was found."""
+"""PyTorch, from the way of its tutorials to the fastest way that was found."""
 
 from __future__ import annotations
 
@@ -16,49 +16,52 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from alternatives.work import Epoch, Scores, Work
 from pipeline.engines.engine import Examples
+from pipeline.engines.torch.minibatches import Replayed, cuda_graphs
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """From glibc's ``malloc.h``."""
 
 
-def dataloader(work: Work) -> Epoch:
+def dataloader(work: Work, device: str = "cpu") -> Epoch:
     """Train as PyTorch's tutorials do."""
-    torch.set_num_threads(work.threads)
+    _set_up(work.threads)
     train, valid = (
         DataLoader(TensorDataset(*_tensors(part)), batch_size=work.how.batch_size) for part in (work.train, work.valid)
     )
-    return _epoch_of(_model(work), work, lambda: train, lambda: valid)
+    return _epoch_of(_model(work), work, lambda: train, lambda: valid, device)
 
 
-def tensors(work: Work) -> Epoch:
-    """Take minibatches as views of tensors, without a DataLoader."""
-    torch.set_num_threads(work.threads)
+def tensors(work: Work, device: str = "cpu") -> Epoch:
+    """Take minibatches as views of tensors that are on the device, without a DataLoader."""
+    _set_up(work.threads)
     size = work.how.batch_size
-    train, valid = _tensors(work.train), _tensors(work.valid)
-    return _epoch_of(_model(work), work, lambda: _minibatches(*train, size), lambda: _minibatches(*valid, size))
+    train, valid = (_on_device(_tensors(part), device) for part in (work.train, work.valid))
+    return _epoch_of(_model(work), work, lambda: _minibatches(*train, size), lambda: _minibatches(*valid, size), device)
 
 
 def tuned(work: Work) -> Epoch:
     """Train the CNN with channels last, pooling before the rectifier, and memory that the allocator keeps."""
     _keep_memory()
-    torch.set_num_threads(work.threads)
+    _set_up(work.threads)
     size = work.how.batch_size
     train, valid = _channels_last(work.train), _channels_last(work.valid)
     model = _cnn(pooling_first=True).to(memory_format=torch.channels_last)
     return _epoch_of(model, work, lambda: _minibatches(*train, size), lambda: _minibatches(*valid, size))
 
 
-def compiled(work: Work) -> Epoch:
-    """Compile the CNN's whole step, with pooling as a maximum of four slices."""
+def compiled(work: Work, device: str = "cpu") -> Epoch:
+    """Compile the whole step, with pooling as a maximum of four slices; on CUDA, record it as a graph."""
     # A folder of its own: a compiler that was interrupted leaves a broken file in the one that runs share.
     compiled_code = tempfile.TemporaryDirectory()
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = compiled_code.name
     atexit.register(compiled_code.cleanup)
     _keep_memory()
-    torch.set_num_threads(work.threads)
+    _set_up(work.threads)
     size, rate, momentum = work.how.batch_size, work.how.learning_rate, work.how.momentum
-    train, valid = _channels_last(work.train), _channels_last(work.valid)
-    model = _cnn(pooling_first=True, pool=_MaximumOfSlices).to(memory_format=torch.channels_last)
+    arrange = _tensors if work.name == "mlp" else _channels_last
+    train, valid = (_on_device(arrange(part), device) for part in (work.train, work.valid))
+    model = _mlp() if work.name == "mlp" else _cnn(pooling_first=True, pool=_MaximumOfSlices)
+    model = model.to(device) if work.name == "mlp" else model.to(device, memory_format=torch.channels_last)
     parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
     velocities = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
 
@@ -77,6 +80,9 @@ def compiled(work: Work) -> Epoch:
     def outputs(images: Tensor) -> Tensor:
         return torch.func.functional_call(model, parameters, (images,))
 
+    if device == "cuda":
+        return _recorded_epoch_of(step, outputs, [*parameters.values(), *velocities.values()], work, train, valid)
+
     @torch.no_grad()
     def epoch() -> Scores:
         train_loss = sum(step(images, labels) * len(labels) for images, labels in _minibatches(*train, size))
@@ -88,7 +94,7 @@ def compiled(work: Work) -> Epoch:
 def by_hand(work: Work) -> Epoch:
     """Train the MLP without autograd, gradients written into tensors that are there for all minibatches."""
     _keep_memory()
-    torch.set_num_threads(work.threads)
+    _set_up(work.threads)
     size, rate, momentum = work.how.batch_size, work.how.learning_rate, work.how.momentum
     train, valid = _tensors(work.train), _tensors(work.valid)
     first, _, last = _mlp()
@@ -129,23 +135,57 @@ def by_hand(work: Work) -> Epoch:
 Minibatches = Iterable[tuple[Tensor, Tensor]]
 
 
-def _epoch_of(
-    model: nn.Module, work: Work, train: Callable[[], Minibatches], valid: Callable[[], Minibatches]
+def _recorded_epoch_of(
+    step: Callable[[Tensor, Tensor], Tensor],
+    outputs: Callable[[Tensor], Tensor],
+    state: list[Tensor],
+    work: Work,
+    train: tuple[Tensor, Tensor],
+    valid: tuple[Tensor, Tensor],
 ) -> Epoch:
-    """Return an epoch with autograd and PyTorch's own optimiser."""
+    """Return an epoch that replays CUDA graphs of a step, which changes the tensors of the state, and of validation."""
+    record, size = cuda_graphs(state), work.how.batch_size
+
+    def sums(images: Tensor, labels: Tensor) -> Tensor:
+        logits = outputs(images)
+        loss = functional.cross_entropy(logits, labels, reduction="sum")
+        return torch.stack([loss, (logits.argmax(1) == labels).sum()])
+
+    with torch.no_grad():
+        take_steps = Replayed(lambda *minibatch: step(*minibatch)[None], *train, size, results=1, record=record)
+        validate = Replayed(sums, *valid, size, results=2, record=record)
+    sizes = np.diff([*range(0, len(work.train), size), len(work.train)])
+
+    def epoch() -> Scores:
+        losses = take_steps(lambda _: None)[:, 0]
+        loss, correct = validate(lambda _: None).sum(0) / len(work.valid)
+        return Scores(float(np.average(losses, weights=sizes)), float(loss), float(correct))
+
+    return epoch
+
+
+def _epoch_of(
+    model: nn.Module,
+    work: Work,
+    train: Callable[[], Minibatches],
+    valid: Callable[[], Minibatches],
+    device: str = "cpu",
+) -> Epoch:
+    """Return an epoch with autograd and PyTorch's own optimiser, on minibatches from memory or from the device."""
+    model.to(device)
     optimizer = torch.optim.SGD(model.parameters(), work.how.learning_rate, work.how.momentum, nesterov=True)
     loss_of = nn.CrossEntropyLoss()
 
     def epoch() -> Scores:
-        train_loss = 0.0
-        for images, labels in train():
+        train_loss = torch.zeros((), device=device)
+        for images, labels in _each_on_device(train(), device):
             optimizer.zero_grad()
             loss = loss_of(model(images), labels)
             loss.backward()
             optimizer.step()
-            train_loss += loss.item() * len(labels)
+            train_loss += loss.detach() * len(labels)  # a GPU goes on while nobody asks for the number
         with torch.no_grad():
-            return _scores(train_loss, work, model, valid())
+            return _scores(train_loss, work, model, _each_on_device(valid(), device))
 
     return epoch
 
@@ -156,9 +196,10 @@ def _scores(
     loss = correct = 0.0
     for images, labels in minibatches:
         logits = outputs(images)
-        loss += functional.cross_entropy(logits, labels, reduction="sum").item()
-        correct += (logits.argmax(1) == labels).sum().item()
-    return Scores(float(train_loss) / len(work.train), loss / len(work.valid), correct / len(work.valid))
+        loss += functional.cross_entropy(logits, labels, reduction="sum")
+        correct += (logits.argmax(1) == labels).sum()
+    totals = float(train_loss) / len(work.train), float(loss) / len(work.valid), float(correct) / len(work.valid)
+    return Scores(*totals)
 
 
 def _model(work: Work) -> nn.Sequential:
@@ -206,6 +247,15 @@ def _channels_last(part: Examples) -> tuple[Tensor, Tensor]:
     return images.contiguous(memory_format=torch.channels_last), labels
 
 
+def _on_device(tensors: tuple[Tensor, Tensor], device: str) -> tuple[Tensor, Tensor]:
+    images, labels = tensors
+    return images.to(device), labels.to(device)
+
+
+def _each_on_device(minibatches: Minibatches, device: str) -> Minibatches:
+    return (_on_device(minibatch, device) for minibatch in minibatches)
+
+
 def _minibatches(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     return zip(images.split(size), labels.split(size), strict=True)
 
@@ -214,6 +264,12 @@ def _views(flat: Tensor, shapes: list[torch.Size]) -> list[Tensor]:
     return [
         part.view(shape) for part, shape in zip(flat.split([shape.numel() for shape in shapes]), shapes, strict=True)
     ]
+
+
+def _set_up(threads: int) -> None:
+    """Have PyTorch use all threads, and compute in float32 on a GPU too, where it rounds convolutions to tf32."""
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def _keep_memory() -> None:
