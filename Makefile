@@ -43,7 +43,7 @@ FLAGS := $(foreach setting,$(SETTINGS),$${$(name_of):+$(flags_of)}) $${DEMO:+--d
 TO_KEEP := $(foreach setting,$(SETTINGS),$(if $(filter $(name_of),$(TYPED)),$(flags_of))) \
 	$(if $(filter DEMO,$(TYPED)),$(if $(DEMO),--demo,--data= --DownloadCIFAR-archive= --ConvertToHDF5-title=)) $(value ARGS)
 
-KNOWN := $(foreach setting,$(SETTINGS),$(name_of)) ARGS COUNT DEMO DRY EVERY KEEP KILLS SEEDS YES PYTHON THEANO_PYTHON VENV
+KNOWN := $(foreach setting,$(SETTINGS),$(name_of)) ARGS COUNT DEMO DRY EVERY KEEP KILLS OUT SEEDS WHEELS YES PYTHON THEANO_PYTHON VENV
 UNKNOWN := $(firstword $(filter-out $(KNOWN),$(TYPED)))
 CLOSEST = $(if $(PYTHON),$(shell $(PYTHON) -c 'import difflib, sys; \
 	print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1, 0))' '$(subst ','\'',$(UNKNOWN))' $(KNOWN)))
@@ -56,7 +56,7 @@ ifneq ($(NO_YES),)
 $(error $(NO_YES)=$(value $(NO_YES)) makes no sense; expected $(NO_YES)=1, or nothing)
 endif
 
-NOT_KEPT := $(firstword $(filter COUNT DRY EVERY FORCE KEEP KILLS SEEDS YES,$(TYPED)))
+NOT_KEPT := $(firstword $(filter COUNT DRY EVERY FORCE KEEP KILLS OUT SEEDS WHEELS YES,$(TYPED)))
 ifneq ($(and $(NOT_KEPT),$(filter configure,$(MAKECMDGOALS))),)
 $(error $(NOT_KEPT)=$(value $(NOT_KEPT)) is no setting that can be kept; give it with each command)
 endif
@@ -71,7 +71,7 @@ else ifeq ($(filter-out auto,$(ENGINE))$(filter cpu,$(DEVICE)),)
 ENGINE_SETUP += $(if $(shell command -v nvidia-smi),$(VENV)/torch)
 endif
 
-.PHONY: help pipeline demo theano compare check-device configure status verify gc history schedule unschedule test lint docs bench fuzz audit faults requirements clean distclean
+.PHONY: help pipeline demo theano compare check-device check-gpu configure status verify gc history schedule unschedule test lint docs bench fuzz audit faults requirements clean distclean
 
 help: ## print this help
 	@echo 'Usage: make TARGET [SETTING=value ...]'
@@ -98,6 +98,10 @@ compare: $(VENV)/torch theano ## train both networks on every engine, from SEEDS
 
 check-device: $(ENGINE_SETUP) ## the article's check: the device of exp(), and its speed
 	@$(LUIGI) CheckDevice $(FLAGS)
+
+check-gpu: $(if $(WHEELS),,$(VENV)/dev) ## what needs a GPU, in less than six minutes; WHEELS=folder PYTHON=python3: without a registry
+	@PYTHONPATH=bench $(if $(WHEELS),"$(PYTHON)",$(BIN)/python) -m check_gpu $${WHEELS:+"--wheels=$$WHEELS"} $${OUT:+"--out=$$OUT"} \
+		$${ARCHIVE:+"--archive=$$ARCHIVE"} $${DEVICE:+"--device=$$DEVICE"} $(value ARGS)
 
 # One process more than cores: many tests wait for a program.
 test: $(VENV)/dev ## run the tests

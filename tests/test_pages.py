@@ -34,6 +34,7 @@ ELSEWHERE = {
     "LUIGI_CONFIG_PATH=luigid.cfg luigid --background --address 127.0.0.1 --logdir .cache": "tests/test_luigid.py",
     "make audit": "it asks PyPI about every package",
     "make bench": "it measures for three quarters of an hour",
+    "make check-gpu": "tests/test_check_gpu.py, and on a GPU by hand",
     "make clean": "tests/test_makefile.py",
     "make compare SEEDS=1,2": "tests/test_comparison.py compares engines in a checkout",
     "make distclean": "tests/test_clean.py",

@@ -1,0 +1,140 @@
+"""Check everything that needs a GPU: what is right or wrong first, then what is fast or slow.
+
+The command ends with a row for each part, which begins with ``pass``, ``fail`` or ``not run``. Its exit status is 0 if
+every part has passed, 1 if not, and 2 where there is no GPU, which checks nothing. It leaves ``summary.txt``,
+``results.jsonl``, the article's table and a log of each part.
+
+Run it with ``make check-gpu``. On a machine that reaches no registry, with PyTorch, NumPy, h5py, Numba, matplotlib,
+Pillow and pytest in its own Python, ``make check-gpu WHEELS=folder PYTHON=python3`` takes the others from a folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import NoReturn
+
+from check_gpu import processes
+from check_gpu.parts import ENGINES, Part, parts
+from check_gpu.plan import Plan
+from check_gpu.summary import Summary
+from measuring import machine, shown
+from pipeline.engines import devices
+from pipeline.errors import PipelineError
+
+LOGS = "logs"
+"""The folder in ``--out`` with a log of each part."""
+
+CORES_OF_A_PART = 4
+"""Cores for each of the parts that run side by side."""
+
+
+def main() -> None:
+    """Check, and end with the exit status."""
+    options = arguments()
+    signal.signal(signal.SIGTERM, end)
+    engines = [engine for engine, device in devices.usable() if device == options.device and engine in ENGINES]
+    if not engines:
+        print(nothing_to_check(options))
+        sys.exit(2)
+    with tempfile.TemporaryDirectory(prefix="check-gpu-") as work:
+        archive = str(options.archive.absolute()) if options.archive else ""
+        has_passed = check(Plan(options.device, engines, archive, work, str(options.out.absolute())), options)
+    sys.exit(0 if has_passed else 1)
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        "make check-gpu", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    default = Path(os.environ.get("OUT") or shown.ROOT / "outputs" / "check-gpu")
+    parser.add_argument("--archive", type=Path, help="CIFAR-10 for the article's table (default: the demo's digits)")
+    parser.add_argument("--wheels", type=Path, help="a folder with the wheels that this Python lacks")
+    parser.add_argument("--out", type=Path, default=default, help="the folder to write (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=330, help="the most that all may take (default: %(default)s)")
+    parser.add_argument("--only", default="", help="names of parts with commas between them")
+    parser.add_argument(
+        "--device", choices=("cuda", "cpu"), default="cuda", help="cpu tries the command, without a GPU"
+    )
+    options = parser.parse_args()
+    if options.seconds < 1:
+        parser.error(f"--seconds is {options.seconds}; expected at least 1")
+    if options.archive and not options.archive.is_file():
+        parser.error(f"--archive is {options.archive}, and no such file is there")
+    known = [part.name for part in parts(ENGINES)]
+    if unknown := set(filter(None, options.only.split(","))) - set(known):
+        parser.error(f"--only names {', '.join(sorted(unknown))}; expected some of {', '.join(known)}")
+    try:
+        (options.out / LOGS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out is {options.out}, which cannot be written: {error.strerror}")
+    return options
+
+
+def nothing_to_check(options: argparse.Namespace) -> str:
+    """Say why there is no GPU, and what would be checked on one."""
+    try:
+        devices.choose("torch", options.device)
+        reason = "no engine can use it"
+    except PipelineError as error:
+        reason = str(error)
+    would = [f"  {part.name:20}{part.about}" for part in chosen(parts(ENGINES), options.only)]
+    return "\n".join([f"Nothing was checked: {reason}", "With a GPU this would run:", *would])
+
+
+def check(plan: Plan, options: argparse.Namespace) -> bool:
+    """Run all parts, print the summary, and return whether all have passed."""
+    deadline = time.monotonic() + options.seconds
+    to_run = chosen(parts(plan.engines, plan.as_argument()), options.only)
+    heading = description(plan)
+    print(heading, flush=True)
+    summary = Summary(heading, Path(plan.out), to_run)
+    side_by_side = max(1, devices.cores() // CORES_OF_A_PART)
+    try:
+        for is_alone, at_once in ((False, side_by_side), (True, 1)):
+            group = [part for part in to_run if part.is_alone == is_alone]
+            processes.run(group, deadline, Path(plan.out, LOGS), at_once=at_once, on_end=summary.add)
+    finally:
+        print(f"\n{summary.verdict()}\nLogs and figures are in {plan.out}.", flush=True)
+    return summary.has_passed
+
+
+def chosen(listed: list[Part], only: str) -> list[Part]:
+    """Return the parts that ``--only`` names, or all."""
+    names = list(filter(None, only.split(",")))
+    return [part for part in listed if not names or part.name in names]
+
+
+def description(plan: Plan) -> str:
+    """Describe the machine, and say so where no GPU is checked."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,compute_mode", "--format=csv,noheader"]
+    try:
+        gpus = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        gpus = f"no answer from nvidia-smi ({error})"
+    versions = []
+    for name in ("torch", "triton", "jax", "numba", "numpy"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions.append(f"{name} {metadata.version(name)}")
+    on = machine.description()
+    return "\n".join(
+        [
+            "A trial on the CPU: no GPU is checked." if plan.is_trial else f"GPU: {gpus}",
+            f"{on['cores']} cores of {on['processor']}; Python {on['python']}, {', '.join(versions)}",
+            f"engines: {', '.join(plan.engines)}; the table is of {plan.archive or 'small images'}",
+        ]
+    )
+
+
+def end(*_: object) -> NoReturn:
+    """End as `sys.exit` does, so that no part stays behind."""
+    sys.exit(1)

@@ -1,0 +1,72 @@
+"""Show what the time of a training step is spent on: the kernels of an epoch, by PyTorch's profiler."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from alternatives.work import Work
+from check_gpu.plan import Plan, figure
+from pipeline.engines import devices
+from pipeline.engines.engine import Training, load_engine
+from pipeline.networks.weights import draw_weights
+
+MOST = 14
+"""Kernels to report of each engine and network, those that take longest."""
+
+
+def main() -> None:
+    """Profile each engine and network."""
+    plan = Plan.read()
+    for network in ("mlp", "cnn"):
+        work = Work.read(network, plan.images, None, devices.cores())
+        for engine in plan.engines:
+            profile_epoch(f"{network} {engine}", work, engine, plan)
+    print("microseconds a training step, launches a step")
+
+
+def profile_epoch(name: str, work: Work, engine: str, plan: Plan) -> None:
+    """Report the time of a step as a clock shows it, and as the sum of its kernels; then each kernel."""
+    training = Training(work.network, work.how, draw_weights(work.network, 42), work.train, work.valid)
+    trainer = load_engine(engine, plan.device, work.threads).trainer(training)
+    steps = -(-len(work.train) // work.how.batch_size)
+    trainer.train_epoch(lambda _: None)
+    start = time.perf_counter()
+    trainer.train_epoch(lambda _: None)
+    clock = time.perf_counter() - start
+    activity = ProfilerActivity.CPU if plan.is_trial else ProfilerActivity.CUDA
+    with profile(activities=[activity]) as found:
+        trainer.train_epoch(lambda _: None)
+        if not plan.is_trial:
+            torch.cuda.synchronize()
+    trainer.close()
+    kernels = sorted(found.key_averages(), key=lambda kernel: time_of(kernel, plan), reverse=True)
+    total = sum(time_of(kernel, plan) for kernel in kernels)
+    if not total:
+        sys.exit(f"{name}: the profiler saw no kernel")
+    launches = sum(kernel.count for kernel in kernels if time_of(kernel, plan))
+    figure(
+        name,
+        step_us=round(1e6 * clock / steps, 2),
+        kernels_us=round(total / steps, 2),
+        launches=round(launches / steps, 1),
+    )
+    for kernel in kernels[:MOST]:
+        own = time_of(kernel, plan)
+        share = f"{own / total:.0%}"
+        figure(
+            f"{name} {kernel.key[:80]}", us=round(own / steps, 2), share=share, launches=round(kernel.count / steps, 2)
+        )
+
+
+def time_of(kernel: Any, plan: Plan) -> float:
+    """Return the microseconds of all launches of a kernel."""
+    return float(kernel.self_cpu_time_total if plan.is_trial else kernel.self_device_time_total)
+
+
+if __name__ == "__main__":
+    main()
