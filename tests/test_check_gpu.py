@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -33,6 +34,15 @@ def test_without_a_gpu_it_says_why_and_what_it_would_do(tmp_path):
     assert printed.startswith("Nothing was checked: device is cuda, but ")
     for part in ("tests of torch", "trainings torch", "layouts", "check-device", "profile", "table", "epochs"):
         assert f"\n  {part} " in printed
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
+def test_make_passes_its_variables_on(tmp_path):
+    variables = ["WHEELS=docs", f"PYTHON={sys.executable}", f"OUT={tmp_path}"]
+
+    done = subprocess.run(["make", "check-gpu", *variables], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert "--wheels is docs, which has no wheels; " in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ def cuda_graphs(state: list[Tensor]) -> Recorder:
     PyTorch requires that the action has run once on the stream of the recording, so that libraries have allocated
     their workspaces, that it waits for nothing, and that it allocates the same memory each time.
     """
+    gc.collect()  # a dead graph that only Python's collector can free holds a GPU's memory
     # Graphs may share memory, since they run one after the other and their results are copied out.
     pool = torch.cuda.graph_pool_handle()
     stream = _recording_stream()
@@ -114,12 +115,11 @@ def _recording_stream() -> torch.cuda.Stream:
 
 @contextlib.contextmanager
 def collector_paused() -> Iterator[None]:
-    """Free the graphs that only Python's collector can free before a recording, and have it free none meanwhile.
+    """Have Python's collector free nothing, so that it destroys no graph while another one is recorded.
 
-    CUDA forbids it to destroy a graph while another one is recorded: the recording fails with "operation not permitted
-    when stream is capturing". Since PyTorch 2.9 `torch.cuda.graph` leaves that to its caller (pytorch/pytorch#161037).
+    The recording would fail with "operation not permitted when stream is capturing". Up to 2.8, PyTorch collected right
+    before each recording; since 2.9 it leaves that to its caller (pytorch/pytorch#158193 and #161037).
     """
-    gc.collect()
     was_enabled = gc.isenabled()
     gc.disable()
     try:
