@@ -14,7 +14,7 @@ from pathlib import Path
 
 from alternatives import ALTERNATIVES, BASELINE
 from check_gpu.plan import Plan, figure, seconds_left
-from measuring.alternative_process import OTHERS, AlternativeProcess, Task, python_for
+from measuring.alternative_process import OTHERS, AlternativeProcess, Measured, Task, python_for
 from pipeline.engines import devices
 from pipeline.report.article.runs import ARTICLE
 
@@ -34,7 +34,9 @@ def main() -> None:
     ]
     for each in preparing:
         each.thread.join(max(0, begun + limit / 2 - time.monotonic()))
-    failed = [each for each in preparing if not each.measure()]
+    ready = sorted((each for each in preparing if each.compute(1)), key=lambda each: each.epochs[0].seconds)
+    failed = [each for each in preparing if each not in ready]
+    failed += [each for each in ready if not each.measure()]  # the fastest first, so that most are known soon
     for each in failed:
         print(f"{each.name} was not measured: {each.problem}")
     if ours := [each.name for each in failed if ALTERNATIVES[each.task.alternative].is_ours]:
@@ -61,6 +63,7 @@ class Preparing:
         self._python = python
         self.name = f"{task.network} {task.alternative}"
         self.problem = "it was not ready in time"
+        self.epochs: list[Measured] = []
         self._process: AlternativeProcess | None = None
         self.thread = threading.Thread(target=self._prepare, daemon=True)  # it may never be ready
         self.thread.start()
@@ -71,18 +74,23 @@ class Preparing:
         except SystemExit as error:
             self.problem = str(error)
 
-    def measure(self) -> bool:
-        """Report its epochs after a first one; return whether it could."""
+    def compute(self, count: int) -> bool:
+        """Compute more epochs; return whether it could."""
         if self._process is None:
             return False
         try:
-            first = self._process.epoch()
-            count = FEWEST_EPOCHS if first.seconds > LONG else EPOCHS
-            epochs = [self._process.epoch() for _ in range(count)]
+            self.epochs += [self._process.epoch() for _ in range(count)]
         except SystemExit as error:
             self.problem = str(error)
             return False
-        seconds = [epoch.seconds for epoch in epochs]
+        return True
+
+    def measure(self) -> bool:
+        """Compute epochs after the first one, and report them; return whether it could."""
+        first = self.epochs[0]
+        if not self.compute(FEWEST_EPOCHS if first.seconds > LONG else EPOCHS):
+            return False
+        seconds = [epoch.seconds for epoch in self.epochs[1:]]
         figure(
             self.name,
             seconds=round(statistics.median(seconds), 5),
@@ -91,7 +99,7 @@ class Preparing:
             first=round(first.seconds, 3),
             prepared=round(self._process.prepare_seconds, 1),
             **({} if self.task.images else {"article_gpu": ARTICLE[self.task.network].gpu.epoch_seconds}),
-            scores=[round(score, 5) for score in epochs[-1].scores.values()],
+            scores=[round(score, 5) for score in self.epochs[-1].scores.values()],
         )
         return True
 

@@ -58,7 +58,7 @@ def parts(engines: list[str], plan: str = "") -> list[Part]:
         Part("layouts", "convolutions: flat stays flat, the same bits, microseconds", own("layouts"), 40, True),
         Part("check-device", "exp() on each engine and device, beside the article", own("exponentials"), 60, True),
         Part("profile", "what the time of a step is spent on, by kernel", own("step_profile"), 60, True),
-        Part("table", "the article's table, of each engine and device", own("comparison"), 110, True),
+        Part("table", "the article's table, of each engine and device", own("comparison"), 150, True),
         Part("epochs", "seconds an epoch by each way to train", own("epochs"), 150, True),
     ]
 
