@@ -5,7 +5,9 @@ every part has passed, 1 if not, and 2 where there is no GPU, which checks nothi
 ``results.jsonl``, the article's table and a log of each part.
 
 Run it with ``make check-gpu``. On a machine that reaches no registry, with PyTorch, NumPy, h5py, Numba, matplotlib,
-Pillow and pytest in its own Python, ``make check-gpu WHEELS=folder PYTHON=python3`` takes the others from a folder.
+Pillow and pytest in its own Python, ``make check-gpu WHEELS=folder PYTHON=python3`` takes the others from a folder:
+
+    pip download --no-deps -d folder luigi tornado tenacity python-daemon lockfile tqdm urllib3 prometheus_client
 """
 
 from __future__ import annotations
