@@ -9,8 +9,9 @@ from pipeline.engines.theano import setup
 from pipeline.errors import EngineError
 
 THEANO = pytest.param("theano", marks=pytest.mark.registry)
-ENGINES = [THEANO if engine == "theano" else engine for engine in devices.ENGINES]
-"""The engines as parameters of a test; Theano's environment is installed by the first test that needs it."""
+ON_CPU = [engine for engine, traits in devices.ENGINES.items() if not traits.without_cpu]
+ENGINES = [THEANO if engine == "theano" else engine for engine in ON_CPU]
+"""The engines that compute on a CPU, as parameters of a test; the first test that needs Theano installs it."""
 
 
 def require(engine):

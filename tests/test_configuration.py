@@ -205,8 +205,8 @@ FLAGS = {
     "--TrainMLP-batch-size 0": "TrainMLP.batch_size is 0; expected a whole number from 1.",
     "--TrainMLP-validation-fraction 0": "TrainMLP.validation_fraction is 0.0; expected a number above 0 and up to 0.5.",
     "--TrainMLP-validation-fraction 0.9": "TrainMLP.validation_fraction is 0.9; expected a number above 0 and up to",
-    "--engine troch": "engine is 'troch'; expected auto, numba or torch or theano. Did you mean 'torch'?",
-    "--device cdua": "device is 'cdua'; expected auto, cpu or cuda. Did you mean 'cuda'?",
+    "--engine troch": "engine is 'troch'; expected auto, numba or torch or triton or theano. Did you mean 'torch'?",
+    "--device cdua": "device is 'cdua'; expected auto, cpu, cuda, or one of several GPUs: cuda:0, c",
     "--engine numba --device cuda": "device is cuda, but the numba engine has kernels for the CPU only",
     "--seed -1": "seed is -1; expected a whole number from 0 to 4294967295.",
     "--seed 4294967296": "seed is 4294967296; expected a whole number from 0 to 4294967295.",
@@ -262,12 +262,12 @@ NOT_IN_USE = {
     "--DownloadCIFAR-sources ftp://x": "'ftp://x' is no source of the archive; expected https://HOST/PATH",
     "--TrainMLP-epochs 0": "TrainMLP.epochs is 0; expected a whole number from 1.",
     "--Train-momentum 2": "Train.momentum is 2.0; expected a number of at least 0 and below 1.",
-    "--TrainCNN-on-engine troch": "engine is 'troch'; expected auto, numba or torch or theano. Did you mean 'torch'?",
-    "--EvaluateCNN-trained-on-device gpu": "device is 'gpu'; expected auto, cpu or cuda.",
+    "--TrainCNN-on-engine troch": "engine is 'troch'; expected auto, numba or torch or triton or th",
+    "--EvaluateCNN-trained-on-device gpu": "device is 'gpu'; expected auto, cpu, cuda, or one of several GPUs: cuda:0",
     "--TrainCNN-from-seed -1": "seed is -1; expected a whole number from 0 to 4294967295.",
     "--Compare-seeds 1,two": "Compare.seeds is '1,two'; expected whole numbers, such as 1,2,3.",
     "--seed -1": "seed is -1; expected a whole number from 0 to 4294967295.",
-    "--engine troch": "engine is 'troch'; expected auto, numba or torch or theano. Did you mean 'torch'?",
+    "--engine troch": "engine is 'troch'; expected auto, numba or torch or triton or theano. Did you mean 'torch'?",
     "--scheduler-host night": "--scheduler-host does not count while local_scheduler is true; set that to false in",
 }
 """What a run that takes an archive from disk, with the numba engine and without a gate, does not use."""
@@ -375,7 +375,10 @@ class TestCommandLine:
             ("settings", "there is no task 'settings'.\nThe tasks are:\n"),
             ("gate", "there is no task 'gate'.\nThe tasks are:\n"),
             ("StageTask", "there is no task 'StageTask'.\nThe tasks are:\n"),
-            ("CheckDevice --device gpu", "device is 'gpu'; expected auto, cpu or cuda."),
+            (
+                "CheckDevice --device gpu",
+                "device is 'gpu'; expected auto, cpu, cuda, or one of several GPUs: cuda:0, c",
+            ),
             ("Compare --seeds 1,two --device cpu", "Compare.seeds is '1,two'; expected whole numbers, such as 1,2,3."),
         ],
     )

@@ -31,10 +31,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from pipeline.engines import devices
 from pipeline.engines.engine import Examples, Training, load_engine
 from pipeline.networks.weights import draw_weights
-from tests.available import ENGINES, require
+from tests.available import ENGINES, ON_CPU, require
 
 pytestmark = pytest.mark.xdist_group("theano")  # they share trainings, with Theano too
 
@@ -53,9 +52,7 @@ def marks(pair):
     return [pytest.mark.registry] * ("theano" in pair) + [pytest.mark.slow] * (set(pair) == {"torch", "theano"})
 
 
-PAIRS = [
-    pytest.param(pair, id="-".join(pair), marks=marks(pair)) for pair in itertools.combinations(devices.ENGINES, 2)
-]
+PAIRS = [pytest.param(pair, id="-".join(pair), marks=marks(pair)) for pair in itertools.combinations(ON_CPU, 2)]
 
 
 @pytest.fixture(params=PAIRS)

@@ -18,7 +18,6 @@ from typing import ClassVar
 
 import pytest
 
-from pipeline.engines import devices
 from pipeline.errors import EngineError
 from pipeline.networks.weights import WEIGHTS_NAME
 from pipeline.progress.monitor import SILENT
@@ -27,7 +26,7 @@ from pipeline.store.stage import Stage
 from pipeline.training.history import HISTORY_NAME
 from pipeline.training.train import train
 from tests import small_networks
-from tests.available import ENGINES, require
+from tests.available import ENGINES, ON_CPU, require
 from tests.checkout import ROOT
 from tests.monitors import RecordingMonitor
 from tests.small_networks import dense, linear
@@ -158,7 +157,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(trainings, engine):
 
 
 def test_every_engine_is_killed():
-    assert list(KILLS) == list(devices.ENGINES)
+    assert list(KILLS) == ON_CPU
 
 
 class TestEpochs:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.engines import c_compiler, nvidia, pytorch
 from pipeline.errors import DeviceError, SettingError, did_you_mean
 
 DEVICES = ("auto", "cpu", "cuda")
-"""Values of the setting ``device``."""
+"""Values of the setting ``device``, beside ``cuda:0``, ``cuda:1`` and so on for one of several GPUs."""
 
 
 @dataclass(frozen=True)
@@ -20,69 +21,83 @@ class Traits:
     """Facts about an engine."""
 
     libraries: tuple[str, ...] = ()  # distributions that it needs in this environment
+    without_cpu: str = ""  # why it cannot compute on the CPU, if it cannot
     without_cuda: str = ""  # why it cannot use CUDA, if it cannot
     environment: str = ""  # module whose is_ready() checks the environment of its own, if it has one
+    compiles_c: bool = False  # whether it needs a C compiler and Python's headers when it runs
 
 
 ENGINES = {
-    "numba": Traits(("numba", "llvmlite"), "the numba engine has kernels for the CPU only"),
+    "numba": Traits(("numba", "llvmlite"), without_cuda="the numba engine has kernels for the CPU only"),
     "torch": Traits(("torch",)),
+    "triton": Traits(("torch", "triton"), without_cpu="the triton engine has kernels for CUDA only", compiles_c=True),
     "theano": Traits(
         without_cuda="Theano reaches a GPU through pygpu alone, which is not on PyPI",
         environment="pipeline.engines.theano.environment",
     ),
 }
-"""Every engine by its name in the setting ``engine``; ``auto`` is torch on CUDA and numba on the CPU."""
+"""Every engine by its name in the setting ``engine``.
 
-NO_PYTORCH = "PyTorch is not installed; `make pipeline ENGINE=torch` installs it"
+``auto`` is numba on the CPU; on CUDA it is triton where all that it needs is there, and otherwise torch.
+"""
+
+ASKED = "it was asked for"
+NO_TRITON = "Triton is not installed; PyTorch's build for CUDA, of `make pipeline ENGINE=torch`, comes with it"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine, a device, and the reason why it is this device."""
+    """An engine, a device (``cpu`` or ``cuda``), the reason why it is this device, and the UUIDs of the GPUs to take.
+
+    One GPU computes; it may be any of ``cards``, the first one rather than the others.
+    """
 
     engine: str
     device: str
     reason: str
+    cards: tuple[str, ...] = ()
 
 
 def choose(engine: str, device: str) -> Choice:
     """Choose an engine and a device by the settings ``engine`` and ``device``, each of which may be ``auto``.
 
-    Raise `SettingError` for an unknown engine or device, and for torch without PyTorch. Raise `DeviceError`, with the
-    missing part, for cuda where it cannot be used.
+    Raise `SettingError` for an unknown engine or device, for torch or triton without the libraries, and for triton on
+    the CPU. Raise `DeviceError`, with the missing part, for cuda where it cannot be used.
     """
     check(engine, device)
-    if engine == "torch" and _pytorch_version() is None:
-        raise SettingError(
-            f"engine is torch, but {NO_PYTORCH}, and so does `pip install -r requirements/torch.txt`. "
-            "Or take another engine, for example --engine numba."
-        )
+    _check_installed(engine)
     on_cpu = "numba" if engine == "auto" else engine
-    on_cuda = "torch" if engine == "auto" else engine
     if device == "cpu":
-        return Choice(on_cpu, "cpu", "it was asked for")
-    problem = _cuda_problem(on_cuda)
-    if device == "cuda":
-        if problem:
-            raise DeviceError(f"device is cuda, but {problem}. Use --device cpu, or --device auto.")
-        return Choice(on_cuda, "cuda", "it was asked for")
-    if problem:
+        if reason := ENGINES[on_cpu].without_cpu:
+            raise SettingError(f"device is cpu, but {reason}. Use --engine numba, or --device cuda.")
+        return Choice(on_cpu, "cpu", ASKED)
+    on_cuda, remark = _engine_on_cuda(engine)
+    try:
+        cards = _usable_cards(on_cuda, device)
+    except DeviceError as problem:
+        if device != "auto":
+            raise DeviceError(f"device is {device}, but {problem}. Use --device cpu, or --device auto.") from None
+        if ENGINES[on_cpu].without_cpu:
+            raise DeviceError(f"engine is {engine}, which needs CUDA, but {problem}. Use --engine auto.") from None
         return Choice(on_cpu, "cpu", f"no CUDA: {problem}")
-    return Choice(on_cuda, "cuda", "PyTorch and a GPU are there")
+    reason = "PyTorch and a GPU are there" if device == "auto" else ASKED
+    return Choice(on_cuda, "cuda", reason + remark, cards)
 
 
 def usable() -> list[tuple[str, str]]:
     """List each installed engine with each device that it can use on this machine."""
-    installed = [engine for engine in ENGINES if _is_installed(engine)]
-    on_cuda = [engine for engine in installed if not _cuda_problem(engine)]
-    return [(engine, "cpu") for engine in installed] + [(engine, "cuda") for engine in on_cuda]
+    installed = [engine for engine in ENGINES if not _missing(engine)]
+    on_cpu = [engine for engine in installed if not ENGINES[engine].without_cpu]
+    return [(engine, "cpu") for engine in on_cpu] + [(engine, "cuda") for engine in installed if _has_cuda(engine)]
 
 
 def check(engine: str, device: str) -> None:
     """Raise `SettingError` if there is no engine or no device of this name; ``auto`` is allowed for both."""
-    if device not in DEVICES:
-        raise SettingError(f"device is {device!r}; expected auto, cpu or cuda.{did_you_mean(device, DEVICES)}")
+    if device not in DEVICES and not re.fullmatch(r"cuda:[0-9]{1,4}", device):
+        raise SettingError(
+            f"device is {device!r}; expected auto, cpu, cuda, or one of several GPUs: cuda:0, cuda:1."
+            f"{did_you_mean(device, DEVICES)}"
+        )
     if engine != "auto":
         check_engine(engine)
 
@@ -114,60 +129,58 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _is_installed(engine: str) -> bool:
+def _check_installed(engine: str) -> None:
+    """Raise `SettingError` where an engine of this environment was asked for and a part of it is missing."""
+    if engine in ("torch", "triton") and (problem := _missing(engine)):
+        also = ", and so does `pip install -r requirements/torch.txt`" if problem == pytorch.NOT_INSTALLED else ""
+        raise SettingError(
+            f"engine is {engine}, but {problem}{also}. Or take another engine, for example --engine numba."
+        )
+
+
+def _engine_on_cuda(engine: str) -> tuple[str, str]:
+    """Return the engine for CUDA, and for ``auto`` a remark on what kept it from triton."""
+    if engine != "auto":
+        return engine, ""
+    problem = _missing("triton")
+    return ("torch", f"; torch rather than triton: {problem}") if problem else ("triton", "")
+
+
+def _missing(engine: str) -> str | None:
+    """Return which part of an engine is missing on this machine, or None if all are there."""
     traits = ENGINES[engine]
     if traits.environment:
-        return bool(importlib.import_module(traits.environment).is_ready())
-    return all(importlib.util.find_spec(library) for library in traits.libraries)
+        is_ready = importlib.import_module(traits.environment).is_ready()
+        return None if is_ready else f"the environment of {engine} is not built; `make {engine}` builds it"
+    for library in traits.libraries:
+        if importlib.util.find_spec(library) is None:
+            return {"torch": pytorch.NOT_INSTALLED, "triton": NO_TRITON}.get(library, f"{library} is not installed")
+    return c_compiler.problem() if traits.compiles_c else None
 
 
-def _cuda_problem(engine: str) -> str | None:
-    """Return the reason why an engine cannot use CUDA on this machine, or None if it can."""
-    if reason := ENGINES[engine].without_cuda:
-        return f"{reason}; --engine torch uses CUDA"
-    return _driver_problem() or _pytorch_problem()
-
-
-def _driver_problem() -> str | None:
-    """Return the reason why this machine's driver offers no GPU, or None if it does.
-
-    The answer comes from NVIDIA's management library, not from CUDA: a process that has initialised CUDA cannot hand
-    it to the worker processes that Luigi forks.
-    """
-    # CUDA ignores every entry behind an invalid one, so the first entry decides.
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
-    has_name = first.startswith(("GPU-", "MIG-"))
-    if not (has_name or first.isdecimal()):
-        return "CUDA_VISIBLE_DEVICES hides every GPU"
-    import ctypes
-
+def _has_cuda(engine: str) -> bool:
     try:
-        library = ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
-        return "there is no NVIDIA driver (no libnvidia-ml.so.1)"
-    if status := library.nvmlInit_v2():
-        return f"the NVIDIA driver does not answer (NVML error {status})"
-    count = ctypes.c_uint()
-    status = library.nvmlDeviceGetCount_v2(ctypes.byref(count))
-    library.nvmlShutdown()
-    if status or not count.value:
-        return "the NVIDIA driver finds no GPU"
-    if not has_name and int(first) >= count.value:
-        return f"CUDA_VISIBLE_DEVICES hides every GPU: it begins with {first}, and there are {count.value}, from 0"
-    return None
+        return bool(_usable_cards(engine, "cuda"))
+    except DeviceError:
+        return False
 
 
-def _pytorch_problem() -> str | None:
-    """Return the reason why the installed PyTorch cannot use CUDA, or None if it can."""
-    version = _pytorch_version()
-    if version is None:
-        return NO_PYTORCH
-    return f"PyTorch {version} was built without CUDA" if version.endswith("+cpu") else None
-
-
-def _pytorch_version() -> str | None:
-    from importlib import metadata
-
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        return metadata.version("torch")
-    return None
+def _usable_cards(engine: str, device: str) -> tuple[str, ...]:
+    """Return the UUIDs of the GPUs on which an engine can compute; raise `DeviceError`, with the reason, for none."""
+    if reason := ENGINES[engine].without_cuda:
+        raise DeviceError(f"{reason}; --engine torch uses CUDA")
+    cards = nvidia.visible()
+    build = pytorch.installed()
+    if build is None:
+        raise DeviceError(pytorch.NOT_INSTALLED)
+    if problem := build.problem(nvidia.driver()):
+        raise DeviceError(problem)
+    if number := device.partition(":")[2]:
+        if int(number) >= len(cards):
+            there = ", ".join(f"cuda:{index} ({card.name})" for index, card in enumerate(cards))
+            raise DeviceError(f"CUDA sees {there} alone")
+        cards = (cards[int(number)],)
+    problems = {card.uuid: build.card_problem(card) for card in cards}
+    if all(problems.values()):
+        raise DeviceError(problems[cards[0].uuid])
+    return tuple(uuid for uuid, problem in problems.items() if not problem)
