@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Self
 
 import luigi
@@ -12,6 +13,7 @@ from pipeline.engines.devices import ENGINES, Choice
 from pipeline.errors import DeclarationError, SettingError
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.declared import NETWORKS, find_network
+from pipeline.progress.monitor import Monitor
 from tasks.data import Grayscale2D, GrayscaleFlat
 from tasks.luigi_adapter.parameters import optional_number, optional_whole_number
 from tasks.settings import engine_settings, settings
@@ -81,6 +83,10 @@ class EngineTask(NetworkTask):
 
     def options(self) -> dict[str, Any]:
         return {"threads": settings.active().thread_count()}
+
+    def reserved(self, monitor: Monitor) -> AbstractContextManager[None]:
+        """Lease a GPU, where the stage computes on one."""
+        return settings.active().lease(self.choice(), monitor)
 
     def choice(self) -> Choice:
         """Return the engine and the device that compute this stage."""

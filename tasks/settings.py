@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -13,10 +14,11 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration.cfg_parser import InterpolationMissingEnvvarError
 from luigi.task_register import Register
 
-from pipeline.engines import devices
+from pipeline.engines import devices, lease
 from pipeline.engines.theano.flags import FLOAT_TYPES, decisive_flags
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.networks.declared import NETWORKS
+from pipeline.progress.monitor import Monitor
 from pipeline.web.urls import is_web_url
 from tasks.configuration import config_files
 from tasks.luigi_adapter.configuration import is_ours
@@ -39,8 +41,8 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
     use_cmdline_section = False  # so that flags have no prefix: --seed, not --settings-seed
     without_effect = ("threads", "force", "cache_dir", "results_url")  # settings that change no result
 
-    engine = text("auto", f"Engine: {', '.join(devices.ENGINES)}, or auto for torch on CUDA and numba on the CPU.")
-    device = text("auto", "Device to compute on: cpu, cuda, or auto for CUDA where it can be used.")
+    engine = text("auto", f"Engine: {', '.join(devices.ENGINES)}, or auto: triton or torch on CUDA, numba on the CPU.")
+    device = text("auto", "Device to compute on: cpu, cuda, cuda:1 (the second GPU), or auto for CUDA where it works.")
     seed = whole_number(42, "Seed of the generator that draws the initial weights: 0 to 4294967295.")
     threads = whole_number(0, "CPU threads that a stage computes with; 0 shares the cores out among the workers.")
     force = text("", "Stages to run again although their results are there: names with commas between them.")
@@ -106,6 +108,10 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
     def choice(self, engine: str | None = None, device: str | None = None) -> devices.Choice:
         """Choose the engine and the device, from a task's own or these settings."""
         return _choose(engine or self.engine, device or self.device)
+
+    def lease(self, choice: devices.Choice, monitor: Monitor) -> AbstractContextManager[None]:
+        """Return a context with a GPU of its own, where one was chosen."""
+        return lease.held(choice.cards, self.cache("gpus"), monitor)
 
     def forced(self) -> frozenset[str]:
         """Return the names of the stages to run again."""

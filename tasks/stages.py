@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -13,6 +15,7 @@ import luigi
 from luigi.task_register import Register
 
 from pipeline.errors import PipelineError, StoreError
+from pipeline.progress.monitor import Monitor
 from pipeline.store import results
 from pipeline.store.latest import copy_out, point_latest
 from pipeline.store.stage import Stage
@@ -96,6 +99,10 @@ class StageTask(luigi.Task):
         """Return the values that cannot change the result, by the names of the function's arguments."""
         return {}
 
+    def reserved(self, monitor: Monitor) -> AbstractContextManager[None]:
+        """Return a context to compute in, which reserves what only one process can use at a time."""
+        return contextlib.nullcontext()
+
     def stage_function(self) -> str:
         """Return the function to call, as ``"module:function"``."""
         return self.function
@@ -116,6 +123,7 @@ class StageTask(luigi.Task):
             code_matters=self.code_matters,
             versions_matter=settings.active().versions_in_key,
             code_cache=settings.active().cache("code.json"),
+            reserved=self.reserved,
         )
 
     def output(self) -> luigi.LocalTarget:

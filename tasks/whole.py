@@ -228,7 +228,7 @@ class CheckDevice(luigi.Task):
         """Run the check and print its result."""
         from pipeline.engines import device_check
 
-        with TaskMonitor(self, self.task_family) as monitor:
+        with TaskMonitor(self, self.task_family) as monitor, settings.active().lease(self._choice, monitor):
             device_check.check(self._choice, self._threads, monitor)
         self.done = True
 

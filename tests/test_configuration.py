@@ -207,6 +207,8 @@ FLAGS = {
     "--TrainMLP-validation-fraction 0.9": "TrainMLP.validation_fraction is 0.9; expected a number above 0 and up to",
     "--engine troch": "engine is 'troch'; expected auto, numba or torch or triton or theano. Did you mean 'torch'?",
     "--device cdua": "device is 'cdua'; expected auto, cpu, cuda, or one of several GPUs: cuda:0, c",
+    "--device cuda:x": "device is 'cuda:x'; expected auto, cpu, cuda, or one of several GPUs: cuda:0, cuda:1. Did",
+    "--engine numba --device cuda:1": "device is cuda:1, but the numba engine has kernels for the CPU only",
     "--engine numba --device cuda": "device is cuda, but the numba engine has kernels for the CPU only",
     "--seed -1": "seed is -1; expected a whole number from 0 to 4294967295.",
     "--seed 4294967296": "seed is 4294967296; expected a whole number from 0 to 4294967295.",

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data.dataset import MAX_CLASSES
-from pipeline.engines import devices
+from pipeline.engines import devices, lease
 from pipeline.engines.engine import Engine, Examples, Training, load_engine
 from pipeline.networks.arrays import FloatArray, LabelArray
 from pipeline.networks.declaration import Declaration, Hyperparameters, Network, architecture, hyperparameters
@@ -161,6 +161,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _loaded_engine(self) -> Engine:
         choice = devices.choose(self.engine, self.device)
+        lease.show(choice.cards)
         return load_engine(choice.engine, choice.device, self.threads or devices.cores())
 
     def _seed(self) -> int:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.data.grayscale import grayscale
-from pipeline.engines import devices
+from pipeline.engines import devices, lease
 from pipeline.engines.engine import load_engine
 from pipeline.errors import PictureError
 from pipeline.inference.pictures import read_picture
@@ -80,6 +80,7 @@ class Classifier:
         threads: int | None = None,
     ) -> None:
         choice = devices.choose(engine, device)
+        lease.show(choice.cards)
         self.trained = trained
         self._size = _picture_size(trained)
         self._engine = load_engine(choice.engine, choice.device, threads or devices.cores(), **(engine_settings or {}))

@@ -131,7 +131,10 @@ def _make_locked(stage: Stage, monitor: Monitor, forced: ForcedStages) -> tuple[
             record = _adopt(stage, *equal, contents, forced.run)
         else:
             contents = _undamaged_contents(stage, monitor, forced)
-            with unfinished.held(stage, contents, monitor, restart=is_forced) as checkpoints:
+            with (
+                unfinished.held(stage, contents, monitor, restart=is_forced) as checkpoints,
+                stage.reserved(monitor),
+            ):
                 record = _compute(stage, contents, checkpoints, forced.run, monitor)
         _publish(stage)
     finally:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StoreError
 from pipeline.files.digests import json_digest
+from pipeline.progress.monitor import Monitor
 from pipeline.store.code.digests import Code, Sources, sources_at_start
 
 CHECKPOINTS = "checkpoints"
@@ -52,6 +55,9 @@ class Stage:
         True makes the libraries' versions part of the key.
     code_cache : Path, optional
         File that caches the digests of the code.
+    reserved : callable
+        Returns, given a monitor, the context in which the function is called; it may wait there for something that only
+        one process can use at a time, for example a GPU.
     """
 
     name: str
@@ -66,6 +72,7 @@ class Stage:
     code_matters: bool = True
     versions_matter: bool = False
     code_cache: Path | None = None
+    reserved: Callable[[Monitor], AbstractContextManager[None]] = lambda _: contextlib.nullcontext()
 
     @functools.cached_property
     def code(self) -> Code:

@@ -121,7 +121,7 @@ def predict(options: argparse.Namespace) -> int:
         options.network,
         settings.active().outputs,
         engine=choice.engine,
-        device=choice.device,
+        device=settings.active().device,
         engine_settings=engine_settings(choice.engine),
         threads=settings.active().thread_count(),
     )
