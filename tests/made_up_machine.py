@@ -1,10 +1,15 @@
-"""Machines made up for tests: NVIDIA's management library with given answers, and an environment's libraries."""
+"""Machines made up for tests: NVIDIA's management library with given answers, and an environment's libraries.
+
+The library writes a line into the file that ``NVML_LOG`` names whenever a process begins to ask.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +20,21 @@ PATH, COMPILER = os.environ["PATH"], shutil.which("cc")
 NVML = """
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static const char *uuids[] = {%(uuids)s}, *names[] = {%(names)s};
 static const int majors[] = {%(majors)s}, minors[] = {%(minors)s}, modes[] = {%(modes)s}, states[] = {%(states)s};
 
 static int at(void *card) { return (int)(intptr_t)card - 1; }
 
-int nvmlInit_v2(void) { return %(init)d; }
+int nvmlInit_v2(void) {
+    FILE *log = getenv("NVML_LOG") ? fopen(getenv("NVML_LOG"), "a") : NULL;
+    if (log) {
+        fputs("begun\\n", log);
+        fclose(log);
+    }
+    return %(init)d;
+}
 int nvmlShutdown(void) { return 0; }
 #if %(cuda)d
 int nvmlSystemGetCudaDriverVersion_v2(int *version) { *version = %(cuda)d; return 0; }
@@ -69,7 +82,6 @@ def write_driver(folder: Path, *cards: Card, cuda: int = 13000, init: int = 0, s
     """Compile ``libnvidia-ml.so.1`` in a folder; skip the test where there is no compiler. ``cuda`` 0 is no answer."""
     if COMPILER is None:
         pytest.skip("no C compiler")
-    source = folder / "nvml.c"
     listed = cards or (Card("unused"),)  # C has no empty arrays
     values = {
         "uuids": ", ".join(f'"{card.uuid}"' for card in listed),
@@ -80,10 +92,17 @@ def write_driver(folder: Path, *cards: Card, cuda: int = 13000, init: int = 0, s
         "states": ", ".join(str(card.state) for card in listed),
         "count": len(cards),
     }
-    source.write_text(NVML % (values | {"cuda": cuda, "init": init, "status": status}))
-    subprocess.run(
-        [COMPILER, "-shared", "-fPIC", "-o", folder / "libnvidia-ml.so.1", source], env={"PATH": PATH}, check=True
-    )
+    source = NVML % (values | {"cuda": cuda, "init": init, "status": status})
+    (folder / "libnvidia-ml.so.1").write_bytes(_compiled(source))
+
+
+@functools.cache
+def _compiled(source: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path, library = Path(folder, "nvml.c"), Path(folder, "nvml.so")
+        path.write_text(source)
+        subprocess.run([COMPILER, "-shared", "-fPIC", "-o", library, path], env={"PATH": PATH}, check=True)
+        return library.read_bytes()
 
 
 def write_pytorch(folder: Path, version: str = "2.13.0", cuda: str | None = "13.0", hip: str | None = None) -> None:

@@ -375,7 +375,10 @@ class TestTriton:
 
         assert run(code, os.environ, alone=True).startswith("there is no /nowhere/")
 
-    def test_the_cpu_is_refused(self, machine):
+    def test_the_cpu_is_refused(self, machine, tmp_path):
+        (tmp_path / "triton/__init__.py").unlink()
+        (tmp_path / "triton").rmdir()
+
         assert machine("cpu", "triton") == (
             "device is cpu, but the triton engine has kernels for CUDA only. Use --engine numba, or --device cuda."
         )

@@ -223,6 +223,13 @@ class TestRuns:
         assert run("--device", "cuda:1", task="TrainMLP", visible="1,0")[0] == [FOUR[0]]
         assert run("--device", "cuda", task="TrainMLP")[0] == []
 
+    def test_a_run_with_nothing_to_do_asks_the_driver_once(self, run, tmp_path, monkeypatch):
+        run(task="TrainMLP")
+        monkeypatch.setenv("NVML_LOG", str(tmp_path / "log"))
+
+        assert run(task="TrainMLP")[0] == []
+        assert (tmp_path / "log").read_text() == "begun\n"
+
     def test_prediction_computes_on_it_without_a_lease(self, checkout, machine, run, tmp_path):
         run("--engine", "numba", "--device", "cpu", task="TrainMLP")
         PIL.Image.new("RGB", (32, 32)).save(tmp_path / "gray.png")

@@ -65,23 +65,24 @@ def choose(engine: str, device: str) -> Choice:
     the CPU. Raise `DeviceError`, with the missing part, for cuda where it cannot be used.
     """
     check(engine, device)
-    _check_installed(engine)
     on_cpu = "numba" if engine == "auto" else engine
+    if ENGINES[on_cpu].without_cpu:
+        return _choose_cuda(engine, device)
+    if engine == "torch" and (problem := _missing(engine)):
+        raise SettingError(
+            f"engine is torch, but {problem}, and so does `pip install -r requirements/torch.txt`. "
+            "Or take another engine, for example --engine numba."
+        )
     if device == "cpu":
-        if reason := ENGINES[on_cpu].without_cpu:
-            raise SettingError(f"device is cpu, but {reason}. Use --engine numba, or --device cuda.")
         return Choice(on_cpu, "cpu", ASKED)
     on_cuda, remark = _engine_on_cuda(engine)
     try:
         cards = _usable_cards(on_cuda, device)
-    except DeviceError as problem:
+    except DeviceError as error:
         if device != "auto":
-            raise DeviceError(f"device is {device}, but {problem}. Use --device cpu, or --device auto.") from None
-        if ENGINES[on_cpu].without_cpu:
-            raise DeviceError(f"engine is {engine}, which needs CUDA, but {problem}. Use --engine auto.") from None
-        return Choice(on_cpu, "cpu", f"no CUDA: {problem}")
-    reason = "PyTorch and a GPU are there" if device == "auto" else ASKED
-    return Choice(on_cuda, "cuda", reason + remark, cards)
+            raise DeviceError(f"device is {device}, but {error}. Use --device cpu, or --device auto.") from None
+        return Choice(on_cpu, "cpu", f"no CUDA: {error}")
+    return Choice(on_cuda, "cuda", _reason(device) + remark, cards)
 
 
 def usable() -> list[tuple[str, str]]:
@@ -129,13 +130,21 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _check_installed(engine: str) -> None:
-    """Raise `SettingError` where an engine of this environment was asked for and a part of it is missing."""
-    if engine in ("torch", "triton") and (problem := _missing(engine)):
-        also = ", and so does `pip install -r requirements/torch.txt`" if problem == pytorch.NOT_INSTALLED else ""
-        raise SettingError(
-            f"engine is {engine}, but {problem}{also}. Or take another engine, for example --engine numba."
-        )
+def _choose_cuda(engine: str, device: str) -> Choice:
+    """Choose the device of an engine that computes on CUDA alone; raise as `choose`."""
+    if device == "cpu":
+        raise SettingError(f"device is cpu, but {ENGINES[engine].without_cpu}. Use --engine numba, or --device cuda.")
+    try:
+        cards = _usable_cards(engine, device)
+    except DeviceError as error:
+        raise DeviceError(f"engine is {engine}, which needs CUDA, but {error}. Use --engine auto.") from None
+    if problem := _missing(engine):
+        raise SettingError(f"engine is {engine}, but {problem}. Or take another engine, for example --engine torch.")
+    return Choice(engine, "cuda", _reason(device), cards)
+
+
+def _reason(device: str) -> str:
+    return "PyTorch and a GPU are there" if device == "auto" else ASKED
 
 
 def _engine_on_cuda(engine: str) -> tuple[str, str]:
