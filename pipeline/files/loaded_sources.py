@@ -67,6 +67,16 @@ def read_table(path: Path) -> str:
     return content.decode()
 
 
+def sources_of(package: str, *, but: str = "") -> bytes:
+    """Return the loaded contents of a package's modules, one after the other by name; ``but`` is a module left out."""
+    return b"".join(
+        content
+        for name, (_, loaded) in sorted(SOURCES.items())
+        if name.startswith(f"{package}.") and name != f"{package}.{but}"
+        for content in loaded
+    )
+
+
 def _note(name: str, path: Path, content: bytes) -> None:
     loaded = SOURCES.setdefault(name, (path, []))[1]
     if content not in loaded[-1:]:

@@ -49,9 +49,7 @@ def folder() -> Path:
     features = binding.get_host_cpu_features().flatten()
     made_for = (binding.get_host_cpu_name(), features, sys.version, numba.__version__)
     digest = hashlib.sha256(repr(made_for).encode())
-    for name, (_, loaded) in sorted(loaded_sources.SOURCES.items()):
-        if name.startswith(f"{__package__}.") and name != f"{__package__}.engine":
-            digest.update(b"".join(loaded))
+    digest.update(loaded_sources.sources_of(__package__, but="engine"))
     return root / f"kernels-{digest.hexdigest()[:16]}"
 
 

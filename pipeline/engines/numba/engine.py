@@ -16,7 +16,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from pipeline.engines.engine import Engine, Examples, Trainer, Training
+from pipeline.engines.engine import Engine, Trainer, Training
+from pipeline.engines.fused import check_examples, check_images
 from pipeline.engines.numba import compiler, worksharing
 from pipeline.engines.numba.plan import (
     IMAGES_PER_CHUNK,
@@ -51,12 +52,11 @@ class NumbaEngine(Engine):
 
     def trainer(self, training: Training) -> Trainer:
         for examples in (training.train, training.valid):
-            _check_images(training.network, examples.images)
-            _check_labels(training.network, examples)
+            check_examples(training.network, examples)
         return NumbaTrainer(training, self.threads)
 
     def probabilities(self, network: Network, weights: Weights, images: FloatArray) -> FloatArray:
-        _check_images(network, images)
+        check_images(network, images)
         layout = Layout.of(network, IMAGES_PER_CHUNK * self.threads)
         parameters = layout.parameters()
         put_weights(layout, weights, parameters)
@@ -191,21 +191,6 @@ def _run_threads(threads: int, work: Callable[[int], None], stop: Callable[[], N
             stop()
         for other in others:
             other.result()
-
-
-def _check_images(network: Network, images: FloatArray) -> None:
-    """Check the shape, because the kernels check no index."""
-    if images.shape[1:] != network.input_shape:
-        raise EngineError(f"the images have shape {images.shape[1:]}; this network takes {network.input_shape}.")
-
-
-def _check_labels(network: Network, examples: Examples) -> None:
-    """Check the labels, because the kernels check no index."""
-    if examples.labels.max(initial=0) >= network.classes:
-        raise EngineError(
-            f"there is a label {examples.labels.max()}; this network has {network.classes} classes, whose labels are "
-            f"0 to {network.classes - 1}. Change num_units of its last layer."
-        )
 
 
 ENGINE = NumbaEngine

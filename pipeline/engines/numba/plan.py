@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.engines.fused import weighted_layers
 from pipeline.engines.numba.compiler import for_python_too
 from pipeline.engines.numba.intrinsics import LANES
-from pipeline.errors import EngineError
 from pipeline.networks import arrays
 from pipeline.networks.arrays import ByteArray, DoubleArray, FloatArray, IntArray
 from pipeline.networks.declaration import NamedLayer, Network
-from pipeline.networks.layers import Conv2DLayer, MaxPool2DLayer, linear, rectify, softmax
+from pipeline.networks.layers import Conv2DLayer, rectify
 from pipeline.networks.weights import Weights
 
 Plan = npt.NDArray[np.void]
@@ -150,7 +150,7 @@ class Layout:
         rows: list[np.void] = []
         parameters = transposed = activations = gradients = filters = maxima = 0
         size = _padded(math.prod(network.input_shape))
-        for entry, is_pooled in _weighted_layers(network):
+        for entry, is_pooled in weighted_layers(network, "numba"):
             layer = _described(entry, is_pooled, size, is_first=not rows)
             layer["input"] = activations
             layer["input_size"] = size + _gap(size) if layer["is_first"] and layer["is_dense"] else size
@@ -226,7 +226,7 @@ def get_velocity(layout: Layout, parameters: Parameters) -> Weights:
 
 
 def _put(layout: Layout, named: Weights, flat: FloatArray) -> None:
-    for (entry, _), layer in zip(_weighted_layers(layout.network), layout.plan, strict=True):
+    for (entry, _), layer in zip(weighted_layers(layout.network, "numba"), layout.plan, strict=True):
         matrix, biases = _declared_views(entry, layer, flat)
         matrix[...] = named[f"{entry.name}/W"].reshape(matrix.shape)
         biases[...] = named[f"{entry.name}/b"]
@@ -234,7 +234,7 @@ def _put(layout: Layout, named: Weights, flat: FloatArray) -> None:
 
 def _get(layout: Layout, flat: FloatArray) -> Weights:
     named = {}
-    for (entry, _), layer in zip(_weighted_layers(layout.network), layout.plan, strict=True):
+    for (entry, _), layer in zip(weighted_layers(layout.network, "numba"), layout.plan, strict=True):
         matrix, biases = _declared_views(entry, layer, flat)
         named[f"{entry.name}/W"] = matrix.reshape(layout.network.weight_shapes[f"{entry.name}/W"]).copy()
         named[f"{entry.name}/b"] = biases.copy()
@@ -319,47 +319,6 @@ def _maximum_offsets(layer: np.void) -> IntArray:
     positions = (0, layer["channels"], row_stride, row_stride + layer["channels"])
     firsts = [(mask & -mask).bit_length() - 1 for mask in range(1, MASKS)]
     return np.array([0, *(positions[first] for first in firsts)], np.int64)
-
-
-def _weighted_layers(network: Network) -> list[tuple[NamedLayer, bool]]:
-    """Return the layers that have weights, each with whether pooling follows it.
-
-    Raises
-    ------
-    EngineError
-        The kernels lack one of the layers.
-    """
-    layers: list[tuple[NamedLayer, bool]] = []
-    for entry in network.layers[1:]:
-        reason = _refusal(entry, after_convolution=bool(layers) and _is_unpooled_convolution(*layers[-1]))
-        if reason:
-            raise EngineError(
-                f"layer {entry.name!r}: the numba engine has no {reason}. Train this network with --engine torch."
-            )
-        if isinstance(entry.layer, MaxPool2DLayer):
-            layers[-1] = (layers[-1][0], True)
-        else:
-            layers.append((entry, False))
-    return layers
-
-
-def _refusal(entry: NamedLayer, *, after_convolution: bool) -> str | None:
-    """Name the feature of a layer that the kernels lack, or return None."""
-    layer = entry.layer
-    if isinstance(layer, MaxPool2DLayer):
-        if layer.pool_size != (2, 2) or layer.stride not in (None, (2, 2)):
-            return f"pooling with pool_size {layer.pool_size} and stride {layer.stride}, only 2x2 with stride 2"
-        return None if after_convolution else "pooling except right after a convolution"
-    if isinstance(layer, Conv2DLayer) and (layer.stride != (1, 1) or layer.pad != (0, 0)):
-        return f"convolution with stride {layer.stride} and pad {layer.pad}, only with stride 1 and without padding"
-    nonlinearity = getattr(layer, "nonlinearity", linear)
-    if nonlinearity not in (linear, rectify, softmax):
-        return f"nonlinearity {nonlinearity}, only rectify and linear, and softmax at the end"
-    return None
-
-
-def _is_unpooled_convolution(entry: NamedLayer, is_pooled: bool) -> bool:
-    return isinstance(entry.layer, Conv2DLayer) and not is_pooled
 
 
 def _gap(size: int) -> int:
