@@ -25,10 +25,11 @@ from tests.small_networks import convolution, dense, pool
 
 torch = pytest.importorskip("torch")
 
+from pipeline.engines.cuda.failures import explain  # noqa: E402
+from pipeline.engines.cuda.graphs import collector_paused, cuda_graphs  # noqa: E402
 from pipeline.engines.torch.engine import TorchTrainer, set_cuda_numerics  # noqa: E402, they import PyTorch
-from pipeline.engines.torch.failures import explain  # noqa: E402
 from pipeline.engines.torch.layers import Layers  # noqa: E402
-from pipeline.engines.torch.minibatches import Replayed, collector_paused, cuda_graphs, direct  # noqa: E402
+from pipeline.engines.torch.minibatches import Replayed, direct  # noqa: E402
 from pipeline.engines.torch.parameters import TorchParameters  # noqa: E402
 
 ENGINE = functools.partial(load_engine, "torch")

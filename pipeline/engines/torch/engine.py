@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import time
@@ -23,12 +22,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812, PyTorch's own name for it
 from torch import Tensor
 
-from pipeline.engines.engine import Engine, Examples, Trainer, Training
-from pipeline.engines.torch.failures import explained
+from pipeline.engines.cuda.failures import explained
+from pipeline.engines.cuda.graphs import Recorder, cuda_graphs
+from pipeline.engines.cuda.memory import TensorTrainer, check_cuda
+from pipeline.engines.engine import Engine, Examples, Training
 from pipeline.engines.torch.layers import Layers
-from pipeline.engines.torch.minibatches import Compute, Epoch, Recorder, Replayed, cuda_graphs, direct
+from pipeline.engines.torch.minibatches import Compute, Epoch, Replayed, direct
 from pipeline.engines.torch.parameters import TorchParameters
-from pipeline.errors import DeviceError, SettingError
+from pipeline.errors import SettingError
 from pipeline.networks.arrays import CACHE_LINE, DoubleArray, FloatArray
 from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.weights import Weights
@@ -69,11 +70,10 @@ def set_cuda_numerics(precision: str) -> None:
     torch.backends.cudnn.deterministic = True
 
 
-class TorchTrainer(Trainer):
+class TorchTrainer(TensorTrainer):
     """A network in training with PyTorch, with its data on the device.
 
     ``recorder`` makes a `Recorder` from the tensors that a step changes; without one, Python launches each operation.
-    Nothing that the trainer holds refers to it, so it dies with its last reference, not when Python's collector runs.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class TorchTrainer(Trainer):
         compute_type: torch.dtype,
         recorder: Callable[[list[Tensor]], Recorder] | None,
     ) -> None:
-        self._device = device
+        super().__init__(device)
         self._validated = len(training.valid)
         self._parameters = TorchParameters(training.network, training.weights, training.velocity, device, compute_type)
         layers, how = Layers(training.network, self._parameters), training.hyperparameters
@@ -115,17 +115,6 @@ class TorchTrainer(Trainer):
     @explained()
     def velocity(self) -> Weights:
         return self._parameters.copied(self._parameters.velocity)
-
-    def close(self) -> None:
-        """Free all memory, a GPU's for other processes too, except for the libraries' own."""
-        on_cuda = vars(self).get("_device") == "cuda"
-        vars(self).clear()
-        if on_cuda:
-            with contextlib.suppress(RuntimeError):  # a GPU that has failed frees memory when the process ends
-                torch.cuda.empty_cache()
-
-    def __del__(self) -> None:
-        self.close()
 
 
 def _step(layers: Layers, parameters: TorchParameters, how: Hyperparameters) -> Compute:
@@ -177,12 +166,8 @@ class TorchEngine(Engine):
             raise SettingError(f"precision is {self.precision!r}; expected {', '.join(others)} or {last}.")
         if self.device == "cpu" and self.precision == "tf32":
             raise SettingError("precision is tf32, which only a GPU has. On the CPU use --torch-precision float32.")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            build = f"was built for CUDA {torch.version.cuda}" if torch.version.cuda else "was built without CUDA"
-            raise DeviceError(
-                f"device is cuda, but PyTorch {torch.__version__} ({build}) finds no usable GPU. "
-                "Look at the output of `nvidia-smi`, or use --device cpu."
-            )
+        if self.device == "cuda":
+            check_cuda()
 
     @explained()
     def trainer(self, training: Training) -> TorchTrainer:

@@ -1,19 +1,13 @@
-"""Compute a function of each minibatch in turn: directly on the CPU, as CUDA graphs on a GPU.
-
-Python needs longer to launch the operations of a small network's minibatch than a GPU to compute them. A CUDA graph
-records the operations once and replays them in one call.
-"""
+"""Compute a function of each minibatch in turn: directly on the CPU, as CUDA graphs on a GPU."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from pipeline.engines.cuda.graphs import Recorder
 from pipeline.networks.arrays import DoubleArray
 
 Compute = Callable[[Tensor, Tensor], Tensor]
@@ -21,9 +15,6 @@ Compute = Callable[[Tensor, Tensor], Tensor]
 
 Epoch = Callable[[Callable[[int], None]], DoubleArray]
 """From a function that receives the images done so far to the results of all minibatches, (minibatches, results)."""
-
-Recorder = Callable[[Callable[[], None]], Callable[[], None]]
-"""From an action to a function that repeats it. A recorder may run the action first, and then undoes its changes."""
 
 
 def direct(compute: Compute, images: Tensor, labels: Tensor, size: int) -> Epoch:
@@ -56,8 +47,6 @@ class Replayed:
         self._number = number = torch.zeros(1, dtype=torch.int64, device=images.device)
         stacked = [values[: full * size].reshape(full, size, *values.shape[1:]) for values in (images, labels)]
         left = [values[full * size :] for values in (images, labels)]
-        # A recording holds only the addresses of the tensors that it uses, so they are kept here.
-        self._recorded = compute, stacked, left
 
         def next_full() -> None:
             images, labels = (values.index_select(0, number).squeeze(0) for values in stacked)
@@ -78,52 +67,3 @@ class Replayed:
         results: DoubleArray = self._results.double().cpu().numpy()
         on_progress(self._count)
         return results
-
-
-def cuda_graphs(state: list[Tensor]) -> Recorder:
-    """Return a function that records an action as a CUDA graph, and restores the tensors ``state`` that it changes.
-
-    PyTorch requires that the action has run once on the stream of the recording, so that libraries have allocated
-    their workspaces, that it waits for nothing, and that it allocates the same memory each time.
-    """
-    gc.collect()  # a dead graph that only Python's collector can free holds a GPU's memory
-    # Graphs may share memory, since they run one after the other and their results are copied out.
-    pool = torch.cuda.graph_pool_handle()
-    stream = _recording_stream()
-
-    def record(action: Callable[[], None]) -> Callable[[], None]:
-        before = [tensor.clone() for tensor in state]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            action()
-        torch.cuda.current_stream().wait_stream(stream)
-        for tensor, values in zip(state, before, strict=True):
-            tensor.copy_(values)
-        graph = torch.cuda.CUDAGraph()
-        with collector_paused(), torch.cuda.graph(graph, pool=pool, stream=stream):
-            action()
-        return graph.replay
-
-    return record
-
-
-@functools.cache
-def _recording_stream() -> torch.cuda.Stream:
-    """Return one stream for all recordings: cuBLAS keeps a workspace for each stream until the process ends."""
-    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
-
-
-@contextlib.contextmanager
-def collector_paused() -> Iterator[None]:
-    """Have Python's collector free nothing, so that it destroys no graph while another one is recorded.
-
-    The recording would fail with "operation not permitted when stream is capturing". Up to 2.8, PyTorch collected right
-    before each recording; since 2.9 it leaves that to its caller (pytorch/pytorch#158193 and #161037).
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

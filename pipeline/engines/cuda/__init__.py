@@ -1,0 +1,5 @@
+"""What the engines share that compute with PyTorch's tensors on a GPU: `torch` and `triton`.
+
+Read `graphs` (record once, replay in every step), `memory`, `failures`. Imports `engines.engine`, `networks` and
+`errors`.
+"""
