@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.engines import devices
+from pipeline.engines import devices, nvidia
+from pipeline.engines.engine import load_engine
 from pipeline.engines.theano import setup
-from pipeline.errors import EngineError
+from pipeline.errors import DeviceError, EngineError
 
 THEANO = pytest.param("theano", marks=pytest.mark.registry)
 ON_CPU = [engine for engine, traits in devices.ENGINES.items() if not traits.without_cpu]
@@ -24,3 +25,17 @@ def require(engine):
     except EngineError as error:
         pytest.skip(f"Theano cannot be installed here: {str(error).splitlines()[0]}")
     setup.build()
+
+
+def has_gpu():
+    """Check whether CUDA sees a GPU."""
+    try:
+        return bool(nvidia.visible())
+    except DeviceError:
+        return False
+
+
+def triton_engine(**settings):
+    """Return the triton engine, on a GPU or else in Triton's interpreter; skip the test where Triton is missing."""
+    pytest.importorskip("triton")
+    return load_engine("triton", "cuda" if has_gpu() else "cpu", **settings)

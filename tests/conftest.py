@@ -15,8 +15,12 @@ import pytest
 from pipeline.engines.engine import Examples
 from pipeline.networks.declaration import Network
 from pipeline.networks.declared import find_network
+from tests.available import has_gpu
 from tests.clone import fresh_clone
 from tests.states import States
+
+if not has_gpu():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton reads it when it is imported
 
 GOLDEN = Path(__file__).parent / "golden"
 

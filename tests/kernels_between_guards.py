@@ -20,8 +20,8 @@ from pipeline.engines.numba.engine import ENGINE
 from pipeline.engines.numba.plan import Layout
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.weights import draw_weights
+from tests.fused_networks import NETWORKS
 from tests.small_networks import random_examples
-from tests.test_engine_numba import NETWORKS
 
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0

@@ -15,13 +15,11 @@ import pytest
 from pipeline.engines.engine import Examples, Training
 from pipeline.engines.numba import worksharing
 from pipeline.engines.numba.engine import ENGINE
-from pipeline.errors import DeviceError, EngineError
+from pipeline.errors import DeviceError
 from pipeline.networks.declaration import Hyperparameters
-from pipeline.networks.layers import linear, tanh
 from pipeline.networks.weights import draw_weights
-from tests import reference
-from tests.small_networks import convolution, dense, pool, random_examples
-from tests.small_networks import network as network_of
+from tests.fused_networks import NETWORKS, with_biases
+from tests.small_networks import random_examples
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,125 +67,7 @@ class TestAgainstTheano:
         np.testing.assert_allclose(probabilities, golden.first_probabilities, rtol=0, atol=1e-6)
 
 
-POOL = pool((2, 2))
-
-NETWORKS = {
-    "softmax alone": network_of((7,)),
-    "one hidden layer": network_of((33,), dense(17)),
-    "wide and deep": network_of((50,), dense(130), dense(1), dense(64, linear), dense(3)),
-    "an image into dense": network_of((3, 5, 4), dense(9)),
-    "one convolution": network_of((1, 9, 7), convolution(3, (3, 3)), POOL),
-    "dropped borders": network_of((1, 10, 12), convolution(5, (4, 2)), POOL, dense(6)),
-    "three channels": network_of((3, 11, 9), convolution(20, (2, 3)), POOL, convolution(33, (2, 2)), POOL, dense(8)),
-    "filters of one pixel": network_of((2, 6, 5), convolution(7, (1, 1)), POOL, convolution(4, (1, 1)), POOL),
-    "filters of 5x5": network_of((3, 21, 18), convolution(4, (5, 5)), POOL, convolution(17, (5, 5)), POOL),
-    "no pooling": network_of((3, 8, 9), convolution(6, (3, 3)), convolution(18, (2, 2)), dense(7)),
-    "pooling now and then": network_of(
-        (1, 15, 15), convolution(16, (2, 2)), convolution(3, (3, 3)), POOL, convolution(65, (2, 2))
-    ),
-    "linear convolutions": network_of(
-        (2, 9, 9), convolution(4, (2, 2), nonlinearity=linear), POOL, convolution(4, (2, 2), nonlinearity=linear)
-    ),
-    "a filter as large as the image": network_of((2, 5, 4), convolution(9, (5, 4)), dense(6)),
-    "narrow images": network_of((1, 12, 2), convolution(8, (1, 1)), POOL, convolution(5, (3, 1))),
-    "as many classes as labels can name": network_of((1, 6, 6), convolution(7, (3, 3)), POOL, classes=256),
-    "three convolutions": network_of(
-        (1, 24, 23),
-        convolution(16, (3, 3)),
-        POOL,
-        convolution(48, (2, 2)),
-        POOL,
-        convolution(96, (2, 2)),
-        POOL,
-        dense(40),
-    ),
-}
-
-
-def with_biases(network, seed):
-    """Draw weights as training does, with biases other than zero, so that the tests see them."""
-    generator = np.random.RandomState(seed)
-    weights = draw_weights(network, seed)
-    return {
-        name: generator.uniform(-0.2, 0.2, values.shape).astype(np.float32) if name.endswith("/b") else values
-        for name, values in weights.items()
-    }
-
-
-def assert_follows_the_rules(network, weights, examples, threads=1, atol=2e-6):
-    loss, gradients = one_step(network, weights, examples, threads)
-    expected_loss, expected = reference.loss_and_gradients(network, weights, examples.images, examples.labels)
-    assert loss == pytest.approx(expected_loss, abs=1e-6)
-    for name, gradient in expected.items():
-        np.testing.assert_allclose(gradients[name], gradient, rtol=1e-4, atol=atol, err_msg=name)
-
-
-class TestRules:
-    @pytest.mark.parametrize("name", NETWORKS)
-    def test_loss_and_gradients(self, name):
-        network = NETWORKS[name]
-        assert_follows_the_rules(network, with_biases(network, 1), random_examples(network, 21, 2), threads=2)
-
-    @pytest.mark.parametrize("name", NETWORKS)
-    def test_probabilities(self, name):
-        network = NETWORKS[name]
-        weights, examples = with_biases(network, 3), random_examples(network, 37, 4)
-        probabilities = ENGINE(threads=2).probabilities(network, weights, examples.images)
-        expected = reference.probabilities(network, weights, examples.images)
-        assert probabilities.dtype == np.float32
-        np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-6)
-
-    @pytest.mark.parametrize("name", NETWORKS)
-    def test_weights_are_returned_unchanged(self, name):
-        network = NETWORKS[name]
-        weights, examples = with_biases(network, 5), random_examples(network, 3, 6)
-        hyperparameters = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=1)
-        trainer = ENGINE().trainer(Training(network, hyperparameters, weights, examples, examples))
-        returned = trainer.weights()
-        assert list(returned) == list(network.weight_shapes)
-        for weight, values in weights.items():
-            np.testing.assert_array_equal(returned[weight], values)
-
-    @pytest.mark.parametrize("threads", [1, 3])
-    @pytest.mark.parametrize("name", ["one convolution", "dropped borders", "three channels", "three convolutions"])
-    def test_every_tied_maximum_receives_the_whole_gradient(self, name, threads):
-        """Flat images tie all windows of all layers; images of few whole numbers tie some."""
-        network = NETWORKS[name]
-        weights = {name: np.round(4 * values) / 4 for name, values in with_biases(network, 7).items()}
-        generator = np.random.RandomState(8)
-        flat = np.ones((16, *network.input_shape), np.float32)
-        coarse = generator.randint(-1, 2, flat.shape).astype(np.float32)
-        labels = generator.randint(0, network.classes, 32).astype(np.uint8)
-        examples = Examples(np.concatenate([flat, coarse]), labels)
-        assert_follows_the_rules(network, weights, examples, threads, atol=1e-5)
-
-    @pytest.mark.parametrize("name", ["one hidden layer", "one convolution", "no pooling", "three channels"])
-    def test_slope_of_the_rectifier_at_zero_is_one_half(self, name):
-        """Black images and biases of zero put every unit of the first layer exactly at zero."""
-        network = NETWORKS[name]
-        weights = draw_weights(network, 9)
-        generator = np.random.RandomState(10)
-        weights = {
-            name: values if name.endswith("W") or name.startswith("layer1/") else values + np.float32(0.1)
-            for name, values in weights.items()
-        }
-        images = np.zeros((20, *network.input_shape), np.float32)
-        images[10:] = generator.uniform(-1, 1, images[10:].shape)
-        assert_follows_the_rules(
-            network, weights, Examples(images, generator.randint(0, network.classes, 20).astype(np.uint8))
-        )
-
-    def test_nesterov_momentum_over_minibatches(self):
-        """Minibatches come in file order, the last one is smaller, and the next epoch continues with the velocity."""
-        network = NETWORKS["dropped borders"]
-        weights, examples = with_biases(network, 11), random_examples(network, 50, 12)
-        hyperparameters = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=2, batch_size=20)
-        losses, moved, _ = train(network, hyperparameters, weights, examples, threads=2, epochs=2)
-        expected_losses, expected = reference.trained(network, hyperparameters, weights, examples)
-        np.testing.assert_allclose(losses, expected_losses.ravel(), rtol=0, atol=1e-5)
-        for name, values in expected.items():
-            np.testing.assert_allclose(moved[name], values, rtol=0, atol=1e-5, err_msg=name)
-
+class TestOnTheCPU:
     def test_the_velocity_of_a_dead_unit_ends_at_zero(self):
         """Not at the smallest numbers of float32, which slow processors down."""
         network = NETWORKS["one hidden layer"]
@@ -201,44 +81,6 @@ class TestRules:
         dead = trainer.velocity()["layer1/W"][:, 3]
         assert dead.tolist() == [0] * len(dead)
         assert np.isfinite(trainer.validate()[0])
-
-    def test_validation(self):
-        network = NETWORKS["three channels"]
-        weights, examples = with_biases(network, 13), random_examples(network, 70, 14)
-        hyperparameters = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=1)
-        trainer = ENGINE(threads=2).trainer(Training(network, hyperparameters, weights, examples, examples))
-        loss, accuracy = trainer.validate()
-        expected_loss, expected_accuracy = reference.loss_and_accuracy(network, weights, examples)
-        assert loss == pytest.approx(expected_loss, abs=1e-6)
-        assert accuracy == expected_accuracy
-
-    def test_a_diverged_network_has_no_finite_loss(self):
-        network = NETWORKS["three convolutions"]
-        weights = {name: values * np.float32(np.nan) for name, values in with_biases(network, 15).items()}
-        loss, _ = one_step(network, weights, random_examples(network, 5, 16))
-        assert np.isnan(loss)
-
-    @pytest.mark.parametrize("position", [(0, 0), (0, 1), (1, 0), (1, 1)])
-    @pytest.mark.parametrize("filters", [3, 17, 35, 70])
-    def test_pooling_keeps_nan(self, filters, position):
-        """At every position of the window: otherwise a network that diverged would look sound."""
-        network = network_of((1, 6, 6), convolution(filters, (1, 1)), POOL)
-        images = random_examples(network, 3, 28).images
-        images[1, 0, 2 + position[0], 4 + position[1]] = np.nan
-        weights = with_biases(network, 29)
-        probabilities = ENGINE().probabilities(network, weights, images)
-        assert np.isnan(probabilities).any(axis=1).tolist() == [False, True, False]
-
-    def test_a_minibatch_larger_than_the_data_is_all_of_it(self):
-        """It needs no more memory either."""
-        network = NETWORKS["three channels"]
-        weights, examples = with_biases(network, 30), random_examples(network, 37, 31)
-        hyperparameters = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=2, batch_size=10**12)
-        losses, moved, _ = train(network, hyperparameters, weights, examples, threads=2, epochs=2)
-        expected_losses, expected = reference.trained(network, hyperparameters, weights, examples)
-        np.testing.assert_allclose(losses, expected_losses.ravel(), rtol=0, atol=1e-5)
-        for name, values in expected.items():
-            np.testing.assert_allclose(moved[name], values, rtol=0, atol=1e-5, err_msg=name)
 
 
 class TestThreads:
@@ -311,52 +153,6 @@ class TestThreads:
 
 
 class TestRefusals:
-    @pytest.mark.parametrize(
-        ("network", "message"),
-        [
-            (network_of((4,), dense(3, tanh)), "layer 'layer1': the numba engine has no nonlinearity tanh"),
-            (
-                network_of((1, 9, 9), convolution(2, 3, stride=2)),
-                r"layer 'layer1': .* convolution with stride \(2, 2\)",
-            ),
-            (
-                network_of((1, 9, 9), convolution(2, 3, pad=1)),
-                r"layer 'layer1': .* pad \(1, 1\)",
-            ),
-            (
-                network_of((1, 9, 9), convolution(2, (3, 3)), pool(3)),
-                r"layer 'layer2': .* pool_size \(3, 3\)",
-            ),
-            (
-                network_of((1, 9, 9), convolution(2, (3, 3)), pool(2, stride=1)),
-                r"layer 'layer2': .* stride \(1, 1\)",
-            ),
-            (network_of((1, 9, 9), POOL), "layer 'layer1': .* pooling except right after a convolution"),
-            (network_of((1, 9, 9), convolution(2, (2, 2)), POOL, POOL), "layer 'layer3': .* right after a convolution"),
-        ],
-    )
-    def test_a_layer_that_the_kernels_lack(self, network, message):
-        weights, examples = draw_weights(network, 0), random_examples(network, 2, 0)
-        with pytest.raises(EngineError, match=message) as caught:
-            one_step(network, weights, examples)
-        assert "--engine torch" in str(caught.value)
-
-    def test_labels_beyond_the_classes(self):
-        """The kernels check no index and would write outside of their arrays."""
-        network = NETWORKS["one convolution"]
-        examples = random_examples(network, 4, 36)
-        examples.labels[3] = 255
-        with pytest.raises(EngineError, match=r"there is a label 255; .* labels are 0 to 2"):
-            one_step(network, draw_weights(network, 0), examples)
-
-    def test_images_of_another_shape(self):
-        network = NETWORKS["one convolution"]
-        examples = random_examples(NETWORKS["dropped borders"], 4, 37)
-        with pytest.raises(EngineError, match=r"shape \(1, 10, 12\); this network takes \(1, 9, 7\)"):
-            one_step(network, draw_weights(network, 0), examples)
-        with pytest.raises(EngineError, match="this network takes"):
-            ENGINE().probabilities(network, draw_weights(network, 0), examples.images)
-
     def test_numba_with_compiling_disabled(self):
         program = "from pipeline.engines.numba.engine import ENGINE; ENGINE().device_name()"
         environment = os.environ | {"PYTHONPATH": str(ROOT), "NUMBA_DISABLE_JIT": "1"}

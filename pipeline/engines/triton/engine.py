@@ -1,0 +1,188 @@
+"""The engine for CUDA: kernels that Triton compiles for the GPU, and a step that a CUDA graph replays.
+
+It supports the networks of the numba engine: convolution with stride 1 and without padding, 2x2 max pooling right after
+it, dense layers, rectified or linear, and softmax at the end, of any size and number. No kernel uses atomic operations,
+so the same weights and data give the same result to the bit.
+
+With ``TRITON_INTERPRET=1`` Triton's interpreter runs the kernels on the CPU, for tests and debuggers: it is slow.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812, PyTorch's own name for it
+from torch import Tensor
+
+from pipeline.engines.cuda.failures import explained
+from pipeline.engines.cuda.graphs import Action, cuda_graphs
+from pipeline.engines.cuda.memory import TensorTrainer, check_cuda
+from pipeline.engines.engine import Engine, Examples, Training
+from pipeline.engines.fused import check_examples, check_images, weighted_layers
+from pipeline.engines.triton import cache
+from pipeline.engines.triton.blocks import INTERPRETED, IS_INTERPRETED, ON_GPU, Blocks
+from pipeline.engines.triton.exponential import exponential
+from pipeline.engines.triton.minibatches import Minibatches, on_device
+from pipeline.engines.triton.parameters import Parameters
+from pipeline.engines.triton.passes import Passes, check_size
+from pipeline.errors import DeviceError, SettingError
+from pipeline.networks.arrays import DoubleArray, FloatArray
+from pipeline.networks.declaration import Network
+from pipeline.networks.weights import Weights
+
+EVALUATION_BATCH = 1000
+"""Images evaluated at once: enough to keep a GPU busy, with few launches."""
+
+PRECISIONS = ("ieee", "tf32x3")
+
+
+@dataclass(frozen=True)
+class TritonEngine(Engine):
+    """The engine, with its setting.
+
+    Parameters
+    ----------
+    precision : {"ieee", "tf32x3"}
+        How products of float32 numbers are computed: as such, or on tensor cores as three products of rounded ones.
+    blocks : Blocks
+        How much a program computes.
+    """
+
+    device: str = "cuda"
+    precision: str = "ieee"
+    blocks: Blocks = INTERPRETED if IS_INTERPRETED else ON_GPU
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise SettingError(f"precision is {self.precision!r}; expected {' or '.join(PRECISIONS)}.")
+        if IS_INTERPRETED and self.device == "cuda":
+            raise DeviceError(
+                "TRITON_INTERPRET is set, so Triton interprets its kernels on the CPU. Unset it, or use --device cpu."
+            )
+        if not IS_INTERPRETED and self.device == "cpu":
+            raise DeviceError("the triton engine computes on CUDA, not on 'cpu'. Use --engine numba --device cpu.")
+        if self.device == "cuda":
+            check_cuda()
+            cache.use_folder()
+
+    @explained()
+    def trainer(self, training: Training) -> TritonTrainer:
+        return TritonTrainer(training, self)
+
+    @explained()
+    def probabilities(self, network: Network, weights: Weights, images: FloatArray) -> FloatArray:
+        check_images(network, images)
+        parameters = Parameters(weighted_layers(network, "triton"), weights, None, self.device, self.blocks.updated)
+        data = on_device(Examples(images, np.zeros(len(images), np.uint8)), parameters.is_convolutional, self.device)
+        passes = Passes(parameters, data, min(EVALUATION_BATCH, max(1, len(images))), self.precision, self.blocks)
+        logits = [passes.logits(count) for count in _minibatches(len(images), EVALUATION_BATCH)]
+        if not logits:
+            return np.empty((0, network.classes), np.float32)
+        probabilities: FloatArray = torch.softmax(torch.cat(logits), 1).cpu().numpy()
+        return probabilities
+
+    @explained()
+    def exponentials(self, vector: FloatArray, repeats: int) -> tuple[FloatArray, float]:
+        values = torch.from_numpy(vector).to(self.device)
+        results = torch.empty_like(values)
+        exponential(values, results)  # before the clock starts, because the first use compiles the kernel
+        self._wait()
+        start = time.perf_counter()
+        for _ in range(repeats):
+            exponential(values, results)
+        self._wait()
+        seconds = time.perf_counter() - start
+        return results.cpu().numpy(), seconds
+
+    def _wait(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()  # a GPU computes while Python goes on
+
+    @explained()
+    def device_name(self) -> str:
+        return torch.cuda.get_device_name() if self.device == "cuda" else f"{super().device_name()}, interpreted"
+
+    def first_wait(self) -> str | None:
+        if self.device == "cpu" or cache.use_folder().exists():
+            return None
+        return "compiling the kernels, once on this machine for each network; it takes some seconds"
+
+
+class TritonTrainer(TensorTrainer):
+    """A network in training on a GPU."""
+
+    def __init__(self, training: Training, engine: TritonEngine) -> None:
+        device, precision, blocks = engine.device, engine.precision, engine.blocks
+        super().__init__(device)
+        layers = weighted_layers(training.network, "triton")
+        for examples in (training.train, training.valid):
+            check_examples(training.network, examples)
+        self._parameters = parameters = Parameters(layers, training.weights, training.velocity, device, blocks.updated)
+        self._sizes = _minibatches(len(training.train), training.hyperparameters.batch_size)
+        check_size(parameters, self._sizes[0])
+        self._train, self._valid = (
+            on_device(examples, parameters.is_convolutional, device) for examples in (training.train, training.valid)
+        )
+        record = cuda_graphs([*parameters.state(), self._train.counter]) if device == "cuda" else _unrecorded
+        passes = Passes(parameters, self._train, self._sizes[0], precision, blocks)
+        self._steps = {
+            images: record(functools.partial(passes.step, images, training.hyperparameters, passes.blocks(images)))
+            for images in sorted(set(self._sizes))
+        }
+        self._scores = torch.zeros(2, dtype=torch.float64, device=device)
+        size = min(EVALUATION_BATCH, len(training.valid))
+        passes = Passes(parameters, self._valid, size, precision, blocks)
+        self._score = record(functools.partial(_score, passes, self._valid, self._scores))
+
+    @explained()
+    def train_epoch(self, on_progress: Callable[[int], None]) -> DoubleArray:
+        self._train.counter.zero_()
+        for images in self._sizes:
+            self._steps[images]()
+        of_images = self._train.losses.cpu().numpy().astype(np.float64)
+        firsts = np.cumsum([0, *self._sizes[:-1]])
+        losses: DoubleArray = np.add.reduceat(of_images, firsts) / self._sizes
+        on_progress(len(of_images))
+        return losses
+
+    @explained()
+    def validate(self) -> tuple[float, float]:
+        self._score()
+        loss, accuracy = (self._scores / len(self._valid.labels)).tolist()
+        return loss, accuracy
+
+    @explained()
+    def weights(self) -> Weights:
+        return self._parameters.weights()
+
+    @explained()
+    def velocity(self) -> Weights:
+        return self._parameters.velocity()
+
+
+def _minibatches(images: int, size: int) -> list[int]:
+    """Return the number of images of each minibatch; the last one may be smaller."""
+    full, rest = divmod(images, size)
+    return [size] * full + [rest] * (rest > 0)
+
+
+def _unrecorded(action: Action) -> Action:
+    return action
+
+
+def _score(passes: Passes, data: Minibatches, scores: Tensor) -> None:
+    """Write the sum of the losses and the number of images that are classified correctly."""
+    data.counter.zero_()
+    scores.zero_()
+    batches = _minibatches(len(data.labels), EVALUATION_BATCH)
+    for images, labels in zip(batches, torch.split(data.labels.long(), EVALUATION_BATCH), strict=True):
+        logits = passes.logits(images).double()
+        scores += torch.stack([F.cross_entropy(logits, labels, reduction="sum"), (logits.argmax(1) == labels).sum()])
+
+
+ENGINE = TritonEngine

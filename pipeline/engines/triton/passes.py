@@ -1,0 +1,102 @@
+"""The kernels of a network on a data set: the forward pass, and a whole step of training.
+
+A step has a forward kernel for each layer but the last, one for the last layer and the loss, a backward kernel for each
+layer but the last and a first dense one, and one that updates all weights: 10 for the article's CNN, 3 for its MLP.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor
+
+from pipeline.engines.triton.blocks import Blocks
+from pipeline.engines.triton.convolution import Convolution
+from pipeline.engines.triton.dense import Dense
+from pipeline.engines.triton.minibatches import Minibatches
+from pipeline.engines.triton.output import Output
+from pipeline.engines.triton.parameters import Parameters
+from pipeline.engines.triton.update import update
+from pipeline.engines.triton.values import Values
+from pipeline.errors import EngineError
+from pipeline.networks.declaration import Hyperparameters
+from pipeline.networks.layers import Conv2DLayer
+
+OFFSETS = 2**31
+
+
+class Passes:
+    """The kernels for minibatches of up to ``size`` images, which they take from the data in turn."""
+
+    def __init__(self, parameters: Parameters, data: Minibatches, size: int, precision: str, blocks: Blocks) -> None:
+        self._parameters = parameters
+        self._data = data
+        self._blocks = blocks
+        self._hidden: list[Convolution | Dense] = []
+        values = Values(data.images, data.images, biases=data.images, is_data=True)
+        *hidden, last = parameters.layers
+        for layer in hidden:
+            kind = Convolution if isinstance(layer.entry.layer, Conv2DLayer) else Dense
+            self._hidden.append(kind(layer, values, parameters.matrix(layer), size, precision, blocks))
+            values = self._hidden[-1].outputs
+        self._output = Output(last, values, parameters.matrix(last), size, precision, blocks)
+        first = self._hidden[0] if self._hidden else None
+        self._first_dense = first if isinstance(first, Dense) else None
+        # Nothing but the update needs the gradient of a first dense layer, so the update computes it itself.
+        with_gradients = [*self._hidden[self._first_dense is not None :], self._output]
+        sizes = (layer.gradient_parts(size) * layer.layer.size for layer in with_gradients)
+        *starts, total = itertools.accumulate(sizes, initial=0)
+        self._with_gradients = list(zip(with_gradients, starts, strict=True))
+        self._gradients = parameters.values.new_zeros(total)
+
+    def logits(self, images: int) -> Tensor:
+        """Return the logits of the next images, shape (images, classes)."""
+        for layer in (*self._hidden, self._output):
+            layer.forward(self._data, images)
+        self._data.counter[0] += images
+        outputs = self._output.outputs
+        sums = outputs.tensor.flatten()[: outputs.parts * images * self._output.layer.units]
+        return sums.view(outputs.parts, images, -1).sum(0) + outputs.biases
+
+    def step(self, images: int, hyperparameters: Hyperparameters, blocks: Tensor) -> None:
+        """Take a step on the next images; ``blocks`` are those of `blocks`."""
+        for layer in self._hidden:
+            layer.forward(self._data, images)
+        *hidden, (_, of_output) = self._with_gradients
+        self._output.loss_and_gradients(self._data, images, self._gradients[of_output:])
+        for layer, start in reversed(hidden):
+            layer.backward(self._data, images, self._gradients[start:])
+        self._update(images, hyperparameters, blocks)
+
+    def _update(self, images: int, hyperparameters: Hyperparameters, blocks: Tensor) -> None:
+        first = self._first_dense
+        tiles = first.weight_tiles() if first else 0
+        update[(tiles + len(blocks),)](
+            self._parameters.values, self._parameters.velocities, self._gradients, blocks, self._data.counter, images,
+            hyperparameters.learning_rate, hyperparameters.momentum,
+            self._data.images, first.outputs.gradients if first else self._gradients, tiles,
+            first.shape if first else None, self._blocks.columns, self._blocks.updated,
+        )  # fmt: skip
+
+    def blocks(self, images: int) -> Tensor:
+        """Return a row for each block of weights that a step on so many images updates: see `update.update`."""
+        rows = [
+            (layer.layer.start + first, start + first, layer.layer.size, layer.gradient_parts(images))
+            for layer, start in self._with_gradients
+            for first in range(0, layer.layer.size, self._blocks.updated)
+        ]
+        return torch.tensor(rows, dtype=torch.int32, device=self._gradients.device)
+
+
+def check_size(parameters: Parameters, size: int) -> None:
+    """Raise `EngineError` if the kernels' 32-bit offsets do not reach every value of a minibatch of ``size`` images."""
+    values = max(
+        math.prod(shape) for layer in parameters.layers for shape in (layer.entry.input_shape, layer.entry.output_shape)
+    )
+    if size * values >= OFFSETS:
+        raise EngineError(
+            f"a minibatch of {size:,} images has {size * values:,} values in a layer; the kernels of the triton engine "
+            f"reach {OFFSETS - 1:,}. Take minibatches of at most {(OFFSETS - 1) // values:,} images, or --engine torch."
+        )

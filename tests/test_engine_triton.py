@@ -1,0 +1,200 @@
+"""The triton engine against recorded steps and the torch engine: on a GPU, or else in Triton's interpreter."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("triton")
+
+from pipeline.engines.engine import Examples, Training, load_engine
+from pipeline.engines.triton.blocks import ON_GPU
+from pipeline.errors import DeviceError, EngineError, SettingError
+from pipeline.networks.declaration import Hyperparameters
+from pipeline.networks.weights import draw_weights
+from tests import reference
+from tests.available import has_gpu, triton_engine
+from tests.fused_networks import NETWORKS, with_biases
+from tests.small_networks import random_examples, whole_examples, whole_weights
+
+ROOT = Path(__file__).parents[1]
+
+
+def silent(images):
+    """Ignore the progress of an epoch."""
+
+
+def trained(engine, training, epochs=1):
+    """Return the losses of all steps, the weights and the velocities."""
+    trainer = engine.trainer(training)
+    losses = np.concatenate([trainer.train_epoch(silent) for _ in range(epochs)])
+    return losses, trainer.weights(), trainer.velocity()
+
+
+def first_images(golden, count):
+    return Examples(golden.examples.images[:count], golden.examples.labels[:count])
+
+
+class TestAgainstTheano:
+    """The steps that Theano, Lasagne and nolearn took on the article's networks."""
+
+    @pytest.fixture
+    def start(self, golden):
+        return draw_weights(golden.network, golden.seed)
+
+    def test_first_probabilities(self, golden, start):
+        probabilities = triton_engine().probabilities(golden.network, start, golden.examples.images[:128])
+        np.testing.assert_allclose(probabilities, golden.first_probabilities, rtol=0, atol=1e-6)
+
+    def test_first_step(self, golden, start):
+        """NumPy's products, with which the interpreter computes, break ties in flat parts of an image."""
+        first = first_images(golden, 128)
+        training = Training(golden.network, golden.hyperparameters, start, first, first)
+        losses, after, _ = trained(triton_engine(), training)
+        np.testing.assert_allclose(losses, golden.losses[:1], rtol=0, atol=1e-6)
+        tolerance = golden.loss_tolerance / 10 if has_gpu() or golden.name == "mlp" else 1e-3
+        for name, expected in golden.after_one_step.items():
+            np.testing.assert_allclose(after[name], expected, rtol=0, atol=tolerance, err_msg=name)
+
+    @pytest.mark.skipif(not has_gpu(), reason="takes minutes in Triton's interpreter")
+    def test_all_steps(self, golden, start):
+        training = Training(golden.network, golden.hyperparameters, start, golden.examples, golden.examples)
+        losses, after, _ = trained(triton_engine(), training)
+        np.testing.assert_allclose(losses, golden.losses, rtol=0, atol=golden.loss_tolerance)
+        for name, expected in golden.after_all_steps.items():
+            np.testing.assert_allclose(after[name], expected, rtol=0, atol=10 * golden.loss_tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("images", [1, 37])
+def test_steps_equal_those_of_the_torch_engine(golden, images):
+    """On images with noise, in which no maximum is tied."""
+    first = first_images(golden, images)
+    noise = np.random.RandomState(1).uniform(-0.1, 0.1, first.images.shape).astype(np.float32)
+    first = Examples(first.images + noise, first.labels)
+    how = golden.hyperparameters.replaced(batch_size=16)
+    training = Training(golden.network, how, draw_weights(golden.network, 2), first, first)
+    for found, expected in zip(
+        trained(triton_engine(), training), trained(load_engine("torch"), training), strict=True
+    ):
+        if isinstance(expected, dict):
+            for name, values in expected.items():
+                np.testing.assert_allclose(found[name], values, rtol=0, atol=2e-7, err_msg=name)
+        else:
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["one hidden layer", "wide and deep", "dropped borders", "linear convolutions"])
+def test_the_blocks_of_a_gpu(name):
+    """Whole numbers tie maxima, and put many units exactly at 0; float32 sums them exactly."""
+    network = NETWORKS[name]
+    weights, examples = whole_weights(network, 3), whole_examples(network, 9, 4)
+    how = Hyperparameters(learning_rate=1, momentum=0, epochs=1, batch_size=9)
+    losses, after, _ = trained(triton_engine(blocks=ON_GPU), Training(network, how, weights, examples, examples))
+    expected_loss, expected = reference.loss_and_gradients(network, weights, examples.images, examples.labels)
+    assert losses == pytest.approx([expected_loss], rel=1e-6)
+    for key, gradient in expected.items():
+        np.testing.assert_allclose(weights[key] - after[key], gradient, rtol=1e-4, atol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["softmax alone", "one hidden layer", "dropped borders"])
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_minibatches_of_any_size(name, batch_size):
+    network = NETWORKS[name]
+    weights, examples = with_biases(network, 5), random_examples(network, 8, 6)
+    how = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=2, batch_size=batch_size)
+    losses, after, _ = trained(triton_engine(), Training(network, how, weights, examples, examples), epochs=2)
+    expected_losses, expected = reference.trained(network, how, weights, examples)
+    np.testing.assert_allclose(losses, expected_losses.ravel(), rtol=0, atol=1e-5)
+    for key, values in expected.items():
+        np.testing.assert_allclose(after[key], values, rtol=0, atol=1e-5, err_msg=key)
+
+
+def test_a_resumed_training_gives_the_same_bits():
+    network = NETWORKS["dropped borders"]
+    examples = random_examples(network, 20, 7)
+    how = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=2, batch_size=8)
+    start = with_biases(network, 8)
+    _, weights, velocity = trained(triton_engine(), Training(network, how, start, examples, examples))
+    resumed = trained(triton_engine(), Training(network, how, weights, examples, examples, velocity))
+    losses, *uninterrupted = trained(triton_engine(), Training(network, how, start, examples, examples), epochs=2)
+    np.testing.assert_array_equal(losses[3:], resumed[0])
+    for found, expected in zip(resumed[1:], uninterrupted, strict=True):
+        for name in expected:
+            np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_no_images_have_no_probabilities():
+    network = NETWORKS["dropped borders"]
+    images = np.zeros((0, *network.input_shape), np.float32)
+    assert triton_engine().probabilities(network, with_biases(network, 9), images).shape == (0, network.classes)
+
+
+def test_a_trainer_dies_with_its_last_reference():
+    """Its memory is a GPU's, which another process may wait for."""
+    network = NETWORKS["one hidden layer"]
+    examples = random_examples(network, 4, 10)
+    how = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1)
+    gc.disable()
+    try:
+        trainer = triton_engine().trainer(Training(network, how, with_biases(network, 11), examples, examples))
+        trainer.train_epoch(silent)
+        there = weakref.ref(trainer)
+        del trainer
+        assert there() is None
+    finally:
+        gc.enable()
+
+
+def test_exponentials():
+    vector = np.random.RandomState(12).uniform(-3, 3, 1001).astype(np.float32)
+    result, seconds = triton_engine().exponentials(vector, 4)
+    np.testing.assert_allclose(result, np.exp(vector), rtol=1e-6)
+    assert seconds > 0
+
+
+@pytest.mark.parametrize(("name", "launches"), [("mlp", 3), ("cnn", 10)])
+def test_compiled_for_an_h100_no_kernel_spills_registers(name, launches):
+    """For the launches of a step. With 128 registers a thread, a multiprocessor holds 16 warps."""
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    command = [sys.executable, "-m", "tests.compiled_kernels", name, "90"]
+    printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    kernels = [json.loads(line) for line in printed.splitlines()]
+    assert len(kernels) == launches
+    assert [kernel for kernel in kernels if kernel["stack"] or kernel["registers"] > 128] == []
+
+
+class TestRefusals:
+    def test_a_precision_that_is_none(self):
+        with pytest.raises(SettingError, match="precision is 'tf32'; expected ieee or tf32x3"):
+            triton_engine(precision="tf32")
+
+    @pytest.mark.skipif(has_gpu(), reason="there is a GPU")
+    def test_cuda_in_the_interpreter(self):
+        with pytest.raises(DeviceError, match="TRITON_INTERPRET is set"):
+            load_engine("triton", "cuda")
+
+    def test_the_cpu_without_the_interpreter(self):
+        program = "from pipeline.engines.engine import load_engine; load_engine('triton', 'cpu')"
+        environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+        environment["PYTHONPATH"] = str(ROOT)
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+        assert "DeviceError: the triton engine computes on CUDA, not on 'cpu'. Use --engine numba" in done.stderr
+
+    def test_minibatches_beyond_32_bits(self):
+        """The labels and images are views of one number, so that they need no memory."""
+        network = NETWORKS["as many classes as labels can name"]
+        images = np.broadcast_to(np.float32(0), (2**24, *network.input_shape))
+        examples = Examples(images, np.broadcast_to(np.uint8(0), 2**24))
+        how = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=2**24)
+        with pytest.raises(EngineError, match=r"16,777,216 images has 4,294,967,296 values .* at most 8,388,607"):
+            triton_engine().trainer(Training(network, how, draw_weights(network, 0), examples, examples))
