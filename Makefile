@@ -63,15 +63,13 @@ endif
 
 # PyTorch is large: install it only where it is asked for or where there is a GPU.
 ENGINE_SETUP := $(VENV)/base $(if $(DEMO),$(DIGITS))
-ifneq ($(filter torch,$(ENGINE))$(filter cuda,$(DEVICE)),)
-ENGINE_SETUP += $(VENV)/torch
-else ifneq ($(filter theano,$(ENGINE)),)
-ENGINE_SETUP += theano
-else ifeq ($(filter-out auto,$(ENGINE))$(filter cpu,$(DEVICE)),)
-ENGINE_SETUP += $(if $(shell command -v nvidia-smi),$(VENV)/torch)
+ifneq ($(filter torch theano,$(ENGINE)),)
+ENGINE_SETUP += $(filter torch theano,$(ENGINE))
+else ifeq ($(filter-out auto triton,$(ENGINE))$(filter cpu,$(DEVICE)),)
+ENGINE_SETUP += $(if $(filter triton cuda cuda:%,$(ENGINE) $(DEVICE))$(shell command -v nvidia-smi),torch-for-gpu)
 endif
 
-.PHONY: help pipeline demo theano compare check-device check-gpu configure status verify gc history schedule unschedule test lint docs bench fuzz audit faults requirements clean distclean
+.PHONY: help pipeline demo torch torch-for-gpu torch-for-tests theano compare check-device check-gpu configure status verify gc history schedule unschedule test lint docs bench fuzz audit faults requirements clean distclean
 
 help: ## print this help
 	@echo 'Usage: make TARGET [SETTING=value ...]'
@@ -89,47 +87,54 @@ pipeline: $(ENGINE_SETUP) ## download CIFAR-10, train and evaluate the networks,
 demo: $(ENGINE_SETUP) $(DIGITS) ## the same in half a minute on scikit-learn's digits, without a download of images
 	@$(LUIGI) Pipeline --demo $(FLAGS)
 
+torch: $(VENV)/base ## install PyTorch in the build for this machine: for the CPU, or for its GPU and driver
+	@$(BIN)/python -m pipeline.engines.torch.setup
+
+torch-for-gpu torch-for-tests: $(VENV)/base
+	@$(BIN)/python -m pipeline.engines.torch.setup $(@:torch-%=--%)
+
 theano: $(VENV)/base ## build the environment of the article's libraries; THEANO_PYTHON=python3.11 names a Python
 	@$(BIN)/python -m pipeline.engines.theano.setup
 
-compare: $(VENV)/torch theano ## train both networks on every engine, from SEEDS=1,2,3: the article's table; 15 minutes a seed
+compare: torch theano ## train both networks on every engine, from SEEDS=1,2,3: the article's table; 15 minutes a seed
 	@$(LUIGI) Compare $${SEEDS:+"--seeds=$$SEEDS"} $(FLAGS)
 	@$(LUIGI) Pipeline $(FLAGS)
 
 check-device: $(ENGINE_SETUP) ## the article's check: the device of exp(), and its speed
 	@$(LUIGI) CheckDevice $(FLAGS)
 
-check-gpu: $(if $(WHEELS),,$(VENV)/dev) ## what needs a GPU, in less than six minutes; WHEELS=folder PYTHON=python3: without a registry
+check-gpu: $(if $(WHEELS),,$(VENV)/dev torch-for-tests) ## what needs a GPU, in less than six minutes; WHEELS=folder PYTHON=python3: without a registry
 	@PYTHONPATH=bench $(if $(WHEELS),"$(PYTHON)",$(BIN)/python) -m check_gpu $${WHEELS:+"--wheels=$$WHEELS"} $${OUT:+"--out=$$OUT"} \
 		$${ARCHIVE:+"--archive=$$ARCHIVE"} $${DEVICE:+"--device=$$DEVICE"} $(value ARGS)
 
 # One process more than cores: many tests wait for a program.
-test: $(VENV)/dev ## run the tests
+test: $(VENV)/dev torch-for-tests ## run the tests
 	@$(BIN)/python -m pytest --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist loadgroup $(ARGS)
 
-lint: $(VENV)/dev ## check style, format, types and imports
+lint: $(VENV)/dev torch ## check style, format, types and imports
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-docs: $(VENV)/dev ## build the pages and the API reference in docs/_build/html
+docs: $(VENV)/dev torch ## build the pages and the API reference in docs/_build/html
 	@$(BIN)/python -m sphinx -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html
 
-bench: $(VENV)/dev ## run every measurement in bench/; 45 minutes
+bench: $(VENV)/dev torch ## run every measurement in bench/; 45 minutes
 	@for command in bench/*.py; do echo "$$command"; $(BIN)/python "$$command" || exit; done
 
 fuzz: $(VENV)/fuzz ## read COUNT corrupted pickles, tars, gzips and batches each (default 100000)
 	@for target in pickle tar gzip batch; do $(BIN)/python fuzz/archive.py $$target --inputs="$${COUNT:-100000}" || exit; done
 
-faults: $(VENV)/dev ## run the slow tests: inject faults, and kill the pipeline KILLS times (default 100)
+faults: $(VENV)/dev torch-for-tests ## run the slow tests: inject faults, and kill the pipeline KILLS times (default 100)
 	@KILLS="$${KILLS:-100}" $(BIN)/python -m pytest -m slow $(ARGS)
 
-audit: $(AUDIT)/done ## look up known vulnerabilities of the installed packages on PyPI
-	@failed=; for name in dev fuzz audit theano; do echo "requirements/$$name.txt"; \
+# PyPI knows a build of PyTorch, such as 2.13.0+cpu, by its version alone.
+audit: $(AUDIT)/done $(VENV)/base ## look up known vulnerabilities of the pinned and of the installed packages on PyPI
+	@failed=; for name in dev fuzz audit theano torch-cuda; do echo "requirements/$$name.txt"; \
 		$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/$$name.txt || failed=1; done; \
-	echo requirements/torch.txt; \
-	$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements/torch.txt || failed=1; test -z "$$failed"
+	echo 'installed in $(VENV)'; $(BIN)/python -m pip list --format freeze --exclude-editable --exclude pip | sed 's/+.*//' > $(AUDIT)/installed.txt; \
+	$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement $(AUDIT)/installed.txt || failed=1; test -z "$$failed"
 
 configure: $(ENGINE_SETUP) ## keep the settings given here for every later command; without any, show them
 	@$(BIN)/python -m pipeline configure $(TO_KEEP)
@@ -152,11 +157,13 @@ schedule: $(ENGINE_SETUP) ## schedule `make pipeline`, EVERY=daily or 'Mon..Fri 
 unschedule: $(VENV)/base ## remove the schedule; DRY=1 only prints the actions
 	@$(BIN)/python -m pipeline unschedule $${DRY:+--dry-run}
 
+# With == pip would take 2.13.0+cpu too, where that is installed or lies in a folder that pip looks into.
 requirements: $(VENV)/base ## pin the newest versions of all packages
 	@$(PIP) install uv
-	@for name in dev demo export base fuzz audit; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	@for name in dev demo export base fuzz audit torch-needs torch-cuda triton; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate $$(test $$name = dev || echo -c requirements/dev.txt) \
 		requirements/$$name.in --output-file requirements/$$name.txt; done
+	@sed 's/^torch==/torch===/' requirements/torch-cuda.txt > $(VENV)/pinned && mv $(VENV)/pinned requirements/torch-cuda.txt
 
 clean: ## remove results and data sets; downloaded archives stay
 	@for folder in outputs data; do [ ! -d $$folder ] || { \
@@ -177,16 +184,11 @@ $(VENV)/base: requirements/base.txt pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/torch: requirements/torch.txt $(VENV)/base
-	@echo 'Installing PyTorch ...'
-	@$(PIP) install --requirement requirements/torch.txt
-	@touch $@
-
 $(VENV)/demo: requirements/demo.txt $(VENV)/base
 	@$(PIP) install --require-hashes --requirement requirements/demo.txt
 	@touch $@
 
-$(VENV)/dev: requirements/dev.txt $(VENV)/torch
+$(VENV)/dev: requirements/dev.txt $(VENV)/base
 	@$(PIP) install --require-hashes --requirement requirements/dev.txt
 	@touch $@
 

@@ -148,7 +148,7 @@ class TestWithoutPyTorch:
 
         assert status == expected, printed
         assert "engine is torch, but PyTorch is not installed; `make pipeline ENGINE=torch` installs it" in printed
-        assert "`pip install -r requirements/torch.txt`" in printed
+        assert "`python -m pipeline.engines.torch.setup`" in printed
         assert printed.count("\n") == 1
         assert not (checkout.folder / "never").exists()
 

@@ -143,7 +143,7 @@ class TestOtherMachines:
 
         assert machine() == ["numba", "cpu", f"no CUDA: {problem}", []]
         assert machine("cuda").startswith(f"device is cuda, but {problem}. Use --device cpu, or")
-        assert machine(engine="torch").startswith(f"engine is torch, but {problem}, and so does `pip install")
+        assert machine(engine="torch").startswith(f"engine is torch, but {problem}, and so does `python -m")
 
     @pytest.mark.parametrize("version", ["2.13.0+cpu", "2.13.0"])
     def test_pytorch_without_cuda(self, machine, tmp_path, version):

@@ -247,7 +247,8 @@ class Machine:
 
     def __init__(self, folder):
         self.folder = folder
-        for name in ("Makefile", "pyproject.toml", "requirements/base.txt", "tasks/configuration/make_variables.txt"):
+        requirements = [f"requirements/{name}.txt" for name in ("base", "dev", "fuzz")]
+        for name in ("Makefile", "pyproject.toml", "tasks/configuration/make_variables.txt", *requirements):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
         for name in ("bin", "elsewhere", "stand-ins"):
@@ -331,3 +332,34 @@ class TestWhichPythonServes:
             (installed / path.name).symlink_to(path)
         printed = machine.make("-n", ".venv/base", UV_PYTHON_INSTALL_DIR=str(installed.parent), UV_OFFLINE="1")
         assert f"python={installed}/bin/python{major}.{minor} &&" in printed
+
+
+class TestWhichCommandsInstallPyTorch:
+    @pytest.mark.parametrize(
+        ("typed", "without_gpu", "with_gpu"),
+        [
+            ("pipeline", None, " --for-gpu"),
+            ("pipeline ENGINE=auto DEVICE=auto", None, " --for-gpu"),
+            ("pipeline DEVICE=cpu", None, None),
+            ("pipeline ENGINE=numba", None, None),
+            ("pipeline ENGINE=torch", "", ""),
+            ("check-device ENGINE=torch DEVICE=cpu", "", ""),
+            ("pipeline ENGINE=triton", " --for-gpu", " --for-gpu"),
+            ("pipeline DEVICE=cuda:1", " --for-gpu", " --for-gpu"),
+            ("torch", "", ""),
+            ("compare", "", ""),
+            ("lint", "", ""),
+            ("docs", "", ""),
+            ("test", " --for-tests", " --for-tests"),
+            ("faults", " --for-tests", " --for-tests"),
+            ("fuzz", None, None),
+            ("status", None, None),
+        ],
+    )
+    def test_and_for_what(self, tmp_path, typed, without_gpu, with_gpu):
+        machine = Machine(tmp_path)
+        machine.put("bin/python3", NEW)
+        for expected in (without_gpu, with_gpu):
+            found = re.findall(r"pipeline\.engines\.torch\.setup(.*)", machine.make("-n", *typed.split()))
+            assert found == ([] if expected is None else [expected])
+            machine.put("bin/nvidia-smi", "")

@@ -1,16 +1,15 @@
 """Find a Python and a compiler and build an environment, with real interpreters and a real pip."""
 
-import hashlib
 import subprocess
 import sys
 import threading
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from pipeline.engines.theano import environment, setup
 from pipeline.errors import EngineError
+from tests.made_up_packages import wheel
 
 PROJECT = Path(__file__).parents[1]
 
@@ -115,18 +114,6 @@ class TestFindPython:
         found = setup.find_python(str(with_its_tools))
         assert found.version == real.version
         assert Path(found.path).parent == folder
-
-
-def wheel(folder, name, version):
-    """Write a package of one empty module and return its requirement."""
-    path = folder / f"{name}-{version}-py3-none-any.whl"
-    information = f"{name}-{version}.dist-info"
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr(f"{name}_is_here.py", "")
-        file.writestr(f"{information}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        file.writestr(f"{information}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        file.writestr(f"{information}/RECORD", "")
-    return f"{name}=={version} \\\n    --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 
 
 class TestBuild:

@@ -70,7 +70,7 @@ def choose(engine: str, device: str) -> Choice:
         return _choose_cuda(engine, device)
     if engine == "torch" and (problem := _missing(engine)):
         raise SettingError(
-            f"engine is torch, but {problem}, and so does `pip install -r requirements/torch.txt`. "
+            f"engine is torch, but {problem}, and so does `python -m pipeline.engines.torch.setup`. "
             "Or take another engine, for example --engine numba."
         )
     if device == "cpu":

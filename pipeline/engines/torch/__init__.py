@@ -1,4 +1,5 @@
 """The ``torch`` engine: PyTorch, on CUDA and on the CPU.
 
-Read `engine`, `parameters`, `layers`, `minibatches`, `failures`. Imports `engines.engine`, `networks` and `errors`.
+Read `engine`, `parameters`, `layers`, `minibatches`; then `setup` and `builds`, which install PyTorch. Imports
+`engines.cuda`, `engines.engine`, `networks` and `errors`.
 """

@@ -1,0 +1,129 @@
+"""Install the build of PyTorch for this machine, unless one that suits it is there.
+
+::
+
+    python -m pipeline.engines.torch.setup
+
+``--for-gpu`` does so only where a GPU can use it. ``--for-tests`` adds Triton, whose kernels are tested without a GPU;
+where one of the two cannot be had it says which tests are skipped, except in continuous integration (``CI=true``).
+This module needs the standard library alone, because it runs before PyTorch is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+from pipeline.engines import nvidia, pytorch
+from pipeline.engines.torch import builds
+from pipeline.errors import DeviceError, EngineError
+
+REQUIREMENTS = Path(__file__).resolve().parents[3] / "requirements"
+
+INDEX = "https://download.pytorch.org/whl"
+"""PyTorch's own index, with a folder for each build."""
+
+
+def install(log: Callable[[str], None] = print, for_gpu: bool = False) -> None:
+    """Install the build of PyTorch for this machine, unless one that suits it is there.
+
+    With ``for_gpu`` install it only where it is one for CUDA. Raise `EngineError` where it cannot be had.
+    """
+    driver = _driver()
+    choice = builds.choose(platform.system(), driver)
+    installed = pytorch.installed()
+    if builds.suits(installed, choice, driver) or (for_gpu and not choice.build.cuda):
+        return
+    instead = f" instead of {installed.version}" if installed else ""
+    log(f"Installing {choice}{instead}, {choice.reason}; {choice.gigabytes} GB ...")
+    for arguments in pip_arguments(choice):
+        _pip(str(choice), arguments)
+
+
+def install_for_tests(log: Callable[[str], None] = print) -> None:
+    """Install PyTorch and Triton; where one cannot be had, log it. Where ``CI`` is set raise `EngineError` instead."""
+    try:
+        install(log)
+        _install_triton(log)
+    except EngineError as error:
+        if os.environ.get("CI"):
+            raise
+        log(f"{error}. The tests that need it are skipped.")
+
+
+def pip_arguments(choice: builds.Choice) -> list[list[str]]:
+    """Return what pip is to install, one call after the other.
+
+    On a CPU PyTorch alone is looked up in PyTorch's index: pip waits for an index out of reach at each package.
+    """
+    if choice.label == "cu130":
+        return [_pinned("torch-cuda")]
+    index = ["--extra-index-url", f"{INDEX}/{choice.label}"]
+    if choice.label == "cpu":
+        return [_pinned("torch-needs"), ["--no-deps", *index, *_pinned("torch-cpu")]]
+    return [_pinned("torch-needs"), [*index, f"torch=={choice.build.version}"]]
+
+
+def _pinned(name: str) -> list[str]:
+    return ["--require-hashes", "--requirement", str(REQUIREMENTS / f"{name}.txt")]
+
+
+def _driver() -> nvidia.Driver | str:
+    try:
+        return nvidia.driver()
+    except DeviceError as reason:
+        return str(reason)
+
+
+def _install_triton(log: Callable[[str], None]) -> None:
+    """Install the version of Triton that PyTorch's builds for CUDA require; on macOS there is none."""
+    pinned = re.search(r"^triton==(\S+)", (REQUIREMENTS / "triton.txt").read_text(), re.MULTILINE)
+    if platform.system() != "Linux" or not pinned or _version("triton") == pinned[1]:
+        return
+    log(f"Installing Triton {pinned[1]}, to test its kernels without a GPU; 0.2 GB ...")
+    _pip(f"Triton {pinned[1]}", _pinned("triton"))
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _pip(what: str, arguments: list[str]) -> None:
+    """Run pip; raise `EngineError`, with the last thing that pip says, where it fails."""
+    options = ["--quiet", "--disable-pip-version-check", "--retries", "2"]
+    command = [sys.executable, "-m", "pip", "install", *options, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - of no input
+    if done.returncode:
+        errors = re.findall(r"^ERROR: (?!ResolutionImpossible)(.+?)\.?$", done.stderr, re.MULTILINE)
+        reason = errors[-1] if errors else f"exit status {done.returncode}"
+        raise EngineError(f"{what} cannot be installed: {reason} (pip). Check the network and pip's index")
+
+
+def main() -> None:
+    """Install what the flags name, or print why it cannot be installed."""
+    parser = argparse.ArgumentParser(description="Install the build of PyTorch for this machine.")
+    flags = parser.add_mutually_exclusive_group()
+    flags.add_argument("--for-gpu", action="store_true", help="only where a GPU can use it")
+    flags.add_argument("--for-tests", action="store_true", help="and Triton; go on without, except where CI is set")
+    asked = parser.parse_args()
+    try:
+        if asked.for_tests:
+            install_for_tests()
+        else:
+            install(for_gpu=asked.for_gpu)
+    except EngineError as error:
+        sys.exit(f"{error}.")
+
+
+if __name__ == "__main__":
+    main()
