@@ -48,6 +48,8 @@ ELSEWHERE = {
     "make test": ".ci/run",
     "make test ARGS=\"-m 'not slow and not registry'\"": ".ci/run runs these tests too",
     "make test lint docs": ".ci/run",
+    "PIP_FIND_LINKS=/path/to/wheels make torch": "tests/test_torch_setup.py installs from a folder",
+    "make torch": "tests/test_torch_setup.py",
     "make theano": "tests/test_theano_setup.py, and where no environment is there, the first test that needs it",
     "python -m tasks.scheduled": "tests/test_scheduled_run.py",
 }
