@@ -129,10 +129,11 @@ fuzz: $(VENV)/fuzz ## read COUNT corrupted pickles, tars, gzips and batches each
 faults: $(VENV)/dev torch-for-tests ## run the slow tests: inject faults, and kill the pipeline KILLS times (default 100)
 	@KILLS="$${KILLS:-100}" $(BIN)/python -m pytest -m slow $(ARGS)
 
-# PyPI knows a build of PyTorch, such as 2.13.0+cpu, by its version alone.
+# PyPI knows a build of PyTorch, such as 2.13.0+cpu, by its version alone; pip-audit does not read ===.
 audit: $(AUDIT)/done $(VENV)/base ## look up known vulnerabilities of the pinned and of the installed packages on PyPI
 	@failed=; for name in dev fuzz audit theano torch-cuda; do echo "requirements/$$name.txt"; \
-		$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/$$name.txt || failed=1; done; \
+		sed 's/===/==/' requirements/$$name.txt > $(AUDIT)/pinned.txt; \
+		$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --requirement $(AUDIT)/pinned.txt || failed=1; done; \
 	echo 'installed in $(VENV)'; $(BIN)/python -m pip list --format freeze --exclude-editable --exclude pip | sed 's/+.*//' > $(AUDIT)/installed.txt; \
 	$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement $(AUDIT)/installed.txt || failed=1; test -z "$$failed"
 

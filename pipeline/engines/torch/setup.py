@@ -105,8 +105,8 @@ def _pip(what: str, arguments: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - of no input
     if done.returncode:
         errors = re.findall(r"^ERROR: (?!ResolutionImpossible)(.+?)\.?$", done.stderr, re.MULTILINE)
-        reason = errors[-1] if errors else f"exit status {done.returncode}"
-        raise EngineError(f"{what} cannot be installed: {reason} (pip). Check the network and pip's index")
+        reason = f"{errors[-1] if errors else f'exit status {done.returncode}'} (pip)"
+        raise EngineError(f"{what} cannot be installed: {reason}. Check the network and pip's index, and try again")
 
 
 def main() -> None:
