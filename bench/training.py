@@ -7,7 +7,8 @@ which skips zeros. Each alternative has a process of its own, which waits while 
 JAX and Keras are measured if --python names a Python that has them, or .cache/bench/others is one:
 
     python3 -m venv .cache/bench/others
-    .cache/bench/others/bin/pip install 'jax[cpu]' keras torch h5py
+    .cache/bench/others/bin/pip install 'jax[cpu]' keras h5py
+    .cache/bench/others/bin/pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
 
 Run it with ``python bench/training.py [--networks mlp,cnn] [--rounds 5] [--only numba,dataloader]``.
 """

@@ -126,6 +126,8 @@ TABLE = {
 @pytest.mark.parametrize("name", TABLE)
 def test_what_runs_again(checkout, name):
     row = TABLE[name]
+    if "torch" in row.flags:
+        pytest.importorskip("torch")
     row.change(checkout)
     outcomes = checkout.run(*row.flags)
     expected = dict.fromkeys(STAGES, "reused")
@@ -402,6 +404,7 @@ class TestStatus:
         assert rows["EvaluateCNN"]["why"] == [f"not yet run with TrainCNN {rows['TrainCNN']['key'][:8]}"]
 
     def test_folds_long_lists_and_unfolds_them(self, checkout):
+        pytest.importorskip("torch")
         flags = (*checkout.flags(), "--engine", "torch")
         why = checkout.status(*flags)["TrainCNN"]["why"]
         definitions = [reason for reason in why if reason.startswith("code of ")]

@@ -66,6 +66,7 @@ class TestKills:
     EPOCHS = ("--TrainMLP-epochs", "40", "--TrainCNN-epochs", "4")
 
     def test_at_any_moment_lose_nothing(self, tmp_path):
+        pytest.importorskip("torch")
         engines = {"torch": 8.0, "theano": 20.0} if KILLS else {"torch": 5.0}  # a little longer than a run takes
         moments = random.Random(KILLS)
         undisturbed = {engine: self.undisturbed(engine, tmp_path / engine) for engine in engines}

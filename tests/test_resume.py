@@ -82,6 +82,8 @@ class Trainings:
         small_networks.write_examples(self.images, network, train=600)
 
     def settings(self, **changes):
+        if changes.get("engine", "torch") == "torch":
+            pytest.importorskip("torch")
         return {
             "network": "small",
             "architecture": self.network.to_json(),

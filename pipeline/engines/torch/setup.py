@@ -31,7 +31,7 @@ INDEX = "https://download.pytorch.org/whl"
 """PyTorch's own index, with a folder for each build."""
 
 
-def install(log: Callable[[str], None] = print, for_gpu: bool = False) -> None:
+def install(log: Callable[[str], None], for_gpu: bool = False) -> None:
     """Install the build of PyTorch for this machine, unless one that suits it is there.
 
     With ``for_gpu`` install it only where it is one for CUDA. Raise `EngineError` where it cannot be had.
@@ -47,7 +47,7 @@ def install(log: Callable[[str], None] = print, for_gpu: bool = False) -> None:
         _pip(str(choice), arguments)
 
 
-def install_for_tests(log: Callable[[str], None] = print) -> None:
+def install_for_tests(log: Callable[[str], None]) -> None:
     """Install PyTorch and Triton; where one cannot be had, log it. Where ``CI`` is set raise `EngineError` instead."""
     try:
         install(log)
@@ -109,6 +109,11 @@ def _pip(what: str, arguments: list[str]) -> None:
         raise EngineError(f"{what} cannot be installed: {reason}. Check the network and pip's index, and try again")
 
 
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()  # before pip takes minutes, and before what is written to stderr
+
+
 def main() -> None:
     """Install what the flags name, or print why it cannot be installed."""
     parser = argparse.ArgumentParser(description="Install the build of PyTorch for this machine.")
@@ -118,9 +123,9 @@ def main() -> None:
     asked = parser.parse_args()
     try:
         if asked.for_tests:
-            install_for_tests()
+            install_for_tests(_say)
         else:
-            install(for_gpu=asked.for_gpu)
+            install(_say, asked.for_gpu)
     except EngineError as error:
         sys.exit(f"{error}.")
 
