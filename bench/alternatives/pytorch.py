@@ -15,8 +15,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from alternatives.work import Epoch, Scores, Work
-from pipeline.engines.engine import Examples
 from pipeline.engines.cuda.graphs import cuda_graphs
+from pipeline.engines.engine import Examples
 from pipeline.engines.torch.minibatches import Replayed
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3

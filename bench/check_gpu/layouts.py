@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from check_gpu.plan import Plan, figure
-from pipeline.engines.torch.engine import set_cuda_numerics
 from pipeline.engines.cuda.graphs import cuda_graphs
+from pipeline.engines.torch.engine import set_cuda_numerics
 
 SHAPES = ((1, 32, 16, 3), (16, 15, 32, 2), (32, 7, 64, 2))
 """Channels, rows, filters and filter size of each convolution."""
