@@ -153,6 +153,18 @@ class TestOtherMachines:
 
         assert machine() == ["numba", "cpu", f"no CUDA: PyTorch {version} was built without CUDA", []]
 
+    @pytest.mark.parametrize("version", [None, "", "%%", "__version__ = '2.13.0'\ncuda = 'thirteen'"])
+    def test_pytorch_that_is_not_whole(self, machine, tmp_path, pytorch, version):
+        """Such as one that pip was killed at."""
+        write_driver(tmp_path, CARDS[0])
+        path = tmp_path / "torch/version.py"
+        path.unlink() if version is None else path.write_text(version)
+        problem = "PyTorch is not installed; `make pipeline ENGINE=torch` installs it"
+
+        assert machine() == ["numba", "cpu", f"no CUDA: {problem}", []]
+        for device in ("auto", "cpu", "cuda"):
+            assert machine(device, "torch").startswith(f"engine is torch, but {problem}")
+
     def test_pytorch_for_rocm(self, machine, tmp_path):
         write_driver(tmp_path, CARDS[0])
         write_pytorch(tmp_path, "2.13.0+rocm7.2", cuda=None, hip="7.2.1")

@@ -64,6 +64,13 @@ class TestChoose:
         assert {build.cuda for build in builds.FOR_CUDA} == there - {(13, 2)}
 
 
+def test_builds_for_arm_have_no_kernels_for_older_gpus():
+    build = Build("2.13.0", (13, 0), processor="aarch64")
+    assert build.card_problem(H100) is None
+    problem = build.card_problem(Card("GPU-4", "Tesla T4", (7, 5)))
+    assert problem.startswith("Tesla T4 has compute capability 7.5, and PyTorch 2.13.0, built for CUDA 13.0, needs 8.0")
+
+
 class TestSuits:
     @pytest.mark.parametrize(
         ("version", "cuda", "driver", "expected"),
@@ -236,6 +243,17 @@ class TestInstall:
         made_up_machine.write_driver(checkout / "driver", made_up_machine.CARDS[0], cuda=13000)
         assert "for CUDA 13.0 instead of 2.13.0+cpu, which the driver (CUDA 13.0)" in set_up()
         assert installed(virtual_environment).startswith("2.13.0 ")
+
+    @pytest.mark.parametrize("removed", ["torch/version.py", "torch-2.13.0+cpu.dist-info"])
+    def test_one_that_is_not_whole(self, set_up, virtual_environment, removed):
+        """As pip leaves it if it is killed, or a full disk."""
+        set_up()
+        [path] = virtual_environment.parents[1].glob(f"lib/python*/site-packages/{removed}")
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+        assert "Installing PyTorch 2.13.0 for the CPU" in set_up()
+        assert installed(virtual_environment).startswith("2.13.0+cpu ")
+        assert set_up() == ""
 
     def test_without_an_index_that_has_it(self, set_up, checkout):
         for path in (checkout / "packages").glob("torch-*"):

@@ -162,7 +162,7 @@ def _missing(engine: str) -> str | None:
         is_ready = importlib.import_module(traits.environment).is_ready()
         return None if is_ready else f"the environment of {engine} is not built; `make {engine}` builds it"
     for library in traits.libraries:
-        if importlib.util.find_spec(library) is None:
+        if (pytorch.installed() if library == "torch" else importlib.util.find_spec(library)) is None:
             return {"torch": pytorch.NOT_INSTALLED, "triton": NO_TRITON}.get(library, f"{library} is not installed")
     return c_compiler.problem() if traits.compiles_c else None
 

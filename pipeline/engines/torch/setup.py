@@ -38,13 +38,16 @@ def install(log: Callable[[str], None], for_gpu: bool = False) -> None:
     """
     driver = _driver()
     choice = builds.choose(platform.system(), driver)
-    installed = pytorch.installed()
+    known_to_pip = _version("torch")
+    installed = pytorch.installed() if known_to_pip else None  # pip, if it is killed, leaves one that it does not know
     if builds.suits(installed, choice, driver) or (for_gpu and not choice.build.cuda):
         return
-    instead = f" instead of {installed.version}" if installed else ""
+    instead = f" instead of {installed.version if installed else 'a damaged one'}" if known_to_pip else ""
     log(f"Installing {choice}{instead}, {choice.reason}; {choice.gigabytes} GB ...")
+    if known_to_pip and not installed:
+        _pip("uninstall", ["--yes", "torch"], "the damaged PyTorch cannot be removed")
     for arguments in pip_arguments(choice):
-        _pip(str(choice), arguments)
+        _pip("install", arguments, f"{choice} cannot be installed")
 
 
 def install_for_tests(log: Callable[[str], None]) -> None:
@@ -88,7 +91,7 @@ def _install_triton(log: Callable[[str], None]) -> None:
     if platform.system() != "Linux" or not pinned or _version("triton") == pinned[1]:
         return
     log(f"Installing Triton {pinned[1]}, to test its kernels without a GPU; 0.2 GB ...")
-    _pip(f"Triton {pinned[1]}", _pinned("triton"))
+    _pip("install", _pinned("triton"), f"Triton {pinned[1]} cannot be installed")
 
 
 def _version(distribution: str) -> str | None:
@@ -98,15 +101,15 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _pip(what: str, arguments: list[str]) -> None:
-    """Run pip; raise `EngineError`, with the last thing that pip says, where it fails."""
+def _pip(command: str, arguments: list[str], failure: str) -> None:
+    """Run a command of pip; where it fails raise `EngineError`, with this and the last thing that pip says."""
     options = ["--quiet", "--disable-pip-version-check", "--retries", "2"]
-    command = [sys.executable, "-m", "pip", "install", *options, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - of no input
+    whole = [sys.executable, "-m", "pip", command, *options, *arguments]
+    done = subprocess.run(whole, capture_output=True, text=True, check=False)  # noqa: S603 - of no input
     if done.returncode:
         errors = re.findall(r"^ERROR: (?!ResolutionImpossible)(.+?)\.?$", done.stderr, re.MULTILINE)
         reason = f"{errors[-1] if errors else f'exit status {done.returncode}'} (pip)"
-        raise EngineError(f"{what} cannot be installed: {reason}. Check the network and pip's index, and try again")
+        raise EngineError(f"{failure}: {reason}. Check the network and pip's index, and try again")
 
 
 def _say(line: str) -> None:
