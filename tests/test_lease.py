@@ -241,5 +241,17 @@ class TestRuns:
         assert done.stdout.startswith(f"computed on {FOUR[1]}\n")
         assert not (checkout.folder / ".cache/gpus").exists()
 
+    @pytest.mark.parametrize("task", ["TrainMLP", "CheckDevice"])
+    def test_a_folder_that_can_have_no_locks(self, checkout, machine, tmp_path, task):
+        """Such as another user's, or one on a file system without locks."""
+        (tmp_path / "gpus").touch()
+        flags = ["--engine", "recorded", "--device", "cuda", "--cache-dir", str(tmp_path)]
+        process = checkout.start(*flags, task=task, **machine)
+        printed = process.communicate(timeout=120)[0]
+
+        assert process.returncode == 30, printed
+        assert f"ERROR: no GPU can be leased: {tmp_path}/gpus: File exists. Name another folder for" in printed
+        assert "Traceback" not in printed
+
     def test_the_check_of_the_device(self, run):
         assert run("--device", "cuda:1", task="CheckDevice")[0] == [FOUR[1]]

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.engines.nvidia import VISIBLE
-from pipeline.errors import DeviceError
+from pipeline.errors import NO_SPACE, DeviceError
 from pipeline.files.locks import Lock
 from pipeline.progress.monitor import Monitor
 
@@ -39,7 +39,7 @@ def held(cards: Sequence[str], folder: Path, monitor: Monitor) -> Iterator[None]
     Raises
     ------
     DeviceError
-        This process has leased another GPU before.
+        This process has leased another GPU before, or the folder cannot have locks of this process.
     """
     if not cards:
         yield
@@ -49,10 +49,11 @@ def held(cards: Sequence[str], folder: Path, monitor: Monitor) -> Iterator[None]
             f"the GPU to take is {' or '.join(cards)}, but this process has computed on {_of_this_process[0]}, which "
             "CUDA cannot leave. Take --workers 2, with which each stage has a process of its own."
         )
-    folder.mkdir(parents=True, exist_ok=True)
     locks = {card: Lock(folder / f"{card.replace('/', '-')}.lock") for card in _of_this_process or cards}
     with contextlib.ExitStack() as stack:
-        _of_this_process[:] = [_take(locks, stack, monitor)]
+        with _explained():
+            folder.mkdir(parents=True, exist_ok=True)
+            _of_this_process[:] = [_take(locks, stack, monitor)]
         stack.enter_context(_variable(_of_this_process[0]))
         yield
 
@@ -77,9 +78,24 @@ def _take(locks: dict[str, Lock], stack: contextlib.ExitStack, monitor: Monitor)
                     return card
         if not has_told:
             has_told = True
-            holders = filter(None, (lock.holder() for lock in locks.values()))
-            monitor.log(f"waiting for {'a' if len(locks) > 1 else 'the'} GPU, used by {', '.join(holders)}")
+            holders = list(filter(None, (lock.holder() for lock in locks.values())))
+            used_by = ", ".join(holders) or "another process"  # they may have ended in between
+            monitor.log(f"waiting for {'a' if len(locks) > 1 else 'the'} GPU, used by {used_by}")
         time.sleep(SECONDS_BETWEEN_TRIES)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Raise `DeviceError` where the folder of the locks fails; a full disk is for the caller to explain."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise
+        raise DeviceError(
+            f"no GPU can be leased: {error.filename}: {error.strerror}. Name another folder for the leases, of your "
+            "own and on a file system with locks: --cache-dir /var/tmp/mine."
+        ) from None
 
 
 @contextlib.contextmanager
