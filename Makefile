@@ -45,7 +45,7 @@ TO_KEEP := $(foreach setting,$(SETTINGS),$(if $(filter $(name_of),$(TYPED)),$(fl
 
 KNOWN := $(foreach setting,$(SETTINGS),$(name_of)) ARGS COUNT DEMO DRY EVERY KEEP KILLS OUT SEEDS WHEELS YES PYTHON THEANO_PYTHON VENV
 UNKNOWN := $(firstword $(filter-out $(KNOWN),$(TYPED)))
-CLOSEST = $(if $(PYTHON),$(shell $(PYTHON) -c 'import difflib, sys; \
+CLOSEST = $(if $(PYTHON),$(shell "$(PYTHON)" -c 'import difflib, sys; \
 	print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1, 0))' '$(subst ','\'',$(UNKNOWN))' $(KNOWN)))
 ifneq ($(UNKNOWN),)
 $(error $(UNKNOWN)=$(value $(UNKNOWN)) is no setting.$(if $(CLOSEST), Did you mean $(CLOSEST)?) `make help` lists all)
@@ -68,6 +68,9 @@ ENGINE_SETUP += $(filter torch theano,$(ENGINE))
 else ifeq ($(filter-out auto triton,$(ENGINE))$(filter cpu,$(DEVICE)),)
 ENGINE_SETUP += $(if $(filter triton cuda cuda:%,$(ENGINE) $(DEVICE))$(shell command -v nvidia-smi),torch-for-gpu)
 endif
+
+# One recipe at a time, with `make -j` too: several would have pips that install into one environment at once.
+.NOTPARALLEL:
 
 .PHONY: help pipeline demo torch torch-for-gpu torch-for-tests theano compare check-device check-gpu configure status verify gc history schedule unschedule test lint docs bench fuzz audit faults requirements clean distclean
 
@@ -177,7 +180,7 @@ distclean: ## remove everything that git does not track: environment, archives, 
 # The environment, in steps that run again only when their requirements change.
 
 from_uv = $(if $(UV),"$$(uv python install --quiet 3.13 && uv python find --system 3.13)",$(error $(NO_PYTHON)))
-new_environment = python=$(or $(PYTHON),$(from_uv)) && echo "Setting up $(1) with $$python ..." && "$$python" -m venv $(1)
+new_environment = python=$(if $(PYTHON),"$(PYTHON)",$(from_uv)) && echo "Setting up $(1) with $$python ..." && "$$python" -m venv $(1)
 
 $(VENV)/base: requirements/base.txt pyproject.toml
 	@$(call new_environment,$(VENV))

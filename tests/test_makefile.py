@@ -107,6 +107,33 @@ def test_clean_has_nothing_to_do_in_a_fresh_clone(clone):
     clone.shell("make clean")
 
 
+ONE_PIP_AT_A_TIME = """#!/bin/sh
+case "$*" in
+"-c "*) ;;
+"-m venv "*) mkdir -p "$3/bin" && ln -s "$0" "$3/bin/python" ;;
+"-m pip "* | "-m pipeline.engines."*) mkdir installing && sleep 0.2 && rmdir installing ;;
+*) echo "$@" ;;
+esac
+"""
+"""A Python whose pip fails where another one installs at the same time."""
+
+
+def test_several_jobs_install_one_after_the_other(tmp_path):
+    folder = tmp_path / "a folder"
+    shutil.copytree(ROOT / "requirements", folder / "requirements")
+    for name in ("Makefile", "pyproject.toml", "tasks/configuration/make_variables.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "python").write_text(ONE_PIP_AT_A_TIME)
+    (folder / "python").chmod(0o755)
+    command = ["make", "-j4", "test", f"PYTHON={folder}/python"]
+
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].startswith("-m pytest ")
+
+
 def test_demo_runs_on_digits_and_says_so(clone):
     printed = clone.shell("make demo")
     for network in ("MLP", "CNN"):
