@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkout import ROOT
+from tests.made_up_machine import CARDS, write_driver, write_pytorch
 
 torch = pytest.importorskip("torch")
 
@@ -213,3 +215,27 @@ def write_wheel(folder, name, version):
             f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
         wheel.writestr(f"{info}/RECORD", "")
+
+
+class TestAMachineWithAGPU:
+    """Made up: there is a driver, and a PyTorch for it that fails when it is imported."""
+
+    @pytest.fixture
+    def python(self, tmp_path):
+        """Return what comes after Python on its command line; this environment's libraries stay visible."""
+        write_driver(tmp_path, CARDS[0])
+        write_pytorch(tmp_path)
+        return ("-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import check_gpu.command as c; c.main()")
+
+    def test_an_engine_that_lacks_something_is_named(self, tmp_path, python, monkeypatch):
+        monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+        monkeypatch.setenv("CC", "no-compiler")
+        options = ("--only=trainings triton,tests of fused kernels", "--seconds=1")
+
+        printed = check_gpu(*options, status=1, out=tmp_path / "out", code=python)
+
+        assert "engines: torch; " in printed
+        reason = "engine is triton, but "
+        for part in ("trainings triton", "tests of fused kernels"):
+            assert re.search(rf"^not run {part} +0\.0 s  {reason}", printed, re.MULTILINE)
+        assert printed.count("FAIL: 0 pass, 0 fail, 2 not run") == 1

@@ -1,13 +1,15 @@
 """Check everything that needs a GPU: what is right or wrong first, then what is fast or slow.
 
 The command ends with a row for each part, which begins with ``pass``, ``fail`` or ``not run``. Its exit status is 0 if
-every part has passed, 1 if not, and 2 where there is no GPU, which checks nothing. It leaves ``summary.txt``,
-``results.jsonl``, the article's table and a log of each part.
+every part has passed, 1 if not, and 2 where there is no GPU, which checks nothing. Parts of an engine that lacks
+something, such as a C compiler, are ``not run``. The command leaves ``summary.txt``, ``results.jsonl``, the article's
+table and a log of each part.
 
 Run it with ``make check-gpu``. On a machine that reaches no registry, with PyTorch, NumPy, h5py, Numba, matplotlib,
 Pillow and pytest in its own Python, ``make check-gpu WHEELS=folder PYTHON=python3`` takes the others from a folder:
 
     pip download --no-deps -d folder luigi tornado tenacity python-daemon lockfile tqdm urllib3 prometheus_client
+    pip download --no-deps -d folder pytest-xdist execnet
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
@@ -27,6 +30,7 @@ from typing import NoReturn
 from check_gpu import processes
 from check_gpu.parts import ENGINES, Part, parts
 from check_gpu.plan import Plan
+from check_gpu.processes import NOT_RUN, Outcome
 from check_gpu.summary import Summary
 from measuring import machine, shown
 from pipeline.engines import devices
@@ -35,7 +39,7 @@ from pipeline.errors import PipelineError
 LOGS = "logs"
 """The folder in ``--out`` with a log of each part."""
 
-CORES_OF_A_PART = 4
+CORES_OF_A_PART = 2
 """Cores for each of the parts that run side by side."""
 
 
@@ -43,13 +47,15 @@ def main() -> None:
     """Check, and end with the exit status."""
     options = arguments()
     signal.signal(signal.SIGTERM, end)
-    engines = [engine for engine, device in devices.usable() if device == options.device and engine in ENGINES]
+    lacking = {engine: reason for engine in ENGINES if (reason := why_not(engine, options.device))}
+    engines = [engine for engine in ENGINES if engine not in lacking]
     if not engines:
-        print(nothing_to_check(options))
+        print(nothing_to_check(options, lacking["torch"]))
         sys.exit(2)
     with tempfile.TemporaryDirectory(prefix="check-gpu-") as work:
         archive = str(options.archive.absolute()) if options.archive else ""
-        has_passed = check(Plan(options.device, engines, archive, work, str(options.out.absolute())), options)
+        plan = Plan(options.device, engines, archive, work, str(options.out.absolute()))
+        has_passed = check(plan, options, {} if plan.is_trial else lacking)
     sys.exit(0 if has_passed else 1)
 
 
@@ -82,28 +88,35 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def nothing_to_check(options: argparse.Namespace) -> str:
-    """Say why there is no GPU, and what would be checked on one."""
+def why_not(engine: str, device: str) -> str:
+    """Return the reason why an engine cannot compute on a device, or an empty text."""
     try:
-        devices.choose("torch", options.device)
-        reason = "no engine can use it"
+        devices.choose(engine, device)
     except PipelineError as error:
-        reason = str(error)
+        return str(error)
+    return ""
+
+
+def nothing_to_check(options: argparse.Namespace, reason: str) -> str:
+    """Say why there is no GPU, and what would be checked on one."""
     would = [f"  {part.name:20}{part.about}" for part in chosen(parts(ENGINES), options.only)]
     return "\n".join([f"Nothing was checked: {reason}", "With a GPU this would run:", *would])
 
 
-def check(plan: Plan, options: argparse.Namespace) -> bool:
-    """Run all parts, print the summary, and return whether all have passed."""
+def check(plan: Plan, options: argparse.Namespace, lacking: dict[str, str]) -> bool:
+    """Run the parts of all engines but those that lack something, print the summary, return whether all have passed."""
     deadline = time.monotonic() + options.seconds
-    to_run = chosen(parts(plan.engines, plan.as_argument()), options.only)
+    to_run = chosen(parts([*plan.engines, *lacking], plan.as_argument()), options.only)
     heading = description(plan)
     print(heading, flush=True)
     summary = Summary(heading, Path(plan.out), to_run)
     side_by_side = max(1, devices.cores() // CORES_OF_A_PART)
     try:
+        for part in to_run:
+            if part.engine in lacking:
+                summary.add(Outcome(part, NOT_RUN, 0, lacking[part.engine]))
         for is_alone, at_once in ((False, side_by_side), (True, 1)):
-            group = [part for part in to_run if part.is_alone == is_alone]
+            group = [part for part in to_run if part.is_alone == is_alone and part.engine not in lacking]
             processes.run(group, deadline, Path(plan.out, LOGS), at_once=at_once, on_end=summary.add)
     finally:
         print(f"\n{summary.verdict()}\nLogs and figures are in {plan.out}.", flush=True)
@@ -128,13 +141,28 @@ def description(plan: Plan) -> str:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions.append(f"{name} {metadata.version(name)}")
     on = machine.description()
+    missing = [name for name in needed() if not is_installed(name)]
     return "\n".join(
         [
             "A trial on the CPU: no GPU is checked." if plan.is_trial else f"GPU: {gpus}",
             f"{on['cores']} cores of {on['processor']}; Python {on['python']}, {', '.join(versions)}",
             f"engines: {', '.join(plan.engines)}; the table is of {plan.archive or 'small images'}",
+            *([f"This Python lacks {', '.join(missing)}: parts that need it fail; see --help."] if missing else []),
         ]
     )
+
+
+def needed() -> list[str]:
+    """Return the names of the packages that the parts need."""
+    project = tomllib.loads((shown.ROOT / "pyproject.toml").read_text())["project"]
+    return [*project["dependencies"], "pytest"]
+
+
+def is_installed(name: str) -> bool:
+    """Return whether this Python has a package."""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return bool(metadata.version(name))
+    return False
 
 
 def end(*_: object) -> NoReturn:

@@ -41,17 +41,22 @@ def main() -> None:
         print(f"{each.name} was not measured: {each.problem}")
     if ours := [each.name for each in failed if ALTERNATIVES[each.task.alternative].is_ours]:
         sys.exit(f"not measured: {', '.join(ours)}")
-    print(f"{len(preparing) - len(failed)} of {len(preparing)} ways, seconds an epoch of training and validation")
+    others = set(names(plan)) - {each.task.alternative for each in preparing}
+    without = f"; not here: {', '.join(sorted(others))}" if others else ""
+    print(f"{len(preparing) - len(failed)} of {len(preparing)} ways, seconds an epoch and its validation{without}")
+
+
+def names(plan: Plan) -> list[str]:
+    """Return the names of the alternatives on the device."""
+    if plan.is_trial:
+        return [*plan.engines, BASELINE]
+    others = [name for name, way in ALTERNATIVES.items() if way.device == plan.device and not way.is_ours]
+    return [f"{engine}-{plan.device}" for engine in plan.engines] + others
 
 
 def ways(plan: Plan) -> dict[str, Path]:
-    """Return the alternatives on the device, each with a Python that has its libraries."""
-    if plan.is_trial:
-        names = [*plan.engines, BASELINE]
-    else:
-        others = [name for name, way in ALTERNATIVES.items() if way.device == plan.device and not way.is_ours]
-        names = [f"{engine}-{plan.device}" for engine in plan.engines] + others
-    found = {name: python_for(name, [Path(sys.executable), OTHERS]) for name in names}
+    """Return the alternatives whose libraries are here, each with a Python that has them."""
+    found = {name: python_for(name, [Path(sys.executable), OTHERS]) for name in names(plan)}
     return {name: python for name, python in found.items() if python}
 
 

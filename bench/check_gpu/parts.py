@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 
-from measuring import shown
 from pipeline.engines import devices
 
 ENGINES = [name for name, traits in devices.ENGINES.items() if not traits.without_cuda]
 """The engines that can use a GPU."""
+
+CORES_OF_A_WORKER = 4
+"""Cores for each of the processes into which pytest-xdist divides tests."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Part:
         The most seconds that it may take.
     is_alone : bool
         Whether nothing else may compute meanwhile, because it measures.
+    engine : str
+        The engine that it needs, if it is of one alone.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Part:
     command: tuple[str, ...]
     seconds: float
     is_alone: bool = False
+    engine: str = ""
 
 
 def parts(engines: list[str], plan: str = "") -> list[Part]:
@@ -51,27 +56,30 @@ def parts(engines: list[str], plan: str = "") -> list[Part]:
                 f"trainings {engine}",
                 "Luigi with two workers ends with the bytes of one process, and so does a second training",
                 own("two_trainings", engine),
-                100,
+                130,
+                engine=engine,
             )
             for engine in engines
         ),
         Part("layouts", "convolutions: flat stays flat, the same bits, microseconds", own("layouts"), 40, True),
         Part("check-device", "exp() on each engine and device, beside the article", own("exponentials"), 60, True),
         Part("profile", "what the time of a step is spent on, by kernel", own("step_profile"), 60, True),
-        Part("table", "the article's table, of each engine and device", own("comparison"), 150, True),
         Part("epochs", "seconds an epoch by each way to train", own("epochs"), 150, True),
+        Part("table", "the article's table, of each engine and device", own("comparison"), 150, True),
     ]
 
 
 def tests(engines: list[str]) -> list[Part]:
-    """List a part for the tests of each engine, and one for those of the choice of a device."""
-    side_by_side = ("-n", "3", "--dist", "loadgroup") if importlib.util.find_spec("xdist") else ()
+    """List parts for the tests of each engine, and one for those of the choice of a device."""
+    workers = max(2, devices.cores() // CORES_OF_A_WORKER)
+    side_by_side = ("-n", str(workers), "--dist", "loadgroup") if importlib.util.find_spec("xdist") else ()
     # Warnings are no errors: the machine's PyTorch may be an older or a newer one than the pinned one.
     pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default", "-m", "not slow and not registry")
-    subjects = {engine: [f"tests/test_engine_{engine}.py"] for engine in engines}
-    subjects["the device"] = ["tests/test_devices.py", "tests/test_device_check.py"]
+    subjects = [(engine, engine, [f"tests/test_engine_{engine}.py"]) for engine in engines]
+    if "triton" in engines:
+        subjects.append(("fused kernels", "triton", ["tests/test_fused_engines.py", "-k", "triton"]))
+    subjects.append(("the device", "", ["tests/test_devices.py", "tests/test_device_check.py"]))
     return [
-        Part(f"tests of {subject}", ", ".join(files), (*pytest, *side_by_side, *files), 130)
-        for subject, files in subjects.items()
-        if all((shown.ROOT / file).exists() for file in files)
+        Part(f"tests of {subject}", " ".join(tests), (*pytest, *side_by_side, *tests), 150, engine=engine)
+        for subject, engine, tests in subjects
     ]

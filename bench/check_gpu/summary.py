@@ -34,8 +34,8 @@ class Summary:
 
     @property
     def has_passed(self) -> bool:
-        """Whether every part has passed."""
-        return all(outcome.status == PASS for outcome in self._all())
+        """Whether every part has passed, of one or more."""
+        return bool(self._parts) and all(outcome.status == PASS for outcome in self._all())
 
     def verdict(self) -> str:
         """Return a row for each part, and how many ended how."""
