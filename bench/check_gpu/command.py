@@ -46,7 +46,8 @@ CORES_OF_A_PART = 2
 def main() -> None:
     """Check, and end with the exit status."""
     options = arguments()
-    signal.signal(signal.SIGTERM, end)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
     lacking = {engine: reason for engine in ENGINES if (reason := why_not(engine, options.device))}
     engines = [engine for engine in ENGINES if engine not in lacking]
     if not engines:
