@@ -75,13 +75,13 @@ def choose(engine: str, device: str) -> Choice:
         )
     if device == "cpu":
         return Choice(on_cpu, "cpu", ASKED)
-    on_cuda, remark = _engine_on_cuda(engine)
     try:
-        cards = _usable_cards(on_cuda, device)
+        cards = _usable_cards("torch" if engine == "auto" else engine, device)
     except DeviceError as error:
         if device != "auto":
             raise DeviceError(f"device is {device}, but {error}. Use --device cpu, or --device auto.") from None
         return Choice(on_cpu, "cpu", f"no CUDA: {error}")
+    on_cuda, remark = _engine_on_cuda(engine)
     return Choice(on_cuda, "cuda", _reason(device) + remark, cards)
 
 
