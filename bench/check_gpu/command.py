@@ -10,6 +10,11 @@ Pillow and pytest in its own Python, ``make check-gpu WHEELS=folder PYTHON=pytho
 
     pip download --no-deps -d folder luigi tornado tenacity python-daemon lockfile tqdm urllib3 prometheus_client
     pip download --no-deps -d folder pytest-xdist execnet
+
+Where matplotlib and Pillow are missing too, get them for the machine's version of Python:
+
+    plotting="matplotlib contourpy cycler fonttools kiwisolver packaging pillow pyparsing python-dateutil six"
+    pip download --no-deps --only-binary :all: --python-version 3.12 -d folder $plotting
 """
 
 from __future__ import annotations
