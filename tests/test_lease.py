@@ -50,6 +50,20 @@ for cards in ([first], [second, first], [second]):
 """
 
 
+SHOW = """
+import os, sys
+from pipeline.engines import devices, lease
+from pipeline.errors import DeviceError
+
+for device in sys.argv[1:]:
+    try:
+        lease.show(devices.choose("torch", device).cards)
+        print(os.environ["CUDA_VISIBLE_DEVICES"])
+    except DeviceError as error:
+        print(error)
+"""
+
+
 @pytest.fixture
 def start(tmp_path):
     """Return a function that starts a process which leases one of some GPUs until it reads a line."""
@@ -115,6 +129,35 @@ class TestProcesses:
         assert refused == (
             f"the GPU to take is {FOUR[1]}, but this process has computed on {FOUR[0]}, which CUDA cannot leave. "
             "Take --workers 2, with which each stage has a process of its own."
+        )
+
+
+class TestWithoutALease:
+    """A notebook, which chooses again for each fit and each prediction."""
+
+    @pytest.fixture
+    def shown(self, tmp_path):
+        """Return a function that chooses devices one after the other in a process, and returns what CUDA would see."""
+        write_driver(tmp_path, *CARDS[:2])
+        write_pytorch(tmp_path)
+        variables = {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "LD_LIBRARY_PATH": str(tmp_path)}
+
+        def shown(*devices):
+            command = [sys.executable, "-S", "-c", SHOW, *devices]
+            environment = {"CUDA_VISIBLE_DEVICES": "1,0"} | variables
+            return subprocess.check_output(command, cwd=ROOT, env=environment, text=True).splitlines()
+
+        return shown
+
+    def test_a_number_names_the_same_gpu_again(self, shown):
+        assert shown("cuda:1", "cuda:1", "cuda", "auto") == [FOUR[0]] * 4
+
+    def test_another_one_is_refused(self, shown):
+        seen, refused = shown("cuda", "cuda:1")
+        assert seen == f"{FOUR[1]},{FOUR[0]}"
+        assert refused == (
+            f"the GPU to take is {FOUR[0]}, but this process has computed on {FOUR[1]}, which CUDA cannot leave. "
+            "Begin another process, or restart the notebook's kernel."
         )
 
 

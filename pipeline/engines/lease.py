@@ -20,7 +20,7 @@ from pipeline.progress.monitor import Monitor
 SECONDS_BETWEEN_TRIES = 0.5
 
 _of_this_process: list[str] = []
-"""The GPU that this process has leased; CUDA, once initialised in a process, stays with its GPU."""
+"""The GPU that this process computes on; CUDA, once initialised in a process, stays with its GPU."""
 
 
 @contextlib.contextmanager
@@ -44,11 +44,7 @@ def held(cards: Sequence[str], folder: Path, monitor: Monitor) -> Iterator[None]
     if not cards:
         yield
         return
-    if _of_this_process and _of_this_process[0] not in cards:
-        raise DeviceError(
-            f"the GPU to take is {' or '.join(cards)}, but this process has computed on {_of_this_process[0]}, which "
-            "CUDA cannot leave. Take --workers 2, with which each stage has a process of its own."
-        )
+    _check_stays(cards, "Take --workers 2, with which each stage has a process of its own.")
     locks = {card: Lock(folder / f"{card.replace('/', '-')}.lock") for card in _of_this_process or cards}
     with contextlib.ExitStack() as stack:
         with _explained():
@@ -61,10 +57,23 @@ def held(cards: Sequence[str], folder: Path, monitor: Monitor) -> Iterator[None]
 def show(cards: Sequence[str]) -> None:
     """Let CUDA see some GPUs alone, in this order, for the rest of this process, without a lease.
 
-    It has an effect before the process uses CUDA for the first time.
+    Raise `DeviceError` if this process has taken another GPU before. One of those GPUs that it has taken stays.
     """
-    if cards:
+    if not cards:
+        return
+    _check_stays(cards, "Begin another process, or restart the notebook's kernel.")
+    if not _of_this_process:
+        _of_this_process[:] = [cards[0]]
         os.environ[VISIBLE] = ",".join(cards)
+
+
+def _check_stays(cards: Sequence[str], way_out: str) -> None:
+    """Raise `DeviceError` if this process computes on another GPU than these."""
+    if _of_this_process and _of_this_process[0] not in cards:
+        raise DeviceError(
+            f"the GPU to take is {' or '.join(cards)}, but this process has computed on {_of_this_process[0]}, which "
+            f"CUDA cannot leave. {way_out}"
+        )
 
 
 def _take(locks: dict[str, Lock], stack: contextlib.ExitStack, monitor: Monitor) -> str:

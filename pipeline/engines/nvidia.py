@@ -69,6 +69,7 @@ def driver() -> Driver:
         library.nvmlShutdown()
 
 
+@functools.cache  # CUDA, too, reads the variable once: what it names stays, also where `lease` sets it later
 def visible() -> tuple[Card, ...]:
     """Return the GPUs that ``CUDA_VISIBLE_DEVICES`` names, in its order; raise `DeviceError` where there is none.
 
