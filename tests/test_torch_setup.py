@@ -262,6 +262,12 @@ class TestInstall:
         assert set_up("--for-tests") == f"{FOR_CPU}{NOT_TO_BE_HAD} The tests that need it are skipped.\n"
         assert set_up("--for-tests", status=1, CI="true") == f"{FOR_CPU}{NOT_TO_BE_HAD}\n"
 
+    def test_where_a_gpu_is_there_but_no_index_the_cpu_is_the_way_out(self, set_up, checkout):
+        made_up_machine.write_driver(checkout / "driver", made_up_machine.CARDS[0], cuda=13000)
+        for path in (checkout / "packages").glob("torch-*"):
+            path.unlink()
+        assert set_up("--for-gpu", status=1).endswith(", or compute on the CPU: ENGINE=numba DEVICE=cpu.\n")
+
     def test_for_tests_with_triton(self, set_up, virtual_environment):
         triton = "Installing Triton 3.7.1, to test its kernels without a GPU; 0.2 GB ...\n"
         assert set_up("--for-tests", CI="true") == FOR_CPU + triton

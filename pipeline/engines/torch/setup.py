@@ -130,7 +130,7 @@ def main() -> None:
         else:
             install(_say, asked.for_gpu)
     except EngineError as error:
-        sys.exit(f"{error}.")
+        sys.exit(f"{error}{', or compute on the CPU: ENGINE=numba DEVICE=cpu' if asked.for_gpu else ''}.")
 
 
 if __name__ == "__main__":
