@@ -375,6 +375,17 @@ class TestTriton:
         assert reason.startswith(f"PyTorch and a GPU are there; torch rather than triton: {problem}")
         assert machine("cuda", "triton").startswith(f"engine is triton, but {problem}")
 
+    @pytest.mark.parametrize(("version", "engine"), [("3.4.0", "torch"), ("3.5.0", "triton"), ("3.10.1", "triton")])
+    def test_a_version_of_triton(self, machine, tmp_path, version, engine):
+        """Triton 3.4, of PyTorch 2.8, cannot compile the kernels."""
+        with (tmp_path / "triton/__init__.py").open("a") as file:
+            file.write(f"__version__ = {version!r}\n")
+
+        chosen, _, reason, _ = machine()
+        assert chosen == engine
+        problem = "; torch rather than triton: Triton 3.4.0 is older than 3.5: `make pipeline ENGINE=torch` installs"
+        assert (problem in reason) == (engine == "torch")
+
     def test_cc_names_no_program(self, machine, monkeypatch):
         monkeypatch.setenv("CC", "icc")
 

@@ -6,10 +6,11 @@ import importlib
 import importlib.util
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.engines import c_compiler, nvidia, pytorch
+from pipeline.engines import nvidia, pytorch, triton_needs
 from pipeline.errors import DeviceError, SettingError, did_you_mean
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -24,13 +25,17 @@ class Traits:
     without_cpu: str = ""  # why it cannot compute on the CPU, if it cannot
     without_cuda: str = ""  # why it cannot use CUDA, if it cannot
     environment: str = ""  # module whose is_ready() checks the environment of its own, if it has one
-    compiles_c: bool = False  # whether it needs a C compiler and Python's headers when it runs
+    problem: Callable[[], str | None] = lambda: None  # finds what it lacks besides libraries
 
 
 ENGINES = {
     "numba": Traits(("numba", "llvmlite"), without_cuda="the numba engine has kernels for the CPU only"),
     "torch": Traits(("torch",)),
-    "triton": Traits(("torch", "triton"), without_cpu="the triton engine has kernels for CUDA only", compiles_c=True),
+    "triton": Traits(
+        ("torch", "triton"),
+        without_cpu="the triton engine has kernels for CUDA only",
+        problem=triton_needs.problem,
+    ),
     "theano": Traits(
         without_cuda="Theano reaches a GPU through pygpu alone, which is not on PyPI",
         environment="pipeline.engines.theano.environment",
@@ -164,7 +169,7 @@ def _missing(engine: str) -> str | None:
     for library in traits.libraries:
         if (pytorch.installed() if library == "torch" else importlib.util.find_spec(library)) is None:
             return {"torch": pytorch.NOT_INSTALLED, "triton": NO_TRITON}.get(library, f"{library} is not installed")
-    return c_compiler.problem() if traits.compiles_c else None
+    return traits.problem()
 
 
 def _has_cuda(engine: str) -> bool:
