@@ -393,8 +393,8 @@ class TestTriton:
 
     def test_no_headers(self, tmp_path):
         """Python looks for its headers below the folder of its environment."""
-        code = "import sys; sys.base_prefix = sys.prefix = '/nowhere'; from pipeline.engines import c_compiler; "
-        code += "print(c_compiler.problem())"
+        code = "import sys; sys.base_prefix = sys.prefix = '/nowhere'; from pipeline.engines import triton_needs; "
+        code += "print(triton_needs.problem())"
 
         assert run(code, os.environ, alone=True).startswith("there is no /nowhere/")
 

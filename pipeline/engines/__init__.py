@@ -2,6 +2,6 @@
 
 Read `engine` (the interface and the rules), then one of `numba`, `triton`, `torch`, `theano`, which do not import each
 other: `fused` has what the first two share, `cuda` what the two in the middle share. `devices` chooses among them by
-what `nvidia`, `pytorch`, `triton_needs` and `c_compiler` find on the machine; `lease` gives a process a GPU of its own;
+what `nvidia`, `pytorch` and `triton_needs` find on the machine; `lease` gives a process a GPU of its own;
 `device_check` is the article's check of a device. Imports `networks` and the packages below it.
 """
