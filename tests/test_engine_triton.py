@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 from pipeline.engines.engine import Examples, Training, load_engine
-from pipeline.engines.triton.blocks import ON_GPU
+from pipeline.engines.triton.blocks import INTERPRETED, ON_GPU
 from pipeline.errors import DeviceError, EngineError, SettingError
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.weights import draw_weights
@@ -112,6 +113,19 @@ def test_minibatches_of_any_size(name, batch_size):
     weights, examples = with_biases(network, 5), random_examples(network, 8, 6)
     how = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=2, batch_size=batch_size)
     losses, after, _ = trained(triton_engine(), Training(network, how, weights, examples, examples), epochs=2)
+    expected_losses, expected = reference.trained(network, how, weights, examples)
+    np.testing.assert_allclose(losses, expected_losses.ravel(), rtol=0, atol=1e-5)
+    for key, values in expected.items():
+        np.testing.assert_allclose(after[key], values, rtol=0, atol=1e-5, err_msg=key)
+
+
+def test_a_last_minibatch_in_more_parts_than_the_others():
+    """Eight programs would take 6 parts of 2 images for 12 images, but 8 parts of 1 image for the last 8."""
+    network = NETWORKS["dropped borders"]
+    weights, examples = with_biases(network, 14), random_examples(network, 20, 15)
+    how = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=12)
+    engine = triton_engine(blocks=replace(INTERPRETED, programs=8))
+    losses, after, _ = trained(engine, Training(network, how, weights, examples, examples))
     expected_losses, expected = reference.trained(network, how, weights, examples)
     np.testing.assert_allclose(losses, expected_losses.ravel(), rtol=0, atol=1e-5)
     for key, values in expected.items():

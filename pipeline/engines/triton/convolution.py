@@ -289,41 +289,36 @@ class Convolution:
         self._block_filters = blocks.of_columns(shape.filters)
         self._block_channels = blocks.of_columns(shape.channels)
         self._block_weights = blocks.of_columns(shape.fan_in)
+        self._filter_blocks = blocks_in(shape.filters, self._block_filters)
+        self._weight_tiles = blocks_in(shape.fan_in, self._block_weights) * self._filter_blocks
+        # Of the largest minibatch. A smaller one takes as many: with its own number it may have more parts.
+        self._images_per_part = blocks_in(images, blocks_in(blocks.programs, self._weight_tiles))
 
     def forward(self, data: Minibatches, images: int) -> None:
         """Compute the outputs of the next ``images`` images."""
         positions = images * self._shape.output_rows * self._shape.output_columns
-        filter_blocks = blocks_in(self._shape.filters, self._block_filters)
-        block = self._blocks.of_rows(positions, filter_blocks)
-        forward[blocks_in(positions, block), filter_blocks](
+        block = self._blocks.of_rows(positions, self._filter_blocks)
+        forward[blocks_in(positions, block), self._filter_blocks](
             self._inputs.tensor, self._matrix, self.outputs.tensor, self._maxima, data.counter, images,
             self._shape, block, self._block_filters, self._block_weights,
         )  # fmt: skip
 
     def gradient_parts(self, images: int) -> int:
         """Return the number of parts in which the gradient of a minibatch is computed."""
-        return blocks_in(images, self._images_per_part(images))
+        return blocks_in(images, self._images_per_part)
 
     def backward(self, data: Minibatches, images: int, gradients: Tensor) -> None:
         """Compute the gradients of the weights, and of the inputs unless they are images, from those of the outputs."""
         shape = self._shape
-        positions, channel_blocks = (
-            images * shape.rows * shape.columns,
-            blocks_in(shape.channels, self._block_channels),
-        )
+        positions = images * shape.rows * shape.columns
+        channel_blocks = blocks_in(shape.channels, self._block_channels)
         block = self._blocks.of_rows(positions, channel_blocks)
         input_tiles = 0 if shape.is_first else blocks_in(positions, block) * channel_blocks
-        weight_tiles = self._weight_tiles() * self.gradient_parts(images)
+        weight_tiles = self._weight_tiles * self.gradient_parts(images)
         backward[(input_tiles + weight_tiles,)](
             self._inputs.tensor, self._matrix, self._maxima, self.outputs.gradients, self._inputs.gradients, gradients,
-            data.counter, images, self._images_per_part(images), input_tiles,
+            data.counter, images, self._images_per_part, input_tiles,
             shape, self.layer.size,
             block, self._block_channels, self._block_filters, self._block_weights, self._blocks.summed,
             num_warps=8,  # with 4 warps the sums and gradients of a program take more registers than there are
         )  # fmt: skip
-
-    def _weight_tiles(self) -> int:
-        return blocks_in(self._shape.fan_in, self._block_weights) * blocks_in(self._shape.filters, self._block_filters)
-
-    def _images_per_part(self, images: int) -> int:
-        return blocks_in(images, blocks_in(self._blocks.programs, self._weight_tiles()))
