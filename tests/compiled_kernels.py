@@ -1,7 +1,8 @@
 """Compile the kernels of a training step for a GPU, with or without one, and print a line of JSON for each launch.
 
-Run ``python -m tests.compiled_kernels NETWORK CAPABILITY [PRECISION]``, with 90 for an H100. The line has the kernel,
-its programs, the shared memory of a program, and a thread's registers and bytes of stack, which spilled registers take.
+Run ``python -m tests.compiled_kernels NETWORK CAPABILITY [PRECISION]``, with a declared network or one of
+`fused_networks`, and 90 for an H100. The line has the kernel, its programs, the shared memory of a program, and a
+thread's registers and bytes of stack, which spilled registers take.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from pipeline.engines.triton.blocks import ON_GPU
 from pipeline.engines.triton.minibatches import on_device
 from pipeline.engines.triton.parameters import Parameters
 from pipeline.engines.triton.passes import Passes
-from pipeline.networks.declaration import Network
+from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.declared import find_network
 from pipeline.networks.weights import draw_weights
+from tests.fused_networks import NETWORKS
 
 BATCH = 128
 
@@ -75,8 +77,8 @@ def usage(compiled):
 def main(name, capability, precision="ieee"):
     driver.set_active(NoGPU(int(capability)))
     JITFunction.__getitem__ = compile_only
-    architecture, hyperparameters = find_network(name)
-    network = Network.build(architecture, classes=10)
+    network = NETWORKS[name] if name in NETWORKS else Network.build(find_network(name).architecture, classes=10)
+    hyperparameters = Hyperparameters(learning_rate=0.01, momentum=0.9, epochs=1)
     examples = Examples(np.zeros((BATCH, *network.input_shape), np.float32), np.zeros(BATCH, np.uint8))
     weights = draw_weights(network, 1)
     parameters = Parameters(weighted_layers(network, "triton"), weights, None, "cpu", ON_GPU.updated)

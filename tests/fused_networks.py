@@ -15,6 +15,7 @@ NETWORKS = {
     "softmax alone": network_of((7,)),
     "one hidden layer": network_of((33,), dense(17)),
     "wide and deep": network_of((50,), dense(130), dense(1), dense(64, linear), dense(3)),
+    "many inputs": network_of((2500,), dense(40), dense(9)),
     "an image into dense": network_of((3, 5, 4), dense(9)),
     "one convolution": network_of((1, 9, 7), convolution(3, (3, 3)), POOL),
     "dropped borders": network_of((1, 10, 12), convolution(5, (4, 2)), POOL, dense(6)),

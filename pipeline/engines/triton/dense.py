@@ -23,6 +23,9 @@ PART_SIZE = 128
 MOST_PARTS = 16
 """Parts that each reader adds up."""
 
+STAGES = 3
+"""Rounds of a loop whose loads are under way at a time; Triton's own number."""
+
 
 @triton.jit(do_not_specialize=["images"])
 def forward(
@@ -166,6 +169,8 @@ class Dense:
         self.inputs = inputs
         self.matrix = matrix
         self.shape = Shape(layer.fan_in, layer.units, inputs.parts, inputs.is_rectified, inputs.is_data, precision)
+        # Triton copies what a loop reads to shared memory for several rounds ahead; 16 parts would take 148 KB of it.
+        self.stages = 1 if inputs.parts else STAGES
         self._part = max(PART_SIZE, blocks_in(layer.fan_in, MOST_PARTS * block) * block)
         parts = blocks_in(layer.fan_in, self._part)
         self.outputs = Values(
@@ -181,7 +186,7 @@ class Dense:
         blocks = blocks_in(images, self.block), blocks_in(self.layer.units, self.block)
         forward[*blocks, self.outputs.parts](
             self.inputs.tensor, self.inputs.biases, self.matrix, self.outputs.tensor, data.counter, images,
-            self.shape, self._part, self.block,
+            self.shape, self._part, self.block, num_stages=self.stages,
         )  # fmt: skip
 
     def gradient_parts(self, images: int) -> int:
@@ -197,5 +202,5 @@ class Dense:
         input_tiles = blocks_in(images, self.block) * blocks_in(self.layer.fan_in, self.block)
         backward[(input_tiles + self.weight_tiles(),)](
             self.inputs.tensor, self.inputs.biases, self.matrix, self.outputs.gradients, self.inputs.gradients,
-            gradients, images, input_tiles, self.shape, self.block,
+            gradients, images, input_tiles, self.shape, self.block, num_stages=self.stages,
         )  # fmt: skip

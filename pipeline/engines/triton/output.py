@@ -86,8 +86,12 @@ class Output(Dense):
 
     def loss_and_gradients(self, data: Minibatches, images: int, gradients: Tensor) -> None:
         """Compute the losses of the next ``images`` images, and the gradients of the inputs and of the weights."""
+        classes = power_of_two(self.layer.units)
+        # Few rounds, because there are few programs; with many classes shared memory does not hold more inputs.
+        inputs = 2 * self.block if classes <= self.block else self.block
         loss_and_gradients[(self.gradient_parts(images),)](
             self.inputs.tensor, self.inputs.biases, self.matrix, data.labels, data.losses, self.inputs.gradients,
             gradients, data.counter, images,
-            self.shape, self.layer.size, IMAGES, self.block, power_of_two(self.layer.units),
+            self.shape, self.layer.size, IMAGES, inputs, classes,
+            num_warps=8, num_stages=min(self.stages, 2),
         )  # fmt: skip
