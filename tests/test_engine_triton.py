@@ -17,8 +17,13 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("triton")
 
+from triton import OutOfResources
+from triton.runtime.build import compile_module_from_src
+from triton.runtime.errors import PTXASError
+
 from pipeline.engines.engine import Examples, Training, load_engine
 from pipeline.engines.triton.blocks import INTERPRETED, ON_GPU
+from pipeline.engines.triton.failures import explained
 from pipeline.errors import DeviceError, EngineError, SettingError
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.weights import draw_weights
@@ -175,15 +180,92 @@ def test_exponentials():
     assert seconds > 0
 
 
+def compiled(network, capability):
+    """Return what `compiled_kernels` prints."""
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    command = [sys.executable, "-m", "tests.compiled_kernels", network, str(capability)]
+    printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    return [json.loads(line) for line in printed.splitlines()]
+
+
 @pytest.mark.parametrize(("name", "launches"), [("mlp", 3), ("cnn", 10)])
 def test_compiled_for_an_h100_no_kernel_spills_registers(name, launches):
     """For the launches of a step. With 128 registers a thread, a multiprocessor holds 16 warps."""
-    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "tests.compiled_kernels", name, "90"]
-    printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
-    kernels = [json.loads(line) for line in printed.splitlines()]
+    kernels = compiled(name, 90)
     assert len(kernels) == launches
     assert [kernel for kernel in kernels if kernel["stack"] or kernel["registers"] > 128] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "kilobytes"),
+    [
+        ("many inputs", 89, 99),
+        ("as many classes as labels can name", 75, 64),
+    ],
+)
+def test_shared_memory_of_a_small_gpu_is_enough(name, capability, kilobytes):
+    """A program's greatest amount is in the table of compute capabilities in CUDA's programming guide."""
+    assert [kernel for kernel in compiled(name, capability) if kernel["shared"] > kilobytes * 1024] == []
+
+
+class TestCache:
+    def folders(self, chosen):
+        """Return what two processes call the folder, twice; the second one has the first one's environment."""
+        program = """if True:
+            import subprocess, sys
+            from pipeline.engines.triton import cache
+            for _ in range(2):
+                print(cache.use_folder(), flush=True)
+            if len(sys.argv) == 2:
+                subprocess.run([sys.executable, "-c", sys.argv[1]], check=True)
+            """
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **({"TRITON_CACHE_DIR": chosen} if chosen else {})}
+        command = [sys.executable, "-c", program, program]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return [Path(line) for line in done.stdout.splitlines()]
+
+    @pytest.mark.parametrize("is_chosen", [True, False])
+    def test_is_one_folder(self, tmp_path, is_chosen):
+        """Triton copies its setting to the environment, where the next call finds it."""
+        folders = self.folders(str(tmp_path) if is_chosen else "")
+        assert folders == [folders[0]] * 4
+        assert folders[0].parent == (tmp_path if is_chosen else ROOT / ".cache" / "triton")
+
+    def test_that_cannot_be_written(self):
+        """Nobody can write there, not even root."""
+        folder = self.folders("/proc/kernels")[0]
+        assert folder.name.startswith("triton-")
+        assert not folder.exists()  # the process has ended
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("error", "message"),
+        [
+            (
+                OutOfResources(102400, 101376, "shared memory"),
+                r"^a kernel .* needs 102,400 bytes of shared memory, and this GPU has 101,376\. Use --engine torch\.$",
+            ),
+            (
+                PTXASError("no such GPU.\nRepro command: ptxas"),
+                r"^Triton cannot compile a kernel: PTXAS error: no such GPU\. Use --engine torch\.$",
+            ),
+            (
+                RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"),
+                r"^the GPU failed: Triton Error \[CUDA\]: an illegal memory access was encountered\. Look at ",
+            ),
+        ],
+    )
+    def test_of_a_gpu(self, error, message):
+        with pytest.raises(EngineError, match=message), explained():
+            raise error
+
+    def test_of_a_c_compiler(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("CC", "false")
+        monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+        message = r"^Triton cannot compile its launcher: false ended with status 1; .* another C compiler in CC, or "
+        with pytest.raises(EngineError, match=message), explained():
+            compile_module_from_src("", "launcher")
 
 
 class TestRefusals:

@@ -14,6 +14,7 @@ Read in this order::
     parameters    how weights lie
     blocks        how much a program computes
     cache         where compiled kernels are kept
+    failures      what Triton's errors mean
 
 A *program* computes a block of a result; a GPU runs hundreds at a time, in any order. A kernel is compiled for each
 combination of its arguments in capitals, such as the sizes of a layer. In kernels, n is an image, y and x are a

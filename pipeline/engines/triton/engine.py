@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812, PyTorch's own name for it
 from torch import Tensor
 
-from pipeline.engines.cuda.failures import explained
 from pipeline.engines.cuda.graphs import Action, cuda_graphs
 from pipeline.engines.cuda.memory import TensorTrainer, check_cuda
 from pipeline.engines.engine import Engine, Examples, Training
@@ -27,6 +26,7 @@ from pipeline.engines.fused import check_examples, check_images, weighted_layers
 from pipeline.engines.triton import cache
 from pipeline.engines.triton.blocks import INTERPRETED, IS_INTERPRETED, ON_GPU, Blocks
 from pipeline.engines.triton.exponential import exponential
+from pipeline.engines.triton.failures import explained
 from pipeline.engines.triton.minibatches import Minibatches, on_device
 from pipeline.engines.triton.parameters import Parameters
 from pipeline.engines.triton.passes import Passes, check_size
@@ -108,7 +108,7 @@ class TritonEngine(Engine):
         return torch.cuda.get_device_name() if self.device == "cuda" else f"{super().device_name()}, interpreted"
 
     def first_wait(self) -> str | None:
-        if self.device == "cpu" or cache.use_folder().exists():
+        if self.device == "cpu" or any(cache.use_folder().iterdir()):
             return None
         return "compiling the kernels, once on this machine for each network; it takes some seconds"
 
