@@ -30,6 +30,7 @@ from pipeline.networks.weights import draw_weights
 from tests import reference
 from tests.available import has_gpu, triton_engine
 from tests.fused_networks import NETWORKS, with_biases
+from tests.small_networks import network as network_of
 from tests.small_networks import random_examples, whole_examples, whole_weights
 
 ROOT = Path(__file__).parents[1]
@@ -292,5 +293,13 @@ class TestRefusals:
         images = np.broadcast_to(np.float32(0), (2**24, *network.input_shape))
         examples = Examples(images, np.broadcast_to(np.uint8(0), 2**24))
         how = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=2**24)
-        with pytest.raises(EngineError, match=r"16,777,216 images has 4,294,967,296 values .* at most 8,388,607"):
+        with pytest.raises(EngineError, match=r"16,777,216 images has 68,719,476,736 values .* at most 524,285 im"):
+            triton_engine().trainer(Training(network, how, draw_weights(network, 0), examples, examples))
+
+    def test_gradients_beyond_32_bits(self):
+        """Each 16 images have a part of the last layer's gradient."""
+        network = network_of((1024,), classes=256)
+        examples = Examples(np.zeros((2**17, 1024), np.float32), np.zeros(2**17, np.uint8))  # nobody touches its pages
+        how = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=2**17)
+        with pytest.raises(EngineError, match=r"131,072 images, have 2,1[0-9,]* values; .* reach 2,147,475,455"):
             triton_engine().trainer(Training(network, how, draw_weights(network, 0), examples, examples))

@@ -29,7 +29,7 @@ from pipeline.engines.triton.exponential import exponential
 from pipeline.engines.triton.failures import explained
 from pipeline.engines.triton.minibatches import Minibatches, on_device
 from pipeline.engines.triton.parameters import Parameters
-from pipeline.engines.triton.passes import Passes, check_size
+from pipeline.engines.triton.passes import Passes, check_size, largest_minibatch
 from pipeline.errors import DeviceError, SettingError
 from pipeline.networks.arrays import DoubleArray, FloatArray
 from pipeline.networks.declaration import Network
@@ -79,8 +79,9 @@ class TritonEngine(Engine):
         check_images(network, images)
         parameters = Parameters(weighted_layers(network, "triton"), weights, None, self.device, self.blocks.updated)
         data = on_device(Examples(images, np.zeros(len(images), np.uint8)), parameters.is_convolutional, self.device)
-        passes = Passes(parameters, data, min(EVALUATION_BATCH, max(1, len(images))), self.precision, self.blocks)
-        logits = [passes.logits(count) for count in _minibatches(len(images), EVALUATION_BATCH)]
+        sizes = _minibatches(len(images), _evaluated_at_once(parameters))
+        passes = Passes(parameters, data, max(sizes, default=1), self.precision, self.blocks)
+        logits = [passes.logits(count) for count in sizes]
         if not logits:
             return np.empty((0, network.classes), np.float32)
         probabilities: FloatArray = torch.softmax(torch.cat(logits), 1).cpu().numpy()
@@ -135,9 +136,9 @@ class TritonTrainer(TensorTrainer):
             for images in sorted(set(self._sizes))
         }
         self._scores = torch.zeros(2, dtype=torch.float64, device=device)
-        size = min(EVALUATION_BATCH, len(training.valid))
-        passes = Passes(parameters, self._valid, size, precision, blocks)
-        self._score = record(functools.partial(_score, passes, self._valid, self._scores))
+        sizes = _minibatches(len(training.valid), _evaluated_at_once(parameters))
+        passes = Passes(parameters, self._valid, sizes[0], precision, blocks)
+        self._score = record(functools.partial(_score, passes, self._valid, sizes, self._scores))
 
     @explained()
     def train_epoch(self, on_progress: Callable[[int], None]) -> DoubleArray:
@@ -171,16 +172,19 @@ def _minibatches(images: int, size: int) -> list[int]:
     return [size] * full + [rest] * (rest > 0)
 
 
+def _evaluated_at_once(parameters: Parameters) -> int:
+    return min(EVALUATION_BATCH, largest_minibatch(parameters))
+
+
 def _unrecorded(action: Action) -> Action:
     return action
 
 
-def _score(passes: Passes, data: Minibatches, scores: Tensor) -> None:
+def _score(passes: Passes, data: Minibatches, sizes: list[int], scores: Tensor) -> None:
     """Write the sum of the losses and the number of images that are classified correctly."""
     data.counter.zero_()
     scores.zero_()
-    batches = _minibatches(len(data.labels), EVALUATION_BATCH)
-    for images, labels in zip(batches, torch.split(data.labels.long(), EVALUATION_BATCH), strict=True):
+    for images, labels in zip(sizes, torch.split(data.labels.long(), sizes), strict=True):
         logits = passes.logits(images).double()
         scores += torch.stack([F.cross_entropy(logits, labels, reduction="sum"), (logits.argmax(1) == labels).sum()])
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.engines.triton.blocks import Blocks
 from pipeline.engines.triton.convolution import Convolution
-from pipeline.engines.triton.dense import Dense
+from pipeline.engines.triton.dense import MOST_PARTS, Dense
 from pipeline.engines.triton.minibatches import Minibatches
 from pipeline.engines.triton.output import Output
 from pipeline.engines.triton.parameters import Parameters
@@ -24,7 +24,8 @@ from pipeline.errors import EngineError
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.layers import Conv2DLayer
 
-OFFSETS = 2**31
+OFFSETS = 2**31 - 2**13
+"""Values that 32-bit offsets reach: not the last 8192, because the last block may end behind the last value."""
 
 
 class Passes:
@@ -48,6 +49,7 @@ class Passes:
         with_gradients = [*self._hidden[self._first_dense is not None :], self._output]
         sizes = (layer.gradient_parts(size) * layer.layer.size for layer in with_gradients)
         *starts, total = itertools.accumulate(sizes, initial=0)
+        _check_weights(max(total, parameters.values.numel()), size)
         self._with_gradients = list(zip(with_gradients, starts, strict=True))
         self._gradients = parameters.values.new_zeros(total)
 
@@ -90,13 +92,33 @@ class Passes:
         return torch.tensor(rows, dtype=torch.int32, device=self._gradients.device)
 
 
+def largest_minibatch(parameters: Parameters) -> int:
+    """Return for how many images the kernels' 32-bit offsets reach every value of every layer."""
+    return (OFFSETS - 1) // _values_of_an_image(parameters)
+
+
 def check_size(parameters: Parameters, size: int) -> None:
-    """Raise `EngineError` if the kernels' 32-bit offsets do not reach every value of a minibatch of ``size`` images."""
-    values = max(
-        math.prod(shape) for layer in parameters.layers for shape in (layer.entry.input_shape, layer.entry.output_shape)
-    )
-    if size * values >= OFFSETS:
+    """Raise `EngineError` for minibatches larger than `largest_minibatch`."""
+    if size > largest_minibatch(parameters):
         raise EngineError(
-            f"a minibatch of {size:,} images has {size * values:,} values in a layer; the kernels of the triton engine "
-            f"reach {OFFSETS - 1:,}. Take minibatches of at most {(OFFSETS - 1) // values:,} images, or --engine torch."
+            f"a minibatch of {size:,} images has {size * _values_of_an_image(parameters):,} values in a layer; the "
+            f"kernels of the triton engine reach {OFFSETS - 1:,}. Take minibatches of at most "
+            f"{largest_minibatch(parameters):,} images, or --engine torch."
+        )
+
+
+def _values_of_an_image(parameters: Parameters) -> int:
+    """Return the most values that a layer has for an image; a dense layer has its sums in up to 16 parts."""
+    values = []
+    for layer in parameters.layers:
+        parts = 1 if isinstance(layer.entry.layer, Conv2DLayer) else MOST_PARTS
+        values += [math.prod(layer.entry.input_shape), math.prod(layer.entry.output_shape) * parts]
+    return max(values)
+
+
+def _check_weights(values: int, size: int) -> None:
+    if values >= OFFSETS:
+        raise EngineError(
+            f"the weights, or their gradients for a minibatch of {size:,} images, have {values:,} values; the kernels "
+            f"of the triton engine reach {OFFSETS - 1:,}. Take smaller minibatches or layers, or --engine torch."
         )
