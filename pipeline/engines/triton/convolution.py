@@ -19,13 +19,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pipeline.engines.triton.blocks import Blocks, blocks_in
+from pipeline.engines.triton.blocks import Blocks, blocks_in, power_of_two
 from pipeline.engines.triton.minibatches import Minibatches, begin, current
 from pipeline.engines.triton.parameters import LayerParameters
 from pipeline.engines.triton.values import Values
 from pipeline.networks.layers import Conv2DLayer, rectify
 
 HALF = tl.constexpr(16)
+
+WHOLE_PATCHES = 2048
+"""Values up to which a program of the forward pass takes patches whole, so that it reads its filters once."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def forward(
     tl.store(maxima + output, byte.to(tl.uint8), is_position[:, None] & is_filter)
 
 
-@triton.jit(do_not_specialize=["images", "images_per_part", "input_tiles"])
+@triton.jit(do_not_specialize=["images", "images_per_part", "weight_tiles"])
 def backward(
     inputs: tl.tensor,
     parameters: tl.tensor,
@@ -120,7 +123,7 @@ def backward(
     counter: tl.tensor,
     images: tl.tensor,
     images_per_part: tl.tensor,
-    input_tiles: tl.tensor,
+    weight_tiles: tl.tensor,
     SHAPE: tl.constexpr,
     PART_SIZE: tl.constexpr,
     BLOCK_POSITIONS: tl.constexpr,
@@ -129,19 +132,22 @@ def backward(
     BLOCK_WEIGHTS: tl.constexpr,
     BLOCK_SUMMED: tl.constexpr,
 ) -> None:
-    """Compute the gradient of the inputs in the first ``input_tiles`` programs, that of the weights in the others."""
+    """Compute the gradient of the weights in the first ``weight_tiles`` programs, that of the inputs in the others.
+
+    A program for weights takes longest, so it starts first.
+    """
     program = tl.program_id(0)
-    if program < input_tiles:
-        _input_gradient(
-            program, parameters, maxima, output_gradients, input_gradients, images,
-            SHAPE, BLOCK_POSITIONS, BLOCK_CHANNELS, BLOCK_FILTERS,
-        )  # fmt: skip
-    else:
+    if program < weight_tiles:
         if SHAPE.is_first:
             inputs += current(counter) * (SHAPE.rows * SHAPE.columns * SHAPE.channels)
         _weight_gradient(
-            program - input_tiles, inputs, maxima, output_gradients, gradients, images, images_per_part,
+            program, inputs, maxima, output_gradients, gradients, images, images_per_part,
             SHAPE, PART_SIZE, BLOCK_FILTERS, BLOCK_WEIGHTS, BLOCK_SUMMED,
+        )  # fmt: skip
+    else:
+        _input_gradient(
+            program - weight_tiles, parameters, maxima, output_gradients, input_gradients, images,
+            SHAPE, BLOCK_POSITIONS, BLOCK_CHANNELS, BLOCK_FILTERS,
         )  # fmt: skip
 
 
@@ -289,6 +295,8 @@ class Convolution:
         self._block_filters = blocks.of_columns(shape.filters)
         self._block_channels = blocks.of_columns(shape.channels)
         self._block_weights = blocks.of_columns(shape.fan_in)
+        # The fewer sums a program has, the more it adds up at once.
+        self._block_summed = blocks.summed * blocks.columns // max(self._block_weights, self._block_filters)
         self._filter_blocks = blocks_in(shape.filters, self._block_filters)
         self._weight_tiles = blocks_in(shape.fan_in, self._block_weights) * self._filter_blocks
         # Of the largest minibatch. A smaller one takes as many: with its own number it may have more parts.
@@ -298,9 +306,11 @@ class Convolution:
         """Compute the outputs of the next ``images`` images."""
         positions = images * self._shape.output_rows * self._shape.output_columns
         block = self._blocks.of_rows(positions, self._filter_blocks)
+        patch = power_of_two(self._shape.fan_in)
         forward[blocks_in(positions, block), self._filter_blocks](
             self._inputs.tensor, self._matrix, self.outputs.tensor, self._maxima, data.counter, images,
-            self._shape, block, self._block_filters, self._block_weights,
+            self._shape, block, self._block_filters,
+            patch if block * patch <= WHOLE_PATCHES else self._block_weights,
         )  # fmt: skip
 
     def gradient_parts(self, images: int) -> int:
@@ -315,10 +325,10 @@ class Convolution:
         block = self._blocks.of_rows(positions, channel_blocks)
         input_tiles = 0 if shape.is_first else blocks_in(positions, block) * channel_blocks
         weight_tiles = self._weight_tiles * self.gradient_parts(images)
-        backward[(input_tiles + weight_tiles,)](
+        backward[(weight_tiles + input_tiles,)](
             self._inputs.tensor, self._matrix, self._maxima, self.outputs.gradients, self._inputs.gradients, gradients,
-            data.counter, images, self._images_per_part, input_tiles,
+            data.counter, images, self._images_per_part, weight_tiles,
             shape, self.layer.size,
-            block, self._block_channels, self._block_filters, self._block_weights, self._blocks.summed,
+            block, self._block_channels, self._block_filters, self._block_weights, self._block_summed,
             num_warps=8,  # with 4 warps the sums and gradients of a program take more registers than there are
         )  # fmt: skip
