@@ -1,6 +1,6 @@
 """Compile the kernels of a training step for a GPU, with or without one, and print a line of JSON for each launch.
 
-Run ``python -m tests.compiled_kernels NETWORK CAPABILITY [PRECISION]``, with a declared network or one of
+Run ``python -m tests.compiled_kernels NETWORK CAPABILITY [BATCH [PRECISION]]``, with a declared network or one of
 `fused_networks`, and 90 for an H100. The line has the kernel, its programs, the shared memory of a program, and a
 thread's registers and bytes of stack, which spilled registers take.
 """
@@ -30,8 +30,6 @@ from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.declared import find_network
 from pipeline.networks.weights import draw_weights
 from tests.fused_networks import NETWORKS
-
-BATCH = 128
 
 
 class NoGPU:
@@ -74,17 +72,18 @@ def usage(compiled):
     return {"registers": int(registers), "stack": int(stack) + int(local)}
 
 
-def main(name, capability, precision="ieee"):
+def main(name, capability, batch=128, precision="ieee"):
+    batch = int(batch)
     driver.set_active(NoGPU(int(capability)))
     JITFunction.__getitem__ = compile_only
     network = NETWORKS[name] if name in NETWORKS else Network.build(find_network(name).architecture, classes=10)
     hyperparameters = Hyperparameters(learning_rate=0.01, momentum=0.9, epochs=1)
-    examples = Examples(np.zeros((BATCH, *network.input_shape), np.float32), np.zeros(BATCH, np.uint8))
+    examples = Examples(np.zeros((batch, *network.input_shape), np.float32), np.zeros(batch, np.uint8))
     weights = draw_weights(network, 1)
     parameters = Parameters(weighted_layers(network, "triton"), weights, None, "cpu", ON_GPU.updated)
     data = on_device(examples, parameters.is_convolutional, "cpu")
-    passes = Passes(parameters, data, BATCH, precision, ON_GPU)
-    passes.step(BATCH, hyperparameters, passes.blocks(BATCH))
+    passes = Passes(parameters, data, batch, precision, ON_GPU)
+    passes.step(batch, hyperparameters, passes.blocks(batch))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ class Blocks:
     """The largest blocks; the sums of a product, ``rows`` by ``columns``, are in the registers of a program.
 
     ``programs`` is the number of programs that a kernel has at least, if there is work for them. ``summed`` are the
-    positions of images that the gradient of a weight adds up at once, ``updated`` the weights of a program of the
-    update.
+    positions of images that the gradient of a convolution's weights adds up at once, more of them where a program has
+    fewer than ``columns`` weights and filters. ``updated`` are the weights of a program of the update.
     """
 
     programs: int
