@@ -1,8 +1,8 @@
 """Compile the kernels of a training step for a GPU, with or without one, and print a line of JSON for each launch.
 
 Run ``python -m tests.compiled_kernels NETWORK CAPABILITY [BATCH [PRECISION]]``, with a declared network or one of
-`fused_networks`, and 90 for an H100. The line has the kernel, its programs, the shared memory of a program, and a
-thread's registers and bytes of stack, which spilled registers take.
+`fused_networks`, and 90 for an H100. The line has the kernel, its programs, the shared memory of a program, a thread's
+registers and bytes of stack, which spilled registers take, and how many instructions take a maximum but lose nan.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def compile_only(kernel, grid):
         name = f"{kernel.fn.__module__.rpartition('.')[2]}.{kernel.fn.__name__}"
         programs = int(np.prod(grid))
         row = {"kernel": name, "programs": programs, "shared": compiled.metadata.shared, **usage(compiled)}
+        row["loses_nan"] = len(re.findall(r"\bmax\.f32", compiled.asm["ptx"]))
         sys.stdout.write(json.dumps(row) + "\n")
 
     return launch
