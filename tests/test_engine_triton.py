@@ -104,6 +104,7 @@ def test_the_blocks_of_a_gpu(name):
     """Whole numbers tie maxima, and put many units exactly at 0; float32 sums them exactly."""
     network = NETWORKS[name]
     weights, examples = whole_weights(network, 3), whole_examples(network, 9, 4)
+    weights[f"{network.layers[-1].name}/b"] += 100  # exp() of it is infinite in float32
     how = Hyperparameters(learning_rate=1, momentum=0, epochs=1, batch_size=9)
     losses, after, _ = trained(triton_engine(blocks=ON_GPU), Training(network, how, weights, examples, examples))
     expected_loss, expected = reference.loss_and_gradients(network, weights, examples.images, examples.labels)
@@ -123,6 +124,17 @@ def test_minibatches_of_any_size(name, batch_size):
     np.testing.assert_allclose(losses, expected_losses.ravel(), rtol=0, atol=1e-5)
     for key, values in expected.items():
         np.testing.assert_allclose(after[key], values, rtol=0, atol=1e-5, err_msg=key)
+
+
+def test_a_gradient_in_many_parts():
+    """Each 16 images are a part of the last layer's; 32 parts are added at once."""
+    network = NETWORKS["softmax alone"]
+    weights, examples = with_biases(network, 16), random_examples(network, 600, 17)
+    how = Hyperparameters(learning_rate=1, momentum=0, epochs=1, batch_size=600)
+    _, after, _ = trained(triton_engine(), Training(network, how, weights, examples, examples))
+    _, expected = reference.loss_and_gradients(network, weights, examples.images, examples.labels)
+    for key, gradient in expected.items():
+        np.testing.assert_allclose(weights[key] - after[key], gradient, rtol=1e-4, atol=1e-6, err_msg=key)
 
 
 def test_a_last_minibatch_in_more_parts_than_the_others():
@@ -189,7 +201,9 @@ def compiled(*arguments):
     return [json.loads(line) for line in printed.splitlines()]
 
 
-@pytest.mark.parametrize(("name", "images", "launches"), [("mlp", 128, 3), ("cnn", 128, 10), ("cnn", 1000, 10)])
+@pytest.mark.parametrize(
+    ("name", "images", "launches"), [("mlp", 128, 3), ("mlp2", 128, 5), ("cnn", 128, 10), ("cnn", 1000, 10)]
+)
 def test_compiled_for_an_h100_no_kernel_spills_registers_or_loses_nan(name, images, launches):
     """For the launches of a step, and for the forward pass of an evaluation's 1000 images, which has other blocks.
 
