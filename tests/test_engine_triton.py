@@ -114,10 +114,10 @@ def test_the_blocks_of_a_gpu(name):
 
 
 @pytest.mark.parametrize("name", ["softmax alone", "one hidden layer", "dropped borders"])
-@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize("batch_size", [1, 3, 4])
 def test_minibatches_of_any_size(name, batch_size):
     network = NETWORKS[name]
-    weights, examples = with_biases(network, 5), random_examples(network, 8, 6)
+    weights, examples = with_biases(network, 5), random_examples(network, 4, 6)
     how = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=2, batch_size=batch_size)
     losses, after, _ = trained(triton_engine(), Training(network, how, weights, examples, examples), epochs=2)
     expected_losses, expected = reference.trained(network, how, weights, examples)

@@ -126,7 +126,7 @@ def test_several_jobs_install_one_after_the_other(tmp_path):
         shutil.copy(ROOT / name, folder / name)
     (folder / "python").write_text(ONE_PIP_AT_A_TIME)
     (folder / "python").chmod(0o755)
-    command = ["make", "-j4", "test", f"PYTHON={folder}/python"]
+    command = ["make", "--no-print-directory", "-j4", "test", f"PYTHON={folder}/python"]
 
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 

@@ -30,12 +30,15 @@ FOLLOWED = {
 """Pages of which a test of their own does each step in order."""
 
 ELSEWHERE = {
+    ".venv/bin/python -m tests.compiled_kernels cnn 90": "tests/test_engine_triton.py",
+    "TRITON_INTERPRET=1 .venv/bin/python -m pytest tests/test_fused_engines.py -k triton": ".ci/run runs these tests",
     "LUIGI_CONFIG_PATH=luigid.cfg luigi --module tasks Pipeline": "tests/test_luigid.py",
     "LUIGI_CONFIG_PATH=luigid.cfg luigid --background --address 127.0.0.1 --logdir .cache": "tests/test_luigid.py",
     "make audit": "it asks PyPI about every package",
     "make bench": "it measures for three quarters of an hour",
     "make check-gpu": "tests/test_check_gpu.py, and on a GPU by hand",
     "make clean": "tests/test_makefile.py",
+    "make compare": "tests/test_comparison.py compares engines, tests/test_makefile.py has what is installed",
     "make compare SEEDS=1,2": "tests/test_comparison.py compares engines in a checkout",
     "make compare WORKERS=4 SEEDS=1,2,3,4": "it is for four GPUs; tests/test_lease.py has two, made up",
     "make distclean": "tests/test_clean.py",

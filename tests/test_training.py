@@ -291,10 +291,10 @@ class TestTrouble:
         closed = []
         monkeypatch.setattr("pipeline.engines.torch.engine.TorchTrainer.close", lambda _: closed.append("trainer"))
 
-        with pytest.raises(EngineError, match="the loss is"):
+        with pytest.raises(EngineError, match="the loss is") as kept:
             train(output, images, learning_rate=1e30)
 
-        assert closed == ["trainer"]
+        assert (closed, kept.type) == (["trainer"], EngineError)
 
     def test_a_last_step_after_which_the_loss_is_no_number(self, output, images):
         with pytest.raises(EngineError, match=r"epoch 1.* learning rate 1e\+30: .*smaller"):
