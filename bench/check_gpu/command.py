@@ -1,4 +1,4 @@
-"""Check everything that needs a GPU: what is right or wrong first, then what is fast or slow.
+"""Check everything that needs a GPU: first correctness, then speed.
 
 The command ends with a row for each part, which begins with ``pass``, ``fail`` or ``not run``. Its exit status is 0 if
 every part has passed, 1 if not, and 2 where there is no GPU, which checks nothing. Parts of an engine that lacks

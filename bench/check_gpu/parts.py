@@ -41,7 +41,7 @@ class Part:
 
 
 def parts(engines: list[str], plan: str = "") -> list[Part]:
-    """List all parts for some engines, in the order in which they begin; ``plan`` is what to tell them, in JSON."""
+    """List all parts for some engines, in the order in which they begin; ``plan`` is their `Plan` in JSON."""
 
     def own(program: str, *arguments: str) -> tuple[str, ...]:
         return ("-m", f"check_gpu.{program}", plan, *arguments)

@@ -1,4 +1,4 @@
-"""What every part is told, and how it answers."""
+"""Pass a plan to each part of the check, and report its figures."""
 
 from __future__ import annotations
 
