@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +21,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812, PyTorch's own name for it
 from torch import Tensor
 
+from pipeline.engines.cuda.exponentials import timed
 from pipeline.engines.cuda.failures import explained
 from pipeline.engines.cuda.graphs import Recorder, cuda_graphs
 from pipeline.engines.cuda.memory import TensorTrainer, check_cuda
@@ -188,19 +188,7 @@ class TorchEngine(Engine):
     @explained()
     def exponentials(self, vector: FloatArray, repeats: int) -> tuple[FloatArray, float]:
         self._prepare()
-        values = torch.from_numpy(vector).to(self.device)
-        result = torch.exp(values)  # before the clock starts, because the first use loads the operation
-        self._wait()
-        start = time.perf_counter()
-        for _ in range(repeats):
-            torch.exp(values, out=result)
-        self._wait()
-        seconds = time.perf_counter() - start
-        return result.cpu().numpy(), seconds
-
-    def _wait(self) -> None:
-        if self.device == "cuda":
-            torch.cuda.synchronize()  # a GPU computes while Python goes on
+        return timed(lambda values, results: torch.exp(values, out=results), vector, repeats, self.device)
 
     @explained()
     def device_name(self) -> str:

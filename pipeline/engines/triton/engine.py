@@ -10,7 +10,6 @@ With ``TRITON_INTERPRET=1`` Triton's interpreter runs the kernels on the CPU, fo
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812, PyTorch's own name for it
 from torch import Tensor
 
+from pipeline.engines.cuda.exponentials import timed
 from pipeline.engines.cuda.graphs import Action, cuda_graphs
 from pipeline.engines.cuda.memory import TensorTrainer, check_cuda
 from pipeline.engines.engine import Engine, Examples, Training
@@ -89,20 +89,7 @@ class TritonEngine(Engine):
 
     @explained()
     def exponentials(self, vector: FloatArray, repeats: int) -> tuple[FloatArray, float]:
-        values = torch.from_numpy(vector).to(self.device)
-        results = torch.empty_like(values)
-        exponential(values, results)  # before the clock starts, because the first use compiles the kernel
-        self._wait()
-        start = time.perf_counter()
-        for _ in range(repeats):
-            exponential(values, results)
-        self._wait()
-        seconds = time.perf_counter() - start
-        return results.cpu().numpy(), seconds
-
-    def _wait(self) -> None:
-        if self.device == "cuda":
-            torch.cuda.synchronize()  # a GPU computes while Python goes on
+        return timed(exponential, vector, repeats, self.device)
 
     @explained()
     def device_name(self) -> str:
