@@ -72,7 +72,7 @@ endif
 # One recipe at a time, with `make -j` too: several would have pips that install into one environment at once.
 .NOTPARALLEL:
 
-.PHONY: help pipeline demo torch torch-for-gpu torch-for-tests theano compare check-device check-gpu configure status verify gc history schedule unschedule test lint docs bench fuzz audit faults requirements clean distclean
+.PHONY: help pipeline demo torch torch-for-gpu torch-for-tests theano compare check-device check-gpu configure status verify gc push pull history schedule unschedule test lint docs bench fuzz audit faults requirements clean distclean
 
 help: ## print this help
 	@echo 'Usage: make TARGET [SETTING=value ...]'
@@ -146,11 +146,17 @@ configure: $(ENGINE_SETUP) ## keep the settings given here for every later comma
 status: $(VENV)/base ## a row for each stage: is its result there, and why would it run?
 	@$(BIN)/python -m pipeline status $(FLAGS)
 
-verify: $(VENV)/base ## read every file of every result and find damaged ones
-	@$(BIN)/python -m pipeline verify $(FLAGS)
+verify: $(VENV)/base ## read every file of every result and find damaged ones; with REMOTE= those in the remote
+	@$(BIN)/python -m pipeline verify $${REMOTE:+--in-remote} $(FLAGS)
 
-gc: $(VENV)/base ## remove unused results older than KEEP days (default 30) after asking; YES=1 does not ask, DRY=1 only lists them
-	@$(BIN)/python -m pipeline gc $${KEEP:+"--keep-days=$$KEEP"} $${DRY:+--dry-run} $${YES:+--yes} $(FLAGS)
+gc: $(VENV)/base ## remove unused results older than KEEP days (default 30) after asking; YES=1 does not ask, DRY=1 only lists them; with REMOTE= in the remote
+	@$(BIN)/python -m pipeline gc $${REMOTE:+--in-remote} $${KEEP:+"--keep-days=$$KEEP"} $${DRY:+--dry-run} $${YES:+--yes} $(FLAGS)
+
+push: $(VENV)/base ## write results to the remote, where other machines find them; REMOTE=s3://bucket/prefix or file:///folder
+	@$(BIN)/python -m pipeline push $(FLAGS)
+
+pull: $(VENV)/base ## fetch results from the remote
+	@$(BIN)/python -m pipeline pull $(FLAGS)
 
 history: $(VENV)/base ## a row for each run: time, stages, accuracy, and the settings that changed it
 	@$(BIN)/python -m pipeline history $(FLAGS)

@@ -65,6 +65,10 @@ class StoreError(PipelineError):
     """A result cannot be written, read or trusted."""
 
 
+class RemoteError(PipelineError):
+    """The remote, where several machines keep results, cannot be used."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'rectify'?"``, or an empty string where no known name is close to a misspelt one."""
     import difflib

@@ -172,6 +172,7 @@ class Evaluate(EngineTask):
     """Evaluate a network from pipeline/networks/declared.py on the test images."""
 
     function = "pipeline.training.evaluate:evaluate"
+    wanted = True
     kind = "Evaluate"
 
     trained_on_engine = luigi.OptionalParameter(default=None, description="As [settings] engine, for its training.")
@@ -204,6 +205,7 @@ class History(NetworkTask):
     """Write the losses of each epoch as CSV and for TensorBoard."""
 
     function = "pipeline.report.history_files:write_history_files"
+    wanted = True
     kind = "History"
 
     def requires(self) -> dict[str, StageTask]:

@@ -19,6 +19,7 @@ from pipeline.engines.theano.flags import FLOAT_TYPES, decisive_flags
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.networks.declared import NETWORKS
 from pipeline.progress.monitor import Monitor
+from pipeline.store.remote.urls import check_remote
 from pipeline.web.urls import is_web_url
 from tasks.configuration import config_files
 from tasks.luigi_adapter.configuration import is_ours
@@ -139,6 +140,25 @@ class torch(luigi.Config):  # noqa: N801
     precision = text("float32", "Type that layers compute in: float32, bf16, or tf32 on a GPU.")
 
 
+class store(luigi.Config):  # noqa: N801
+    """Settings of the remote, where several machines keep results."""
+
+    remote = text(
+        "", "URL where machines share results: s3://BUCKET/PREFIX, gs://, az://, file:///FOLDER. Empty: none."
+    )
+    remote_mode = parameter(
+        luigi.ChoiceParameter,
+        "readwrite",
+        "Whether results of this machine go to the remote, too: read or readwrite.",
+        choices=["read", "readwrite"],
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.remote:
+            check_remote(self.remote)
+
+
 class gate(luigi.Config):  # noqa: N801
     """Least test accuracies for a new report."""
 
@@ -205,6 +225,7 @@ def check_sections() -> None:
     chosen.checked_seed()
     chosen.thread_count()
     _check_engine_sections()
+    store()
     gate()  # its constructor checks its values, as that of `schedule` does
     try:
         schedule()

@@ -15,13 +15,15 @@ import luigi
 from luigi.task_register import Register
 
 from pipeline.errors import PipelineError, StoreError
+from pipeline.progress.console import ConsoleMonitor
 from pipeline.progress.monitor import Monitor
-from pipeline.store import results
+from pipeline.store import results, sharing
 from pipeline.store.latest import copy_out, point_latest
 from pipeline.store.stage import Stage
 from tasks.luigi_adapter import luigid
 from tasks.luigi_adapter.console import TaskMonitor
 from tasks.luigi_adapter.errors import AGAIN, end
+from tasks.remote import remote
 from tasks.settings import check_sections, settings
 from tasks.this_run import RUN
 
@@ -41,6 +43,7 @@ class StageTask(luigi.Task):
     shown: ClassVar[tuple[str, ...]] = ()  # files of the result to copy into the outputs folder, for people to open
     identifying: ClassVar[tuple[str, ...]] = ()  # parameters that name one of several stages
     without_effect: ClassVar[tuple[str, ...]] = ()  # parameters that change no result
+    wanted: ClassVar[bool] = False  # as in `pipeline.store.stage.Stage`
     runs_alone: ClassVar[bool] = False  # no other task requires it: a run of another one does not read its settings
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -124,6 +127,8 @@ class StageTask(luigi.Task):
             versions_matter=settings.active().versions_in_key,
             code_cache=settings.active().cache("code.json"),
             reserved=self.reserved,
+            remote=remote(),
+            wanted=self.wanted,
         )
 
     def output(self) -> luigi.LocalTarget:
@@ -136,6 +141,8 @@ class StageTask(luigi.Task):
             RUN.begin_with(self.stage)
             if not self.may_be_published() or results.current(self.stage, RUN.forced_stages()) is None:
                 return False
+            if not self._has_wanted_files():
+                return False
             self._show(results.upstream(self.stage))
         except (PipelineError, OSError) as error:
             end(error)  # Luigi would continue after an error here, and print a traceback
@@ -146,12 +153,26 @@ class StageTask(luigi.Task):
         _share_out_cores(settings.active().thread_count())
         with TaskMonitor(self, self.stage_name, RUN.place(self.stage)) as monitor:
             outcome, record = results.make(self.stage, monitor, RUN.forced_stages())
+            if self._is_wanted(self.stage) and not sharing.fetch(self.stage.path, self.stage.remote, monitor):
+                outcome, record = results.make(self.stage, monitor, RUN.forced_stages())
             monitor.log(f"{monitor.title}: {outcome}, {record.seconds:.1f} s")
         if gone := results.first_missing(self.stage):
             raise StoreError(
                 f"the result of {gone.name}, {gone.path}, was removed or damaged while the run was under way. {AGAIN}"
             )
         self._show([self.stage])
+
+    def _has_wanted_files(self) -> bool:
+        """Fetch the files that people open, of this stage and all upstream; return whether all are here."""
+        if self.stage.remote is None:
+            return True
+        with ConsoleMonitor(self.stage_name) as monitor:
+            wanted = filter(self._is_wanted, results.upstream(self.stage))
+            return all(sharing.fetch(stage.path, stage.remote, monitor) for stage in wanted)
+
+    @staticmethod
+    def _is_wanted(stage: Stage) -> bool:
+        return stage.wanted or stage.path in RUN.roots
 
     def _show(self, stages: Iterable[Stage]) -> None:
         """Let ``latest`` lead to the results of stages, and copy files of this one into the outputs folder."""

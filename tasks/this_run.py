@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 from pipeline.errors import SettingError, did_you_mean
 from pipeline.files.paths import readable
 from pipeline.operations import run_history
+from pipeline.progress.console import ConsoleMonitor
 from pipeline.progress.terminal import highlighted
-from pipeline.store import active_runs, latest, results, unfinished
+from pipeline.store import active_runs, folders, latest, results, sharing, unfinished
 from pipeline.store.stage import Stage
 from pipeline.web.urls import without_secrets
 from tasks.configuration import config_files, last_run, make_variables
@@ -41,6 +42,7 @@ class Run:
         self.process = os.getpid()  # it registers the run and ends it; those forked from it only make results
         self.command = _command(sys.argv[1:])
         self.stages: list[Stage] = []  # in the order in which data flows; empty until the run begins
+        self.roots: set[Path] = set()  # the results for which it was begun
         self.shown: dict[Path, StageTask] = {}  # files that the summary names, with their tasks
         self._found: dict[Path, str] = {}
         self._compares_settings = True
@@ -70,7 +72,7 @@ class Run:
             interrupts.end_cleanly()
         if self._compares_settings:
             last_run.report_missing(outputs)
-        self.stages = stages
+        self.stages, self.roots = stages, {stage.path for stage in roots}
         self._found = results.seals(stage for stage in stages if stage.name in settings.active().forced())
         folders = dict.fromkeys([outputs, *(stage.folder for stage in stages)])
         self._registration.enter_context(active_runs.registered(folders, self.id, [stage.path for stage in stages]))
@@ -84,7 +86,19 @@ class Run:
             "settings": changed(),
         }
         run_history.append_line(outputs / run_history.NAME, first_line)
+        self._ask_remote()
         atexit.register(self._finish, outputs / run_history.NAME, self.forced_stages())
+
+    def _ask_remote(self) -> None:
+        """Look in the remote for the results that are not here; a run that misses none asks nothing."""
+        remote = self.stages[0].remote
+        missing = [stage for stage in self.stages if results.known_record(stage) is None]
+        if remote and missing:
+            with ConsoleMonitor(remote.url) as monitor:
+                remote.begin(self.id, self.stages, monitor)
+                found = sharing.look_up(missing)
+                if not remote.has_failed:
+                    monitor.log(f"{remote.url}: {found} of {len(missing)} missing results are there")
 
     def forced_stages(self) -> results.ForcedStages:
         """Return the stages that ``--force`` names now: a notebook may begin several runs of Luigi in this one."""
@@ -107,6 +121,8 @@ class Run:
         """
         if os.getpid() != self.process:
             return
+        if self.stages and (remote := self.stages[0].remote):
+            remote.end()
         summary = run_history.summarise(self.stages, forced, time.perf_counter() - self._clock)
         may_be_published = all(task.may_be_published() for task in self.shown.values())
         if not may_be_published:
@@ -137,7 +153,7 @@ def check_forced(stages: Sequence[Stage], run: str) -> None:
 def _clear_leftovers(stages: Sequence[Stage], outputs: Path) -> None:
     """Remove the unfinished files of killed runs."""
     for folder in {stage.path.parent for stage in stages}:
-        results.clear_leftovers(folder)
+        folders.clear_leftovers(folder)
     for folder in {stage.folder for stage in stages}:
         unfinished.clear_leftovers(folder)
     latest.clear_leftovers(outputs)

@@ -38,6 +38,7 @@ class Report(StageTask):
     function = "pipeline.report.report:write_report"
     libraries = ("numpy", "h5py", "matplotlib", "pillow")
     shown = (REPORT_PAGE,)
+    wanted = True
 
     networks = text(
         "mlp,cnn",

@@ -104,7 +104,7 @@ class TestMisspelt:
             ("[setings]\n", "expected one of Compare, ConvertToHDF5, DownloadCIFAR, Evaluate, EvaluateCNN, EvaluateM"),
             (
                 "[setings]\n",
-                "EvaluateMLP, History, Report, Train, TrainCNN, TrainMLP, gate, schedule, settings, theano, torch",
+                "History, Report, Train, TrainCNN, TrainMLP, gate, schedule, settings, store, theano, torch",
             ),
             ("[EngineTask]\non_engine = numba", "has a section [EngineTask], which nothing reads"),
             ("[Gate]\nnetwork = mlp", "has a section [Gate], which nothing reads"),

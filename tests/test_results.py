@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.progress.monitor import SILENT
-from pipeline.store import garbage, results
+from pipeline.store import folders, garbage, results
 from pipeline.store.record import Record
 from pipeline.store.results import ForcedStages
 from pipeline.store.verification import input_damage, verify
@@ -90,7 +90,7 @@ class TestForcedStages:
         for stage in stages:
             results.make(stage, SILENT, ours)
             assert results.current(stage, others)
-            assert results.outcome(Record.read(stage.path), TWO) == "reused"
+            assert Record.read(stage.path).outcome(TWO) == "reused"
 
     def test_holds_a_result_that_another_run_replaces(self, stages):
         make(*stages)
@@ -154,7 +154,7 @@ class TestWhatIsNoFolder:
     @pytest.mark.parametrize("put", [link, link_to_nothing, file])
     def test_is_cleared_away_with_what_was_left_half_made(self, stages, left, tmp_path, put):
         put(left, tmp_path / "elsewhere")
-        results.clear_leftovers(left.parent)
+        folders.clear_leftovers(left.parent)
         assert list(left.parent.iterdir()) == [stages[1].path]
 
     @pytest.mark.parametrize("put", [link, link_to_nothing, file])

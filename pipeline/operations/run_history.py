@@ -84,7 +84,7 @@ def summarise(stages: Iterable[Stage], forced: results.ForcedStages, seconds: fl
         if record is None:
             outcomes[name] = "not made"
             continue
-        outcomes[name] = results.outcome(record, forced.run)
+        outcomes[name] = record.outcome(forced.run)
         if "accuracy" in record.measured:
             accuracy[name], keys[name] = record.measured["accuracy"], stage.key
     return {

@@ -15,9 +15,9 @@ def reported_accuracy(report: Path, network: str, evaluations: Path) -> float | 
     report, evaluations : Path
         The folder of the report, and the folder that has a result of the network's evaluation for each key.
     """
-    record = Record.read(report)
+    record = Record.known(report)
     source = record.inputs.get(f"evaluated_{network}", {}) if record else {}
-    evaluation = Record.read(evaluations / source["key"]) if "key" in source else None
+    evaluation = Record.known(evaluations / source["key"]) if "key" in source else None
     accuracy: float | None = evaluation.measured.get("accuracy") if evaluation else None
     return accuracy
 

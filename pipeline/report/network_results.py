@@ -17,7 +17,7 @@ from pipeline.training.history import HISTORY_NAME, Epoch
 
 def read_record(folder: Path) -> Record:
     """Read the record of a result; raise `StoreError` if it is missing or damaged."""
-    record = Record.read(folder)
+    record = Record.known(folder)
     if record is None:
         raise StoreError(f"{folder} has no record. Run `make verify`, then the same command again.")
     return record

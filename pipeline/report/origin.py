@@ -15,7 +15,6 @@ from pipeline.files.digests import json_digest
 from pipeline.report.graph import Box, draw
 from pipeline.report.markup import Markup, Section, element, html_table, joined, scrolled
 from pipeline.store.record import Record
-from pipeline.store.results import outcome
 from pipeline.web.urls import without_secrets
 
 SHORT = 12
@@ -39,7 +38,7 @@ def pipeline_section(records: Mapping[Path, Record], run: str, direct: Collectio
     """
     boxes, rows = [], []
     for record in records.values():
-        how, took = outcome(record, run), f"{record.seconds:.1f} s"
+        how, took = record.outcome(run), f"{record.seconds:.1f} s"
         inputs = tuple(source["stage"] for source in record.inputs.values())
         boxes.append(Box(record.stage, how, f"{how}, {took}", inputs))
         seconds = element("data", took, value=record.seconds)

@@ -11,7 +11,15 @@ from pathlib import Path
 
 from pipeline.files.whole_file import remove
 from pipeline.store import active_runs, unfinished
-from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, Record, has_record, result_folders, upstream_records
+from pipeline.store.record import (
+    DAMAGED_NAME,
+    RECORD_NAME,
+    REMOTE_NAME,
+    Record,
+    has_record,
+    result_folders,
+    upstream_records,
+)
 from pipeline.store.stage import Stage
 
 
@@ -126,7 +134,7 @@ def _parameters(records: Iterable[Record]) -> str:
 
 def _made(path: Path) -> float:
     """Return when a result was published or the last checkpoint written, in seconds since 1970."""
-    for name in (RECORD_NAME, DAMAGED_NAME):
+    for name in (RECORD_NAME, DAMAGED_NAME, REMOTE_NAME):
         with contextlib.suppress(FileNotFoundError):
             return (path / name).stat().st_mtime
     return path.stat().st_mtime

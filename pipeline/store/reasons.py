@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.store import results
-from pipeline.store.record import DAMAGED_NAME, Record
+from pipeline.store.record import DAMAGED_NAME, REMOTE_NAME, Record
 from pipeline.store.stage import Stage
 
 CODE = "code of "
@@ -25,11 +25,12 @@ def reasons_to_run(stage: Stage, latest: Path) -> list[str]:
     """Return the reasons why a stage would run, as ``learning_rate 0.005 -> 0.02``; none where it would not."""
     if results.current(stage):
         return []
-    record = Record.read(stage.path)
-    if record:
-        return record.problems(stage.path) or _inputs_made_again(stage, record)
+    if record := results.known_record(stage):
+        return results.problems(stage, record) or _inputs_made_again(stage, record)
     if damaged := Record.read(stage.path, DAMAGED_NAME):
         return damaged.altered(stage.path) or ["was withdrawn"]
+    if (stage.path / REMOTE_NAME).is_file():
+        return ["its files are in a remote, and none is set"]
     if stage.path.exists():
         return ["its record cannot be read"]
     return _differences_from_nearest(stage, latest) or ["never run"]
@@ -86,7 +87,7 @@ def _differences_from_nearest(stage: Stage, latest: Path) -> list[str]:
     in_use = (latest / stage.name).resolve()
     found = []
     for folder in parent.iterdir() if parent.is_dir() else ():
-        if record := Record.read(folder):
+        if record := Record.known(folder):
             reasons = list(_differences_from(record, stage))
             found.append((-len(reasons), folder == in_use, record.started, reasons))
     return max(found)[-1] if found else []

@@ -9,13 +9,18 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.files.digests import file_digest, json_digest
 
 RECORD_NAME = "stage.json"
 DAMAGED_NAME = "damaged.json"
 """The name of the record of a withdrawn result."""
+REMOTE_NAME = "remote.json"
+"""The name of the record of a result whose files are not here, but in the remote."""
+
+Outcome = Literal["computed", "adopted", "reused"]
+"""How a stage came to its result."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +66,38 @@ class Record:
         """Return the record with a digest of its own, by which `read` finds damage."""
         return replace(self, seal=self._digest())
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, name: str = RECORD_NAME) -> None:
         """Write the record beside its result."""
-        (folder / RECORD_NAME).write_text(json.dumps(asdict(self), indent=1) + "\n")
+        (folder / name).write_text(self.text)
+
+    @property
+    def text(self) -> str:
+        """The content of the record's file."""
+        return json.dumps(asdict(self), indent=1) + "\n"
 
     @classmethod
     def read(cls, folder: Path, name: str = RECORD_NAME) -> Record | None:
         """Read the record of a result; None where it is missing or damaged."""
         try:
-            return _parsed((folder / name).read_bytes())
+            return parsed((folder / name).read_bytes())
         except OSError:
             return None
+
+    @classmethod
+    def known(cls, folder: Path) -> Record | None:
+        """Read the record of a result, or of one whose files are in the remote; None where there is neither."""
+        return cls.read(folder) or cls.read(folder, REMOTE_NAME)
 
     @property
     def size(self) -> int:
         """Bytes in all of the result's files."""
         return sum(file["bytes"] for file in self.files.values())
+
+    def outcome(self, run: str) -> Outcome:
+        """Return how a stage came to this result in a run."""
+        if self.run != run:
+            return "reused"
+        return "adopted" if self.adopted_from else "computed"
 
     def problems(self, folder: Path) -> list[str]:
         """Name the files that are missing or have another size than recorded."""
@@ -115,7 +136,8 @@ class Record:
 
 
 @functools.lru_cache(maxsize=100)  # a run reads each record two or three times, of 20 kB where an engine trains
-def _parsed(content: bytes) -> Record | None:
+def parsed(content: bytes) -> Record | None:
+    """Return a record from the content of its file; None where it is damaged."""
     try:
         record = Record(**json.loads(content))
         return record if record.seal == record._digest() else None
@@ -132,8 +154,8 @@ def result_folders(folder: Path) -> Iterator[Path]:
 
 
 def has_record(path: Path) -> bool:
-    """Return whether the folder of a result has a record, even a damaged one; without one nothing can use it."""
-    return (path / RECORD_NAME).is_file() or (path / DAMAGED_NAME).is_file()
+    """Return whether the folder of a result has a record of any kind; without one nothing can use it."""
+    return any((path / name).is_file() for name in (RECORD_NAME, DAMAGED_NAME, REMOTE_NAME))
 
 
 def upstream_records(paths: Iterable[Path], folders: Sequence[Path]) -> dict[Path, Record | None]:
@@ -146,7 +168,7 @@ def upstream_records(paths: Iterable[Path], folders: Sequence[Path]) -> dict[Pat
     while waiting:
         path = waiting.pop(0)
         if path not in found and path.is_dir():
-            found[path] = record = Record.read(path) or Record.read(path, DAMAGED_NAME)
+            found[path] = record = Record.known(path) or Record.read(path, DAMAGED_NAME)
             sources = record.inputs.values() if record else ()
             waiting += [
                 (folder / source["stage"] / source["key"]).resolve() for source in sources for folder in folders

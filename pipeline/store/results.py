@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import time
@@ -10,14 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.files.digests import file_digest, json_digest
-from pipeline.files.locks import Lock
-from pipeline.files.whole_file import remove, sync
+from pipeline.files.whole_file import remove
 from pipeline.progress.monitor import Monitor
-from pipeline.store import failures, unfinished
-from pipeline.store.record import Record
+from pipeline.store import failures, folders, sharing, unfinished
+from pipeline.store.record import RECORD_NAME, REMOTE_NAME, Outcome, Record
 from pipeline.store.stage import Stage
 from pipeline.store.verification import input_damage
 
@@ -42,9 +40,6 @@ class ForcedStages:
 
 NONE_FORCED = ForcedStages()
 
-Outcome = Literal["computed", "adopted", "reused"]
-"""How a stage came to its result."""
-
 
 def upstream(*stages: Stage) -> list[Stage]:
     """List stages and all stages upstream of them, each once, in the order in which data flows."""
@@ -63,7 +58,7 @@ def upstream(*stages: Stage) -> list[Stage]:
 
 def seals(stages: Iterable[Stage]) -> dict[Path, str]:
     """Return the seals of stages' results, by path: each result has its own, and a missing one has an empty seal."""
-    return {stage.path: record.seal if (record := Record.read(stage.path)) else "" for stage in stages}
+    return {stage.path: record.seal if (record := Record.known(stage.path)) else "" for stage in stages}
 
 
 def current(stage: Stage, forced: ForcedStages = NONE_FORCED) -> Record | None:
@@ -77,10 +72,10 @@ def current_records(stages: Iterable[Stage], forced: ForcedStages = NONE_FORCED)
     for stage in upstream(*stages):
         sources = {name: found[source.path] for name, source in stage.inputs.items()}
         contents = {name: source.content for name, source in sources.items() if source}
-        record = Record.read(stage.path) if contents.keys() == sources.keys() else None
+        record = known_record(stage) if contents.keys() == sources.keys() else None
         is_current = (
             record is not None
-            and not record.problems(stage.path)
+            and not problems(stage, record)
             and not forced.must_replace(stage, record)
             and record.content_key == stage.content_key(contents)
         )
@@ -88,17 +83,21 @@ def current_records(stages: Iterable[Stage], forced: ForcedStages = NONE_FORCED)
     return found
 
 
+def known_record(stage: Stage) -> Record | None:
+    """Return the record of a stage's result, the files of which are here or in the remote."""
+    return Record.read(stage.path) or (Record.read(stage.path, REMOTE_NAME) if stage.remote else None)
+
+
+def problems(stage: Stage, record: Record) -> list[str]:
+    """Name the files of a known result that are missing or have other sizes; those in the remote count as right."""
+    is_here = not stage.remote or (stage.path / RECORD_NAME).is_file()
+    return record.problems(stage.path) if is_here else []
+
+
 def first_missing(stage: Stage) -> Stage | None:
     """Return the first stage whose result cannot be used, of a stage and all upstream; None where there is none."""
     records = current_records([stage])
     return next((found for found in upstream(stage) if records[found.path] is None), None)
-
-
-def outcome(record: Record, run: str) -> Outcome:
-    """Return how a stage came to its result in a run."""
-    if record.run != run:
-        return "reused"
-    return "adopted" if record.adopted_from else "computed"
 
 
 def make(stage: Stage, monitor: Monitor, forced: ForcedStages = NONE_FORCED) -> tuple[Outcome, Record]:
@@ -113,8 +112,11 @@ def make(stage: Stage, monitor: Monitor, forced: ForcedStages = NONE_FORCED) -> 
     """
     with failures.explained(stage):
         stage.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = Lock(stage.lock_path)
-        with lock.held(lambda holder: monitor.log(f"{stage.name}: waiting for {holder}, which makes it")):
+
+        def tell(holder: str) -> None:
+            monitor.log(f"{stage.name}: waiting for {holder}, which makes it")
+
+        with folders.lock(stage.path).held(tell):
             return _make_locked(stage, monitor, forced)
 
 
@@ -125,44 +127,61 @@ def _make_locked(stage: Stage, monitor: Monitor, forced: ForcedStages) -> tuple[
     contents = _recorded_contents(stage, monitor, forced)
     is_forced = stage.name in forced.names
     try:
-        equal = None if is_forced else _equal_result(stage, stage.content_key(contents))
-        if equal:
-            monitor.log(f"{stage.name}: its inputs have the same content as before; the result is adopted")
-            record = _adopt(stage, *equal, contents, forced.run)
-        else:
+        record = None if is_forced else _taken(stage, contents, forced.run, monitor)
+        if record is None:
             contents = _undamaged_contents(stage, monitor, forced)
             with (
                 unfinished.held(stage, contents, monitor, restart=is_forced) as checkpoints,
                 stage.reserved(monitor),
             ):
                 record = _compute(stage, contents, checkpoints, forced.run, monitor)
-        _publish(stage)
+            folders.publish(stage.path)
+        record = sharing.give(stage, record, upstream(*stage.inputs.values()), monitor)
     finally:
         remove(stage.temporary)
-    return outcome(record, forced.run), record
+    return record.outcome(forced.run), record
+
+
+def _taken(stage: Stage, contents: Mapping[str, str], run: str, monitor: Monitor) -> Record | None:
+    """Publish a result of equal content: adopted from this machine, or taken from the remote; None if there is none."""
+    content_key = stage.content_key(contents)
+    if equal := _equal_result(stage, content_key):
+        monitor.log(f"{stage.name}: its inputs have the same content as before; the result is adopted")
+        record = _adopt(stage, *equal, contents, run)
+        folders.publish(stage.path)
+        return record
+    return sharing.take_record(stage, content_key, _described_inputs(stage, contents), run)
 
 
 def _recorded_contents(stage: Stage, monitor: Monitor, forced: ForcedStages) -> dict[str, str]:
     """Return the digests of a stage's inputs from their records; make missing inputs."""
     contents = {}
     for name, source in stage.inputs.items():
-        while (record := Record.read(source.path)) is None:  # again, if another process removes it in between
+        while (record := known_record(source)) is None:  # again, if another process removes it in between
             make(source, monitor, forced)
         contents[name] = record.content
     return contents
 
 
 def _undamaged_contents(stage: Stage, monitor: Monitor, forced: ForcedStages) -> dict[str, str]:
-    """Return the digests of a stage's inputs after comparing their files with them; make damaged inputs again.
+    """Return the digests of a stage's inputs after comparing their files with them; fetch or make inputs.
 
     Otherwise a result of damaged files would be recorded, and used from then on, as one of undamaged files.
     """
     for source in stage.inputs.values():
-        while (record := Record.read(source.path)) and (damage := input_damage(source.path, record, forced.run)):
-            monitor.log(f"{stage.name}: {source.path} is made again: {', '.join(damage)}")
-            record.withdraw(source.path)
+        while not (sharing.fetch(source.path, stage.remote, monitor) and _is_undamaged(source, forced.run, monitor)):
             make(source, monitor, forced)
     return _recorded_contents(stage, monitor, forced)
+
+
+def _is_undamaged(stage: Stage, run: str, monitor: Monitor) -> bool:
+    """Return whether a result has the content that its record names; a damaged one is withdrawn."""
+    record = Record.read(stage.path)
+    damage = input_damage(stage.path, record, run) if record else []
+    if record and damage:
+        monitor.log(f"{stage.path} is made again: {', '.join(damage)}")
+        record.withdraw(stage.path)
+    return record is not None and not damage
 
 
 def _compute(
@@ -234,24 +253,3 @@ def _adopt(stage: Stage, folder: Path, found: Record, contents: Mapping[str, str
     ).sealed()
     record.write(stage.temporary)
     return record
-
-
-def _publish(stage: Stage) -> None:
-    """Sync a finished result to the disk, then move it into place: a power cut leaves a whole result or none."""
-    for path in (*stage.temporary.iterdir(), stage.temporary):
-        sync(path)
-    replaced = stage.path.with_name(f".{stage.key}.old")
-    remove(replaced)
-    if os.path.lexists(stage.path):
-        stage.path.rename(replaced)  # rename(2) replaces no folder that has files
-    stage.temporary.rename(stage.path)
-    sync(stage.path.parent)
-    remove(replaced)
-
-
-def clear_leftovers(folder: Path) -> None:
-    """Remove unfinished results that killed processes left in the folder of a stage."""
-    for leftover in [*folder.glob(".*.tmp"), *folder.glob(".*.old"), *folder.glob(".*.lock")]:
-        with Lock(leftover.with_suffix(".lock")).tried() as free:
-            if free and leftover.suffix != ".lock":  # trying a lock has removed its file
-                remove(leftover)

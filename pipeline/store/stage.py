@@ -10,12 +10,16 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import StoreError
 from pipeline.files.digests import json_digest
 from pipeline.progress.monitor import Monitor
+from pipeline.store import folders
 from pipeline.store.code.digests import Code, Sources, sources_at_start
+
+if TYPE_CHECKING:
+    from pipeline.store.remote.shared import Remote
 
 CHECKPOINTS = "checkpoints"
 """The folder, beside those of the stages, of the checkpoints from which functions resume."""
@@ -58,6 +62,10 @@ class Stage:
     reserved : callable
         Returns, given a monitor, the context in which the function is called; it may wait there for something that only
         one process can use at a time, for example a GPU.
+    remote : Remote, optional
+        Where other machines find results, too.
+    wanted : bool
+        Whether people open the files of the result: if they are in the remote alone, a run fetches them at its end.
     """
 
     name: str
@@ -73,6 +81,8 @@ class Stage:
     versions_matter: bool = False
     code_cache: Path | None = None
     reserved: Callable[[Monitor], AbstractContextManager[None]] = lambda _: contextlib.nullcontext()
+    remote: Remote | None = None
+    wanted: bool = False
 
     @functools.cached_property
     def code(self) -> Code:
@@ -119,12 +129,7 @@ class Stage:
     @property
     def temporary(self) -> Path:
         """The folder in which the result is made before it is published."""
-        return self.path.with_name(f".{self.key}.tmp")
-
-    @property
-    def lock_path(self) -> Path:
-        """The file that a process locks while it makes the result."""
-        return self.path.with_name(f".{self.key}.lock")
+        return folders.temporary(self.path)
 
     def resolve(self) -> Callable[..., dict[str, Any] | None]:
         """Import the function, and the definitions that it imports by a computed name.

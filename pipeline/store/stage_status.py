@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import SettingError, did_you_mean
-from pipeline.files.locks import Lock
-from pipeline.store import reasons, results
+from pipeline.progress.amounts import byte_amount
+from pipeline.store import folders, reasons, results
+from pipeline.store.record import RECORD_NAME
 from pipeline.store.stage import Stage
 
 
@@ -20,7 +21,8 @@ class Row:
 
     Parameters
     ----------
-    state : {"cached", "to run", "running"}
+    state : {"cached", "remote", "to run", "running"}
+        A remote result's files are not here, but in the remote.
     seconds : float
         How long the result took to compute.
     size : int
@@ -51,14 +53,14 @@ def status_row(stage: Stage, latest: Path, notes: Callable[[Mapping[str, Any]], 
         Returns more notes on a result from its measurements.
     """
     record = results.current(stage)
-    holder = Lock(stage.lock_path).holder()
+    holder = folders.lock(stage.path).holder()
     if record is None:
         why = [f"by {holder}"] if holder else reasons.reasons_to_run(stage, latest)
         return Row(stage.name, "running" if holder else "to run", stage.key, why, str(stage.path))
     adoption = [f"adopted from {record.adopted_from[:8]}"] if record.adopted_from else []
     return Row(
         stage.name,
-        "cached",
+        "cached" if (stage.path / RECORD_NAME).is_file() else "remote",
         stage.key,
         [],
         str(stage.path),
@@ -79,7 +81,7 @@ def status_table(rows: list[Row]) -> list[str]:
             row.key[:8],
             "" if row.made is None else f"{datetime.fromisoformat(row.made).astimezone():%Y-%m-%d %H:%M}",
             "" if row.seconds is None else f"{row.seconds:.1f} s",
-            "" if row.size is None else _megabytes(row.size),
+            "" if row.size is None else byte_amount(row.size),
             "; ".join(filter(None, [reasons.folded(row.why), *(row.notes or [])])),
         )
         for row in rows
@@ -105,7 +107,3 @@ def explain_stage(rows: list[Row], stage: str) -> list[str]:
         if row.stage == stage
         for line in (f"{row.stage} {row.key[:8]}: {row.state}", *(f"  {why}" for why in [*row.why, *(row.notes or [])]))
     ]
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

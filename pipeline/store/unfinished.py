@@ -48,7 +48,7 @@ def needed_checkpoints(
     lengths = {stage.name: stage.length_parameter for stage in stages}
     paths = {path for folder in folders for path in checkpoint_folders(folder) if _lock(path).holder()}
     for stage in stages:
-        records = {name: Record.read(source.path) for name, source in stage.inputs.items()}
+        records = {name: Record.known(source.path) for name, source in stage.inputs.items()}
         contents = {name: record.content for name, record in records.items() if record}
         if stage.length_parameter and contents.keys() == records.keys():
             paths.add(stage.checkpoints(contents))

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline.progress.monitor import Monitor
-from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, Record, has_record, result_folders
+from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, REMOTE_NAME, Record, has_record, result_folders
 
 
 def verify(folders: Iterable[Path], threads: int, monitor: Monitor) -> list[str]:
@@ -60,6 +60,8 @@ def _is_just_made(folder: Path, record: Record, run: str) -> bool:
 def _problems(path: Path, record: Record | None) -> list[str]:
     if record:
         return record.altered(path)
+    if (path / REMOTE_NAME).is_file():
+        return []
     if damaged := Record.read(path, DAMAGED_NAME):
         return [f"{problem} (withdrawn earlier)" for problem in damaged.altered(path)] or ["was withdrawn earlier"]
     return [f"{RECORD_NAME} has other content than it had" if has_record(path) else "has no record"]

@@ -18,9 +18,9 @@ from pipeline.operations.schedule.job import Job
 from pipeline.operations.schedule.steps import Steps
 from pipeline.progress.console import ConsoleMonitor
 from pipeline.progress.terminal import highlighted, highlighted_table, print_answer
-from pipeline.store import active_runs, garbage, stage_status, verification
+from pipeline.store import active_runs, garbage, sharing, stage_status, verification
 from tasks.commands import configure as configuring
-from tasks.commands import current
+from tasks.commands import current, remotes
 from tasks.configuration import last_run
 from tasks.settings import engine_settings, settings
 
@@ -43,7 +43,9 @@ def status(options: argparse.Namespace) -> int:
     if not options.json:
         last_run.report_missing(settings.active().outputs)
     latest = settings.active().latest
-    rows = [stage_status.status_row(stage, latest, flags_note) for stage in current.stages()]
+    stages = current.stages()
+    sharing.look_up(stages)
+    rows = [stage_status.status_row(stage, latest, flags_note) for stage in stages]
     if options.json:
         print_answer(json.dumps([asdict(row) for row in rows], indent=1))
     elif options.why:
@@ -53,8 +55,10 @@ def status(options: argparse.Namespace) -> int:
     return 0
 
 
-def verify(_: argparse.Namespace) -> int:
+def verify(options: argparse.Namespace) -> int:
     """Read every file of every result; return 1 if one is damaged."""
+    if options.in_remote:
+        return remotes.verify_remote()
     with ConsoleMonitor("verify") as monitor:
         problems = verification.verify(current.folders(), devices.cores(), monitor)
     for problem in problems:
@@ -72,6 +76,13 @@ def verify(_: argparse.Namespace) -> int:
 def gc(options: argparse.Namespace) -> int:
     """Remove unused results, after asking."""
     last_run.report_missing(settings.active().outputs)
+    if options.in_remote:
+        return remotes.collect_remote(
+            options.keep_days,
+            dry_run=options.dry_run,
+            show=_shown_by(options),
+            is_wanted=lambda question: options.yes or _is_wanted(question),
+        )
     folders, reached = current.folders(), current.all_reachable()
     unreached = garbage.unreached(folders, reached, options.keep_days)
     show = _shown_by(options)
@@ -116,6 +127,7 @@ def predict(options: argparse.Namespace) -> int:
     """Print a line for each picture; return 1 if one cannot be read."""
     from pipeline.inference.prediction import latest_classifier, prediction_lines
 
+    remotes.fetch_latest(f"Train{options.network.upper()}")
     choice = settings.active().choice()
     classifier = latest_classifier(
         options.network,
@@ -143,6 +155,7 @@ def export(options: argparse.Namespace) -> int:
     from pipeline.inference.export import export
     from pipeline.inference.trained_network import read_latest_network
 
+    remotes.fetch_latest(f"Train{options.network.upper()}")
     network = read_latest_network(options.network, settings.active().outputs)
     path = options.output or settings.active().outputs / f"{network.name}.{options.format}"
     export.export(network, options.format, path)

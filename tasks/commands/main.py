@@ -11,7 +11,7 @@ from typing import Any
 
 from luigi.cmdline_parser import CmdlineParser
 
-from tasks.commands import actions
+from tasks.commands import actions, remotes
 from tasks.configuration.make_variables import DEMO_FLAG, expand_demo
 from tasks.luigi_adapter.errors import message_of
 
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_networks(commands)
     _add_schedules(commands)
     for name, command in commands.choices.items():
-        command.set_defaults(command=getattr(actions, name), settings=[])
+        command.set_defaults(command=getattr(actions, name, None) or getattr(remotes, name), settings=[])
         command.allow_abbrev = False  # argparse would take an abbreviated setting of Luigi's for an option of ours
         command.add_argument(
             DEMO_FLAG, action="append_const", dest="settings", const=DEMO_FLAG, help="use the demo's settings"
@@ -62,12 +62,18 @@ def _add_results(commands: Any) -> None:
     status.add_argument("--json", action="store_true", help="for programs")
     status.add_argument("--why", metavar="STAGE", help="every reason why a stage would run")
 
-    commands.add_parser("verify", help="read every file of every result and find damaged ones")
+    verify = commands.add_parser("verify", help="read every file of every result and find damaged ones")
 
     gc = commands.add_parser("gc", help="remove results that neither the settings nor latest needs")
     gc.add_argument("--keep-days", type=_days, default=30, help="least age in days (default: %(default)g)")
     gc.add_argument("--dry-run", action="store_true", help="only list them")
     gc.add_argument("--yes", action="store_true", help="remove without asking")
+
+    for command in (verify, gc):
+        command.add_argument("--in-remote", action="store_true", help="in the remote, not on this machine")
+
+    commands.add_parser("push", help="write results to the remote, where other machines find them")
+    commands.add_parser("pull", help="fetch results from the remote")
 
     history = commands.add_parser("history", help="a row for each run: time, stages, test accuracy")
     history.add_argument("--json", action="store_true", help="for programs")

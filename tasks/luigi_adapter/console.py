@@ -61,10 +61,11 @@ class _MessageOnly(logging.Filter):
         elif (message := message_of(error)) is not None:
             record.exc_info = None
             record.msg, record.args = message, ()
-            return self._is_new(message)
+            return self.is_new(message)
         return True
 
-    def _is_new(self, message: str) -> bool:
+    def is_new(self, message: str) -> bool:
+        """Return whether no process of the run has logged a message before."""
         if self.logged is None:
             return True
         with self.logged.held() as logged:
@@ -74,6 +75,12 @@ class _MessageOnly(logging.Filter):
 
 
 _MESSAGE_ONLY = _MessageOnly()
+
+
+def warn_once(message: str) -> None:
+    """Print a warning on stderr, once in a run."""
+    if _MESSAGE_ONLY.is_new(message):
+        logging.getLogger("luigi-interface").warning(message)
 
 
 def share_messages() -> None:

@@ -1,0 +1,87 @@
+"""Know which results in a remote are in use: by registrations of runs, and a gate that keeps new runs waiting.
+
+A run writes its registration and then looks at the gate; whoever removes results closes the gate and then looks at the
+registrations. So one of the two sees the other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pipeline.store.remote.objects import Objects
+
+GATE = "gate"
+RUN_BYTES = 8 << 20
+"""More than the registration of a run of 100,000 stages takes."""
+PAUSE = 2.0
+"""Seconds between two looks at the gate."""
+ABANDONED = 120.0
+"""Seconds without a sign of whoever closed the gate, after which it counts as open."""
+DAY = 86_400
+
+
+def register(objects: Objects, run: str, records: Iterable[str]) -> None:
+    """Register the names of the records that a run needs."""
+    objects.put(f"runs/{run}", json.dumps({"host": socket.gethostname(), "needs": list(records)}).encode())
+
+
+def end(objects: Objects, run: str) -> None:
+    """Note the end of a run; its registration stays, since it tells when the results were used."""
+    name = f"runs/{run}"
+    objects.put(name, json.dumps(_registration(objects.get([name], RUN_BYTES).get(name)) | {"ended": True}).encode())
+
+
+def needed(objects: Objects, keep_days: float) -> set[str]:
+    """Return the names of the records that a run under way needs, or that a run used in the last days.
+
+    A run that was killed does not note its end: it counts as under way for a day.
+    """
+    names: set[str] = set()
+    entries = objects.entries("runs")
+    for name, content in objects.get(entries, RUN_BYTES).items():
+        about, days = _registration(content), (time.time() - entries[name].modified) / DAY
+        if days < keep_days or (days < 1 and not about.get("ended")):
+            needs = about.get("needs")
+            names.update(filter(lambda need: isinstance(need, str), needs if isinstance(needs, list) else []))
+    return names
+
+
+def outdated(objects: Objects, keep_days: float) -> list[str]:
+    """Return the names of registrations that no longer matter."""
+    now = time.time()
+    return [name for name, entry in objects.entries("runs").items() if now - entry.modified > max(1, keep_days) * DAY]
+
+
+def close(objects: Objects) -> None:
+    """Close the gate, or show that whoever closed it is still at work."""
+    about = f"process {os.getpid()} on {socket.gethostname()}, which removes unused results"
+    objects.put(GATE, about.encode())
+
+
+def open_again(objects: Objects) -> None:
+    """Open the gate."""
+    objects.delete([GATE])
+
+
+def wait_until_open(objects: Objects, on_wait: Callable[[str], None]) -> None:
+    """Wait while the gate is closed; ``on_wait`` receives the name of its holder once."""
+    seen, since = objects.heads([GATE]).get(GATE), time.monotonic()
+    if seen:
+        on_wait((objects.get([GATE], 1000).get(GATE) or b"another machine").decode("utf-8", "replace"))
+    while seen and time.monotonic() - since < ABANDONED:
+        time.sleep(PAUSE)
+        before, seen = seen, objects.heads([GATE]).get(GATE)
+        since = since if seen == before else time.monotonic()
+
+
+def _registration(content: bytes | None) -> dict[str, Any]:
+    try:
+        value = json.loads(content or b"{}")
+    except (RecursionError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
