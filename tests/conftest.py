@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import lzma
 import os
@@ -17,6 +18,8 @@ from pipeline.networks.declaration import Network
 from pipeline.networks.declared import find_network
 from tests.available import has_gpu
 from tests.clone import fresh_clone
+from tests.object_faults import FaultyProxy
+from tests.object_store import ObjectStore
 from tests.states import States
 
 if not has_gpu():
@@ -99,3 +102,23 @@ def checkout(request, states, tmp_path):
     copy = states.copy(marker.args[0] if marker else "trained", tmp_path / "checkout")
     yield copy
     shutil.rmtree(copy.folder)
+
+
+@pytest.fixture(scope="session")
+def object_store():
+    """An S3 server on loopback, which each process that runs tests starts when one of them needs it."""
+    with contextlib.closing(ObjectStore()) as server:
+        yield server
+
+
+@pytest.fixture
+def place(object_store):
+    """An empty place in that server."""
+    return object_store.place()
+
+
+@pytest.fixture
+def proxy(object_store):
+    """A way to that server on which a test breaks what it likes: ``place.at(proxy.endpoint)``."""
+    with FaultyProxy(object_store.endpoint) as on_the_way:
+        yield on_the_way
