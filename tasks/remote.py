@@ -11,7 +11,7 @@ from tasks.settings import settings, store
 
 def remote() -> Remote | None:
     """Return the remote; None where the settings name none. A process has one, which remembers whether it failed."""
-    chosen = store()
+    chosen = store.active()
     return _opened(chosen.remote, chosen.remote_mode == "readwrite") if chosen.remote else None
 
 

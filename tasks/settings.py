@@ -40,7 +40,7 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
     """Settings of every stage of a run."""
 
     use_cmdline_section = False  # so that flags have no prefix: --seed, not --settings-seed
-    without_effect = ("threads", "force", "cache_dir", "results_url")  # settings that change no result
+    without_effect = ("threads", "force", "cache_dir", "results_url", "luigid")  # settings that change no result
 
     engine = text("auto", f"Engine: {', '.join(devices.ENGINES)}, or auto: triton or torch on CUDA, numba on the CPU.")
     device = text("auto", "Device to compute on: cpu, cuda, cuda:1 (the second GPU), or auto for CUDA where it works.")
@@ -52,6 +52,7 @@ class settings(luigi.Config):  # noqa: N801, Luigi takes the section's name from
     outputs_dir = text("outputs", "Folder of trained networks, results and the report.")
     cache_dir = text(".cache", "Folder of files that only save time; it may be removed at any time.")
     data = text("", "Name of a folder inside data_dir and outputs_dir, for results on other data. Empty: none.")
+    luigid = text("", "Host and port of a luigid, HOST:PORT; with a remote, machines share the stages. Empty: none.")
     results_url = text("", "URL of a web server's outputs folder, for links on luigid's page. Empty: a file: URL.")
 
     @classmethod
@@ -153,6 +154,11 @@ class store(luigi.Config):  # noqa: N801
         choices=["read", "readwrite"],
     )
 
+    @classmethod
+    def active(cls) -> Self:
+        """Return the settings of this command line; Luigi parses them once."""
+        return cast(Self, _active_store(CmdlineParser.get_instance()))
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.remote:
@@ -225,7 +231,7 @@ def check_sections() -> None:
     chosen.checked_seed()
     chosen.thread_count()
     _check_engine_sections()
-    store()
+    store.active()
     gate()  # its constructor checks its values, as that of `schedule` does
     try:
         schedule()
@@ -257,6 +263,11 @@ def _check_engine_sections() -> None:
 def _active(_: CmdlineParser | None) -> settings:
     config_files.check_files()
     return settings()
+
+
+@functools.lru_cache(maxsize=1)
+def _active_store(_: CmdlineParser | None) -> store:
+    return store()
 
 
 _choose = functools.cache(devices.choose)  # looking for a GPU takes time, and each task asks

@@ -20,6 +20,7 @@ from pipeline.progress.monitor import Monitor
 from pipeline.store import results, sharing
 from pipeline.store.latest import copy_out, point_latest
 from pipeline.store.stage import Stage
+from tasks import shared_work
 from tasks.luigi_adapter import luigid
 from tasks.luigi_adapter.console import TaskMonitor
 from tasks.luigi_adapter.errors import AGAIN, end
@@ -31,8 +32,9 @@ from tasks.this_run import RUN
 class StageTask(luigi.Task):
     """A Luigi task around one stage, which a subclass names.
 
-    A task is complete when the stage's result is current. Its identity includes the stage's key and the run, so that
-    each of several runs of one scheduler makes its own results; the lock of a result lets only one of them compute it.
+    A task is complete when the stage's result is current. Its identity includes the stage's key, and, unless machines
+    share their work, the run, so that each of several runs of one scheduler makes its own results; the lock of a result
+    lets only one of them compute it.
     """
 
     function: ClassVar[str]  # this and the next four are as in `pipeline.store.stage.Stage`
@@ -49,7 +51,8 @@ class StageTask(luigi.Task):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.check_settings(self)
-        self.task_id = f"{self.stage_name}_{self.stage.key}_{RUN.id}"
+        own = () if shared_work.is_shared() else (RUN.id,)
+        self.task_id = "_".join([self.stage_name, self.stage.key, *own])
 
     @classmethod
     @functools.cache  # Luigi looks at all attributes of the class again for each task
@@ -152,6 +155,8 @@ class StageTask(luigi.Task):
         """Make the result."""
         _share_out_cores(settings.active().thread_count())
         with TaskMonitor(self, self.stage_name, RUN.place(self.stage)) as monitor:
+            if shared_work.is_shared():
+                sharing.look_up(results.upstream(self.stage))  # other machines may have made them since the run began
             outcome, record = results.make(self.stage, monitor, RUN.forced_stages())
             if self._is_wanted(self.stage) and not sharing.fetch(self.stage.path, self.stage.remote, monitor):
                 outcome, record = results.make(self.stage, monitor, RUN.forced_stages())
@@ -189,6 +194,7 @@ def check_all_settings() -> None:
     `tasks.luigi_adapter.errors.message_of` explains.
     """
     luigid.check_flags()
+    shared_work.check_settings()
     check_sections()
     for task in stage_classes():
         task.check_settings(task.configured())

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,12 +21,15 @@ from pipeline.operations import run_history
 from pipeline.progress.console import ConsoleMonitor
 from pipeline.progress.terminal import highlighted
 from pipeline.store import active_runs, folders, latest, results, sharing, unfinished
+from pipeline.store.remote.shared import record_name
 from pipeline.store.stage import Stage
 from pipeline.web.urls import without_secrets
+from tasks import shared_work
 from tasks.configuration import config_files, last_run, make_variables
 from tasks.configuration.changed import changed
-from tasks.luigi_adapter import interrupts
+from tasks.luigi_adapter import interrupts, luigid
 from tasks.luigi_adapter.command_line import root_task
+from tasks.luigi_adapter.console import warn_once
 from tasks.luigi_adapter.errors import message_of
 from tasks.settings import settings
 
@@ -44,6 +47,7 @@ class Run:
         self.stages: list[Stage] = []  # in the order in which data flows; empty until the run begins
         self.roots: set[Path] = set()  # the results for which it was begun
         self.shown: dict[Path, StageTask] = {}  # files that the summary names, with their tasks
+        self._root = ""
         self._found: dict[Path, str] = {}
         self._compares_settings = True
         self._registration = contextlib.ExitStack()
@@ -72,14 +76,14 @@ class Run:
             interrupts.end_cleanly()
         if self._compares_settings:
             last_run.report_missing(outputs)
-        self.stages, self.roots = stages, {stage.path for stage in roots}
+        self.stages, self.roots, self._root = stages, {stage.path for stage in roots}, root or roots[0].name
         self._found = results.seals(stage for stage in stages if stage.name in settings.active().forced())
         folders = dict.fromkeys([outputs, *(stage.folder for stage in stages)])
         self._registration.enter_context(active_runs.registered(folders, self.id, [stage.path for stage in stages]))
         _clear_leftovers(stages, outputs)
         first_line = {
             "run": self.id,
-            "root": root or roots[0].name,
+            "root": self._root,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "process": self.process,
             "host": socket.gethostname(),
@@ -94,11 +98,35 @@ class Run:
         remote = self.stages[0].remote
         missing = [stage for stage in self.stages if results.known_record(stage) is None]
         if remote and missing:
+            about = shared_work.described(self._root, self._archive()) if shared_work.is_shared() else {}
             with ConsoleMonitor(remote.url) as monitor:
-                remote.begin(self.id, self.stages, monitor)
+                remote.begin(self.id, self.stages, about, monitor)
                 found = sharing.look_up(missing)
                 if not remote.has_failed:
                     monitor.log(f"{remote.url}: {found} of {len(missing)} missing results are there")
+                for other in shared_work.other_runs(remote) if about else ():
+                    self._compare(other, about["settings"], monitor)
+
+    def _compare(self, other: shared_work.OtherRun, own: Mapping[str, str], monitor: ConsoleMonitor) -> None:
+        """Tell whether another run of the same task shares its stages with this one, and if not, why."""
+        names = {record_name(stage.name, stage.key) for stage in self.stages}
+        if other.task != self._root:
+            return
+        if other.needs == names:
+            monitor.log(f"{other.host} shares this run")
+            return
+        alone = sorted({name.split("/")[1] for name in names - other.needs})
+        why = "; ".join(shared_work.differences(other, own)) or "the code or a library is another"
+        warn_once(f"{other.host} has a run of {other.task} too, but with other {', '.join(alone)}: {why}.")
+
+    def look_again(self) -> None:
+        """Find the results that other machines have made since this run began."""
+        if os.getpid() == self.process and self.stages and shared_work.is_shared():
+            sharing.look_up(self.stages)
+
+    def _archive(self) -> str:
+        """Return the digest of the archive that the run reads, where it is known."""
+        return next((str(stage.parameters.get("sha256", "")) for stage in self.stages if not stage.inputs), "")
 
     def forced_stages(self) -> results.ForcedStages:
         """Return the stages that ``--force`` names now: a notebook may begin several runs of Luigi in this one."""
@@ -171,3 +199,4 @@ def _command(arguments: Sequence[str]) -> str:
 
 
 RUN = Run()
+luigid.before_the_end.append(RUN.look_again)

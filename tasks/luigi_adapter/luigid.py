@@ -1,28 +1,91 @@
-"""Talk to luigid: fail at once where there is none, and survive its restart.
+"""Talk to luigid: fail at once where there is none, survive its restart, and end well where others did the work.
 
-Written for Luigi 3.8.1, which tries for a minute to reach a luigid that is not there, and ends a run whose luigid was
-restarted and has forgotten its tasks. This module can go when Luigi checks the connection first and reschedules.
+Written for Luigi 3.8.1, which tries for a minute to reach a luigid that is not there, ends a run whose luigid was
+restarted and has forgotten its tasks, gives a failed task to the same worker for ever, and ends with exit status 25
+where another worker has made everything. This module can go when Luigi does none of these.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from http.client import HTTPException
 from json import JSONDecodeError
 from typing import Any
 
-from luigi import interface
+from luigi import execution_summary, interface
+from luigi.configuration import get_config
 from luigi.rpc import RemoteScheduler, RPCError
 from luigi.scheduler import Scheduler
-from luigi.worker import Worker
+from luigi.task_status import FAILED
+from luigi.worker import GetWorkResponse, Worker
 
 from pipeline.errors import SettingError
 from pipeline.web.urls import without_secrets
 from tasks.luigi_adapter import console
 from tasks.luigi_adapter.command_line import given
 
+WITH_LUIGID = {
+    "core": {
+        "local_scheduler": "false",
+        "rpc_retry_attempts": "120",
+        "rpc_retry_wait": "5",
+        "rpc_log_retries": "false",
+    },
+    # A process of its own for each stage: the run answers luigid also while a stage computes.
+    "worker": {"keep_alive": "true", "wait_interval": "1", "wait_jitter": "0.5", "force_multiprocessing": "true"},
+}
+"""Luigi's settings of a run with luigid: it waits for stages that others make, and for luigid while that restarts."""
+
+connected: list[LastingWorker] = []
+"""The worker of this process."""
+
+before_the_end: list[Callable[[], None]] = []
+"""Functions to call before a run's exit status is decided; they may find that others have made its results."""
+
 
 class LastingWorker(Worker):
-    """A worker that schedules its tasks again where a restarted scheduler has forgotten them."""
+    """A worker that schedules its tasks again where a restarted scheduler has forgotten them.
+
+    A task that has failed here is left to other workers.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._failed: set[str] = set()
+        connected[:] = [self]
+
+    @property
+    def name(self) -> str:
+        """The worker's name in luigid."""
+        return str(self._id)
+
+    def others(self) -> set[str]:
+        """Return the names of the workers that are connected with luigid; none without luigid."""
+        if isinstance(self._scheduler, Scheduler):
+            return set()
+        return {worker["name"] for worker in self._scheduler.worker_list(include_running=False)}
+
+    def is_complete(self) -> bool:
+        """Return whether the result of the task that the command line named is there, whoever made it."""
+        first = self._scheduled_tasks.get(self._first_task)
+        return first is not None and first.complete()
+
+    def _add_task(self, *arguments: Any, **described: Any) -> None:
+        if described["status"] == FAILED:
+            self._failed.add(described["task_id"])
+        super()._add_task(*arguments, **described)
+
+    def _run_task(self, task_id: str) -> None:
+        if task_id not in self._failed or isinstance(self._scheduler, Scheduler):
+            super()._run_task(task_id)
+            return
+        self._scheduler.add_task(worker=self._id, task_id=task_id, status=FAILED, runnable=True)
+
+    def _keep_alive(self, response: GetWorkResponse) -> bool:
+        """Wait for other workers; not for tasks downstream of one that failed, while nobody makes anything."""
+        is_stuck = self._failed and not response.running_tasks
+        return not is_stuck and bool(super()._keep_alive(response))
 
     def run(self) -> bool:
         succeeded: bool = super().run()
@@ -72,6 +135,17 @@ def _is_luigid(scheduler: RemoteScheduler) -> bool:
         return False
 
 
+def use(address: str) -> None:
+    """Let Luigi use the luigid at ``HOST:PORT``; raise `SettingError` for another text."""
+    if not (found := re.fullmatch(r"([\w.-]+|\[[0-9a-fA-F:]+\]):(\d{1,5})", address)):
+        raise SettingError(f"luigid is {address!r}; expected its host and port, such as localhost:8082.")
+    config = get_config()
+    for section, values in WITH_LUIGID.items():
+        for name, value in values.items():
+            config.set(section, name, value)
+    config.set("core", "scheduler_url", f"http://{found[1]}:{found[2]}/")
+
+
 def check_flags() -> None:
     """Raise `SettingError` where a flag names luigid, but a setting says to run without one."""
     for name in ("scheduler_host", "scheduler_port", "scheduler_url"):
@@ -82,4 +156,17 @@ def check_flags() -> None:
             )
 
 
+def _summary(worker: Worker) -> dict[str, Any]:
+    """Summarise a run for its exit status: where all results are there, it has completed its task."""
+    for look in before_the_end:
+        look()
+    if isinstance(worker, LastingWorker) and not isinstance(worker._scheduler, Scheduler) and worker.is_complete():
+        root = execution_summary._root_task(worker)
+        return {category: set[Any]() for category in _luigis_summary(worker)} | {"completed": {root}}
+    found: dict[str, Any] = _luigis_summary(worker)
+    return found
+
+
+_luigis_summary = execution_summary._summary_dict
+execution_summary._summary_dict = _summary
 interface._WorkerSchedulerFactory = _Factory  # type: ignore[misc]

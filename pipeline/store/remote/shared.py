@@ -123,10 +123,13 @@ class Remote:
         self._run = ""
 
     @unless_it_fails(lambda: None)
-    def begin(self, run: str, stages: Iterable[Stage], monitor: Monitor) -> None:
-        """Register the results that a run needs, so that nobody removes them, and find out how the remote writes."""
+    def begin(self, run: str, stages: Iterable[Stage], about: Mapping[str, Any], monitor: Monitor) -> None:
+        """Register the results that a run needs, so that nobody removes them, and find out how the remote writes.
+
+        ``about`` is what other machines are to know of the run.
+        """
         if self.writes:
-            use.register(self.objects, run, [record_name(stage.name, stage.key) for stage in stages])
+            use.register(self.objects, run, [record_name(stage.name, stage.key) for stage in stages], about)
             self._run = run
         use.wait_until_open(self.objects, lambda holder: monitor.log(f"{self.url}: waiting for {holder}"))
         if self.writes and not self._keeps_first():
@@ -140,6 +143,11 @@ class Remote:
         """Register the end of the run, if it was registered."""
         if self._run:
             use.end(self.objects, self._run)
+
+    @unless_it_fails(list[dict[str, Any]])
+    def under_way(self) -> list[dict[str, Any]]:
+        """Return what the runs under way have registered."""
+        return use.under_way(self.objects)
 
     @unless_it_fails(dict[Path, Record])
     def records(self, stages: Iterable[Stage]) -> dict[Path, Record]:

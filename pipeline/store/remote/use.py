@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pipeline.store.remote.objects import Objects
@@ -25,15 +25,24 @@ ABANDONED = 120.0
 DAY = 86_400
 
 
-def register(objects: Objects, run: str, records: Iterable[str]) -> None:
-    """Register the names of the records that a run needs."""
-    objects.put(f"runs/{run}", json.dumps({"host": socket.gethostname(), "needs": list(records)}).encode())
+def register(objects: Objects, run: str, records: Iterable[str], about: Mapping[str, Any]) -> None:
+    """Register the names of the records that a run needs, and what other machines are to know ``about`` it."""
+    registration = {"host": socket.gethostname(), **about, "needs": list(records)}
+    objects.put(f"runs/{run}", json.dumps(registration).encode())
 
 
 def end(objects: Objects, run: str) -> None:
     """Note the end of a run; its registration stays, since it tells when the results were used."""
     name = f"runs/{run}"
     objects.put(name, json.dumps(_registration(objects.get([name], RUN_BYTES).get(name)) | {"ended": True}).encode())
+
+
+def under_way(objects: Objects) -> list[dict[str, Any]]:
+    """Return the registrations of runs that have begun in the last day and not ended."""
+    entries = objects.entries("runs")
+    fresh = [name for name, entry in entries.items() if time.time() - entry.modified < DAY]
+    found = map(_registration, objects.get(fresh, RUN_BYTES).values())
+    return [about for about in found if not about.get("ended")]
 
 
 def needed(objects: Objects, keep_days: float) -> set[str]:
