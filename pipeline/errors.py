@@ -41,6 +41,10 @@ class EngineError(PipelineError):
     """An engine cannot train this network, or failed."""
 
 
+class DivergedError(EngineError):
+    """The loss of a training is not finite; the same training would fail again in the same way."""
+
+
 class DeviceError(PipelineError):
     """The requested device is missing."""
 

@@ -21,7 +21,7 @@ from pipeline.operations import run_history
 from pipeline.progress.console import ConsoleMonitor
 from pipeline.progress.terminal import highlighted
 from pipeline.store import active_runs, folders, latest, results, sharing, unfinished
-from pipeline.store.remote.shared import record_name
+from pipeline.store.remote.shared import record_object
 from pipeline.store.stage import Stage
 from pipeline.web.urls import without_secrets
 from tasks import shared_work
@@ -109,7 +109,7 @@ class Run:
 
     def _compare(self, other: shared_work.OtherRun, own: Mapping[str, str], monitor: ConsoleMonitor) -> None:
         """Tell whether another run of the same task shares its stages with this one, and if not, why."""
-        names = {record_name(stage.name, stage.key) for stage in self.stages}
+        names = {record_object(stage.name, stage.key) for stage in self.stages}
         if other.task != self._root:
             return
         if other.needs == names:

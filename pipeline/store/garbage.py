@@ -11,15 +11,7 @@ from pathlib import Path
 
 from pipeline.files.whole_file import remove
 from pipeline.store import active_runs, unfinished
-from pipeline.store.record import (
-    DAMAGED_NAME,
-    RECORD_NAME,
-    REMOTE_NAME,
-    Record,
-    has_record,
-    result_folders,
-    upstream_records,
-)
+from pipeline.store.record import NAMES, Record, record_name, result_folders, upstream_records
 from pipeline.store.stage import Stage
 
 
@@ -65,7 +57,7 @@ def unreached(folders: Sequence[Path], reached: Iterable[Stage], keep_days: floa
         found += [
             _result(path, folders)
             for path in result_folders(folder)
-            if path.resolve() not in (needed if has_record(path) else under_way)
+            if path.resolve() not in (needed if record_name(path) else under_way)
         ]
         found += [
             _found(path, path.name.rpartition("-")[0], f"checkpoints: {_names(path)}")
@@ -103,7 +95,7 @@ def collect(unreached: Iterable[Unreached], outputs: Path) -> None:
 
 
 def _result(path: Path, folders: Sequence[Path]) -> Unreached:
-    if not has_record(path):
+    if not record_name(path):
         return _found(path, path.parent.name, f"has no record; it holds {_names(path)}")
     records = upstream_records([path], folders)
     is_readable = records[path.resolve()] is not None
@@ -134,7 +126,7 @@ def _parameters(records: Iterable[Record]) -> str:
 
 def _made(path: Path) -> float:
     """Return when a result was published or the last checkpoint written, in seconds since 1970."""
-    for name in (RECORD_NAME, DAMAGED_NAME, REMOTE_NAME):
+    for name in NAMES:
         with contextlib.suppress(FileNotFoundError):
             return (path / name).stat().st_mtime
     return path.stat().st_mtime

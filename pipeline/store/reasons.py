@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.store import results
-from pipeline.store.record import DAMAGED_NAME, REMOTE_NAME, Record
+from pipeline.store.record import DAMAGED_NAME, FAILED_NAME, REMOTE_NAME, Record
 from pipeline.store.stage import Stage
 
 CODE = "code of "
@@ -31,6 +31,8 @@ def reasons_to_run(stage: Stage, latest: Path) -> list[str]:
         return damaged.altered(stage.path) or ["was withdrawn"]
     if (stage.path / REMOTE_NAME).is_file():
         return ["its files are in a remote, and none is set"]
+    if failed := Record.read(stage.path, FAILED_NAME):
+        return [f"it failed: {failed.failure}"]
     if stage.path.exists():
         return ["its record cannot be read"]
     return _differences_from_nearest(stage, latest) or ["never run"]

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +19,13 @@ DAMAGED_NAME = "damaged.json"
 """The name of the record of a withdrawn result."""
 REMOTE_NAME = "remote.json"
 """The name of the record of a result whose files are not here, but in the remote."""
+FAILED_NAME = "failed.json"
+"""The name of the record of a failure that would happen again; it lists no files."""
+NAMES = (RECORD_NAME, REMOTE_NAME, DAMAGED_NAME, FAILED_NAME)
+FAILURE = "failure"
+"""The measurement that is the message of a failure."""
+BEGINNING_BYTES = 512
+"""Bytes at the beginning of a record that hold its stage, key and content key."""
 
 Outcome = Literal["computed", "adopted", "reused"]
 """How a stage came to its result."""
@@ -38,7 +46,7 @@ class Record:
     content : str
         The digest of all files.
     measured : dict
-        Measurements that the function returned.
+        Measurements that the function returned, or its ``failure``.
     adopted_from : str, optional
         The key of the computed result from which this one was adopted.
     seal : str
@@ -68,7 +76,7 @@ class Record:
 
     def write(self, folder: Path, name: str = RECORD_NAME) -> None:
         """Write the record beside its result."""
-        (folder / name).write_text(self.text)
+        (folder / (FAILED_NAME if self.failure else name)).write_text(self.text)
 
     @property
     def text(self) -> str:
@@ -87,6 +95,16 @@ class Record:
     def known(cls, folder: Path) -> Record | None:
         """Read the record of a result, or of one whose files are in the remote; None where there is neither."""
         return cls.read(folder) or cls.read(folder, REMOTE_NAME)
+
+    @classmethod
+    def read_any(cls, folder: Path) -> Record | None:
+        """Read the record of a result, also of a damaged one, or of a failure."""
+        return next(filter(None, (cls.read(folder, name) for name in NAMES)), None)
+
+    @property
+    def failure(self) -> str | None:
+        """The message of a failure that would happen again; None in the record of a result."""
+        return self.measured.get(FAILURE)
 
     @property
     def size(self) -> int:
@@ -153,9 +171,21 @@ def result_folders(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def has_record(path: Path) -> bool:
-    """Return whether the folder of a result has a record of any kind; without one nothing can use it."""
-    return any((path / name).is_file() for name in (RECORD_NAME, DAMAGED_NAME, REMOTE_NAME))
+def record_name(path: Path) -> str | None:
+    """Return the name of a result's record, even of a damaged one; without a record nothing can use the result."""
+    return next((name for name in NAMES if (path / name).is_file()), None)
+
+
+def has_content_key(folder: Path, content_key: str) -> bool:
+    """Return whether a result may have this content key, by the beginning of its record.
+
+    To read ten thousand records takes seconds, to read their beginnings a fraction of one.
+    """
+    try:
+        with (folder / RECORD_NAME).open("rb", buffering=0) as file:
+            return content_key.encode() in file.read(BEGINNING_BYTES)
+    except OSError:
+        return False
 
 
 def upstream_records(paths: Iterable[Path], folders: Sequence[Path]) -> dict[Path, Record | None]:
@@ -164,11 +194,11 @@ def upstream_records(paths: Iterable[Path], folders: Sequence[Path]) -> dict[Pat
     A missing result is left out.
     """
     found: dict[Path, Record | None] = {}
-    waiting = [path.resolve() for path in paths]
+    waiting = deque(path.resolve() for path in paths)
     while waiting:
-        path = waiting.pop(0)
+        path = waiting.popleft()
         if path not in found and path.is_dir():
-            found[path] = record = Record.known(path) or Record.read(path, DAMAGED_NAME)
+            found[path] = record = Record.read_any(path)
             sources = record.inputs.values() if record else ()
             waiting += [
                 (folder / source["stage"] / source["key"]).resolve() for source in sources for folder in folders

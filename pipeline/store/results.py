@@ -11,11 +11,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import DivergedError
 from pipeline.files.digests import file_digest, json_digest
 from pipeline.files.whole_file import remove
 from pipeline.progress.monitor import Monitor
 from pipeline.store import failures, folders, sharing, unfinished
-from pipeline.store.record import RECORD_NAME, REMOTE_NAME, Outcome, Record
+from pipeline.store.record import (
+    FAILED_NAME,
+    FAILURE,
+    RECORD_NAME,
+    REMOTE_NAME,
+    Outcome,
+    Record,
+    has_content_key,
+)
 from pipeline.store.stage import Stage
 from pipeline.store.verification import input_damage
 
@@ -58,7 +67,7 @@ def upstream(*stages: Stage) -> list[Stage]:
 
 def seals(stages: Iterable[Stage]) -> dict[Path, str]:
     """Return the seals of stages' results, by path: each result has its own, and a missing one has an empty seal."""
-    return {stage.path: record.seal if (record := Record.known(stage.path)) else "" for stage in stages}
+    return {stage.path: record.seal if (record := known_record(stage)) else "" for stage in stages}
 
 
 def current(stage: Stage, forced: ForcedStages = NONE_FORCED) -> Record | None:
@@ -84,8 +93,12 @@ def current_records(stages: Iterable[Stage], forced: ForcedStages = NONE_FORCED)
 
 
 def known_record(stage: Stage) -> Record | None:
-    """Return the record of a stage's result, the files of which are here or in the remote."""
-    return Record.read(stage.path) or (Record.read(stage.path, REMOTE_NAME) if stage.remote else None)
+    """Return the record of a stage's result, the files of which are here or in the remote.
+
+    If the stage may fail, also that of its failure.
+    """
+    names = [RECORD_NAME, *([REMOTE_NAME] if stage.remote else []), *([FAILED_NAME] if stage.may_fail else [])]
+    return next(filter(None, (Record.read(stage.path, name) for name in names)), None)
 
 
 def problems(stage: Stage, record: Record) -> list[str]:
@@ -102,6 +115,9 @@ def first_missing(stage: Stage) -> Stage | None:
 
 def make(stage: Stage, monitor: Monitor, forced: ForcedStages = NONE_FORCED) -> tuple[Outcome, Record]:
     """Use the result of a stage, adopt it, or compute it; make missing and damaged inputs first.
+
+    A failure that would happen again is recorded in place of a result. Where the stage may fail, that record is
+    returned, and a stage of which an input has failed has failed, too.
 
     Raises
     ------
@@ -128,6 +144,10 @@ def _make_locked(stage: Stage, monitor: Monitor, forced: ForcedStages) -> tuple[
     is_forced = stage.name in forced.names
     try:
         record = None if is_forced else _taken(stage, contents, forced.run, monitor)
+        if record is None and (failure := _failure_of_inputs(stage)):
+            stage.temporary.mkdir()
+            record = _write_record(stage, contents, forced.run, {FAILURE: failure})
+            folders.publish(stage.path)
         if record is None:
             contents = _undamaged_contents(stage, monitor, forced)
             with (
@@ -139,6 +159,8 @@ def _make_locked(stage: Stage, monitor: Monitor, forced: ForcedStages) -> tuple[
         record = sharing.give(stage, record, upstream(*stage.inputs.values()), monitor)
     finally:
         remove(stage.temporary)
+    if record.failure and not stage.may_fail:
+        raise DivergedError(record.failure)
     return record.outcome(forced.run), record
 
 
@@ -187,36 +209,59 @@ def _is_undamaged(stage: Stage, run: str, monitor: Monitor) -> bool:
 def _compute(
     stage: Stage, contents: Mapping[str, str], checkpoints: Mapping[str, Path], run: str, monitor: Monitor
 ) -> Record:
-    """Call the function of a stage; write the record of its result beside the files."""
+    """Call the function of a stage; write the record of its result beside the files, or that of its failure."""
     stage.temporary.mkdir()
     folders = {name: source.path for name, source in stage.inputs.items()}
     arguments: dict[str, Any] = {**folders, **stage.parameters, **stage.options}
     function = stage.resolve()
     with failures.explained(stage, stage.max_output_bytes(arguments), [stage.temporary, *checkpoints.values()]):
         started, clock = datetime.now(UTC), time.perf_counter()
-        measured = function(output=stage.temporary, **arguments, **checkpoints, monitor=monitor)
-        seconds = time.perf_counter() - clock
-        files = {
-            path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)}
-            for path in sorted(stage.temporary.iterdir())
-        }
-        record = Record(
-            stage=stage.name,
-            key=stage.key,
-            content_key=stage.content_key(contents),
-            parameters=dict(stage.parameters),
-            code=stage.code,
-            inputs=_described_inputs(stage, contents),
-            files=files,
-            content=json_digest({name: file["sha256"] for name, file in files.items()}),
-            started=started.isoformat(timespec="seconds"),
-            seconds=round(seconds, 3),
-            run=run,
-            host=socket.gethostname(),
-            versions=stage.versions,
-            measured=measured or {},
-        ).sealed()
-        record.write(stage.temporary)
+        try:
+            measured = function(output=stage.temporary, **arguments, **checkpoints, monitor=monitor)
+        except DivergedError as error:
+            remove(stage.temporary)
+            stage.temporary.mkdir()
+            measured = {FAILURE: str(error)}
+        return _write_record(stage, contents, run, measured or {}, started, time.perf_counter() - clock)
+
+
+def _failure_of_inputs(stage: Stage) -> str | None:
+    """Return the failure of an input, which is also that of a stage that may fail."""
+    records = map(known_record, stage.inputs.values() if stage.may_fail else ())
+    return next((record.failure for record in records if record and record.failure), None)
+
+
+def _write_record(
+    stage: Stage,
+    contents: Mapping[str, str],
+    run: str,
+    measured: dict[str, Any],
+    started: datetime | None = None,
+    seconds: float = 0,
+) -> Record:
+    """Write the record of the files in a stage's temporary folder."""
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+        for path in sorted(stage.temporary.iterdir())
+    }
+    digests = {name: file["sha256"] for name, file in files.items()}
+    record = Record(
+        stage=stage.name,
+        key=stage.key,
+        content_key=stage.content_key(contents),
+        parameters=dict(stage.parameters),
+        code=stage.code,
+        inputs=_described_inputs(stage, contents),
+        files=files,
+        content=json_digest(measured if FAILURE in measured else digests),
+        started=(started or datetime.now(UTC)).isoformat(timespec="seconds"),
+        seconds=round(seconds, 3),
+        run=run,
+        host=socket.gethostname(),
+        versions=stage.versions,
+        measured=measured,
+    ).sealed()
+    record.write(stage.temporary)
     return record
 
 
@@ -230,7 +275,7 @@ def _described_inputs(stage: Stage, contents: Mapping[str, str]) -> dict[str, di
 def _equal_result(stage: Stage, content_key: str) -> tuple[Path, Record] | None:
     """Find an undamaged result of this stage, under any key, that the same code made from the same content."""
     for folder in stage.path.parent.iterdir():
-        record = Record.read(folder)
+        record = Record.read(folder) if has_content_key(folder, content_key) else None
         if record and record.content_key == content_key and not record.altered(folder):
             return folder, record
     return None

@@ -14,21 +14,21 @@ from pipeline.files.whole_file import remove
 from pipeline.progress.amounts import byte_amount
 from pipeline.progress.monitor import Monitor
 from pipeline.store import folders
-from pipeline.store.record import REMOTE_NAME, Record
+from pipeline.store.record import FAILED_NAME, REMOTE_NAME, Record
 from pipeline.store.remote.shared import Remote
 from pipeline.store.stage import Stage
 
 
 def look_up(stages: Iterable[Stage]) -> int:
     """Write the records of results that are not here but in the remote, and return how many these are."""
-    missing = [stage for stage in stages if stage.remote and Record.known(stage.path) is None]
+    missing = [stage for stage in stages if stage.remote and Record.read_any(stage.path) is None]
     if not missing or missing[0].remote is None:
         return 0
     found = missing[0].remote.records(missing)
     for path, record in found.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         with folders.lock(path).tried() as free:
-            if free and Record.known(path) is None:
+            if free and Record.read_any(path) is None:
                 _publish_record(path, record)
     return len(found)
 
@@ -42,7 +42,7 @@ def take_record(stage: Stage, content_key: str, inputs: dict[str, dict[str, str]
         return None
     record = stage.remote.records([stage]).get(stage.path)
     if record is None or record.content_key != content_key:
-        equal = None if record else stage.remote.equal(stage, content_key)
+        equal = stage.remote.equal(stage, content_key)
         if equal is None:
             return None
         adopted_from = equal.adopted_from or equal.key
@@ -56,7 +56,7 @@ def fetch(path: Path, remote: Remote | None, monitor: Monitor) -> bool:
 
     Where they cannot be had, the record is removed, so that the result is made here.
     """
-    if Record.read(path):
+    if Record.read(path) or Record.read(path, FAILED_NAME):
         return True
     if not (path / REMOTE_NAME).is_file():
         return False

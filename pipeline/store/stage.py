@@ -57,6 +57,9 @@ class Stage:
         False where the parameters alone decide the result, as for a file with a known digest.
     versions_matter : bool
         True makes the libraries' versions part of the key.
+    may_fail : bool
+        True where a failure that would happen again counts as a result: its record takes the place of a result's. It is
+        no part of the key.
     code_cache : Path, optional
         File that caches the digests of the code.
     reserved : callable
@@ -79,6 +82,7 @@ class Stage:
     length_parameter: str | None = None
     code_matters: bool = True
     versions_matter: bool = False
+    may_fail: bool = False
     code_cache: Path | None = None
     reserved: Callable[[Monitor], AbstractContextManager[None]] = lambda _: contextlib.nullcontext()
     remote: Remote | None = None

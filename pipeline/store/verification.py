@@ -8,7 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline.progress.monitor import Monitor
-from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, REMOTE_NAME, Record, has_record, result_folders
+from pipeline.store.record import (
+    DAMAGED_NAME,
+    FAILED_NAME,
+    RECORD_NAME,
+    REMOTE_NAME,
+    Record,
+    record_name,
+    result_folders,
+)
 
 
 def verify(folders: Iterable[Path], threads: int, monitor: Monitor) -> list[str]:
@@ -64,4 +72,6 @@ def _problems(path: Path, record: Record | None) -> list[str]:
         return []
     if damaged := Record.read(path, DAMAGED_NAME):
         return [f"{problem} (withdrawn earlier)" for problem in damaged.altered(path)] or ["was withdrawn earlier"]
-    return [f"{RECORD_NAME} has other content than it had" if has_record(path) else "has no record"]
+    if Record.read(path, FAILED_NAME):
+        return []
+    return [f"{name} has other content than it had" if (name := record_name(path)) else "has no record"]

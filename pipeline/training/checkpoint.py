@@ -64,6 +64,11 @@ def read_checkpoint(folder: Path, last: int, monitor: Monitor) -> Checkpoint | N
     return None
 
 
+def newest_epoch(folder: Path, last: int) -> int:
+    """Return the epoch of the newest checkpoint up to the epoch ``last``, or 0; does not open it."""
+    return max((number for number, _ in _listed(folder) if number <= last), default=0)
+
+
 def _listed(folder: Path) -> Iterator[tuple[int, Path]]:
     for path in folder.glob("epoch-*.h5"):
         if found := re.fullmatch(r"epoch-(\d+)\.h5", path.name):

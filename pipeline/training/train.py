@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.data.dataset import GRAYSCALE_NAME, describe_dataset, open_dataset
 from pipeline.engines.engine import Engine, Trainer, Training, load_engine
-from pipeline.errors import EngineError
+from pipeline.errors import DivergedError
 from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.weights import WEIGHTS_NAME, Weights, draw_weights, write_weights
 from pipeline.progress.monitor import SILENT, Monitor
@@ -81,7 +81,9 @@ def train(
     SettingError, DeviceError
         As from `load_engine`.
     EngineError
-        The engine cannot train the network, or the loss is not finite.
+        The engine cannot train the network.
+    DivergedError
+        The loss is not finite.
     """
     how = Hyperparameters(**hyperparameters)
     with open_dataset(images / GRAYSCALE_NAME) as data:
@@ -128,7 +130,9 @@ def fit(training: Training, engine: Engine, *, checkpoints: Path | None = None, 
     Raises
     ------
     EngineError
-        The engine cannot train the network, or the loss is not finite.
+        The engine cannot train the network.
+    DivergedError
+        The loss is not finite.
     """
     how = training.hyperparameters
     start = read_checkpoint(checkpoints, how.epochs, monitor) if checkpoints else None
@@ -166,8 +170,8 @@ def _train_epoch(trainer: Trainer, training: Training, number: int, monitor: Mon
     return Epoch(number, float(np.average(losses, weights=sizes)), valid_loss, valid_accuracy, seconds)
 
 
-def _not_finite(loss: float, where: str, how: Hyperparameters) -> EngineError:
-    return EngineError(
+def _not_finite(loss: float, where: str, how: Hyperparameters) -> DivergedError:
+    return DivergedError(
         f"the loss is {loss} in {where}, with learning rate {how.learning_rate}: "
         "the weights have left the range of float32. Try a smaller learning rate."
     )

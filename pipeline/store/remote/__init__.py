@@ -3,6 +3,7 @@
 The objects are laid out as in Bazel's remote cache::
 
     ac/TrainCNN/81c2…       the record of a result, by its key
+    failed/TrainCNN/2d7a…   the record of a failure that would happen again
     cas/5f0c…               a file, by its SHA-256
     equal/TrainCNN/93ab…    the key of a result, by its content key: it can be adopted
     runs/4d1e…              the results that a run needs; when it was written is when they were last used

@@ -49,17 +49,22 @@ class Pushed(NamedTuple):
     first: Mapping[Path, Record] = {}
 
 
-def record_name(stage: str, key: str) -> str:
+def record_object(stage: str, key: str) -> str:
     """Return the name of a record's object."""
     return f"ac/{stage}/{key}"
 
 
-def file_name(sha256: str) -> str:
+def failure_object(stage: str, key: str) -> str:
+    """Return the name of the object that holds the record of a failure that would happen again."""
+    return f"failed/{stage}/{key}"
+
+
+def file_object(sha256: str) -> str:
     """Return the name of the object that holds a file."""
     return f"cas/{sha256}"
 
 
-def equal_name(stage: str, content_key: str) -> str:
+def equal_object(stage: str, content_key: str) -> str:
     """Return the name of the object that holds the key of a result with this content key."""
     return f"equal/{stage}/{content_key}"
 
@@ -129,7 +134,7 @@ class Remote:
         ``about`` is what other machines are to know of the run.
         """
         if self.writes:
-            use.register(self.objects, run, [record_name(stage.name, stage.key) for stage in stages], about)
+            use.register(self.objects, run, [record_object(stage.name, stage.key) for stage in stages], about)
             self._run = run
         use.wait_until_open(self.objects, lambda holder: monitor.log(f"{self.url}: waiting for {holder}"))
         if self.writes and not self._keeps_first():
@@ -151,23 +156,20 @@ class Remote:
 
     @unless_it_fails(dict[Path, Record])
     def records(self, stages: Iterable[Stage]) -> dict[Path, Record]:
-        """Return the records of those stages whose results are in the remote, by the path of the result."""
-        wanted = {record_name(stage.name, stage.key): stage for stage in stages if stage.path not in self._wrong}
-        found = {}
-        for name, content in self.objects.get(self._present(wanted), RECORD_BYTES).items():
-            stage, record = wanted[name], parsed(content) if content else None
-            if fault := fault_of_key(record, stage) or fault_of_content(record, stage):
-                self._distrust(stage.path, f"{name} {fault}")
-            elif record:
-                found[stage.path] = record
-        return found
+        """Return the records of those stages whose results are in the remote, by the path of the result.
+
+        Of stages that may fail, also the records of failures.
+        """
+        trusted = [stage for stage in stages if stage.path not in self._wrong]
+        failed = self._read({failure_object(stage.name, stage.key): stage for stage in trusted if stage.may_fail})
+        return failed | self._read({record_object(stage.name, stage.key): stage for stage in trusted})
 
     @unless_it_fails(_none)
     def equal(self, stage: Stage, content_key: str) -> Record | None:
         """Return the record of a result with this content key; its key and the keys of its inputs may be others."""
-        pointer = equal_name(stage.name, content_key)
+        pointer = equal_object(stage.name, content_key)
         key = (self.objects.get([pointer], len(stage.key)).get(pointer) or b"").decode("ascii", "replace")
-        name = record_name(stage.name, key)
+        name = record_object(stage.name, key)
         if stage.path in self._wrong or not re.fullmatch("[0-9a-f]{16}", key):
             return None
         content = self.objects.get([name], RECORD_BYTES).get(name)
@@ -188,7 +190,7 @@ class Remote:
             return False
         report = _Progress(record.size, monitor)
         for name, file in record.files.items():
-            item = file_name(file["sha256"])
+            item = file_object(file["sha256"])
             try:
                 if self.objects.download(item, folder / name, file["bytes"], report.moved) != file["sha256"]:
                     raise WrongObjectError(f"{item} has other content")
@@ -204,7 +206,10 @@ class Remote:
         pushed = Pushed()
         if not self.writes:
             return pushed
-        names = {path: record_name(record.stage, record.key) for path, record in results.items()}
+        names = {path: record_object(record.stage, record.key) for path, record in results.items()}
+        for path, record in results.items():
+            if record.failure:
+                names[path] = failure_object(record.stage, record.key)
         there = self.objects.heads([name for path, name in names.items() if path not in self._there])
         for path, record in results.items():
             if path not in self._there and names[path] not in there:
@@ -221,9 +226,12 @@ class Remote:
             self.say(f"{path} is not written to it, because {', '.join(damage)}")
             return pushed
         size = self._upload(path, record, monitor)
+        if record.failure:
+            self.objects.put(failure_object(record.stage, record.key), record.text.encode())
+            return pushed
         if record.content_key != record.key:  # they are the same where there are no inputs
-            self._create(equal_name(record.stage, record.content_key), record.key.encode())
-        name = record_name(record.stage, record.key)
+            self._create(equal_object(record.stage, record.content_key), record.key.encode())
+        name = record_object(record.stage, record.key)
         if self._create(name, record.text.encode()):
             return pushed._replace(records=(*pushed.records, record), size=pushed.size + size)
         content = self.objects.get([name], RECORD_BYTES).get(name)
@@ -232,7 +240,7 @@ class Remote:
 
     def _upload(self, path: Path, record: Record, monitor: Monitor) -> int:
         """Write the files of a result that are not there, or may be removed soon; return their size in bytes."""
-        files = {file_name(file["sha256"]): (path / name, file["bytes"]) for name, file in record.files.items()}
+        files = {file_object(file["sha256"]): (path / name, file["bytes"]) for name, file in record.files.items()}
         there = self.objects.heads(list(files))
         report = _Progress(record.size, monitor)
         for item, (file, size) in files.items():
@@ -241,6 +249,18 @@ class Remote:
                 self.objects.upload(item, file, report.moved)
                 report.before += size
         return report.before
+
+    def _read(self, wanted: Mapping[str, Stage]) -> dict[Path, Record]:
+        """Read records by the names of their objects; warn of wrong ones."""
+        found = {}
+        for name, content in self.objects.get(self._present(wanted), RECORD_BYTES).items():
+            stage, record = wanted[name], parsed(content) if content else None
+            fault = fault_of_key(record, stage) or fault_of_content(record, stage)
+            if record and not fault and bool(record.failure) == name.startswith("failed/"):
+                found[stage.path] = record
+            else:
+                self._distrust(stage.path, f"{name} {fault or 'is not the record of a result'}")
+        return found
 
     def _create(self, name: str, content: bytes) -> bool:
         """Write a small object if there is none of this name, and return whether that is so."""
@@ -266,8 +286,10 @@ class Remote:
     def _present(self, wanted: Mapping[str, Stage]) -> list[str]:
         """Leave out names that are not there, where listing those that are is faster than asking for each."""
         counts = Counter(stage.name for stage in wanted.values())
-        listed = {name: self.objects.entries(f"ac/{name}") for name, count in counts.items() if count > MANY}
-        return [name for name, stage in wanted.items() if stage.name not in listed or name in listed[stage.name]]
+        many = {stage for stage, count in counts.items() if count > MANY}
+        folders = {name.rpartition("/")[0] for name, stage in wanted.items() if stage.name in many}
+        listed = {name for folder in folders for name in self.objects.entries(folder)}
+        return [name for name, stage in wanted.items() if stage.name not in many or name in listed]
 
     def _distrust(self, path: Path, fault: str) -> None:
         self._wrong.add(path)
@@ -305,7 +327,7 @@ def fault_of_content(record: Record | None, stage: Stage) -> str | None:
         return "is not the record of a result"
     if json_digest(record.parameters) != json_digest(dict(stage.parameters)) or record.code != stage.code:
         return "has other parameters or code than its key"
-    return fault_of_files(record.files, record.content)
+    return None if record.failure else fault_of_files(record.files, record.content)
 
 
 def fault_of_files(files: Mapping[str, Any], content: str) -> str | None:

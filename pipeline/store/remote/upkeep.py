@@ -10,7 +10,7 @@ from pipeline.progress.monitor import Monitor
 from pipeline.store.record import Record, parsed
 from pipeline.store.remote import use
 from pipeline.store.remote.objects import Entry, Objects, WrongObjectError
-from pipeline.store.remote.shared import RECORD_BYTES, Remote, equal_name, fault_of_files, file_name, record_name
+from pipeline.store.remote.shared import RECORD_BYTES, Remote, equal_object, fault_of_files, file_object, record_object
 
 GRACE = 24 * 3600
 """Seconds for which a file stays that no record names: a machine may just be writing it. Twice `shared.FRESH`."""
@@ -62,7 +62,7 @@ def remove(objects: Objects, results: Sequence[UnusedResult], keep_days: float) 
     Records go first, so that nobody finds a record without its files.
     """
     names = [result.name for result in results]
-    pointers = [equal_name(result.record.stage, result.record.content_key) for result in results if result.record]
+    pointers = [equal_object(result.record.stage, result.record.content_key) for result in results if result.record]
     _delete(objects, [*names, *pointers, *use.outdated(objects, keep_days)])
     files = objects.entries("cas")  # before the records, which other machines write after their files
     named = _files_of(_records(objects).values())
@@ -89,13 +89,13 @@ def _records(objects: Objects) -> dict[str, Record | None]:
     found: dict[str, Record | None] = {}
     for name, content in objects.get(objects.entries("ac"), RECORD_BYTES).items():
         record = parsed(content) if content else None
-        fits = record is not None and name == record_name(record.stage, record.key)
+        fits = record is not None and name == record_object(record.stage, record.key)
         found[name] = record if record and fits and not fault_of_files(record.files, record.content) else None
     return found
 
 
 def _files_of(records: Iterable[Record | None]) -> set[str]:
-    return {file_name(file["sha256"]) for record in records if record for file in record.files.values()}
+    return {file_object(file["sha256"]) for record in records if record for file in record.files.values()}
 
 
 def _upstream(names: Iterable[str], records: dict[str, Record | None]) -> set[str]:
@@ -104,7 +104,7 @@ def _upstream(names: Iterable[str], records: dict[str, Record | None]) -> set[st
     waiting = list(names)
     while waiting:
         if record := records.get(waiting.pop()):
-            sources = {record_name(source["stage"], source["key"]) for source in record.inputs.values()}
+            sources = {record_object(source["stage"], source["key"]) for source in record.inputs.values()}
             waiting += sources - found
             found |= sources
     return found
@@ -115,14 +115,14 @@ def _fault_of_file(remote: Remote, name: str, entry: Entry) -> str | None:
         digest = remote.objects.digest(name, entry.size)
     except WrongObjectError as error:
         return str(error).removeprefix(f"{name} ")
-    return None if file_name(digest) == name else "has other content than its name says"
+    return None if file_object(digest) == name else "has other content than its name says"
 
 
 def _fault_of_record(record: Record | None, files: dict[str, Entry], wrong: dict[str, str]) -> str | None:
     if record is None:
         return "is not the record of the result that its name says"
     for file, about in record.files.items():
-        item = file_name(about["sha256"])
+        item = file_object(about["sha256"])
         if item in wrong or item not in files or files[item].size != about["bytes"]:
             return f"lacks its {file}, {item}"
     return None
