@@ -39,11 +39,18 @@ name_of = $(firstword $(subst =, ,$(setting)))
 flags_of = $(foreach flag,$(subst $(comma), ,$(lastword $(subst =, ,$(setting)))),"$(flag)=$$$(name_of)")
 
 # The shell reads values from its environment, so it never executes one.
-FLAGS := $(foreach setting,$(SETTINGS),$${$(name_of):+$(flags_of)}) $${DEMO:+--demo} $(value ARGS)
+given = $(foreach setting,$(1),$${$(name_of):+$(flags_of)}) $${DEMO:+--demo} $(value ARGS)
+FLAGS := $(call given,$(SETTINGS))
+
+# The settings of a sweep are lists, also EPOCHS and LR.
+LISTS := NETWORK=--network ENGINES=--engines LEARNING_RATE=--learning-rate LR=--learning-rate MOMENTUM=--momentum \
+	BATCH_SIZE=--batch-size EPOCHS=--epochs SEEDS=--seeds
+FLAGS_OF_SWEEP := $(call given,$(filter-out EPOCHS=% LR=%,$(SETTINGS)) $(LISTS))
+
 TO_KEEP := $(foreach setting,$(SETTINGS),$(if $(filter $(name_of),$(TYPED)),$(flags_of))) \
 	$(if $(filter DEMO,$(TYPED)),$(if $(DEMO),--demo,--data= --DownloadCIFAR-archive= --ConvertToHDF5-title=)) $(value ARGS)
 
-KNOWN := $(foreach setting,$(SETTINGS),$(name_of)) ARGS COUNT DEMO DRY EVERY KEEP KILLS OUT SEEDS WHEELS YES PYTHON THEANO_PYTHON VENV
+KNOWN := $(foreach setting,$(SETTINGS),$(name_of)) ARGS BATCH_SIZE COUNT DEMO DRY ENGINES EVERY KEEP KILLS LEARNING_RATE MOMENTUM NETWORK OUT SEEDS WHEELS YES PYTHON THEANO_PYTHON VENV
 UNKNOWN := $(firstword $(filter-out $(KNOWN),$(TYPED)))
 CLOSEST = $(if $(PYTHON),$(shell "$(PYTHON)" -c 'import difflib, sys; \
 	print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1, 0))' '$(subst ','\'',$(UNKNOWN))' $(KNOWN)))
@@ -56,7 +63,7 @@ ifneq ($(NO_YES),)
 $(error $(NO_YES)=$(value $(NO_YES)) makes no sense; expected $(NO_YES)=1, or nothing)
 endif
 
-NOT_KEPT := $(firstword $(filter COUNT DRY EVERY FORCE KEEP KILLS OUT SEEDS WHEELS YES,$(TYPED)))
+NOT_KEPT := $(firstword $(filter BATCH_SIZE COUNT DRY ENGINES EVERY FORCE KEEP KILLS LEARNING_RATE MOMENTUM NETWORK OUT SEEDS WHEELS YES,$(TYPED)))
 ifneq ($(and $(NOT_KEPT),$(filter configure,$(MAKECMDGOALS))),)
 $(error $(NOT_KEPT)=$(value $(NOT_KEPT)) is no setting that can be kept; give it with each command)
 endif
@@ -72,7 +79,7 @@ endif
 # One recipe at a time, with `make -j` too: several would have pips that install into one environment at once.
 .NOTPARALLEL:
 
-.PHONY: help pipeline demo torch torch-for-gpu torch-for-tests theano compare check-device check-gpu configure status verify gc push pull history schedule unschedule test lint docs bench fuzz audit faults requirements clean distclean
+.PHONY: help pipeline demo torch torch-for-gpu torch-for-tests theano compare sweep check-device check-gpu configure status verify gc push pull history schedule unschedule test lint docs bench fuzz audit faults requirements clean distclean
 
 help: ## print this help
 	@echo 'Usage: make TARGET [SETTING=value ...]'
@@ -102,6 +109,9 @@ theano: $(VENV)/base ## build the environment of the article's libraries; THEANO
 compare: torch theano ## train both networks on every engine, from SEEDS=1,2,3: the article's table; 15 minutes a seed
 	@$(LUIGI) Compare $${SEEDS:+"--seeds=$$SEEDS"} $(FLAGS)
 	@$(LUIGI) Pipeline $(FLAGS)
+
+sweep: $(ENGINE_SETUP) $(filter torch theano,$(subst $(comma), ,$(ENGINES))) ## train with every combination of NETWORK=, LEARNING_RATE=, MOMENTUM=, BATCH_SIZE=, EPOCHS=, SEEDS=, ENGINES=, lists such as 5,50; DRY=1 only lists them
+	@$(LUIGI) Sweep $${DRY:+--dry-run} $(FLAGS_OF_SWEEP)
 
 check-device: $(ENGINE_SETUP) ## the article's check: the device of exp(), and its speed
 	@$(LUIGI) CheckDevice $(FLAGS)

@@ -1,6 +1,6 @@
 """The pipeline's stages as Luigi tasks: ``luigi --module tasks Pipeline``.
 
-Read `stages` (the base class of all stages), `data`, `learning`, `whole` (the report and the whole pipeline);
+Read `stages` (the base class of all stages), `data`, `learning`, `whole` (the report and the whole pipeline), `sweep`;
 `settings` and `configuration`; `this_run`; `luigi_adapter`; `commands` and `scheduled`. Imports `pipeline`, and numpy
 only in a stage that runs.
 """
@@ -9,7 +9,7 @@ from tasks.luigi_adapter import configuration  # imports `interrupts` first: a s
 
 configuration.read_settings()  # before a task is declared, since Luigi reads luigi.cfg when it is imported
 
-from tasks import stages, whole  # noqa: E402, F401, `whole` imports every stage
+from tasks import stages, sweep, whole  # noqa: E402, F401, `whole` and `sweep` import every stage
 from tasks.configuration import config_files  # noqa: E402
 from tasks.luigi_adapter import command_line  # noqa: E402
 

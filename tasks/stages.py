@@ -37,11 +37,12 @@ class StageTask(luigi.Task):
     lets only one of them compute it.
     """
 
-    function: ClassVar[str]  # this and the next four are as in `pipeline.store.stage.Stage`
+    function: ClassVar[str]  # this and the next five are as in `pipeline.store.stage.Stage`
     imports: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ()
     length_parameter: ClassVar[str | None] = None
     code_matters: ClassVar[bool] = True
+    may_fail: ClassVar[bool] = False
     shown: ClassVar[tuple[str, ...]] = ()  # files of the result to copy into the outputs folder, for people to open
     identifying: ClassVar[tuple[str, ...]] = ()  # parameters that name one of several stages
     without_effect: ClassVar[tuple[str, ...]] = ()  # parameters that change no result
@@ -76,6 +77,11 @@ class StageTask(luigi.Task):
         return str(self.task_family)
 
     @property
+    def label(self) -> str:
+        """The task's name in messages of its progress."""
+        return self.stage_name
+
+    @property
     def priority(self) -> int:  # type: ignore[override]
         """Priority for Luigi: of the tasks that are ready, the first in the order of the run's stages."""
         return RUN.stages_from(self.stage)
@@ -88,6 +94,10 @@ class StageTask(luigi.Task):
     def requires(self) -> dict[str, StageTask]:
         """Return the tasks whose results the stage reads, by the names of the function's arguments."""
         return {}
+
+    def inputs(self) -> dict[str, Stage]:
+        """Return the stages whose results the stage reads, by the names of the function's arguments."""
+        return {name: task.stage for name, task in self.requires().items()}
 
     def may_be_published(self) -> bool:
         """Return whether ``latest`` may lead to the result."""
@@ -121,12 +131,13 @@ class StageTask(luigi.Task):
             folder=self.folder,
             function=self.stage_function(),
             parameters=self.decides(),
-            inputs={name: task.stage for name, task in self.requires().items()},
+            inputs=self.inputs(),
             options=self.options(),
             imports=self.imports,
             libraries=self.libraries,
             length_parameter=self.length_parameter,
             code_matters=self.code_matters,
+            may_fail=self.may_fail,
             versions_matter=settings.active().versions_in_key,
             code_cache=settings.active().cache("code.json"),
             reserved=self.reserved,
@@ -154,13 +165,14 @@ class StageTask(luigi.Task):
     def run(self) -> None:
         """Make the result."""
         _share_out_cores(settings.active().thread_count())
-        with TaskMonitor(self, self.stage_name, RUN.place(self.stage)) as monitor:
+        with TaskMonitor(self, self.label, RUN.place(self.stage)) as monitor:
             if shared_work.is_shared():
                 sharing.look_up(results.upstream(self.stage))  # other machines may have made them since the run began
             outcome, record = results.make(self.stage, monitor, RUN.forced_stages())
             if self._is_wanted(self.stage) and not sharing.fetch(self.stage.path, self.stage.remote, monitor):
                 outcome, record = results.make(self.stage, monitor, RUN.forced_stages())
-            monitor.log(f"{monitor.title}: {outcome}, {record.seconds:.1f} s")
+            ended = f"failed: {record.failure}" if record.failure else f"{outcome}, {record.seconds:.1f} s"
+            monitor.log(f"{monitor.title}: {ended}")
         if gone := results.first_missing(self.stage):
             raise StoreError(
                 f"the result of {gone.name}, {gone.path}, was removed or damaged while the run was under way. {AGAIN}"

@@ -47,7 +47,9 @@ class Run:
         self.stages: list[Stage] = []  # in the order in which data flows; empty until the run begins
         self.roots: set[Path] = set()  # the results for which it was begun
         self.shown: dict[Path, StageTask] = {}  # files that the summary names, with their tasks
+        self.told: dict[Path, StageTask] = {}  # files whose text the summary has, with their tasks
         self._root = ""
+        self._places: dict[Path, int] = {}
         self._found: dict[Path, str] = {}
         self._compares_settings = True
         self._registration = contextlib.ExitStack()
@@ -77,6 +79,7 @@ class Run:
         if self._compares_settings:
             last_run.report_missing(outputs)
         self.stages, self.roots, self._root = stages, {stage.path for stage in roots}, root or roots[0].name
+        self._places = {stage.path: place for place, stage in enumerate(stages, start=1)}
         self._found = results.seals(stage for stage in stages if stage.name in settings.active().forced())
         folders = dict.fromkeys([outputs, *(stage.folder for stage in stages)])
         self._registration.enter_context(active_runs.registered(folders, self.id, [stage.path for stage in stages]))
@@ -134,13 +137,13 @@ class Run:
 
     def place(self, stage: Stage) -> str:
         """Return ``"stage 2 of 7"``, or an empty text for a stage that the run does not have."""
-        rest = self.stages_from(stage)
-        return f"stage {len(self.stages) - rest + 1} of {len(self.stages)}" if rest else ""
+        place = self._places.get(stage.path)
+        return f"stage {place} of {len(self.stages)}" if place else ""
 
     def stages_from(self, stage: Stage) -> int:
         """Count the stages of the run from this one on."""
-        paths = [found.path for found in self.stages]
-        return len(paths) - paths.index(stage.path) if stage.path in paths else 0
+        place = self._places.get(stage.path)
+        return len(self.stages) - place + 1 if place else 0
 
     def _finish(self, history: Path, forced: results.ForcedStages) -> None:
         """Write the last line into the history, end the registration, and print a summary.
@@ -162,8 +165,9 @@ class Run:
         finally:
             self._registration.close()
         lines = run_history.summary_lines(summary)
+        made = {stage for stage, outcome in summary["stages"].items() if outcome != "not made"}
+        lines += [line for path, task in self.told.items() if task.stage_name in made for line in _told(path, task)]
         if may_be_published:
-            made = {stage for stage, outcome in summary["stages"].items() if outcome != "not made"}
             lines += [f"  report: {path}" for path, task in self.shown.items() if task.stage_name in made]
         print(highlighted("\n".join(lines)), flush=True)  # noqa: T201
 
@@ -176,6 +180,11 @@ def check_forced(stages: Sequence[Stage], run: str) -> None:
             f"force names {name!r}, which is no stage of {run}; expected any of {', '.join(names)}."
             f"{did_you_mean(name, names)}"
         )
+
+
+def _told(path: Path, task: StageTask) -> list[str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return ["", *lines, "", f"  more: {settings.active().latest / task.stage_name}"]
 
 
 def _clear_leftovers(stages: Sequence[Stage], outputs: Path) -> None:

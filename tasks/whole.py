@@ -79,8 +79,8 @@ class Report(StageTask):
         return not self._faults()
 
     def decides(self) -> dict[str, Any]:
-        compared = {"comparison_sha256": file_digest(self._comparison)} if self._comparison else {}
-        return {"networks": self._names, **compared}
+        shown = {"comparison_sha256": self._comparison, "sweep_sha256": self._sweep}
+        return {"networks": self._names, **{name: file_digest(path) for name, path in shown.items() if path}}
 
     def options(self) -> dict[str, Any]:
         reported = {name: self._reported(name) for name in self._names}
@@ -91,6 +91,7 @@ class Report(StageTask):
             "settings": changed(),
             "previous": {name: accuracy for name, accuracy in reported.items() if accuracy is not None},
             "comparison": self._comparison,
+            "sweep": self._sweep,
         }
 
     def _faults(self) -> list[str]:
@@ -138,8 +139,17 @@ class Report(StageTask):
     @functools.cached_property
     def _comparison(self) -> Path | None:
         """The file of the last comparison of engines, if there is one."""
-        path = settings.active().latest / "Compare" / "comparison.json"
-        return path.resolve() if path.is_file() else None
+        return _latest_file("Compare", "comparison.json")
+
+    @functools.cached_property
+    def _sweep(self) -> Path | None:
+        """The file of the last sweep, if there is one."""
+        return _latest_file("Sweep", "sweep.json")
+
+
+def _latest_file(stage: str, name: str) -> Path | None:
+    path = settings.active().latest / stage / name
+    return path.resolve() if path.is_file() else None
 
 
 PIPELINE: tuple[type[StageTask], ...] = (Report,)

@@ -25,6 +25,8 @@ OPTIONAL = {"keys", "settings"}
 """Entries that lines of earlier versions lack; each is a dict of texts, as ``stages`` is."""
 LAST_BYTES = 1 << 18
 """Bytes at the end of the history that `last_settings` reads: a history of years would delay each run."""
+MOST_NAMED = 4
+"""Most results of a stage that a summary names one by one; of more, as a sweep makes, it has the number."""
 
 
 def append_line(path: Path, entry: dict[str, Any]) -> None:
@@ -61,9 +63,10 @@ def _exit_so_far(outputs: Path, run: dict[str, Any]) -> str:
 def last_settings(path: Path) -> dict[str, str]:
     """Return the settings of the run that began last; an empty dict where they cannot be read."""
     with contextlib.suppress(OSError):
-        for line in reversed(_lines_from(path, max(0, path.stat().st_size - LAST_BYTES))):
-            if b'"root"' in line and (entry := _entry(line)):
-                return dict(entry.get("settings", {}))
+        for start in (max(0, path.stat().st_size - LAST_BYTES), 0):  # the last line of a long sweep may be longer
+            for line in reversed(_lines_from(path, start)):
+                if b'"root"' in line and (entry := _entry(line)):
+                    return dict(entry.get("settings", {}))
     return {}
 
 
@@ -103,12 +106,31 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         groups.setdefault(outcome, []).append(name)
     lines = [f"{len(summary['stages'])} stages in {summary['seconds']:.1f} s: {_counts(summary['stages'])}"]
     lines += [
-        f"  {outcome}: {', '.join(groups[outcome])}"
+        f"  {outcome}: {', '.join(_folded(groups[outcome]))}"
         for outcome in ("computed", "adopted", "not made")
         if outcome in groups
     ]
-    lines += [f"  {name}: test accuracy {value:.4f}" for name, value in summary["accuracy"].items()]
+    lines += [f"  {name}: test accuracy {value:.4f}" for name, value in _few(summary["accuracy"]).items()]
     return lines
+
+
+def _folded(names: list[str]) -> list[str]:
+    """Replace the names of many results of a stage by their number: ``12 TrainCNN``."""
+    counts = Counter(map(_stage_of, names))
+    numbers = {stage: count for stage, count in counts.items() if count > MOST_NAMED}
+    shown = (f"{numbers[stage]} {stage}" if (stage := _stage_of(name)) in numbers else name for name in names)
+    return list(dict.fromkeys(shown))
+
+
+def _few(accuracy: dict[str, float]) -> dict[str, float]:
+    """Leave out the accuracies of stages with many results."""
+    counts = Counter(map(_stage_of, accuracy))
+    return {name: value for name, value in accuracy.items() if counts[_stage_of(name)] <= MOST_NAMED}
+
+
+def _stage_of(name: str) -> str:
+    """Return the name of a stage without the key that `summarise` adds."""
+    return name.partition(" ")[0]
 
 
 def history_table(runs: list[dict[str, Any]]) -> list[str]:
@@ -120,7 +142,7 @@ def history_table(runs: list[dict[str, Any]]) -> list[str]:
 def _lines(run: dict[str, Any]) -> list[str]:
     started = f"{datetime.fromisoformat(run['started']).astimezone():%Y-%m-%d %H:%M}"
     took = f"{run['seconds']:.1f} s" if "seconds" in run else ""
-    accuracy = "".join(f"; {name} {value:.4f}" for name, value in run.get("accuracy", {}).items())
+    accuracy = "".join(f"; {name} {value:.4f}" for name, value in _few(run.get("accuracy", {})).items())
     return [
         f"{started:17} {run['root']:14} {took:>9}  {run['exit']:8} {_counts(run.get('stages', {}))}{accuracy}",
         *(f"{'':18}{change_line(change)}" for change in run.get("changes", [])),

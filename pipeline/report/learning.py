@@ -127,7 +127,11 @@ def _finish(losses: Axes, accuracies: Axes, article: ArticleNetwork | None) -> N
         draw_article(accuracies, article, "valid_accuracy")
     accuracies.set_xlabel("epoch")
     accuracies.yaxis.set_major_formatter(PercentFormatter(1))
-    # A tick at each of a few epochs, else at the first and at round ones: 1, 10, 20 to 50.
-    last = int(accuracies.dataLim.xmax)
+    set_epoch_ticks(accuracies)
+
+
+def set_epoch_ticks(axes: Axes) -> None:
+    """Set a tick at each of a few epochs, else at the first and at round ones: 1, 10, 20 to 50."""
+    last = int(axes.dataLim.xmax)
     ticks = range(1, last + 1) if last <= FEW_EPOCHS else MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(1, last)
-    accuracies.set_xticks([1, *(epoch for epoch in ticks if 1 < epoch <= last)])
+    axes.set_xticks([1, *(epoch for epoch in ticks if 1 < epoch <= last)])

@@ -16,6 +16,7 @@ from pipeline.report.markup import page
 from pipeline.report.network_results import NetworkResults, read_record
 from pipeline.report.origin import pipeline_section, recipe_section
 from pipeline.report.summary import engines_section, lede, results_section
+from pipeline.report.sweep import sweep_section
 
 REPORT_NAME = "report.html"
 NETWORK_BYTES = 1 << 20
@@ -34,6 +35,8 @@ def write_report(
     previous: Mapping[str, float] | None = None,
     comparison: Path | None = None,
     comparison_sha256: str | None = None,  # noqa: ARG001, it puts the content of the file into the key
+    sweep: Path | None = None,
+    sweep_sha256: str | None = None,  # noqa: ARG001, as before
     monitor: Monitor,
     **folders: Path,
 ) -> None:
@@ -55,6 +58,8 @@ def write_report(
         The test accuracies of the previous report, by network.
     comparison : Path, optional
         The ``comparison.json`` of the last comparison of engines.
+    sweep : Path, optional
+        The ``sweep.json`` of the last sweep.
     folders : Path
         The folders of each network's results, ``trained_NAME`` and ``evaluated_NAME``.
 
@@ -71,6 +76,7 @@ def write_report(
     sections = [
         results_section(shown, previous or {}),
         learning_section(shown, output),
+        sweep_section(sweep, data.archive_sha256, output),
         engines_section(comparison, data.archive_sha256),
         classes_section(shown, output),
         test_images_section(shown, test_images, labels, data.class_names),

@@ -29,12 +29,11 @@ def reasons_to_run(stage: Stage, latest: Path) -> list[str]:
         return results.problems(stage, record) or _inputs_made_again(stage, record)
     if damaged := Record.read(stage.path, DAMAGED_NAME):
         return damaged.altered(stage.path) or ["was withdrawn"]
-    if (stage.path / REMOTE_NAME).is_file():
-        return ["its files are in a remote, and none is set"]
     if failed := Record.read(stage.path, FAILED_NAME):
         return [f"it failed: {failed.failure}"]
     if stage.path.exists():
-        return ["its record cannot be read"]
+        is_elsewhere = (stage.path / REMOTE_NAME).is_file()
+        return ["its files are in a remote, and none is set" if is_elsewhere else "its record cannot be read"]
     return _differences_from_nearest(stage, latest) or ["never run"]
 
 

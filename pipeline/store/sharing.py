@@ -21,14 +21,14 @@ from pipeline.store.stage import Stage
 
 def look_up(stages: Iterable[Stage]) -> int:
     """Write the records of results that are not here but in the remote, and return how many these are."""
-    missing = [stage for stage in stages if stage.remote and Record.read_any(stage.path) is None]
+    missing = [stage for stage in stages if stage.remote and not _is_known(stage.path)]
     if not missing or missing[0].remote is None:
         return 0
     found = missing[0].remote.records(missing)
     for path, record in found.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         with folders.lock(path).tried() as free:
-            if free and Record.read_any(path) is None:
+            if free and not _is_known(path):
                 _publish_record(path, record)
     return len(found)
 
@@ -94,6 +94,10 @@ def give(stage: Stage, record: Record, upstream: Iterable[Stage], monitor: Monit
         return record
     monitor.log(f"{stage.name}: another machine made it first; its result replaces this one")
     return first
+
+
+def _is_known(path: Path) -> bool:
+    return bool(Record.known(path) or Record.read(path, FAILED_NAME))
 
 
 def _fetched(record: Record, path: Path, made: Path, remote: Remote, monitor: Monitor) -> bool:

@@ -1,0 +1,235 @@
+"""Train and evaluate networks with every combination of some settings: each combination is a trial."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from pipeline.engines import devices
+from pipeline.errors import DeclarationError, PipelineError, SettingError
+from pipeline.networks.declared import NETWORKS, find_network
+from pipeline.progress.terminal import highlighted_table, print_answer
+from pipeline.store import results
+from pipeline.store.record import Record
+from pipeline.store.stage import Stage
+from tasks.learning import ANY, EngineTask, Evaluate, Train
+from tasks.luigi_adapter.errors import end
+from tasks.settings import settings
+from tasks.stages import StageTask
+from tasks.this_run import RUN, check_forced
+
+TABLE = "sweep.md"
+"""The file of the result that is printed at the end."""
+
+LISTS: dict[str, Callable[[str], Any]] = {
+    "network": str,
+    "engines": str,
+    "learning_rate": float,
+    "momentum": float,
+    "batch_size": int,
+    "epochs": int,
+    "seeds": int,
+}
+"""The settings of a sweep, with the type of their values; those of the last one vary fastest."""
+
+EXPECTED: dict[Any, str] = {
+    str: "names with commas between them",
+    int: "whole numbers with commas between them, such as 1,2,3",
+    float: "numbers with commas between them, such as 0.005,0.015",
+}
+
+HYPERPARAMETERS = ("learning_rate", "momentum", "batch_size", "epochs")
+
+
+class TrialTask(EngineTask):
+    """Train a network with one combination of settings, and evaluate it: the stages of `Train` and `Evaluate`.
+
+    A loss that is not finite is a result, too. A trial with more epochs waits for those with fewer, and goes on from
+    their checkpoints; otherwise two workers would wait for the same ones.
+    """
+
+    function = Evaluate.function
+    kind = Evaluate.kind
+    may_fail = True
+
+    learning_rate = luigi.OptionalFloatParameter(default=None)
+    momentum = luigi.OptionalFloatParameter(default=None)
+    batch_size = luigi.OptionalIntParameter(default=None)
+    epochs = luigi.OptionalIntParameter(default=None)
+    fewer_epochs = luigi.TupleParameter(default=(), significant=False)
+
+    def requires(self) -> dict[str, StageTask]:
+        if not self.fewer_epochs:
+            return {"images": self.images()}
+        *fewer, epochs = self.fewer_epochs
+        return {"images": self.images(), "shorter": self.clone(epochs=epochs, fewer_epochs=tuple(fewer))}
+
+    def inputs(self) -> dict[str, Stage]:
+        return {"images": self.images().stage, "trained": self.training}
+
+    @functools.cached_property
+    def training(self) -> Stage:
+        """The stage that trains."""
+        given = {name: getattr(self, name) for name in ("on_engine", "on_device", "from_seed", *HYPERPARAMETERS)}
+        return replace(Train.of(self.network, **given).stage, may_fail=True)
+
+    @property
+    def label(self) -> str:
+        given = {name.replace("_", " "): getattr(self, name) for name in HYPERPARAMETERS}
+        given |= {"seed": self.from_seed, "engine": self.on_engine}
+        values = [
+            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in given.items()
+            if value is not None
+        ]
+        return ", ".join([self.network.upper(), *values])
+
+    def _show(self, stages: Iterable[Stage]) -> None:
+        """Leave the links in ``latest`` to the networks of the pipeline."""
+
+
+class Sweep(StageTask):
+    """Train and evaluate networks with every combination of some settings; rank the settings by validation accuracy."""
+
+    function = "pipeline.report.sweep:write_sweep"
+    libraries = ("matplotlib",)
+    runs_alone = True
+
+    network = luigi.Parameter(default="cnn", description=f"Networks: {', '.join(NETWORKS)}, with commas between them.")
+    learning_rate = luigi.Parameter(default="", description="Learning rates. Empty, here and below: as set for Train.")
+    momentum = luigi.Parameter(default="", description="Momenta.")
+    batch_size = luigi.Parameter(default="", description="Numbers of images in a minibatch.")
+    epochs = luigi.Parameter(default="", description="Numbers of epochs.")
+    seeds = luigi.Parameter(default="", description="Seeds; the table has the mean of all. Empty: [settings] seed.")
+    engines = luigi.Parameter(default="", description="Engines. Empty: [settings] engine.")
+    dry_run = luigi.BoolParameter(default=False, description="List the trials, and whether their results are there.")
+
+    without_effect = (*LISTS, "dry_run")  # on any other run: nobody is reminded of them
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        RUN.told[self.stage.path / TABLE] = self
+
+    @classmethod
+    def check_settings(cls, given: Any) -> None:
+        for name in LISTS:
+            _values(given, name)
+
+    @functools.cached_property
+    def trials(self) -> list[TrialTask]:
+        """A task for each combination of values; combinations that come to the same training are one."""
+        given = {name: _values(self, name) for name in LISTS}
+        given["epochs"].sort()
+        tasks: dict[Path, TrialTask] = {}
+        for network, engine, *hyperparameters, seed in itertools.product(*given.values()):
+            chosen = dict(zip(HYPERPARAMETERS, hyperparameters, strict=True))
+            fewer = tuple(given["epochs"][: given["epochs"].index(chosen["epochs"])])
+            task = TrialTask.of(network, on_engine=engine, from_seed=seed, fewer_epochs=fewer, **chosen)
+            tasks[task.stage.path] = task
+        return list(tasks.values())
+
+    def requires(self) -> dict[str, StageTask]:
+        return {f"trial_{number}": trial for number, trial in enumerate(self.trials)}
+
+    def inputs(self) -> dict[str, Stage]:
+        return {
+            f"{name}_{number}": stage
+            for number, trial in enumerate(self.trials)
+            for name, stage in (("trained", trial.training), ("evaluated", trial.stage))
+        }
+
+    def complete(self) -> bool:
+        if not self.dry_run:
+            return super().complete()
+        try:
+            check_forced(results.upstream(self.stage), self.task_family)
+            print_answer(highlighted_table(_plan(self.trials), "STATE"))
+        except (PipelineError, OSError) as error:
+            end(error)
+        return True
+
+    def _show(self, _: Iterable[Stage]) -> None:
+        """Let only the link of the sweep lead to its result, and leave those to the networks of the pipeline."""
+        super()._show([self.stage])
+
+
+def _values(given: Any, name: str) -> list[Any]:
+    """Return the values of a setting, each once; None alone where none is given."""
+    text = getattr(given, name).strip()
+    if not text:
+        return [None]
+    values = list(dict.fromkeys(_value(name, value.strip()) for value in text.split(",")))
+    for value in values:
+        _check(name, value)
+    return values
+
+
+def _value(name: str, text: str) -> Any:
+    kind = LISTS[name]
+    try:
+        if text:
+            return kind(text)
+    except ValueError:
+        pass
+    raise SettingError(f"Sweep.{name} has {text!r}; expected {EXPECTED[kind]}.")
+
+
+def _check(name: str, value: Any) -> None:
+    """Raise `SettingError` for a value that no training can have."""
+    if name == "network":
+        find_network(value)
+    elif name == "engines":
+        devices.check(value, "auto")
+    elif name == "seeds":
+        settings.active().checked_seed(value)
+    else:
+        try:
+            ANY.replaced(**{name: value})
+        except DeclarationError as error:
+            raise SettingError(f"Sweep.{error}") from None
+
+
+def _plan(trials: Sequence[TrialTask]) -> list[str]:
+    """Return a line for each trial: its state, the key of its training, and its settings; then their numbers."""
+    forced = RUN.forced_stages()
+    records = results.current_records([trial.stage for trial in trials], forced)
+    states = [_state(trial, records, forced) for trial in trials]
+    width = max(map(len, states))
+    lines = [
+        f"{state:{width}}  {trial.training.key[:8]:8}  {trial.label}"
+        for state, trial in zip(states, trials, strict=True)
+    ]
+    counts = Counter("to resume" if state.startswith("to resume") else state for state in states)
+    total = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return [f"{'STATE':{width}}  {'KEY':8}  TRIAL", *lines, f"{len(trials)} trials: {total}"]
+
+
+def _state(trial: TrialTask, records: Mapping[Path, Record | None], forced: results.ForcedStages) -> str:
+    training = trial.training
+    if record := records[trial.stage.path]:
+        return "failed" if record.failure else "cached"
+    if records[training.path]:
+        return "to evaluate"
+    epoch = 0 if training.name in forced.names else _last_epoch(trial, records)
+    return f"to resume after epoch {epoch}" if epoch else "to run"
+
+
+def _last_epoch(trial: TrialTask, records: Mapping[Path, Record | None]) -> int:
+    """Return the epoch after which a training goes on: that of a checkpoint, or the last one of a shorter trial."""
+    from pipeline.training.checkpoint import newest_epoch
+
+    sources = {name: records[source.path] for name, source in trial.training.inputs.items()}
+    contents = {name: source.content for name, source in sources.items() if source}
+    shorter = trial.requires().get("shorter")
+    is_failed = shorter and (found := records[shorter.stage.path]) and found.failure
+    planned = 0 if is_failed else max(trial.fewer_epochs, default=0)
+    if contents.keys() != sources.keys():
+        return planned
+    return max(planned, newest_epoch(trial.training.checkpoints(contents), trial.training.parameters["epochs"]))
