@@ -77,6 +77,7 @@ AS_TYPED = {
     "pip install -e '.[tensorboard]'": "pip install --dry-run -e '.[tensorboard]'",
     "pip install onnx": "pip install --require-hashes -r requirements/export.txt",
     "python -m pipeline": "python -m pipeline --help",
+    "python -m pipeline diff A B": "python -m pipeline diff EvaluateCNN EvaluateCNN",
     "python -m tasks TASK": "python -m tasks Grayscale2D",
     "tensorboard --logdir outputs/latest": "ls outputs/latest/*/events.out.tfevents.*",
 }

@@ -20,6 +20,6 @@ A result is a folder, named by its key::
   everything that decides the result except the number of epochs.
 
 Read `stage`, `code` (the definitions that a stage's function reaches), `record`, `results` and `unfinished`
-(checkpoints) in this order, then `reasons` and `stage_status`, `verification`, `active_runs`, `garbage`, `latest`,
-`failures`. Imports `progress`, `files` and `errors`.
+(checkpoints) in this order, then `reasons` and `stage_status`, `lookup` and `difference`, `verification`,
+`active_runs`, `garbage`, `latest`, `failures`. Imports `progress`, `files` and `errors`.
 """

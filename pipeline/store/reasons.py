@@ -57,9 +57,9 @@ def _shortened(reason: str) -> str:
 
 def differences(before: Record | None, now: Record | None) -> list[str]:
     """Name the parameters and the definitions in which two results of a stage differ; None has neither."""
-    old, new = (_flat(record.parameters) if record else {} for record in (before, now))
+    old, new = (flat(record.parameters) if record else {} for record in (before, now))
     code = (record.code if record else {} for record in (before, now))
-    return [*_changed_values(old, new), *_changed_code(*code)]
+    return [*changed_values(old, new), *changed_code(*code)]
 
 
 def other_versions(stage: Stage, record: Record) -> list[str]:
@@ -95,12 +95,12 @@ def _differences_from_nearest(stage: Stage, latest: Path) -> list[str]:
 
 
 def _differences_from(previous: Record, stage: Stage) -> Iterator[str]:
-    yield from _changed_values(_flat(previous.parameters), _flat(stage.parameters))
+    yield from changed_values(flat(previous.parameters), flat(stage.parameters))
     for name, source in stage.inputs.items():
         yield from _difference_of_input(previous.inputs.get(name, {}), source)
-    yield from _changed_code(previous.code, stage.code)
+    yield from changed_code(previous.code, stage.code)
     if stage.versions_matter:
-        yield from _changed_values(previous.versions, stage.versions)
+        yield from changed_values(previous.versions, stage.versions)
 
 
 def _difference_of_input(previous: Mapping[str, str], source: Stage) -> Iterator[str]:
@@ -115,23 +115,24 @@ def _difference_of_input(previous: Mapping[str, str], source: Stage) -> Iterator
         yield f"not yet run with {source.name} {source.key[:8]}"
 
 
-def _changed_code(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+def changed_code(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    """Name each definition whose digest differs, as ``code of pipeline.data.grayscale.grayscale changed``."""
     for definition in sorted(before.keys() | now.keys()):
         if before.get(definition) != now.get(definition):
             change = "changed" if definition in before else "is used now"
             yield f"{CODE}{definition} {change if definition in now else 'is no longer used'}"
 
 
-def _changed_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def changed_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """Name each value that differs, as ``learning_rate 0.005 -> 0.02``."""
     for name in [*before, *(name for name in now if name not in before)]:
         if before.get(name) != now.get(name):
             yield f"{name} {before.get(name, '(none)')}{ARROW}{now.get(name, '(none)')}"
 
 
-def _flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Replace each parameter that is a dict by its entries, at any depth."""
     found: dict[str, Any] = {}
     for name, value in parameters.items():
-        found.update(_flat(value) if isinstance(value, dict) else {name: value})
+        found.update(flat(value) if isinstance(value, dict) else {name: value})
     return found

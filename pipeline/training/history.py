@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.data.dataset import Description
+if TYPE_CHECKING:
+    from pipeline.data.dataset import Description
 
 HISTORY_NAME = "history.json"
 
@@ -61,3 +63,10 @@ def write_history(path: Path, history: Sequence[Epoch], how_trained: dict[str, A
         "epochs": rows,
     }
     path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def last_validation_accuracy(folder: Path) -> float | None:
+    """Return the validation accuracy, from 0 to 1, after a training; None where the folder has no history of one."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        return float(json.loads((folder / HISTORY_NAME).read_bytes())["epochs"][-1]["valid_accuracy"])
+    return None

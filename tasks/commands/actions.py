@@ -18,7 +18,7 @@ from pipeline.operations.schedule.job import Job
 from pipeline.operations.schedule.steps import Steps
 from pipeline.progress.console import ConsoleMonitor
 from pipeline.progress.terminal import highlighted, highlighted_table, print_answer
-from pipeline.store import active_runs, garbage, sharing, stage_status, verification
+from pipeline.store import active_runs, difference, garbage, sharing, stage_status, verification
 from tasks.commands import configure as configuring
 from tasks.commands import current, remotes
 from tasks.configuration import last_run
@@ -120,6 +120,20 @@ def history(options: argparse.Namespace) -> int:
     listed = changes.with_changes(past, current.folders())[-options.last :]
     table = highlighted_table(run_history.history_table(listed), "EXIT")
     print_answer(json.dumps(listed, indent=1) if options.json else table)
+    return 0
+
+
+def diff(options: argparse.Namespace) -> int:
+    """Print what differs between two results of a stage."""
+    from pipeline.training.history import last_validation_accuracy
+
+    def more(result: Path) -> dict[str, float]:
+        accuracy = last_validation_accuracy(result)
+        return {} if accuracy is None else {"valid_accuracy": accuracy}
+
+    before, now = map(current.find_result, (options.before, options.now))
+    found = difference.difference(before, now, current.folders(), more)
+    print_answer(json.dumps(asdict(found), indent=1) if options.json else "\n".join(difference.difference_lines(found)))
     return 0
 
 

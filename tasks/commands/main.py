@@ -79,6 +79,11 @@ def _add_results(commands: Any) -> None:
     history.add_argument("--json", action="store_true", help="for programs")
     history.add_argument("--last", type=_count, default=20, help="number of runs, from 1 (default: %(default)d)")
 
+    diff = commands.add_parser("diff", help="what differs between two results of a stage")
+    diff.add_argument("before", metavar="A", help="a key, its first digits, STAGE/KEY, or a stage: its result in use")
+    diff.add_argument("now", metavar="B", help="another result of the same stage")
+    diff.add_argument("--json", action="store_true", help="for programs")
+
 
 def _add_networks(commands: Any) -> None:
     predict = commands.add_parser("predict", help="classify pictures with the network that was trained last")
