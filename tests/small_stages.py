@@ -14,10 +14,12 @@ def write(output, *, text, monitor, **sources):
     monitor.progress(1, 1, "texts")
 
 
-def chain(folder, *names):
-    """Return stages of these names, each of which reads the one before."""
+def chain(folder, *names, remote=None):
+    """Return stages of these names, each of which reads the one before; all share a remote."""
     stages = []
     for name in names:
         inputs = {"before": stages[-1]} if stages else {}
-        stages.append(Stage(name, folder, f"{__name__}:write", {"text": name}, inputs, code_matters=False))
+        stages.append(
+            Stage(name, folder, f"{__name__}:write", {"text": name}, inputs, code_matters=False, remote=remote)
+        )
     return stages
