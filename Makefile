@@ -50,7 +50,7 @@ FLAGS_OF_SWEEP := $(call given,$(filter-out EPOCHS=% LR=%,$(SETTINGS)) $(LISTS))
 TO_KEEP := $(foreach setting,$(SETTINGS),$(if $(filter $(name_of),$(TYPED)),$(flags_of))) \
 	$(if $(filter DEMO,$(TYPED)),$(if $(DEMO),--demo,--data= --DownloadCIFAR-archive= --ConvertToHDF5-title=)) $(value ARGS)
 
-KNOWN := $(foreach setting,$(SETTINGS),$(name_of)) ARGS BATCH_SIZE COUNT DEMO DRY ENGINES EVERY KEEP KILLS LEARNING_RATE MOMENTUM NETWORK OUT SEEDS WHEELS YES PYTHON THEANO_PYTHON VENV
+KNOWN := $(foreach setting,$(SETTINGS),$(name_of)) ARGS BATCH_SIZE COUNT DEMO DRY ENGINES EVERY FOREVER KEEP KILLS LEARNING_RATE MOMENTUM NETWORK OUT SEEDS WHEELS YES PYTHON THEANO_PYTHON VENV
 UNKNOWN := $(firstword $(filter-out $(KNOWN),$(TYPED)))
 CLOSEST = $(if $(PYTHON),$(shell "$(PYTHON)" -c 'import difflib, sys; \
 	print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1, 0))' '$(subst ','\'',$(UNKNOWN))' $(KNOWN)))
@@ -58,7 +58,7 @@ ifneq ($(UNKNOWN),)
 $(error $(UNKNOWN)=$(value $(UNKNOWN)) is no setting.$(if $(CLOSEST), Did you mean $(CLOSEST)?) `make help` lists all)
 endif
 
-NO_YES := $(firstword $(foreach name,YES DRY DEMO,$(if $(filter-out 1,$(value $(name))),$(name))))
+NO_YES := $(firstword $(foreach name,YES DRY DEMO FOREVER,$(if $(filter-out 1,$(value $(name))),$(name))))
 ifneq ($(NO_YES),)
 $(error $(NO_YES)=$(value $(NO_YES)) makes no sense; expected $(NO_YES)=1, or nothing)
 endif
@@ -79,7 +79,7 @@ endif
 # One recipe at a time, with `make -j` too: several would have pips that install into one environment at once.
 .NOTPARALLEL:
 
-.PHONY: help pipeline demo torch torch-for-gpu torch-for-tests theano compare sweep check-device check-gpu configure status verify gc push pull history schedule unschedule test lint docs bench fuzz audit faults requirements clean distclean
+.PHONY: help pipeline demo torch torch-for-gpu torch-for-tests theano compare sweep check-device check-gpu configure status verify gc push pull worker history schedule unschedule test lint docs bench fuzz audit faults requirements clean distclean
 
 help: ## print this help
 	@echo 'Usage: make TARGET [SETTING=value ...]'
@@ -167,6 +167,9 @@ push: $(VENV)/base ## write results to the remote, where other machines find the
 
 pull: $(VENV)/base ## fetch results from the remote
 	@$(BIN)/python -m pipeline pull $(FLAGS)
+
+worker: $(ENGINE_SETUP) ## help with the runs under way on SCHEDULER=host:8082 REMOTE=url until nothing is left; FOREVER=1 waits for more
+	@$(BIN)/python -m pipeline worker $${FOREVER:+--forever} $(FLAGS)
 
 history: $(VENV)/base ## a row for each run: time, stages, accuracy, and the settings that changed it
 	@$(BIN)/python -m pipeline history $(FLAGS)

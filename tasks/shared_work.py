@@ -11,8 +11,10 @@ from typing import Any
 
 from pipeline.errors import SettingError
 from pipeline.store.remote.shared import Remote
-from tasks.configuration.changed import changed
+from tasks.configuration.changed import changed_for, names_for
+from tasks.configuration.make_variables import flag_of
 from tasks.luigi_adapter import luigid
+from tasks.luigi_adapter.errors import tasks_by_name
 from tasks.settings import settings, store
 
 OF_A_MACHINE = ("settings.data_dir", "settings.outputs_dir", "DownloadCIFAR.archive", "DownloadCIFAR.sources")
@@ -63,7 +65,7 @@ class OtherRun:
 
 def described(task: str, archive: str) -> dict[str, Any]:
     """Describe this run for other machines; ``archive`` is the digest of the archive that it reads."""
-    own = {name: value for name, value in changed().items() if name not in OF_A_MACHINE}
+    own = {name: value for name, value in changed_for(task).items() if name not in OF_A_MACHINE}
     return {
         "task": task,
         "worker": luigid.connected[0].name if luigid.connected else "",
@@ -71,10 +73,22 @@ def described(task: str, archive: str) -> dict[str, Any]:
     }
 
 
-def other_runs(remote: Remote) -> list[OtherRun]:
-    """Return the runs that luigid knows to be under way on other machines, or in other folders of this one."""
-    others = luigid.connected[0].others() - {luigid.connected[0].name} if luigid.connected else set()
-    return [run for about in remote.under_way() if about.get("worker") in others and (run := _other_run(about))]
+def command_of(run: OtherRun) -> list[str] | None:
+    """Return what to give to Luigi to share another machine's run; None where its task or a setting is not known here.
+
+    Only settings that can change a result are taken: others could have this machine read or execute files.
+    """
+    if run.task not in tasks_by_name() or not run.settings.keys() <= names_for(run.task) - set(OF_A_MACHINE):
+        return None
+    own = settings.active()
+    shared = {"settings.luigid": own.luigid, "store.remote": store.active().remote}
+    folders = {"settings.data_dir": own.data_dir, "settings.outputs_dir": own.outputs_dir}
+    return [run.task, *(f"{flag_of(name)}={value}" for name, value in (run.settings | shared | folders).items())]
+
+
+def other_runs(remote: Remote, workers: set[str]) -> list[OtherRun]:
+    """Return the runs under way whose workers luigid knows, on other machines or in other folders of this one."""
+    return [run for about in remote.under_way() if about.get("worker") in workers and (run := _other_run(about))]
 
 
 def differences(run: OtherRun, own: Mapping[str, str]) -> list[str]:

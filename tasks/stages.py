@@ -166,8 +166,7 @@ class StageTask(luigi.Task):
         """Make the result."""
         _share_out_cores(settings.active().thread_count())
         with TaskMonitor(self, self.label, RUN.place(self.stage)) as monitor:
-            if shared_work.is_shared():
-                sharing.look_up(results.upstream(self.stage))  # other machines may have made them since the run began
+            RUN.look_again()
             outcome, record = results.make(self.stage, monitor, RUN.forced_stages())
             if self._is_wanted(self.stage) and not sharing.fetch(self.stage.path, self.stage.remote, monitor):
                 outcome, record = results.make(self.stage, monitor, RUN.forced_stages())

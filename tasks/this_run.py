@@ -103,11 +103,12 @@ class Run:
         if remote and missing:
             about = shared_work.described(self._root, self._archive()) if shared_work.is_shared() else {}
             with ConsoleMonitor(remote.url) as monitor:
-                remote.begin(self.id, self.stages, about, monitor)
+                remote.begin(self.id, self.stages, monitor, about)
                 found = sharing.look_up(missing)
                 if not remote.has_failed:
                     monitor.log(f"{remote.url}: {found} of {len(missing)} missing results are there")
-                for other in shared_work.other_runs(remote) if about else ():
+                workers = luigid.connected[0].others() if about and luigid.connected else set()
+                for other in shared_work.other_runs(remote, workers):
                     self._compare(other, about["settings"], monitor)
 
     def _compare(self, other: shared_work.OtherRun, own: Mapping[str, str], monitor: ConsoleMonitor) -> None:
@@ -124,7 +125,7 @@ class Run:
 
     def look_again(self) -> None:
         """Find the results that other machines have made since this run began."""
-        if os.getpid() == self.process and self.stages and shared_work.is_shared():
+        if self.stages and shared_work.is_shared():
             sharing.look_up(self.stages)
 
     def _archive(self) -> str:

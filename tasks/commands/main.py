@@ -11,7 +11,7 @@ from typing import Any
 
 from luigi.cmdline_parser import CmdlineParser
 
-from tasks.commands import actions, remotes
+from tasks.commands import actions, remotes, worker
 from tasks.configuration.make_variables import DEMO_FLAG, expand_demo
 from tasks.luigi_adapter.errors import message_of
 
@@ -45,12 +45,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_networks(commands)
     _add_schedules(commands)
     for name, command in commands.choices.items():
-        command.set_defaults(command=getattr(actions, name, None) or getattr(remotes, name), settings=[])
+        command.set_defaults(command=_function(name), settings=[])
         command.allow_abbrev = False  # argparse would take an abbreviated setting of Luigi's for an option of ours
         command.add_argument(
             DEMO_FLAG, action="append_const", dest="settings", const=DEMO_FLAG, help="use the demo's settings"
         )
     return parser
+
+
+def _function(name: str) -> Any:
+    """Return the function of a command."""
+    return next(getattr(module, name) for module in (actions, remotes, worker) if hasattr(module, name))
 
 
 def _add_results(commands: Any) -> None:
@@ -74,6 +79,9 @@ def _add_results(commands: Any) -> None:
 
     commands.add_parser("push", help="write results to the remote, where other machines find them")
     commands.add_parser("pull", help="fetch results from the remote")
+
+    helper = commands.add_parser("worker", help="help with runs that are under way on other machines")
+    helper.add_argument("--forever", action="store_true", help="wait for further runs when there is none")
 
     history = commands.add_parser("history", help="a row for each run: time, stages, test accuracy")
     history.add_argument("--json", action="store_true", help="for programs")

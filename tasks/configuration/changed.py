@@ -5,7 +5,7 @@ from __future__ import annotations
 import configparser
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import luigi
@@ -21,6 +21,19 @@ def changed() -> dict[str, str]:
     return _changed(CmdlineParser.get_instance())
 
 
+def changed_for(task: str) -> dict[str, str]:
+    """Return changed settings as `changed` does, with those of the task that is run, which may affect no other run."""
+    return changed() | _differing(
+        (task, name, parameter) for name, parameter in Register.get_task_cls(task).get_params()
+    )
+
+
+def names_for(task: str) -> set[str]:
+    """Return the names of all settings that `changed_for` a task may have."""
+    own = {f"{task}.{name}" for name, _ in Register.get_task_cls(task).get_params()}
+    return own | {f"{section}.{name}" for section, name, _ in _decisive_settings()}
+
+
 def decisive_names() -> set[str]:
     """Return the names of all settings that can change a result of this run."""
     return {
@@ -32,8 +45,12 @@ def decisive_names() -> set[str]:
 
 @functools.lru_cache(maxsize=1)
 def _changed(_: CmdlineParser | None) -> dict[str, str]:
+    return _differing(_decisive_settings())
+
+
+def _differing(settings: Iterable[tuple[str, str, luigi.Parameter[Any]]]) -> dict[str, str]:
     found = {}
-    for section, name, parameter in _decisive_settings():
+    for section, name, parameter in settings:
         with contextlib.suppress(ValueError, configparser.Error):  # in a section that a notebook does not use
             value = parameter.task_value(section, name)
             if (text := _text(parameter, value)) != _text(parameter, parameter.normalize(parameter._default)):

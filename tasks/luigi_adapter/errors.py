@@ -55,7 +55,7 @@ def message_of(error: BaseException | None) -> str | None:
 
 def task_list() -> str:
     """Return a line for each task that can be run, with its purpose."""
-    return "\n".join(["The tasks are:", *(f"  {name:14} {summary}" for name, summary in _tasks().items())])
+    return "\n".join(["The tasks are:", *(f"  {name:14} {summary}" for name, summary in tasks_by_name().items())])
 
 
 def end(error: BaseException) -> NoReturn:
@@ -71,14 +71,14 @@ def _message_of_luigi(error: BaseException) -> str | None:
         section, name = wrong.groups()
         return f"{section}.{name} is not given. {_parameter(section, name).description}"
     if isinstance(error, TaskClassNotFoundException) and (wrong := re.match(r"No task (.+?)\. ", str(error))):
-        return f"there is no task {wrong[1]!r}.{did_you_mean(wrong[1], _tasks())}\n{task_list()}"
+        return f"there is no task {wrong[1]!r}.{did_you_mean(wrong[1], tasks_by_name())}\n{task_list()}"
     if isinstance(error, RPCError):
         return f"{error}. {AGAIN}"
     return None
 
 
-def _tasks() -> dict[str, str]:
-    """Return the first line of each task's docstring by its name."""
+def tasks_by_name() -> dict[str, str]:
+    """Return the first line of the docstring of each task that can be run, by its name."""
     names = (name for name in sorted(Register.task_names()) if name[0].isupper() and is_ours(name))
     found = {name: Register.get_task_cls(name) for name in names if not is_base_class(name)}
     return {name: task.__doc__.partition("\n")[0] for name, task in found.items()}

@@ -61,10 +61,8 @@ class LastingWorker(Worker):
         return str(self._id)
 
     def others(self) -> set[str]:
-        """Return the names of the workers that are connected with luigid; none without luigid."""
-        if isinstance(self._scheduler, Scheduler):
-            return set()
-        return {worker["name"] for worker in self._scheduler.worker_list(include_running=False)}
+        """Return the names of the other workers that are connected with luigid; none without luigid."""
+        return set() if isinstance(self._scheduler, Scheduler) else _workers(self._scheduler) - {self.name}
 
     def is_complete(self) -> bool:
         """Return whether the result of the task that the command line named is there, whoever made it."""
@@ -144,6 +142,15 @@ def use(address: str) -> None:
         for name, value in values.items():
             config.set(section, name, value)
     config.set("core", "scheduler_url", f"http://{found[1]}:{found[2]}/")
+
+
+def active_workers() -> set[str]:
+    """Return the names of the workers that are connected with the luigid of the settings."""
+    return _workers(_Factory().create_remote_scheduler(interface.core().scheduler_url))
+
+
+def _workers(scheduler: Any) -> set[str]:
+    return {worker["name"] for worker in scheduler.worker_list(include_running=False)}
 
 
 def check_flags() -> None:

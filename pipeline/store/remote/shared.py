@@ -128,13 +128,15 @@ class Remote:
         self._run = ""
 
     @unless_it_fails(lambda: None)
-    def begin(self, run: str, stages: Iterable[Stage], about: Mapping[str, Any], monitor: Monitor) -> None:
+    def begin(
+        self, run: str, stages: Iterable[Stage], monitor: Monitor, about: Mapping[str, Any] | None = None
+    ) -> None:
         """Register the results that a run needs, so that nobody removes them, and find out how the remote writes.
 
         ``about`` is what other machines are to know of the run.
         """
         if self.writes:
-            use.register(self.objects, run, [record_object(stage.name, stage.key) for stage in stages], about)
+            use.register(self.objects, run, [record_object(stage.name, stage.key) for stage in stages], about or {})
             self._run = run
         use.wait_until_open(self.objects, lambda holder: monitor.log(f"{self.url}: waiting for {holder}"))
         if self.writes and not self._keeps_first():

@@ -1,0 +1,59 @@
+"""Help with runs that are under way on other machines: ``python -m pipeline worker``."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+
+from pipeline.errors import RemoteError, SettingError
+from tasks import shared_work
+from tasks.luigi_adapter import luigid
+from tasks.remote import remote
+from tasks.settings import settings
+
+PAUSE = 5.0
+"""Seconds between two looks for runs."""
+
+
+def worker(options: argparse.Namespace) -> int:
+    """Share each run under way until it ends; with ``forever`` wait for further ones.
+
+    Each run is shared by a process of its own, with the run's settings. Return 1 if one of these failed.
+    """
+    shared = remote()
+    if shared is None or not settings.active().luigid:
+        raise SettingError(
+            "a worker needs a luigid and a remote; expected both, as in "
+            "`make worker SCHEDULER=node1:8082 REMOTE=s3://BUCKET/PREFIX`."
+        )
+    luigid.use(settings.active().luigid)
+    known: set[frozenset[str]] = set()
+    statuses: list[int] = []
+    while True:
+        runs = [run for run in shared_work.other_runs(shared, luigid.active_workers()) if run.needs not in known]
+        if shared.has_failed:
+            raise RemoteError(f"{shared.url} does not answer; without it a worker is of no use.")
+        for run in runs:
+            known.add(run.needs)
+            statuses += _share(run)
+        if not runs and not options.forever:
+            _print("Nothing is left to share." if known else "Nobody has a run to share.")
+            return 1 if any(statuses) else 0
+        if not runs:
+            time.sleep(PAUSE)
+
+
+def _share(run: shared_work.OtherRun) -> list[int]:
+    """Share a run until it ends, and return the exit status; none where it cannot be shared."""
+    command = shared_work.command_of(run)
+    if command is None:
+        _print(f"{run.host}: a run of {run.task}, with settings that this checkout does not know. Update it.")
+        return []
+    _print(f"{run.host}: sharing a run of {run.task}")
+    return [subprocess.run([sys.executable, "-m", "tasks", *command], check=False).returncode]  # noqa: S603, checked
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)  # noqa: T201, the command's output
