@@ -26,7 +26,7 @@ LONG = ("--TrainCNN-epochs", "60")
 class Luigid:
     """luigid in a checkout, with the settings of luigid.cfg on a port of its own."""
 
-    def __init__(self, checkout):
+    def __init__(self, checkout, **scheduler):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -34,6 +34,7 @@ class Luigid:
         shutil.copy(ROOT / "luigid.cfg", checkout.folder)
         place = {"default-scheduler-host": "127.0.0.1", "default-scheduler-port": str(self.port)}
         checkout.set("core", file="luigid.cfg", **place, **{"rpc-retry-wait": "1"})
+        checkout.set("scheduler", file="luigid.cfg", **scheduler)
         self.start()
 
     def start(self):

@@ -15,10 +15,12 @@ from tasks.settings import settings
 
 PAUSE = 5.0
 """Seconds between two looks for runs."""
+FIRST_WAIT = 60.0
+"""Seconds to wait for a first run: on a cluster all machines begin at the same time."""
 
 
 def worker(options: argparse.Namespace) -> int:
-    """Share each run under way until it ends; with ``forever`` wait for further ones.
+    """Share each run under way until it ends; then end, or with ``forever`` wait for further ones.
 
     Each run is shared by a process of its own, with the run's settings. Return 1 if one of these failed.
     """
@@ -31,6 +33,7 @@ def worker(options: argparse.Namespace) -> int:
     luigid.use(settings.active().luigid)
     known: set[frozenset[str]] = set()
     statuses: list[int] = []
+    end_of_wait = time.monotonic() + FIRST_WAIT
     while True:
         runs = [run for run in shared_work.other_runs(shared, luigid.active_workers()) if run.needs not in known]
         if shared.has_failed:
@@ -38,7 +41,7 @@ def worker(options: argparse.Namespace) -> int:
         for run in runs:
             known.add(run.needs)
             statuses += _share(run)
-        if not runs and not options.forever:
+        if not runs and not options.forever and (known or time.monotonic() > end_of_wait):
             _print("Nothing is left to share." if known else "Nobody has a run to share.")
             return 1 if any(statuses) else 0
         if not runs:

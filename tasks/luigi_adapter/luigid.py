@@ -81,9 +81,10 @@ class LastingWorker(Worker):
         self._scheduler.add_task(worker=self._id, task_id=task_id, status=FAILED, runnable=True)
 
     def _keep_alive(self, response: GetWorkResponse) -> bool:
-        """Wait for other workers; not for tasks downstream of one that failed, while nobody makes anything."""
-        is_stuck = self._failed and not response.running_tasks
-        return not is_stuck and bool(super()._keep_alive(response))
+        """Wait while others make something; and for what is to do, unless it is downstream of a failed task."""
+        if isinstance(self._scheduler, Scheduler):
+            return bool(super()._keep_alive(response))
+        return bool(response.running_tasks or (not self._failed and super()._keep_alive(response)))
 
     def run(self) -> bool:
         succeeded: bool = super().run()

@@ -1,0 +1,154 @@
+"""Runs on several machines that share their stages through a real luigid and a remote, each in folders of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+
+from tests.checkout import STAGES
+from tests.test_luigid import Luigid
+
+pytestmark = pytest.mark.state("new")
+
+MLP = ["DownloadCIFAR", "ConvertToHDF5", "GrayscaleFlat", "TrainMLP", "EvaluateMLP"]
+
+
+@pytest.fixture
+def luigid(checkout):
+    """A luigid that notices after three seconds that a machine is gone."""
+    made = Luigid(checkout, worker_disconnect_delay="3", retry_delay="1", prune_on_get_work="true")
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def machines(checkout, tmp_path):
+    """Two checkouts, whose command lines must name the same luigid and the same remote."""
+    return checkout, checkout.copy(tmp_path / "another")
+
+
+@pytest.fixture
+def flags(luigid, tmp_path):
+    return ["--luigid", f"127.0.0.1:{luigid.port}", "--store-remote", (tmp_path / "remote").as_uri()]
+
+
+def ended(run, status=0):
+    """Wait for the end of a run, and return what it printed."""
+    printed = run.communicate(timeout=200)[0]
+    assert run.returncode == status, printed
+    return printed
+
+
+def computed(machine):
+    """Return the stages that a machine computed in its last run."""
+    return [stage for stage, outcome in machine.history()[-1]["stages"].items() if outcome == "computed"]
+
+
+def until(condition):
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_each_stage_is_made_once_and_every_machine_ends_with_0(machines, flags):
+    runs = [machine.start(*flags, task="EvaluateMLP") for machine in machines]
+    for run in runs:
+        assert "test accuracy" in ended(run)
+    assert Counter(stage for machine in machines for stage in computed(machine)) == Counter(MLP)
+    for machine in machines:
+        assert machine.run(*flags, task="EvaluateMLP") == dict.fromkeys(MLP, "reused")
+        assert json.loads((machine.result("EvaluateMLP") / "metrics.json").read_text())["images"] == 40
+
+
+def test_machines_that_want_different_results_are_told_so(machines, flags):
+    one, two = machines
+    first = one.start(*flags, "--TrainMLP-epochs", "400", task="EvaluateMLP")
+    until((one.folder / "outputs" / "TrainMLP").is_dir)
+    told = ended(two.start(*flags, "--TrainMLP-epochs", "3", task="EvaluateMLP"))
+    assert re.search(r"WARNING: .* has a run of EvaluateMLP too, but with other EvaluateMLP, TrainMLP: ", told)
+    assert "TrainMLP.epochs is 400 there, 3 here." in told
+    ended(first)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--device", "auto"], "device is 'auto'; expected both by name"),
+        (["--force", "TrainMLP"], "force is 'TrainMLP'; expected none"),
+        (["--store-remote-mode", "read"], "store.remote_mode is 'read'; expected 'readwrite'"),
+        (["--luigid", "nowhere"], "luigid is 'nowhere'; expected its host and port, such as localhost:8082"),
+        (["--luigid", "127.0.0.1:9"], "no scheduler answers at http://127.0.0.1:9/"),
+    ],
+)
+def test_settings_that_machines_cannot_share_are_refused(checkout, tmp_path, given, told):
+    flags = ["--luigid", "127.0.0.1:8082", "--store-remote", (tmp_path / "remote").as_uri()]
+    refused = checkout.python(*checkout.command("EvaluateMLP", *checkout.flags(), *flags, *given)[1:], merged=True)
+    assert refused.returncode == 40
+    assert told in refused.stdout
+
+
+@pytest.mark.slow
+class TestTrouble:
+    """What befalls one of two machines, or luigid."""
+
+    LONG = ("--TrainMLP-epochs", "200")
+
+    def test_a_killed_machine_leaves_its_stage_to_another(self, machines, flags, luigid):
+        killed, other = machines
+        first = killed.start(*flags, *self.LONG, task="EvaluateMLP")
+        luigid.until("TrainMLP", lambda task: task["status"] == "RUNNING")
+        second = other.start(*flags, *self.LONG, task="EvaluateMLP")
+        until((other.folder / "outputs" / "history.jsonl").is_file)
+        subprocess.run(["pkill", "-9", "-s", str(first.pid)], check=True)
+        first.communicate()
+        ended(second)
+        assert "TrainMLP" in computed(other)
+        assert "DownloadCIFAR" not in computed(other)
+
+    @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+    def test_luigid_may_restart(self, machines, flags, luigid, how):
+        runs = [machine.start(*flags, *self.LONG, task="EvaluateMLP") for machine in machines]
+        luigid.until("TrainMLP", lambda task: task["status"] == "RUNNING")
+        luigid.end(how)
+        time.sleep(1)
+        luigid.start()
+        for run in runs:
+            ended(run)
+
+    def test_a_stage_that_fails_on_one_machine_is_made_by_another(self, machines, flags):
+        failing, other = machines
+        (failing.folder / "outputs").mkdir()
+        (failing.folder / "outputs" / "checkpoints").write_text("no folder")
+        runs = [machine.start(*flags, task="EvaluateMLP") for machine in machines]
+        failing_run, run = runs
+        ended(run)
+        printed = failing_run.communicate(timeout=200)[0]
+        assert failing_run.returncode in (1, 30), printed
+        assert "TrainMLP" in computed(other)
+
+    def test_a_worker_helps_with_the_settings_of_the_run(self, machines, flags):
+        one, helper = machines
+        helper.archive.unlink()
+        run = one.start(*flags, "--TrainMLP-epochs", "5", "--TrainCNN-epochs", "5")
+        help_given = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", "worker", *flags],
+            cwd=helper.folder,
+            env=helper.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        ended(run)
+        told = ended(help_given)
+        assert "sharing a run of Pipeline" in told
+        assert told.endswith("Nothing is left to share.\n")
+        made = Counter(stage for machine in machines for stage in computed(machine))
+        assert made == Counter(STAGES)
