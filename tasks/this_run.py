@@ -80,7 +80,6 @@ class Run:
             last_run.report_missing(outputs)
         self.stages, self.roots, self._root = stages, {stage.path for stage in roots}, root or roots[0].name
         self._places = {stage.path: place for place, stage in enumerate(stages, start=1)}
-        self._found = results.seals(stage for stage in stages if stage.name in settings.active().forced())
         folders = dict.fromkeys([outputs, *(stage.folder for stage in stages)])
         self._registration.enter_context(active_runs.registered(folders, self.id, [stage.path for stage in stages]))
         _clear_leftovers(stages, outputs)
@@ -94,6 +93,7 @@ class Run:
         }
         run_history.append_line(outputs / run_history.NAME, first_line)
         self._ask_remote()
+        self._found = results.seals(stage for stage in stages if stage.name in settings.active().forced())
         atexit.register(self._finish, outputs / run_history.NAME, self.forced_stages())
 
     def _ask_remote(self) -> None:
