@@ -13,9 +13,10 @@ import pytest
 
 from pipeline.files.digests import json_digest
 from pipeline.progress.monitor import SILENT
-from pipeline.store.record import parsed
+from pipeline.store.record import Record, parsed
 from pipeline.store.remote import objects, upkeep
 from tests import object_faults as faults
+from tests import small_stages
 from tests.machines import NAMES, Machine
 
 COMPUTED = dict.fromkeys(NAMES, "computed")
@@ -196,6 +197,26 @@ def test_wrong_record_is_named_once_and_not_used(what, told_of_records):
     (told,) = (warning for warning in told_of_records if re.search(rf"\b{what}\b", warning))
     assert re.match("file://", told)
     assert re.search(WRONG_RECORDS[what][1], told)
+
+
+def test_wrong_record_that_comes_while_a_stage_is_made_is_not_used(tmp_path, monkeypatch):
+    first = Machine(tmp_path / "first", f"file://{tmp_path}/elsewhere")
+    first.run()
+    record = Record.read(first.stages[0].path)
+    second = Machine(tmp_path / "second", f"file://{tmp_path}/remote")
+    write = small_stages.write
+
+    def write_meanwhile(*arguments, **named):
+        path = tmp_path / "remote" / "ac" / "First" / record.key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(with_file(EVIL, sha256="0" * 64)(record))
+        write(*arguments, **named)
+
+    monkeypatch.setattr(small_stages, "write", write_meanwhile)
+    assert second.run() == COMPUTED
+    (warning,) = second.warnings
+    assert "names a file '../../../../evil'" in warning
+    assert list(tmp_path.rglob("*evil*")) == []
 
 
 def test_wrong_pointers_to_equal_results_are_not_followed(tmp_path):

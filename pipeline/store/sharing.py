@@ -85,7 +85,9 @@ def give(stage: Stage, record: Record, upstream: Iterable[Stage], monitor: Monit
     if stage.remote is None or not stage.remote.writes:
         return record
     before = {source.path: found for source in upstream if (found := Record.read(source.path))}
-    first = stage.remote.push(before | {stage.path: record}, monitor).first.get(stage.path)
+    if record in stage.remote.push(before | {stage.path: record}, monitor).records:
+        return record
+    first = stage.remote.records([stage]).get(stage.path)
     if first is None or first.content == record.content or first.content_key != record.content_key:
         return record
     made = folders.temporary(stage.path)

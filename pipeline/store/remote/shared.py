@@ -42,11 +42,10 @@ KINDS = {
 
 
 class Pushed(NamedTuple):
-    """What a push has written, and the records that other machines had written before, by the path of the result."""
+    """The records that a push has written, and the bytes of their files that were not there."""
 
     records: tuple[Record, ...] = ()
     size: int = 0
-    first: Mapping[Path, Record] = {}
 
 
 def record_object(stage: str, key: str) -> str:
@@ -235,10 +234,8 @@ class Remote:
             self._create(equal_object(record.stage, record.content_key), record.key.encode())
         name = record_object(record.stage, record.key)
         if self._create(name, record.text.encode()):
-            return pushed._replace(records=(*pushed.records, record), size=pushed.size + size)
-        content = self.objects.get([name], RECORD_BYTES).get(name)
-        first = parsed(content) if content else None
-        return pushed._replace(first={**pushed.first, path: first}) if first else pushed
+            return Pushed((*pushed.records, record), pushed.size + size)
+        return pushed
 
     def _upload(self, path: Path, record: Record, monitor: Monitor) -> int:
         """Write the files of a result that are not there, or may be removed soon; return their size in bytes."""
