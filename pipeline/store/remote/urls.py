@@ -26,5 +26,5 @@ def check_remote(url: str) -> None:
     if not (is_file or is_bucket) or not url.isprintable() or " " in url:
         raise SettingError(
             f"store.remote is {url!r}; expected a URL such as s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, "
-            "az://ACCOUNT/CONTAINER/PREFIX or file:///FOLDER."
+            "az://CONTAINER/PREFIX or file:///FOLDER."
         )

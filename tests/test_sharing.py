@@ -1,0 +1,29 @@
+"""What people type about a remote, and what they are told."""
+
+from __future__ import annotations
+
+import pytest
+
+NOWHERE = "http://127.0.0.1:9"
+
+CLOUDS = {
+    "az": {
+        "AZURE_STORAGE_ACCOUNT_NAME": "me",
+        "AZURE_STORAGE_ACCOUNT_KEY": "c2VjcmV0",
+        "AZURE_STORAGE_ENDPOINT": NOWHERE,
+    },
+    "gs": {"GOOGLE_SKIP_SIGNATURE": "true", "GOOGLE_BASE_URL": NOWHERE},
+}
+"""Environment variables with an account, and the address of its server, by the beginning of a URL.
+
+obstore refuses the address, since it is not encrypted, and names it.
+"""
+
+
+@pytest.mark.parametrize("scheme", CLOUDS)
+def test_first_part_of_a_url_is_the_bucket(scheme, states, monkeypatch):
+    for name, value in CLOUDS[scheme].items():
+        monkeypatch.setenv(name, value)
+    checkout = states.shared("new")
+    told = checkout.pipeline("status", *checkout.flags(), "--store-remote", f"{scheme}://results/mine")
+    assert f"{scheme}://results/mine: GET {NOWHERE}/results/mine/ac/DownloadCIFAR/" in told.replace("%2F", "/")
