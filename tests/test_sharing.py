@@ -27,3 +27,15 @@ def test_first_part_of_a_url_is_the_bucket(scheme, states, monkeypatch):
     checkout = states.shared("new")
     told = checkout.pipeline("status", *checkout.flags(), "--store-remote", f"{scheme}://results/mine")
     assert f"{scheme}://results/mine: GET {NOWHERE}/results/mine/ac/DownloadCIFAR/" in told.replace("%2F", "/")
+
+
+@pytest.fixture
+def gone(tmp_path):
+    """The URL of a folder on a disk that is not mounted."""
+    return f"file://{tmp_path}/mount/results"
+
+
+@pytest.mark.parametrize("command", [["verify", "--in-remote"], ["gc", "--in-remote", "--dry-run"]])
+def test_remote_that_fails_is_named(command, gone, states):
+    told = states.shared("new").pipeline(*command, "--store-remote", gone, status=1)
+    assert told == f"{gone}: there is no folder {gone[7:-8]} (is its disk mounted?).\n"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
-from pipeline.errors import SettingError
+from pipeline.errors import RemoteError, SettingError
 from pipeline.progress.amounts import byte_amount
 from pipeline.progress.console import ConsoleMonitor
 from pipeline.progress.terminal import print_answer
@@ -62,7 +63,7 @@ def fetch_latest(stage: str) -> None:
 def verify_remote() -> int:
     """Read everything in the remote; return 1 if something is wrong."""
     shared = _chosen()
-    with ConsoleMonitor("verify") as monitor:
+    with ConsoleMonitor("verify") as monitor, _named(shared):
         wrong = upkeep.verify(shared, monitor)
     for line in wrong:
         print_answer(line)
@@ -79,26 +80,36 @@ def collect_remote(
 ) -> int:
     """Remove the results from the remote that no run has used for some days, if ``is_wanted`` answers so."""
     shared = _chosen() if dry_run else _writable()
-    found = upkeep.unused(shared.objects, keep_days)
-    amount = f"{len(found)} {'result' if len(found) == 1 else 'results'}"
-    for line in upkeep.unused_table(found):
-        show(line)
-    if dry_run:
-        show(f"{shared.url}: {amount}, would be removed.")
-        return 0
-    if found and not is_wanted(f"Remove {amount} from {shared.url}? [y/N] "):
-        show("Nothing is removed.")
-        return 0
-    use.wait_until_open(shared.objects, lambda holder: show(f"{shared.url}: waiting for {holder}"))
-    use.close(shared.objects)
-    try:
-        still = {result.name for result in upkeep.unused(shared.objects, keep_days)}  # runs may have begun since
-        removed = [result for result in found if result.name in still]
-        size = upkeep.remove(shared.objects, removed, keep_days)
-    finally:
-        use.open_again(shared.objects)
-    show(f"{shared.url}: {len(removed)} results removed, {byte_amount(size)}.")
+    with _named(shared):
+        found = upkeep.unused(shared.objects, keep_days)
+        amount = f"{len(found)} {'result' if len(found) == 1 else 'results'}"
+        for line in upkeep.unused_table(found):
+            show(line)
+        if dry_run:
+            show(f"{shared.url}: {amount}, would be removed.")
+            return 0
+        if found and not is_wanted(f"Remove {amount} from {shared.url}? [y/N] "):
+            show("Nothing is removed.")
+            return 0
+        use.wait_until_open(shared.objects, lambda holder: show(f"{shared.url}: waiting for {holder}"))
+        use.close(shared.objects)
+        try:
+            still = {result.name for result in upkeep.unused(shared.objects, keep_days)}  # runs may have begun since
+            removed = [result for result in found if result.name in still]
+            size = upkeep.remove(shared.objects, removed, keep_days)
+        finally:
+            use.open_again(shared.objects)
+        show(f"{shared.url}: {len(removed)} results removed, {byte_amount(size)}.")
     return 0
+
+
+@contextlib.contextmanager
+def _named(shared: Remote) -> Iterator[None]:
+    """Name the remote where it fails."""
+    try:
+        yield
+    except RemoteError as error:
+        raise RemoteError(f"{shared.url}: {str(error).rstrip('.')}.") from None
 
 
 def _chosen() -> Remote:
