@@ -39,3 +39,10 @@ def gone(tmp_path):
 def test_remote_that_fails_is_named(command, gone, states):
     told = states.shared("new").pipeline(*command, "--store-remote", gone, status=1)
     assert told == f"{gone}: there is no folder {gone[7:-8]} (is its disk mounted?).\n"
+
+
+def test_gc_names_the_command_that_removes_from_the_remote(states, tmp_path):
+    checkout, remote = states.shared("trained"), f"file://{tmp_path}/remote"
+    checkout.pipeline("push", *checkout.flags(), "--store-remote", remote)
+    told = checkout.pipeline("gc", "--in-remote", "--keep-days=0", "--store-remote", remote, status=1)
+    assert "Type `python -m pipeline gc --in-remote --yes`, or `make gc REMOTE=URL YES=1`" in told

@@ -81,7 +81,7 @@ def gc(options: argparse.Namespace) -> int:
             options.keep_days,
             dry_run=options.dry_run,
             show=_shown_by(options),
-            is_wanted=lambda question: options.yes or _is_wanted(question),
+            is_wanted=lambda question: options.yes or _is_wanted(question, options),
         )
     folders, reached = current.folders(), current.all_reachable()
     unreached = garbage.unreached(folders, reached, options.keep_days)
@@ -91,7 +91,7 @@ def gc(options: argparse.Namespace) -> int:
     if options.dry_run:
         show(f"{garbage.amount(unreached)}, would be removed.")
         return 0
-    if unreached and not (options.yes or _is_wanted(f"Remove {garbage.amount(unreached)}? [y/N] ")):
+    if unreached and not (options.yes or _is_wanted(f"Remove {garbage.amount(unreached)}? [y/N] ", options)):
         _print("Nothing is removed.")
         return 0
     with active_runs.none_begins(folders):
@@ -102,11 +102,12 @@ def gc(options: argparse.Namespace) -> int:
     return 0
 
 
-def _is_wanted(question: str) -> bool:
+def _is_wanted(question: str, options: argparse.Namespace) -> bool:
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
+        flag, variable = (" --in-remote", " REMOTE=URL") if options.in_remote else ("", "")
         raise StoreError(
-            "nothing is removed, since there is no terminal to ask at. Type `python -m pipeline gc --yes`, or "
-            "`make gc YES=1`, to remove the listed folders without a question."
+            "nothing is removed, since there is no terminal to ask at. "
+            f"Type `python -m pipeline gc{flag} --yes`, or `make gc{variable} YES=1`, to remove what is listed."
         )
     try:
         return input(question).strip().lower() in ("y", "yes")
