@@ -46,3 +46,15 @@ def test_gc_names_the_command_that_removes_from_the_remote(states, tmp_path):
     checkout.pipeline("push", *checkout.flags(), "--store-remote", remote)
     told = checkout.pipeline("gc", "--in-remote", "--keep-days=0", "--store-remote", remote, status=1)
     assert "Type `python -m pipeline gc --in-remote --yes`, or `make gc REMOTE=URL YES=1`" in told
+
+
+def test_network_in_the_remote_is_found_where_the_remote_is_named(states, tmp_path):
+    first, second = states.shared("trained"), states.copy("new", tmp_path / "second")
+    remote = f"--store-remote=file://{tmp_path}/remote"
+    first.pipeline("push", *first.flags(), remote)
+    second.run(remote)
+    export = ["export", "--format", "safetensors"]
+    told = second.pipeline(*export, status=1)
+    assert "the files of outputs/latest/TrainCNN are in a remote, and none is set. Give it with --store-remote" in told
+    second.pipeline(*export, remote)
+    assert (second.folder / "outputs" / "cnn.safetensors").exists()

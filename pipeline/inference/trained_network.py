@@ -10,7 +10,7 @@ from pipeline.errors import DeclarationError, StoreError
 from pipeline.networks.declaration import Network
 from pipeline.networks.declared import find_network
 from pipeline.networks.weights import WEIGHTS_NAME, Weights, read_weights
-from pipeline.store.record import RECORD_NAME, Record
+from pipeline.store.record import RECORD_NAME, REMOTE_NAME, Record
 from pipeline.training.history import HISTORY_NAME
 
 
@@ -64,6 +64,11 @@ def _undamaged_record(name: str, folder: Path, training_command: str) -> Record:
         find_network(name)  # raises SettingError for an unknown name
         if (folder / RECORD_NAME).exists():
             raise StoreError(f"{folder / RECORD_NAME} is damaged. Type {training_command}, which trains it again.")
+        if (folder / REMOTE_NAME).exists():
+            raise StoreError(
+                f"the files of {folder} are in a remote, and none is set. Give it with --store-remote=URL, or keep it "
+                "with `make configure REMOTE=URL`."
+            )
         raise StoreError(
             f"there is no trained {name} in {folder}. Type {training_command}, which trains it; "
             "--data and --outputs-dir name other folders of results."

@@ -54,11 +54,11 @@ def take_record(stage: Stage, content_key: str, inputs: dict[str, dict[str, str]
 def fetch(path: Path, remote: Remote | None, monitor: Monitor) -> bool:
     """Fetch the files of a result that only the remote has; return whether they are here now.
 
-    Where they cannot be had, the record is removed, so that the result is made here.
+    Where the remote does not have them, the record is removed, so that the result is made here.
     """
     if Record.read(path) or Record.read(path, FAILED_NAME):
         return True
-    if not (path / REMOTE_NAME).is_file():
+    if remote is None or not (path / REMOTE_NAME).is_file():
         return False
     with folders.lock(path).held(lambda holder: monitor.log(f"waiting for {holder}, which makes {path}")):
         record = Record.read(path, REMOTE_NAME)
@@ -68,7 +68,7 @@ def fetch(path: Path, remote: Remote | None, monitor: Monitor) -> bool:
         remove(made)
         made.mkdir()
         try:
-            if remote and _fetched(record, path, made, remote, monitor):
+            if _fetched(record, path, made, remote, monitor):
                 return True
             (path / REMOTE_NAME).unlink(missing_ok=True)
             return False
