@@ -58,3 +58,12 @@ def test_network_in_the_remote_is_found_where_the_remote_is_named(states, tmp_pa
     assert "the files of outputs/latest/TrainCNN are in a remote, and none is set. Give it with --store-remote" in told
     second.pipeline(*export, remote)
     assert (second.folder / "outputs" / "cnn.safetensors").exists()
+
+
+def test_message_of_a_server_has_nothing_of_its_page(place, states, monkeypatch):
+    for name, value in place.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    checkout = states.shared("new")
+    told = checkout.pipeline("status", *checkout.flags(), "--store-remote", place.url)
+    assert "403 Forbidden. Work goes on without it." in told

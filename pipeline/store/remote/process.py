@@ -204,7 +204,7 @@ def _answer(**answer: Any) -> None:
 def _message(error: Exception) -> str:
     """Return the first line of an error, without its times and retries: obstore adds a whole tree of causes."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    line = re.sub(r"^Generic \w+ error: |Error performing ", "", line)
+    line = re.sub(r"^Generic \w+ error: |Error performing |: <.*", "", line)  # <: the body of an answer
     return re.sub(r" in [\d.]+[a-zµ]+(, after \d+ retries, .*?)?\s+- (HTTP error: )?", ": ", line)
 
 
