@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.data import pickles
@@ -40,6 +40,8 @@ PUBLISHED = (
 PIXELS = np.arange(12, dtype=np.uint8).reshape(3, 4)
 PROTOCOLS = range(2, pickle.HIGHEST_PROTOCOL + 1)
 """Protocols 0 and 1 are those of Python before 2.3."""
+MANY_NAMES = [f"{number}.png" for number in range(300)]
+"""More objects than the short operations of the pickle's memo can number."""
 
 
 def with_value(operations: bytes) -> bytes:
@@ -176,10 +178,14 @@ class TestSoundPickles:
                 lambda values: (
                     st.lists(values) | st.tuples(values, values) | st.dictionaries(st.text(max_size=9), values)
                 ),
+                max_leaves=20,
             ),
+            max_size=5,
         ),
         st.sampled_from(PROTOCOLS),
     )
+    @example({"names": MANY_NAMES, "last": MANY_NAMES[-1]}, 2)
+    @example({"names": MANY_NAMES, "last": MANY_NAMES[-1]}, 4)
     def test_reads_the_same_as_the_standard_library(self, value, protocol):
         assert pickles.loads(pickle.dumps(value, protocol)) == value
 
