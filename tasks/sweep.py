@@ -55,9 +55,7 @@ class TrialTask(EngineTask):
     their checkpoints; otherwise two workers would wait for the same ones.
     """
 
-    function = Evaluate.function
     kind = Evaluate.kind
-    may_fail = True
 
     learning_rate = luigi.OptionalFloatParameter(default=None)
     momentum = luigi.OptionalFloatParameter(default=None)
@@ -71,14 +69,19 @@ class TrialTask(EngineTask):
         *fewer, epochs = self.fewer_epochs
         return {"images": self.images(), "shorter": self.clone(epochs=epochs, fewer_epochs=tuple(fewer))}
 
-    def inputs(self) -> dict[str, Stage]:
-        return {"images": self.images().stage, "trained": self.training}
-
     @functools.cached_property
     def training(self) -> Stage:
         """The stage that trains."""
-        given = {name: getattr(self, name) for name in ("on_engine", "on_device", "from_seed", *HYPERPARAMETERS)}
-        return replace(Train.of(self.network, **given).stage, may_fail=True)
+        as_set = Train.of(self.network, on_engine=self.on_engine).stage
+        given = {"seed": self.from_seed, **{name: getattr(self, name) for name in HYPERPARAMETERS}}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return replace(as_set, parameters={**as_set.parameters, **chosen}, may_fail=True)
+
+    @functools.cached_property
+    def stage(self) -> Stage:
+        """The stage that evaluates."""
+        as_set = Evaluate.of(self.network, on_engine=self.on_engine, trained_on_engine=self.on_engine).stage
+        return replace(as_set, inputs={**as_set.inputs, "trained": self.training}, may_fail=True)
 
     @property
     def label(self) -> str:
@@ -129,9 +132,10 @@ class Sweep(StageTask):
         given["epochs"].sort()
         tasks: dict[Path, TrialTask] = {}
         for network, engine, *hyperparameters, seed in itertools.product(*given.values()):
-            chosen = dict(zip(HYPERPARAMETERS, hyperparameters, strict=True))
-            fewer = tuple(given["epochs"][: given["epochs"].index(chosen["epochs"])])
-            task = TrialTask.of(network, on_engine=engine, from_seed=seed, fewer_epochs=fewer, **chosen)
+            chosen: dict[str, Any] = dict(zip(HYPERPARAMETERS, hyperparameters, strict=True))
+            chosen |= {"network": network, "on_engine": engine, "on_device": None, "from_seed": seed}
+            chosen["fewer_epochs"] = tuple(given["epochs"][: given["epochs"].index(chosen["epochs"])])
+            task = TrialTask(**chosen)
             tasks[task.stage.path] = task
         return list(tasks.values())
 

@@ -104,7 +104,7 @@ class TestMisspelt:
             ("[setings]\n", "expected one of Compare, ConvertToHDF5, DownloadCIFAR, Evaluate, EvaluateCNN, EvaluateM"),
             (
                 "[setings]\n",
-                "History, Report, Train, TrainCNN, TrainMLP, gate, schedule, settings, store, theano, torch",
+                "Report, Sweep, Train, TrainCNN, TrainMLP, gate, schedule, settings, store, theano, torch",
             ),
             ("[EngineTask]\non_engine = numba", "has a section [EngineTask], which nothing reads"),
             ("[Gate]\nnetwork = mlp", "has a section [Gate], which nothing reads"),
@@ -231,7 +231,7 @@ FLAGS = {
     "--sead=3": "there is no setting --sead; luigi.cfg has all. Did you mean '--seed'?",
     "--TrainCNN-lr 0.1": "no setting --TrainCNN-lr; luigi.cfg has all. Did you mean '--TrainCNN-learning-rate'?",
     "--TrainMLP-batch 9": "no setting --TrainMLP-batch; luigi.cfg has all. Did you mean '--TrainMLP-batch-size'?",
-    "--lr 0.1": "Did you mean '--Train-learning-rate' or '--TrainMLP-learning-rate' or '--TrainCNN-learning-rate'?",
+    "--lr 0.1": "'--TrainMLP-learning-rate' or '--TrainCNN-learning-rate' or '--Sweep-learning-rate'?",
     "--seed": "argument --seed: expected one argument",
     "--TrainMLP-epoch 2": "there is no setting --TrainMLP-epoch; luigi.cfg has all. Did you mean '--TrainMLP-epochs'?",
     "--data latest": "data is 'latest'; expected up to 64 letters, digits, _ and -, such as flowers, but neither",
@@ -395,7 +395,7 @@ class TestCommandLine:
         _, listed = printed.split("The tasks are:\n")
         names = [line.split()[0] for line in listed.splitlines()]
         assert names == sorted(names)
-        assert {"Pipeline", "Compare", "CheckDevice", "Train", "Evaluate", "History", *STAGES} == set(names)
+        assert {"Pipeline", "Compare", "Sweep", "CheckDevice", "Train", "Evaluate", "History", *STAGES} == set(names)
         assert "  TrainCNN       Train the article's convolutional network.\n" in listed
 
     def test_luigi_itself_tells_a_misspelt_key_too(self, checkout, shipped):

@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from pipeline.data.dataset import GRAYSCALE_NAME, open_dataset
 from pipeline.engines.engine import Examples
-from pipeline.errors import DatasetError, EngineError, SettingError
+from pipeline.errors import DatasetError, DivergedError, SettingError
 from pipeline.networks.declaration import Hyperparameters, Network, architecture
 from pipeline.networks.layers import DenseLayer, InputLayer, softmax
 from pipeline.networks.weights import WEIGHTS_NAME, draw_weights, read_weights
@@ -279,7 +279,7 @@ class TestWhatIsHeard:
 class TestTrouble:
     def test_a_loss_that_is_no_number(self, output, images):
         with pytest.raises(
-            EngineError,
+            DivergedError,
             match=r"^the loss is (nan|inf) in epoch 1, minibatch [23], with learning rate 1e\+30: .*smaller",
         ):
             train(output, images, learning_rate=1e30)
@@ -291,13 +291,13 @@ class TestTrouble:
         closed = []
         monkeypatch.setattr("pipeline.engines.torch.engine.TorchTrainer.close", lambda _: closed.append("trainer"))
 
-        with pytest.raises(EngineError, match="the loss is") as kept:
+        with pytest.raises(DivergedError, match="the loss is") as kept:
             train(output, images, learning_rate=1e30)
 
-        assert (closed, kept.type) == (["trainer"], EngineError)
+        assert (closed, kept.type) == (["trainer"], DivergedError)
 
     def test_a_last_step_after_which_the_loss_is_no_number(self, output, images):
-        with pytest.raises(EngineError, match=r"epoch 1.* learning rate 1e\+30: .*smaller"):
+        with pytest.raises(DivergedError, match=r"epoch 1.* learning rate 1e\+30: .*smaller"):
             train(output, images, learning_rate=1e30, batch_size=1000, epochs=1)
 
         assert not list(output.iterdir())

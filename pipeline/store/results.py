@@ -23,7 +23,7 @@ from pipeline.store.record import (
     REMOTE_NAME,
     Outcome,
     Record,
-    has_content_key,
+    with_content_key,
 )
 from pipeline.store.stage import Stage
 from pipeline.store.verification import input_damage
@@ -274,8 +274,8 @@ def _described_inputs(stage: Stage, contents: Mapping[str, str]) -> dict[str, di
 
 def _equal_result(stage: Stage, content_key: str) -> tuple[Path, Record] | None:
     """Find an undamaged result of this stage, under any key, that the same code made from the same content."""
-    for folder in stage.path.parent.iterdir():
-        record = Record.read(folder) if has_content_key(folder, content_key) else None
+    for folder in with_content_key(stage.path.parent, content_key):
+        record = Record.read(folder)
         if record and record.content_key == content_key and not record.altered(folder):
             return folder, record
     return None

@@ -117,8 +117,17 @@ class Stage:
 
     def content_key(self, contents: Mapping[str, str]) -> str:
         """Name the result by the content of its inputs; `key` names it by their keys."""
-        versions = self.versions if self.versions_matter else {}
-        return _hash(self.name, parameters=self.parameters, code=self.code, inputs=contents, versions=versions)
+        place = tuple(sorted(contents.items()))
+        if place not in self._content_keys:
+            versions = self.versions if self.versions_matter else {}
+            decisive = {"parameters": self.parameters, "code": self.code, "inputs": contents, "versions": versions}
+            self._content_keys[place] = _hash(self.name, **decisive)
+        return self._content_keys[place]
+
+    @functools.cached_property
+    def _content_keys(self) -> dict[tuple[tuple[str, str], ...], str]:
+        """The names that `content_key` has given: a run asks several times, and the code has 20 kB."""
+        return {}
 
     def checkpoints(self, contents: Mapping[str, str]) -> Path:
         """Return the folder of the checkpoints from which the function can resume."""

@@ -68,7 +68,8 @@ def _parser(root_task: str | None, help_all: bool, _tasks: frozenset[Register]) 
 def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
     unknown = message.removeprefix("unrecognized arguments: ").partition(" ")[0].partition("=")[0]
     if message.startswith("unrecognized") and unknown.startswith("-"):
-        flags = [flag for action in parser._actions for flag in action.option_strings]
+        actions = [action for action in parser._actions if not is_base_class(action.dest.partition("_")[0])]
+        flags = [flag for action in actions for flag in action.option_strings]
         message = f"there is no setting {unknown}; luigi.cfg has all.{_meant(unknown, flags)}"
     raise SettingError(message)
 
