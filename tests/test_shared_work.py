@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import re
 import signal
 import subprocess
@@ -10,9 +12,12 @@ import sys
 import time
 from collections import Counter
 
+import obstore
 import pytest
 
+from pipeline.store.record import Record
 from tests.checkout import STAGES
+from tests.object_faults import FaultyProxy, says
 from tests.test_luigid import Luigid
 
 pytestmark = pytest.mark.state("new")
@@ -152,3 +157,65 @@ class TestTrouble:
         assert told.endswith("Nothing is left to share.\n")
         made = Counter(stage for machine in machines for stage in computed(machine))
         assert made == Counter(STAGES)
+
+
+KILLS = int(os.environ.get("KILLS", "0")) or 6
+
+
+def kill(run):
+    subprocess.run(["pkill", "-9", "-s", str(run.pid)], check=False)
+    run.communicate()
+
+
+@pytest.mark.slow
+def test_killed_machines_and_a_remote_that_fails_make_what_one_machine_makes(
+    machines, luigid, object_store, states, tmp_path
+):
+    """Kill two machines again and again, while the remote refuses requests at random; count no result twice."""
+    alone = states.copy("new", tmp_path / "alone")
+    place, moments, kills = object_store.place(), random.Random(KILLS), 0
+    seen: dict[str, bytes] = {}
+    with FaultyProxy(place.endpoint, seed=KILLS) as proxy:
+        proxy.breaks(says(503, "SlowDown"), chance=0.1)
+        flags = ["--luigid", f"127.0.0.1:{luigid.port}", "--store-remote", place.url]
+        for seed in range(10_000):
+            own = ["--seed", str(seed), "--TrainMLP-epochs", "20"]
+
+            def start(machine, own=own):
+                return machine.start(*flags, *own, task="EvaluateMLP", **place.at(proxy.endpoint).environment)
+
+            runs = [start(machine) for machine in machines]
+            for _ in range(min(10, KILLS - kills)):
+                time.sleep(moments.uniform(0.5, 6))
+                which = moments.randrange(2)
+                kill(runs[which])
+                kills += 1
+                runs[which] = start(machines[which])
+                seen = only_grows(seen, place)
+            for run in runs:
+                ended(run)
+            alone.run(*own, task="EvaluateMLP")
+            for machine in machines:
+                assert files(machine, "TrainMLP") == files(alone, "TrainMLP")
+                assert files(machine, "EvaluateMLP") == files(alone, "EvaluateMLP")
+            seen = only_grows(seen, place)
+            if kills >= KILLS:
+                break
+    verified = machines[0].call(
+        sys.executable, "-m", "pipeline", "verify", "--in-remote", "--store-remote", place.url, **place.environment
+    )
+    assert verified.returncode == 0, verified.stdout
+
+
+def only_grows(seen, place):
+    """Return the records in the remote; each that was there before must be there still, and unchanged."""
+    store = place.open()
+    names = [entry["path"] for page in obstore.list(store, "ac") for entry in page]
+    now = {name: bytes(obstore.get(store, name).bytes()) for name in names}
+    assert {name: now.get(name) for name in seen} == seen
+    return now
+
+
+def files(machine, stage):
+    """Return the digests of a result's files, which may be in the remote alone."""
+    return Record.known(machine.result(stage)).files
