@@ -6,6 +6,8 @@ A result is a folder, named by its key::
     data/GrayscaleFlat/5f0c…/stage.json      its record: parameters, code, inputs, digests of files
     data/GrayscaleFlat/.5f0c….tmp/           a result before it is published
     data/GrayscaleFlat/.5f0c….lock           held by the process that makes it
+    data/GrayscaleFlat/77aa…/remote.json     the record of a result whose files are in the remote alone
+    outputs/TrainCNN/2d7a…/failed.json       the record of a failure that would happen again
     outputs/checkpoints/TrainCNN-81c2…/      checkpoints, from which a training resumes
 
 - The **key** is the hash of the stage's name, parameters and code, and of its inputs' keys. So the path of a result is
@@ -18,8 +20,10 @@ A result is a folder, named by its key::
   compares all digests.
 - A training that was interrupted, or is to run for more epochs, **resumes** from checkpoints. Their folder is named by
   everything that decides the result except the number of epochs.
+- Several machines share results through a **remote**. A result that only the remote has is current by its record; its
+  files are fetched when something reads them.
 
-Read `stage`, `code` (the definitions that a stage's function reaches), `record`, `results` and `unfinished`
-(checkpoints) in this order, then `reasons` and `stage_status`, `lookup` and `difference`, `verification`,
-`active_runs`, `garbage`, `latest`, `failures`. Imports `progress`, `files` and `errors`.
+Read `stage`, `code` (the definitions that a stage's function reaches), `record`, `folders`, `results` and `unfinished`
+(checkpoints) in this order, then `sharing` and `remote`, `reasons` and `stage_status`, `lookup` and `difference`,
+`verification`, `active_runs`, `garbage`, `latest`, `failures`. Imports `web`, `progress`, `files` and `errors`.
 """
