@@ -57,7 +57,7 @@ def new_figure(width: float, height: float) -> Any:
 
 def seconds(value: float) -> str:
     """Write seconds: three digits from 1 on, else three decimals."""
-    return f"{value:#.3g} s" if value >= 1 else f"{value:.3f} s"
+    return f"{value:#.3g}".rstrip(".") + " s" if value >= 1 else f"{value:.3f} s"
 
 
 def megabytes(count: float) -> str:
