@@ -67,10 +67,14 @@ AS_TYPED = {
     "make configure DATA=flowers ARCHIVE=flowers.tar.gz": "make configure DATA=flowers ARCHIVE=mine.tar.gz && "
     "make configure DATA= ARCHIVE=",
     "make configure DEMO=1": "make configure DEMO=1 && make configure DEMO=",
+    "make configure REMOTE=file:///mnt/share/results": "make configure REMOTE=file:///mnt/share/results && "
+    "make configure REMOTE=",
     "make configure SEED=7": "make configure SEED=7 && make configure SEED=",
     "make schedule EVERY='Mon..Fri 02:30' ARCHIVE=/data/cifar-10-python.tar.gz DRY=1": (
         "make schedule EVERY='Mon..Fri 02:30' ARCHIVE=mine.tar.gz DRY=1"
     ),
+    "make pull": "make pull REMOTE=file:///mnt/share/results",
+    "make push": "make push REMOTE=file:///mnt/share/results",
     "make schedule EVERY=daily": "make schedule EVERY=daily DRY=1",
     "make schedule": "make schedule EVERY=daily DRY=1",
     "make unschedule": "make unschedule DRY=1",
@@ -125,7 +129,8 @@ class TestTyped:
     def test_command(self, set_up, command):
         if command.startswith("make schedule") and not (systemd.is_running() or crontab.is_there()):
             pytest.skip("nothing here starts programs at set times; `apt-get install cron` installs what does")
-        set_up.shell(f". .venv/bin/activate && {AS_TYPED.get(command, command)}")
+        typed = AS_TYPED.get(command, command).replace("/mnt/share", "$PWD/share")
+        set_up.shell(f". .venv/bin/activate && mkdir -p share && {typed}")
 
     @pytest.mark.parametrize("program", programs())
     def test_program(self, set_up, program):
