@@ -1,8 +1,8 @@
 """The pipeline's stages as Luigi tasks: ``luigi --module tasks Pipeline``.
 
 Read `stages` (the base class of all stages), `data`, `learning`, `whole` (the report and the whole pipeline), `sweep`;
-`settings` and `configuration`; `this_run`, `remote` and `shared_work` (several machines); `luigi_adapter`; `commands` and
-`scheduled`. Imports `pipeline`, and numpy only in a stage that runs.
+`settings` and `configuration`; `this_run`; `remote` and `shared_work` (several machines); `luigi_adapter`; `commands`
+and `scheduled`. Imports `pipeline`, and numpy only in a stage that runs.
 """
 
 from tasks.luigi_adapter import configuration  # imports `interrupts` first: a signal may come while Luigi is imported

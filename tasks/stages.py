@@ -77,11 +77,6 @@ class StageTask(luigi.Task):
         return str(self.task_family)
 
     @property
-    def label(self) -> str:
-        """The task's name in messages of its progress."""
-        return self.stage_name
-
-    @property
     def priority(self) -> int:  # type: ignore[override]
         """Priority for Luigi: of the tasks that are ready, the first in the order of the run's stages."""
         return RUN.stages_from(self.stage)
@@ -165,13 +160,14 @@ class StageTask(luigi.Task):
     def run(self) -> None:
         """Make the result."""
         _share_out_cores(settings.active().thread_count())
-        with TaskMonitor(self, self.label, RUN.place(self.stage)) as monitor:
-            RUN.look_again()
-            outcome, record = results.make(self.stage, monitor, RUN.forced_stages())
-            if self._is_wanted(self.stage) and not sharing.fetch(self.stage.path, self.stage.remote, monitor):
-                outcome, record = results.make(self.stage, monitor, RUN.forced_stages())
-            ended = f"failed: {record.failure}" if record.failure else f"{outcome}, {record.seconds:.1f} s"
-            monitor.log(f"{monitor.title}: {ended}")
+        for stage in self.made():
+            with TaskMonitor(self, self.label(stage), RUN.place(stage)) as monitor:
+                RUN.look_again()
+                outcome, record = results.make(stage, monitor, RUN.forced_stages())
+                if self._is_wanted(stage) and not sharing.fetch(stage.path, stage.remote, monitor):
+                    outcome, record = results.make(stage, monitor, RUN.forced_stages())
+                ended = f"failed: {record.failure}" if record.failure else f"{outcome}, {record.seconds:.1f} s"
+                monitor.log(f"{monitor.title}: {ended}")
         if gone := results.first_missing(self.stage):
             raise StoreError(
                 f"the result of {gone.name}, {gone.path}, was removed or damaged while the run was under way. {AGAIN}"
@@ -189,6 +185,14 @@ class StageTask(luigi.Task):
     @staticmethod
     def _is_wanted(stage: Stage) -> bool:
         return stage.wanted or stage.path in RUN.roots
+
+    def made(self) -> list[Stage]:
+        """Return the stages that the task makes, in the order in which data flows."""
+        return [self.stage]
+
+    def label(self, stage: Stage) -> str:
+        """Return the name of a stage in messages of its progress."""
+        return stage.name
 
     def _show(self, stages: Iterable[Stage]) -> None:
         """Let ``latest`` lead to the results of stages, and copy files of this one into the outputs folder."""

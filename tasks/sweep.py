@@ -16,6 +16,7 @@ from pipeline.engines import devices
 from pipeline.errors import DeclarationError, PipelineError, SettingError
 from pipeline.networks.declared import NETWORKS, find_network
 from pipeline.progress.terminal import highlighted_table, print_answer
+from pipeline.report.markup import counted
 from pipeline.store import results
 from pipeline.store.record import Record
 from pipeline.store.stage import Stage
@@ -83,8 +84,15 @@ class TrialTask(EngineTask):
         as_set = Evaluate.of(self.network, on_engine=self.on_engine, trained_on_engine=self.on_engine).stage
         return replace(as_set, inputs={**as_set.inputs, "trained": self.training}, may_fail=True)
 
+    def made(self) -> list[Stage]:
+        return [self.training, self.stage]
+
+    def label(self, stage: Stage) -> str:
+        return f"{stage.name}, {self.description}"
+
     @property
-    def label(self) -> str:
+    def description(self) -> str:
+        """The settings that were given: ``learning rate 0.005, epochs 50, seed 1``."""
         given = {name.replace("_", " "): getattr(self, name) for name in HYPERPARAMETERS}
         given |= {"seed": self.from_seed, "engine": self.on_engine}
         values = [
@@ -92,7 +100,7 @@ class TrialTask(EngineTask):
             for name, value in given.items()
             if value is not None
         ]
-        return ", ".join([self.network.upper(), *values])
+        return ", ".join(values) or "as set"
 
     def _show(self, stages: Iterable[Stage]) -> None:
         """Leave the links in ``latest`` to the networks of the pipeline."""
@@ -207,12 +215,12 @@ def _plan(trials: Sequence[TrialTask]) -> list[str]:
     states = [_state(trial, records, forced) for trial in trials]
     width = max(map(len, states))
     lines = [
-        f"{state:{width}}  {trial.training.key[:8]:8}  {trial.label}"
+        f"{state:{width}}  {trial.training.key[:8]:8}  {trial.network.upper()}, {trial.description}"
         for state, trial in zip(states, trials, strict=True)
     ]
     counts = Counter("to resume" if state.startswith("to resume") else state for state in states)
     total = ", ".join(f"{count} {state}" for state, count in counts.items())
-    return [f"{'STATE':{width}}  {'KEY':8}  TRIAL", *lines, f"{len(trials)} trials: {total}"]
+    return [f"{'STATE':{width}}  {'KEY':8}  TRIAL", *lines, f"{counted(len(trials), 'trial')}: {total}"]
 
 
 def _state(trial: TrialTask, records: Mapping[Path, Record | None], forced: results.ForcedStages) -> str:
