@@ -160,9 +160,10 @@ class StageTask(luigi.Task):
     def run(self) -> None:
         """Make the result."""
         _share_out_cores(settings.active().thread_count())
+        if shared_work.is_shared():
+            sharing.look_up(results.upstream(self.stage))  # other machines may have made them since the run began
         for stage in self.made():
             with TaskMonitor(self, self.label(stage), RUN.place(stage)) as monitor:
-                RUN.look_again()
                 outcome, record = results.make(stage, monitor, RUN.forced_stages())
                 if self._is_wanted(stage) and not sharing.fetch(stage.path, stage.remote, monitor):
                     outcome, record = results.make(stage, monitor, RUN.forced_stages())
