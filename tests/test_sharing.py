@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.checkout import STAGES
+
 NOWHERE = "http://127.0.0.1:9"
 
 CLOUDS = {
@@ -67,3 +69,11 @@ def test_message_of_a_server_has_nothing_of_its_page(place, states, monkeypatch)
     checkout = states.shared("new")
     told = checkout.pipeline("status", *checkout.flags(), "--store-remote", place.url)
     assert "403 Forbidden. Work goes on without it." in told
+
+
+def test_forced_stage_keeps_what_it_makes(checkout, tmp_path):
+    """A report names its run, so that another one differs from that in the remote."""
+    remote = f"--store-remote=file://{tmp_path}/remote"
+    checkout.pipeline("push", *checkout.flags(), remote)
+    assert checkout.run("--force", "Report", remote) == dict.fromkeys(STAGES, "reused") | {"Report": "computed"}
+    assert checkout.run(remote) == dict.fromkeys(STAGES, "reused")

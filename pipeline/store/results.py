@@ -156,7 +156,7 @@ def _make_locked(stage: Stage, monitor: Monitor, forced: ForcedStages) -> tuple[
             ):
                 record = _compute(stage, contents, checkpoints, forced.run, monitor)
             folders.publish(stage.path)
-        record = sharing.give(stage, record, upstream(*stage.inputs.values()), monitor)
+        record = sharing.give(stage, record, upstream(*stage.inputs.values()), monitor, is_forced=is_forced)
     finally:
         remove(stage.temporary)
     if record.failure and not stage.may_fail:

@@ -76,16 +76,17 @@ def fetch(path: Path, remote: Remote | None, monitor: Monitor) -> bool:
             remove(made)
 
 
-def give(stage: Stage, record: Record, upstream: Iterable[Stage], monitor: Monitor) -> Record:
+def give(stage: Stage, record: Record, upstream: Iterable[Stage], monitor: Monitor, *, is_forced: bool) -> Record:
     """Write a result and those upstream to the remote, where they are not there yet; the stage's lock is held.
 
     Where another machine was first, and has made other content from the same inputs, its result takes the place of
-    this one: results downstream of the two would not fit each other. The record of the result that counts is returned.
+    this one, unless this one is forced: results downstream of the two would not fit each other. The record of the
+    result that counts here is returned.
     """
     if stage.remote is None or not stage.remote.writes:
         return record
     before = {source.path: found for source in upstream if (found := Record.read(source.path))}
-    if record in stage.remote.push(before | {stage.path: record}, monitor).records:
+    if record in stage.remote.push(before | {stage.path: record}, monitor).records or is_forced:
         return record
     first = stage.remote.records([stage]).get(stage.path)
     if first is None or first.content == record.content or first.content_key != record.content_key:
