@@ -287,7 +287,7 @@ def _best_curves(ranked: Sequence[Row], curves: Mapping[str, list[float]]) -> li
     shown = list(longest.values())[:MOST_CURVES]
     varied = [name for name in SETTINGS if name != "epochs" and len({row.settings[name] for row in shown}) > 1]
     found = []
-    for row in shown:
+    for row in sorted(shown, key=lambda row: [row.settings[name] for name in varied]):
         epochs = zip(*(curves[trial.key] for trial in row.finished), strict=True)
         mean, least, most = (list(column) for column in zip(*map(Spread.of, epochs), strict=True))
         label = ", ".join(named(name, row.settings[name]) for name in varied)

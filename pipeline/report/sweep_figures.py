@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
-from pipeline.report.drawing import BLUE, INK, VERMILION, new_figure
+from pipeline.report.drawing import BLUE, VERMILION, new_figure
 from pipeline.report.learning import set_epoch_ticks
 
 MOST_LINES = 6
 """Most lines in a plot of two settings; a plot of more is a grid."""
-LOG_RATIO = 8
-"""Ratio of the largest to the least value from which an axis is logarithmic."""
+MOST_TICKS = 10
+"""Most values of a setting that each have a tick."""
+CELLS, IN_CELLS = ("#f2f7fb", "#6aaed6"), "#14171a"
+"""The colours of the least and the largest accuracy in a grid, and of the text on them, also in a dark page."""
 
 Point = tuple[Mapping[str, Any], Sequence[float], Sequence[float]]
 """The values of some settings; validation and test accuracy, each as mean, least and most."""
@@ -82,17 +85,18 @@ def _draw_lines(axes: Axes, by_line: str, along: str, points: Sequence[Point]) -
 
 
 def _draw_grid(axes: Axes, rows: str, columns: str, points: Sequence[Point]) -> None:
-    """Draw validation accuracy as a grid of numbers, darker where it is higher."""
+    """Draw validation accuracy as a grid of percentages, darker where it is higher; a failed setting has no cell."""
     row_values, column_values = (_ordered(values[name] for values, _, _ in points) for name in (rows, columns))
     found = {(at[rows], at[columns]): valid[0] for at, valid, _ in points}
     grid = [[found.get((row, column), float("nan")) for column in column_values] for row in row_values]
-    axes.imshow(grid, cmap="Blues", aspect="auto", alpha=0.6)
+    axes.imshow(grid, cmap=LinearSegmentedColormap.from_list("accuracy", CELLS), aspect="auto")
     for (row, column), accuracy in found.items():
         place = column_values.index(column), row_values.index(row)
-        axes.text(*place, f"{100 * accuracy:.0f}", ha="center", va="center", fontsize=7, color=INK)
-    axes.set_xticks(range(len(column_values)), map(_text, column_values))
-    axes.set_yticks(range(len(row_values)), map(_text, row_values))
-    axes.set(xlabel=columns.replace("_", " "), ylabel=rows.replace("_", " "), title="validation accuracy in %")
+        axes.text(*place, f"{100 * accuracy:.0f}", ha="center", va="center", fontsize=7, color=IN_CELLS)
+    _set_ticks(axes.set_xticks, column_values)
+    _set_ticks(axes.set_yticks, row_values)
+    axes.set(xlabel=columns.replace("_", " "), ylabel=rows.replace("_", " "))
+    axes.set_title("validation accuracy in %", fontsize="medium")
 
 
 def _plot(axes: Axes, line: Sequence[Sequence[float]], **options: Any) -> None:
@@ -103,17 +107,18 @@ def _plot(axes: Axes, line: Sequence[Sequence[float]], **options: Any) -> None:
     axes.errorbar(places, means, (below, above), marker="o", markersize=4, capsize=3, **options)
 
 
-def _set_values(axes: Axes, name: str, values: Iterable[Any]) -> dict[Any, float]:
-    """Set the axis of a setting; return the place of each value on it: names, and too many values, stand in order."""
+def _set_values(axes: Axes, name: str, values: Iterable[Any]) -> dict[Any, int]:
+    """Set the axis of a setting; return the place of each value on it: all are in order, at equal distances."""
     ordered = _ordered(values)
     axes.set_xlabel(name.replace("_", " "))
-    is_number = not any(isinstance(value, str) for value in ordered)
-    if is_number and min(ordered) > 0 and max(ordered) / min(ordered) >= LOG_RATIO:
-        axes.set_xscale("log")
-    axes.xaxis.set_minor_locator(NullLocator())
-    places = {value: value if is_number else number for number, value in enumerate(ordered)}
-    axes.set_xticks(list(places.values()), map(_text, ordered))
-    return places
+    _set_ticks(axes.set_xticks, ordered)
+    return {value: place for place, value in enumerate(ordered)}
+
+
+def _set_ticks(set_ticks: Callable[..., Any], values: Sequence[Any]) -> None:
+    """Set a tick at each of a few values, else at every second, third and so on."""
+    step = -(-len(values) // MOST_TICKS)
+    set_ticks(range(0, len(values), step), map(_text, values[::step]))
 
 
 def _ordered(values: Iterable[Any]) -> list[Any]:

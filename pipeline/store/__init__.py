@@ -15,6 +15,8 @@ A result is a folder, named by its key::
 - A result is **current**, and used as it is, if its files have their recorded sizes, its inputs are current, and it was
   made from their present content.
 - A result of other keys is **adopted** if name, parameters, code and the content of the inputs are equal.
+- A **failure** that would happen again is recorded as ``failed.json``. It counts only where a stage may fail: a sweep
+  has a row for it, and any other run computes again and fails again.
 - Before a stage computes, its inputs are compared with their digests, and **damaged** ones are made again. So each
   result was made from the content that its record names. Using or listing a result compares only sizes; `verification`
   compares all digests.
