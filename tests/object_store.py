@@ -56,7 +56,7 @@ class ObjectStore:
     def _start(self) -> None:
         folder = Path(tempfile.mkdtemp(prefix="object-store-"))
         (folder / "s3.json").write_text(json.dumps({"identities": [_identity(name) for name in IDENTITIES]}))
-        ports = dict(zip(itertools.product(PORTS, ("", ".grpc")), _free_ports(2 * len(PORTS)), strict=True))
+        ports = dict(zip(itertools.product(PORTS, ("", ".grpc")), free_ports(2 * len(PORTS)), strict=True))
         self.endpoint = f"http://127.0.0.1:{ports['s3', '']}"
         with tempfile.TemporaryFile() as log:
             self._keeper = subprocess.Popen(
@@ -171,7 +171,8 @@ def _flags(folder: Path, ports: dict[tuple[str, str], int]) -> Iterator[str]:
     yield from (f"-{part}.port{kind}={port}" for (part, kind), port in ports.items())
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports of loopback that nobody uses at this moment."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for opened in sockets:

@@ -33,6 +33,7 @@ ELSEWHERE = {
     ".venv/bin/python -m tests.compiled_kernels cnn 90": "tests/test_engine_triton.py",
     "TRITON_INTERPRET=1 .venv/bin/python -m pytest tests/test_fused_engines.py -k triton": ".ci/run runs these tests",
     "LUIGI_CONFIG_PATH=luigid.cfg luigi --module tasks Pipeline": "tests/test_luigid.py",
+    "LUIGI_CONFIG_PATH=luigid.cfg luigid --background --address 10.0.0.5 --logdir .cache": "tests/test_luigid.py",
     "LUIGI_CONFIG_PATH=luigid.cfg luigid --background --address 127.0.0.1 --logdir .cache": "tests/test_luigid.py",
     "make audit": "it asks PyPI about every package",
     "make bench": "it measures for three quarters of an hour",
@@ -48,11 +49,21 @@ ELSEWHERE = {
     "make gc": "it asks a person; tests/test_makefile.py has `make gc DRY=1`",
     "make lint": ".ci/run",
     "make pipeline ENGINE=theano": "tests/test_engine_theano.py trains with the environment that is there",
+    "make pipeline DEVICE=cpu SCHEDULER=10.0.0.5:8082 REMOTE=s3://bucket/prefix": "tests/test_shared_work.py",
     "make pipeline DEVICE=cuda:1": "it is for two GPUs; tests/test_lease.py makes them up",
     "make requirements": "it replaces every pinned version",
     "make test": ".ci/run",
     "make test ARGS=\"-m 'not slow and not registry'\"": ".ci/run runs these tests too",
     "make test lint docs": ".ci/run",
+    "make worker SCHEDULER=10.0.0.5:8082 REMOTE=s3://bucket/prefix": "tests/test_shared_work.py",
+    "make worker SCHEDULER=127.0.0.1:8082 REMOTE=s3://bucket/prefix": "tests/test_shared_work.py",
+    "ssh -f -N -L 8082:127.0.0.1:8082 node1": "it logs in to another machine",
+    "sbatch --array=0-3 examples/cluster/slurm.sh pipeline DEVICE=cpu SCHEDULER=10.0.0.5:8082 "
+    "REMOTE=file:///shared/results": "tests/test_clusters.py",
+    "sbatch --job-name=luigid --wrap='LUIGI_CONFIG_PATH=luigid.cfg exec .venv/bin/luigid --address $SLURMD_NODENAME'": (
+        "tests/test_clusters.py"
+    ),
+    "squeue --name=luigid --noheader --format=%N": "tests/test_clusters.py",
     "PIP_FIND_LINKS=/path/to/wheels make torch": "tests/test_torch_setup.py installs from a folder",
     "make torch": "tests/test_torch_setup.py",
     "make theano": "tests/test_theano_setup.py, and where no environment is there, the first test that needs it",
@@ -70,6 +81,7 @@ AS_TYPED = {
     "make configure REMOTE=file:///mnt/share/results": "make configure REMOTE=file:///mnt/share/results && "
     "make configure REMOTE=",
     "make configure SEED=7": "make configure SEED=7 && make configure SEED=",
+    "make pipeline DEVICE=cpu REMOTE=file:///shared/results": "make pipeline DEVICE=cpu REMOTE=file://$PWD/.cache/shared",
     "make schedule EVERY='Mon..Fri 02:30' ARCHIVE=/data/cifar-10-python.tar.gz DRY=1": (
         "make schedule EVERY='Mon..Fri 02:30' ARCHIVE=mine.tar.gz DRY=1"
     ),
