@@ -33,6 +33,7 @@ class ConsoleMonitor(Monitor):
         self.title = f"{name} ({place})" if place else name
         self._alone = alone
         self._begun: tuple[float, float] | None = None
+        self._unit = ""
         self._next_line = 0.0
 
     def __enter__(self) -> Self:
@@ -51,7 +52,8 @@ class ConsoleMonitor(Monitor):
         now = time.monotonic()
         lines = LiveLines.active
         interval = SECONDS_BETWEEN_DRAWINGS if lines else SECONDS_BETWEEN_LOG_LINES
-        if self._begun is None:
+        if self._begun is None or unit != self._unit:  # another kind of work, such as a fetch before a training
+            self._unit = unit
             self._begun = now, done  # work done before, such as the beginning of a resumed download, took no time now
             self._next_line = now if lines else now + interval
         if now < self._next_line:

@@ -9,7 +9,7 @@ import time
 
 from pipeline.errors import RemoteError, SettingError
 from tasks import shared_work
-from tasks.luigi_adapter import luigid
+from tasks.luigi_adapter import interrupts, luigid
 from tasks.remote import remote
 from tasks.settings import settings
 
@@ -30,6 +30,7 @@ def worker(options: argparse.Namespace) -> int:
             "a worker needs a luigid and a remote; expected both, as in "
             "`make worker SCHEDULER=node1:8082 REMOTE=s3://BUCKET/PREFIX`."
         )
+    interrupts.end_cleanly()
     luigid.use(settings.active().luigid)
     known: set[frozenset[str]] = set()
     statuses: list[int] = []
@@ -55,7 +56,12 @@ def _share(run: shared_work.OtherRun) -> list[int]:
         _print(f"{run.host}: a run of {run.task}, with settings that this checkout does not know. Update it.")
         return []
     _print(f"{run.host}: sharing a run of {run.task}")
-    return [subprocess.run([sys.executable, "-m", "tasks", *command], check=False).returncode]  # noqa: S603, checked
+    with subprocess.Popen([sys.executable, "-m", "tasks", *command]) as process:  # noqa: S603, the settings are checked
+        try:
+            return [process.wait()]
+        except KeyboardInterrupt:
+            process.terminate()  # it ends cleanly, and gives its stage back to luigid
+            raise
 
 
 def _print(line: str) -> None:

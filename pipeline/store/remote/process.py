@@ -216,7 +216,8 @@ def _read_requests(requests: queue.SimpleQueue[dict[str, Any]]) -> None:
 
 def serve(url: str) -> None:
     """Answer requests until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the other side, which ends this one
+    for number in (signal.SIGINT, signal.SIGTERM):  # they reach the other side, too, which ends this one
+        signal.signal(number, signal.SIG_IGN)
     waiting: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_read_requests, args=(waiting,), daemon=True).start()
     requests: Requests | None = None
