@@ -133,7 +133,7 @@ lint: $(VENV)/dev torch ## check style, format, types and imports
 docs: $(VENV)/dev torch ## build the pages and the API reference in docs/_build/html
 	@$(BIN)/python -m sphinx -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html
 
-bench: $(VENV)/dev torch ## run every measurement in bench/; 45 minutes
+bench: $(VENV)/dev torch ## run every measurement in bench/; an hour
 	@for command in bench/*.py; do echo "$$command"; $(BIN)/python "$$command" || exit; done
 
 fuzz: $(VENV)/fuzz ## read COUNT corrupted pickles, tars, gzips and batches each (default 100000)

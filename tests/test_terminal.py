@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from pipeline.files.locks import Lock
+from pipeline.progress import console
 from tests.checkout import STAGES
 
 PROGRAM = (
@@ -292,3 +293,12 @@ sys.exit(7)
 
     def test_keeps_what_was_printed_before(self):
         assert shell('"$PYTHON" -c "$PROGRAM"', f"print('first')\n{LENIENT}print('then')") == (0, "first\nthen\n")
+
+
+def test_the_rate_of_one_kind_of_work_does_not_count_another(monkeypatch, capsys):
+    monkeypatch.setattr(console, "SECONDS_BETWEEN_LOG_LINES", 0)
+    with console.ConsoleMonitor("TrainCNN") as monitor:
+        monitor.progress(5_000_000, 5_000_000, "B")  # a fetch
+        monitor.progress(0, 100, "images")
+        monitor.progress(50, 100, "images")
+    assert "-" not in capsys.readouterr().out.splitlines()[-1].partition("[")[2]
