@@ -100,3 +100,25 @@ def test_nothing_is_taken_from_a_line_that_nobody_asked_for(path):
     deep = json.loads("[" * 300 + "]" * 300)
 
     assert read(path, BEGINNING | {"more": deep}, END) == [BEGINNING | END]
+
+
+def test_settings_of_a_run_with_a_long_last_line(path):
+    """A sweep has thousands of results in its last line."""
+    stages = {f"TrainCNN {number:08x}": "computed" for number in range(10_000)}
+    run_history.append_line(path, BEGINNING | {"settings": {"settings.seed": "7"}})
+    run_history.append_line(path, END | {"stages": stages})
+
+    assert path.stat().st_size > run_history.LAST_BYTES
+    assert run_history.last_settings(path) == {"settings.seed": "7"}
+
+
+def test_many_results_of_a_stage_are_counted():
+    stages = {f"EvaluateMLP {number:08x}": "computed" for number in range(20)} | {"Report": "computed"}
+    accuracy = dict.fromkeys(list(stages)[:20], 0.5)
+    summary = END | {"stages": stages, "accuracy": accuracy}
+
+    assert run_history.summary_lines(summary) == [
+        "21 stages in 1.5 s: 21 computed",
+        "  computed: 20 EvaluateMLP, Report",
+    ]
+    assert "0.5" not in run_history.history_table([BEGINNING | summary])[1]

@@ -178,6 +178,14 @@ def test_a_learning_rate_and_epochs_for_both_networks(clone):
         assert (record["parameters"]["learning_rate"], record["parameters"]["epochs"]) == (0.02, 1)
 
 
+def test_lists_for_a_sweep(clone):
+    lists = "NETWORK=mlp LEARNING_RATE=0.01,0.02 MOMENTUM=0.8 BATCH_SIZE=64,128 EPOCHS=1,2 SEEDS=1,2 ENGINES=numba"
+    printed = clone.shell(f"make sweep {lists} DRY=1 ARCHIVE=mine.tar.gz")
+    assert "MLP, learning rate 0.02, momentum 0.8, batch size 64, epochs 2, seed 1, engine numba" in printed
+    assert "16 trials: " in printed
+    assert "Sweep.learning_rate has 'x'" in clone.shell("make sweep LR=x ARCHIVE=mine.tar.gz", status=2)
+
+
 def test_settings_that_are_kept(clone):
     assert "mine.tar.gz  local.cfg" in clone.shell("make configure ARCHIVE=mine.tar.gz LR=0.02 DATA=kept")
     clone.shell(". .venv/bin/activate && luigi --module tasks GrayscaleFlat && make status")
