@@ -102,7 +102,7 @@ class Report(StageTask):
             minimum = self._limits.get(f"minimum_accuracy_{name}")
             has_limit = minimum is not None or drop is not None
             if has_limit and (record := results.current(task.stage, RUN.forced_stages())):
-                accuracy, reported = record.measured["accuracy"], self._reported(name)
+                accuracy, reported = record.number("accuracy") or 0.0, self._reported(name)
                 faults.append(
                     accuracy_fault(task.stage_name, accuracy, minimum=minimum, reported=reported, largest_drop=drop)
                 )

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import time
+from dataclasses import replace
 
 import obstore
 import pytest
@@ -15,7 +16,7 @@ from PIL import Image
 
 from pipeline.errors import SettingError
 from pipeline.progress.monitor import SILENT
-from pipeline.store.record import Record
+from pipeline.store.record import Record, parsed
 from pipeline.store.remote.urls import check_remote
 from tests import small_stages
 from tests.checkout import LONG, QUICK, STAGES, Checkout
@@ -144,6 +145,13 @@ class TestSecondMachine:
         assert content(remote) == before
         assert "2 results written" in second.pipeline("push", *RATE, *second.flags())
         assert third.evaluate(*RATE) == dict.fromkeys(MLP, "reused")
+
+    def test_shows_no_accuracy_that_is_no_number(self, second, remote):
+        (path,) = (remote / "ac" / "EvaluateMLP").iterdir()
+        record = parsed(path.read_bytes())
+        path.write_text(replace(record, measured=record.measured | {"accuracy": "high"}).sealed().text)
+        assert second.evaluate() == dict.fromkeys(MLP, "reused")
+        assert "Traceback" not in second.output
 
     def test_without_the_remote_has_records_only(self, second):
         second.evaluate()

@@ -88,8 +88,8 @@ def summarise(stages: Iterable[Stage], forced: results.ForcedStages, seconds: fl
             outcomes[name] = "not made"
             continue
         outcomes[name] = record.outcome(forced.run)
-        if "accuracy" in record.measured:
-            accuracy[name], keys[name] = record.measured["accuracy"], stage.key
+        if (measured := record.number("accuracy")) is not None:
+            accuracy[name], keys[name] = measured, stage.key
     return {
         "exit": "failed" if "not made" in outcomes.values() else "ok",
         "seconds": round(seconds, 3),

@@ -18,8 +18,7 @@ def reported_accuracy(report: Path, network: str, evaluations: Path) -> float | 
     record = Record.known(report)
     source = record.inputs.get(f"evaluated_{network}", {}) if record else {}
     evaluation = Record.known(evaluations / source["key"]) if "key" in source else None
-    accuracy: float | None = evaluation.measured.get("accuracy") if evaluation else None
-    return accuracy
+    return evaluation.number("accuracy") if evaluation else None
 
 
 def accuracy_fault(

@@ -113,6 +113,11 @@ class Record:
         """The message of a failure that would happen again; None in the record of a result."""
         return self.measured.get(FAILURE)
 
+    def number(self, name: str) -> float | None:
+        """Return a measurement; None where the function measured no number of this name."""
+        value = self.measured.get(name)
+        return value if isinstance(value, int | float) else None
+
     @property
     def size(self) -> int:
         """Bytes in all of the result's files."""

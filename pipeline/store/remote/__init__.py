@@ -13,6 +13,6 @@ Files are written first, and the record last, only if there is none: of several 
 first one's counts. What comes from the remote is compared with digests before it is used.
 
 Read `process` (a child process in which obstore moves bytes) and `credentials`, `objects` (the connection with it),
-`use` (runs, and the gate), `shared` (records and their files), `upkeep` (verify, remove), `urls`.
-`pipeline.store.sharing` brings results from here to a machine's own folders, and back.
+`use` (runs, and the gate), `checks` (of records), `shared` (records and their files), `upkeep` (verify, remove) and
+`urls`. `pipeline.store.sharing` brings results from here to a machine's own folders, and back.
 """

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from pipeline.errors import RemoteError
-from pipeline.files.digests import json_digest
 from pipeline.files.json_cache import read_sealed, write_sealed
 from pipeline.progress.monitor import Monitor
-from pipeline.store.record import DAMAGED_NAME, RECORD_NAME, REMOTE_NAME, Record, parsed
+from pipeline.store.record import Record
 from pipeline.store.remote import use
+from pipeline.store.remote.checks import KEY, fault_of_content, fault_of_key, record_of
 from pipeline.store.remote.objects import Objects, WrongObjectError
 from pipeline.store.stage import Stage
 
@@ -33,12 +33,6 @@ FRESH = 12 * 3600
 
 MARGIN = 1 << 20
 """Bytes to leave free on the disk."""
-
-KINDS = {
-    **dict.fromkeys(("stage", "key", "content_key", "content", "started", "run", "host"), str),
-    **dict.fromkeys(("parameters", "code", "inputs", "files", "versions", "measured"), dict),
-}
-"""Types of a record's entries."""
 
 
 class Pushed(NamedTuple):
@@ -171,13 +165,12 @@ class Remote:
         pointer = equal_object(stage.name, content_key)
         key = (self.objects.get([pointer], len(stage.key)).get(pointer) or b"").decode("ascii", "replace")
         name = record_object(stage.name, key)
-        if stage.path in self._wrong or not re.fullmatch("[0-9a-f]{16}", key):
+        if stage.path in self._wrong or not re.fullmatch(KEY, key):
             return None
-        content = self.objects.get([name], RECORD_BYTES).get(name)
-        record = parsed(content) if content else None
-        if record is None or record.content_key != content_key or fault_of_content(record, stage):
+        record = record_of(self.objects.get([name], RECORD_BYTES).get(name))
+        if record is None or (record.stage, record.key, record.content_key) != (stage.name, key, content_key):
             return None
-        return record
+        return None if fault_of_content(record, stage) else record
 
     @unless_it_fails(lambda: False)
     def download(self, record: Record, path: Path, folder: Path, monitor: Monitor) -> bool:
@@ -253,12 +246,13 @@ class Remote:
         """Read records by the names of their objects; warn of wrong ones."""
         found = {}
         for name, content in self.objects.get(self._present(wanted), RECORD_BYTES).items():
-            stage, record = wanted[name], parsed(content) if content else None
-            fault = fault_of_key(record, stage) or fault_of_content(record, stage)
-            if record and not fault and bool(record.failure) == name.startswith("failed/"):
-                found[stage.path] = record
+            stage, record = wanted[name], record_of(content)
+            if record is None or bool(record.failure) != name.startswith("failed/"):
+                self._distrust(stage.path, f"{name} is not the record of a result")
+            elif fault := fault_of_key(record, stage) or fault_of_content(record, stage):
+                self._distrust(stage.path, f"{name} {fault}")
             else:
-                self._distrust(stage.path, f"{name} {fault or 'is not the record of a result'}")
+                found[stage.path] = record
         return found
 
     def _create(self, name: str, content: bytes) -> bool:
@@ -303,40 +297,3 @@ class _Progress:
 
     def moved(self, done: int) -> None:
         self._monitor.progress(self.before + done, self._total, "B")
-
-
-def fault_of_key(record: Record | None, stage: Stage) -> str | None:
-    """Return what is wrong with the record that should be that of a stage's key; None for a right one."""
-    if record is None:
-        return "is not the record of a result"
-    if (record.stage, record.key) != (stage.name, stage.key):
-        return "is the record of another result"
-    with contextlib.suppress(AttributeError, KeyError, TypeError):
-        keys = {name: (source["stage"], source["key"]) for name, source in record.inputs.items()}
-        contents = {name: source["content"] for name, source in record.inputs.items()}
-        expected = {name: (source.name, source.key) for name, source in stage.inputs.items()}
-        if keys == expected and record.content_key == stage.content_key(contents):
-            return None
-    return "has other inputs than its key"
-
-
-def fault_of_content(record: Record | None, stage: Stage) -> str | None:
-    """Return what is wrong with a record that should be of a stage's parameters and code; None for a right one."""
-    if record is None or not all(isinstance(getattr(record, name), kind) for name, kind in KINDS.items()):
-        return "is not the record of a result"
-    if json_digest(record.parameters) != json_digest(dict(stage.parameters)) or record.code != stage.code:
-        return "has other parameters or code than its key"
-    return None if record.failure else fault_of_files(record.files, record.content)
-
-
-def fault_of_files(files: Mapping[str, Any], content: str) -> str | None:
-    """Return what is wrong with the files that a record names; None where each can be a file of a result."""
-    for name, file in files.items():
-        is_name = Path(name).name == name and name.isprintable() and not name.startswith(".")
-        if not is_name or name in (RECORD_NAME, DAMAGED_NAME, REMOTE_NAME):
-            return f"names a file {name!r}"
-        size, digest = (file.get("bytes"), file.get("sha256")) if isinstance(file, dict) else (None, None)
-        if type(size) is not int or size < 0 or not re.fullmatch("[0-9a-f]{64}", str(digest)):
-            return f"has no size and digest for {name}"
-    is_right = content == json_digest({name: file["sha256"] for name, file in files.items()})
-    return None if is_right else "has other files than its digest"

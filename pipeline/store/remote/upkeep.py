@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.progress.monitor import Monitor
-from pipeline.store.record import Record, parsed
+from pipeline.store.record import Record
 from pipeline.store.remote import use
+from pipeline.store.remote.checks import fault_of_files, record_of
 from pipeline.store.remote.objects import Entry, Objects, WrongObjectError
-from pipeline.store.remote.shared import RECORD_BYTES, Remote, equal_object, fault_of_files, file_object, record_object
+from pipeline.store.remote.shared import RECORD_BYTES, Remote, equal_object, file_object, record_object
 
 GRACE = 24 * 3600
 """Seconds for which a file stays that no record names: a machine may just be writing it. Twice `shared.FRESH`."""
@@ -88,7 +89,7 @@ def _records(objects: Objects) -> dict[str, Record | None]:
     """Read all records by name; None for one that cannot be read or does not fit its name."""
     found: dict[str, Record | None] = {}
     for name, content in objects.get(objects.entries("ac"), RECORD_BYTES).items():
-        record = parsed(content) if content else None
+        record = record_of(content)
         fits = record is not None and name == record_object(record.stage, record.key)
         found[name] = record if record and fits and not fault_of_files(record.files, record.content) else None
     return found
