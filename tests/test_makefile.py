@@ -209,6 +209,19 @@ def test_pipeline_uses_what_is_there_with_two_workers_too(clone):
     assert f"{len(STAGES)} reused" in clone.shell(f"make pipeline ARCHIVE=mine.tar.gz WORKERS=2 ARGS='{QUICK}'")
 
 
+def test_results_in_a_remote(clone):
+    remote = f"REMOTE=file://{clone.folder}/remote"
+    shared = f"{remote} DATA=shared ARCHIVE=mine.tar.gz"
+    made = "luigi --module tasks GrayscaleFlat --data shared --DownloadCIFAR-archive mine.tar.gz"
+    clone.shell(f"make .venv/base && . .venv/bin/activate && {made}")
+    assert "3 results written" in clone.shell(f"make push {shared}")
+    shutil.rmtree(clone.folder / "data/shared")
+    assert "3 results fetched; 3 of 11 are here now" in clone.shell(f"make pull {shared}")
+    assert "is as it was made" in clone.shell(f"make verify {remote}")
+    assert "3 results, would be removed" in clone.shell(f"make gc {remote} KEEP=0 DRY=1")
+    assert "3 results removed" in clone.shell(f"make gc {remote} KEEP=0 YES=1")
+
+
 def test_luigi_as_the_readme_types_it(clone):
     config = (clone.folder / "luigi.cfg").read_text()
     changed = config.replace("\narchive =\n", "\narchive = mine.tar.gz\n").replace("\nepochs =\n", "\nepochs = 1\n")
