@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import obstore
@@ -15,13 +17,15 @@ from pipeline.files.digests import json_digest
 from pipeline.progress.monitor import SILENT
 from pipeline.store.record import Record, parsed
 from pipeline.store.remote import objects, upkeep
+from tests import killing, small_stages
 from tests import object_faults as faults
-from tests import small_stages
 from tests.machines import NAMES, Machine
 
 COMPUTED = dict.fromkeys(NAMES, "computed")
 REUSED = dict.fromkeys(NAMES, "reused")
 EVIL = "../" * 4 + "evil"
+KILLS = int(os.environ.get("KILLS", "0"))
+"""How many kills. `make faults` sets it."""
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +61,8 @@ def test_no_fault_and_no_warning(reader, proxy):
 
 
 DEAD = {
-    "no answer": (faults.hangs, "no byte came or went for 1 seconds"),
-    "a byte a second": (faults.drips, "no byte came or went for 1 seconds"),
+    "no answer": (faults.hangs, "no byte came or went for 3 seconds"),
+    "a byte a second": (faults.drips, "no byte came or went for 3 seconds"),
     "hangs up": (faults.hangs_up, "error sending request"),
     "too busy": (faults.says(503, "SlowDown"), "503 Service Unavailable"),
     "forbidden": (faults.says(403, "AccessDenied"), "403 Forbidden"),
@@ -66,9 +70,9 @@ DEAD = {
 
 
 def impatient(monkeypatch, fault):
-    """Wait for a second only where that is what ends the wait."""
-    if "1 seconds" in DEAD[fault][1]:
-        monkeypatch.setattr(objects, "PATIENCE", 1)
+    """Wait for three seconds only, where nothing else ends the wait."""
+    if "3 seconds" in DEAD[fault][1]:
+        monkeypatch.setattr(objects, "PATIENCE", 3)
 
 
 class TestRemoteThatCannotBeRead:
@@ -158,7 +162,14 @@ WRONG_RECORDS = {
     "NoText": (lambda _: b"\xff" * 100, "is not the record of a result"),
     "NoEndOfLists": (lambda _: b"[" * 100_000, "is not the record of a result"),
     "AnotherType": (lambda _: b"[1, 2]", "is not the record of a result"),
-    "ATypeWithin": (sealed(inputs=lambda _: {"before": 1}), "has other inputs than its key"),
+    "ATypeWithin": (sealed(inputs=lambda _: {"before": 1}), "is not the record of a result"),
+    "AListOfFiles": (lambda record: replace(record, files=[]).sealed().text.encode(), "is not the record of a result"),
+    "ATimeThatIsNone": (sealed(started=lambda _: "yesterday"), "is not the record of a result"),
+    "SecondsInWords": (sealed(seconds=lambda _: "many"), "is not the record of a result"),
+    "SecondsThatAreNone": (sealed(seconds=lambda _: float("nan")), "is not the record of a result"),
+    "AnAdoptedNumber": (sealed(adopted_from=lambda _: 5), "is not the record of a result"),
+    "AColouredHost": (sealed(host=lambda _: "\x1b[31mhost"), "is not the record of a result"),
+    "AVersionOfTwo": (sealed(versions=lambda _: {"numpy": ["1", "2"]}), "is not the record of a result"),
     "FiveMegabytes": (lambda record: record.text.encode() + b" " * (5 << 20), "is not the record of a result"),
     "ASealThatIsBroken": (lambda record: record.text.replace(record.key, "0" * 16).encode(), "is not the record"),
     "AnotherKey": (sealed(key=lambda record: record.key[::-1]), "is the record of another result"),
@@ -169,7 +180,7 @@ WRONG_RECORDS = {
     "AnAbsolutePath": (with_file("/evil"), "names a file '/evil'"),
     "AHiddenFile": (with_file(".evil"), "names a file '.evil'"),
     "ALineInAName": (with_file("evil\n"), "names a file 'evil\\\\n'"),
-    "AFileOfTheStore": (with_file("stage.json"), "names a file 'stage.json'"),
+    "AFileOfTheStore": (with_file("failed.json"), "names a file 'failed.json'"),
     "NoDigest": (with_file("text", sha256="../evil"), "has no size and digest for text"),
     "ANegativeSize": (with_file("text", bytes=-1), "has no size and digest for text"),
     "ASizeWithoutEnd": (with_file("text", bytes=1 << 80), f"has {1 << 80} bytes, and [0-9]+ are free"),
@@ -271,9 +282,8 @@ class TestRemoteThatCannotBeWritten:
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))])
-def test_whatever_a_remote_does_at_random_it_holds_nothing_wrong(seed, writer, proxy, tmp_path, monkeypatch):
-    monkeypatch.setattr(objects, "PATIENCE", 1)
-    kinds = [*LIES.values(), faults.breaks_off, faults.hangs, faults.hangs_up, DEAD["too busy"][0], faults.loses_answer]
+def test_whatever_a_remote_does_at_random_it_holds_nothing_wrong(seed, writer, proxy, tmp_path):
+    kinds = [*LIES.values(), faults.breaks_off, faults.hangs_up, DEAD["too busy"][0], faults.loses_answer]
     random.Random(seed).shuffle(kinds)
     for kind in kinds:
         methods = "GET" if kind in LIES.values() else "GET PUT POST HEAD"
@@ -287,6 +297,62 @@ def test_whatever_a_remote_does_at_random_it_holds_nothing_wrong(seed, writer, p
     with last.variables():
         assert upkeep.verify(last.open(), SILENT) == []
         assert another(last, tmp_path / "after").run() == REUSED
+
+
+@pytest.mark.slow
+class TestKills:
+    """Two machines are killed again and again while they share a remote that breaks at random."""
+
+    EPOCHS = ("--TrainMLP-epochs", "20", "--TrainCNN-epochs", "3")
+    KINDS = (faults.hangs_up, faults.loses_answer, faults.says(503, "SlowDown"), faults.breaks_off, faults.wrong_bytes)
+
+    def test_lose_nothing_and_change_nothing(self, states, object_store, proxy, tmp_path, monkeypatch):
+        undisturbed = states.copy("new", tmp_path / "undisturbed")
+        undisturbed.run(*self.EPOCHS)
+        machines = [states.copy("new", tmp_path / name) for name in ("one", "two")]
+        moments = random.Random(KILLS)
+        for number in range(KILLS // 10 or 1):
+            place = object_store.place()
+            for name, value in place.at(proxy.endpoint).environment.items():
+                monkeypatch.setenv(name, value)
+            for machine in machines:
+                machine.set("store", remote=place.url)
+                shutil.rmtree(machine.folder / "data", ignore_errors=True)
+                shutil.rmtree(machine.folder / "outputs", ignore_errors=True)
+            for kind in self.KINDS:
+                proxy.breaks(kind, "GET" if kind is faults.wrong_bytes else "GET HEAD PUT POST", chance=0.01)
+            self.kill(machines, place, moments)
+            proxy.heals()
+            third = states.copy("new", tmp_path / f"third-{number}")
+            self.see_that_nothing_is_lost([*machines, third], place, undisturbed)
+
+    def kill(self, machines, place, moments):
+        """Kill ten runs, two at a time; what is in the remote stays as it was written first."""
+        written = {}
+        for _ in range(5):
+            chances = [random.Random(moments.random()) for _ in machines]
+
+            def kill(machine, chance):
+                return killing.kill(machine, *self.EPOCHS, kind=chance.choice(["run", "all"]), within=8, moments=chance)
+
+            with ThreadPoolExecutor(len(machines)) as pool:
+                assert "Traceback" not in "".join(pool.map(kill, machines, chances))
+            found = {name: read(place, name) for name in listed(place, "ac")}
+            assert found | written == found
+            written = found
+
+    def see_that_nothing_is_lost(self, machines, place, undisturbed):
+        for machine in machines:
+            machine.set("store", remote=place.url)
+            machine.run(*self.EPOCHS)
+            assert "WARNING" not in machine.output
+        assert set(machine.run(*self.EPOCHS).values()) == {"reused"}
+        assert "is as it was made" in machine.pipeline("verify", "--in-remote")
+        for machine in machines:
+            machine.pipeline("pull", *machine.flags(), *self.EPOCHS)
+            assert machine.files() == undisturbed.files()
+            assert machine.leftovers() == []
+            assert killing.at_work(machine.folder) == []
 
 
 def assert_left_out(machine, told):
