@@ -9,6 +9,7 @@ import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import obstore
 import pytest
@@ -180,7 +181,14 @@ WRONG_RECORDS = {
     "AnAbsolutePath": (with_file("/evil"), "names a file '/evil'"),
     "AHiddenFile": (with_file(".evil"), "names a file '.evil'"),
     "ALineInAName": (with_file("evil\n"), "names a file 'evil\\\\n'"),
-    "AFileOfTheStore": (with_file("failed.json"), "names a file 'failed.json'"),
+    "AFileOfTheStore": (with_file("stage.json"), "names a file 'stage.json'"),
+    "ARecordOfAFailure": (with_file("failed.json"), "names a file 'failed.json'"),
+    "ALongName": (with_file("e" * 256), "names a file 'eee"),
+    "NoListOfFiles": (lambda record: replace(record, files=[]).sealed().text.encode(), "is not the record of a result"),
+    "NoTime": (sealed(started=lambda _: "yesterday"), "is not the record of a result"),
+    "NoNumber": (sealed(seconds=lambda _: "many"), "is not the record of a result"),
+    "NoKey": (sealed(adopted_from=lambda _: ["x"]), "is not the record of a result"),
+    "AFailureWithFiles": (sealed(measured=lambda _: {"failure": "nan"}), "is not the record of a failure"),
     "NoDigest": (with_file("text", sha256="../evil"), "has no size and digest for text"),
     "ANegativeSize": (with_file("text", bytes=-1), "has no size and digest for text"),
     "ASizeWithoutEnd": (with_file("text", bytes=1 << 80), f"has {1 << 80} bytes, and [0-9]+ are free"),
@@ -201,6 +209,19 @@ def told_of_records(tmp_path_factory):
     second.run(WRONG_RECORDS)
     assert list(folder.parent.rglob("*evil*")) == []
     return second.warnings
+
+
+OF_ITS_STAGE = {"OtherParameters", "OtherInputs", "ASizeWithoutEnd", "AFileThatIsNotThere"}
+"""Records that can be right for all that their remote shows, or whose file it lacks."""
+
+
+def test_verify_and_gc_bear_wrong_records(told_of_records, tmp_path):
+    """What a run says that `make verify` removes, it removes."""
+    folder = Path(told_of_records[0].removeprefix("file://").split("/remote: ")[0]) / "remote"
+    remote = Machine(tmp_path / "machine", f"file://{shutil.copytree(folder, tmp_path / 'remote')}").open()
+    assert {found.name.split("/")[1] for found in upkeep.unused(remote.objects, 0)} == set(WRONG_RECORDS)
+    wrong = {line.split(": ac/")[1].split("/")[0] for line in upkeep.verify(remote, SILENT)}
+    assert wrong >= set(WRONG_RECORDS) - OF_ITS_STAGE
 
 
 @pytest.mark.parametrize("what", WRONG_RECORDS)

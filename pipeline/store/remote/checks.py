@@ -16,6 +16,8 @@ from pipeline.store.stage import Stage
 
 KEY = "[0-9a-f]{16}"
 DIGEST = "[0-9a-f]{64}"
+LONGEST_NAME = 255
+"""Most bytes in the name of a file, on all usual file systems."""
 
 KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("stage", "key", "content_key", "content", "started", "run", "host"), str),
@@ -46,14 +48,17 @@ def fault_of_content(record: Record, stage: Stage) -> str | None:
     """Return what is wrong with a record that should be of a stage's parameters and code; None for a right one."""
     if json_digest(record.parameters) != json_digest(dict(stage.parameters)) or record.code != stage.code:
         return "has other parameters or code than its key"
-    return None if record.failure else fault_of_files(record.files, record.content)
+    if record.failure is None:
+        return fault_of_files(record.files, record.content)
+    is_failure = not record.files and record.content == json_digest(record.measured)
+    return None if is_failure else "is not the record of a failure"
 
 
 def fault_of_files(files: Mapping[str, Any], content: str) -> str | None:
     """Return what is wrong with the files that a record names; None where each can be a file of a result."""
     for name, file in files.items():
-        is_name = Path(name).name == name and name.isprintable() and not name.startswith(".")
-        if not is_name or name in NAMES:
+        is_name = Path(name).name == name and name.isprintable() and len(name.encode()) <= LONGEST_NAME
+        if not is_name or name.startswith(".") or name in NAMES:
             return f"names a file {name!r}"
         size, digest = (file.get("bytes"), file.get("sha256")) if isinstance(file, dict) else (None, None)
         if type(size) is not int or size < 0 or not re.fullmatch(DIGEST, str(digest)):

@@ -170,7 +170,7 @@ class Remote:
         record = record_of(self.objects.get([name], RECORD_BYTES).get(name))
         if record is None or (record.stage, record.key, record.content_key) != (stage.name, key, content_key):
             return None
-        return None if fault_of_content(record, stage) else record
+        return None if record.failure or fault_of_content(record, stage) else record
 
     @unless_it_fails(lambda: False)
     def download(self, record: Record, path: Path, folder: Path, monitor: Monitor) -> bool:

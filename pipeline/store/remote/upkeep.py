@@ -90,8 +90,8 @@ def _records(objects: Objects) -> dict[str, Record | None]:
     found: dict[str, Record | None] = {}
     for name, content in objects.get(objects.entries("ac"), RECORD_BYTES).items():
         record = record_of(content)
-        fits = record is not None and name == record_object(record.stage, record.key)
-        found[name] = record if record and fits and not fault_of_files(record.files, record.content) else None
+        is_right = record is not None and name == record_object(record.stage, record.key) and not record.failure
+        found[name] = record if record and is_right and not fault_of_files(record.files, record.content) else None
     return found
 
 
