@@ -224,6 +224,29 @@ def test_verify_and_gc_bear_wrong_records(told_of_records, tmp_path):
     assert wrong >= set(WRONG_RECORDS) - OF_ITS_STAGE
 
 
+def test_verify_removes_a_wrong_record_of_a_failure(tmp_path):
+    remote = Machine(tmp_path / "machine", f"file://{tmp_path}/remote").open()
+    remote.objects.put("failed/First/1234", b"wrong")
+    (told,) = upkeep.verify(remote, SILENT)
+    assert told.startswith(f"{remote.url}: failed/First/1234 is not the record of ")
+    assert upkeep.verify(remote, SILENT) == []
+
+
+def test_verify_finds_nothing_wrong_in_what_is_written_meanwhile(tmp_path, monkeypatch):
+    machine = Machine(tmp_path / "machine", f"file://{tmp_path}/remote")
+    entries = objects.Objects.entries
+
+    def entries_before_the_run(*arguments):
+        found = entries(*arguments)
+        monkeypatch.setattr(objects.Objects, "entries", entries)
+        machine.run()
+        return found
+
+    monkeypatch.setattr(objects.Objects, "entries", entries_before_the_run)
+    assert upkeep.verify(machine.open(), SILENT) == []
+    assert another(machine, tmp_path / "second").run() == REUSED
+
+
 @pytest.mark.parametrize("what", WRONG_RECORDS)
 def test_wrong_record_is_named_once_and_not_used(what, told_of_records):
     (told,) = (warning for warning in told_of_records if re.search(rf"\b{what}\b", warning))
@@ -294,6 +317,17 @@ class TestRemoteThatCannotBeWritten:
         assert len(listed(place, "ac")) == 3
         second = another(writer, tmp_path / "second")
         assert second.run() == REUSED
+
+    def test_at_the_first_try(self, writer, proxy):
+        """The answer to the first write is lost: that it is there when it is tried again is right."""
+        faults_to_come = iter([faults.loses_answer])
+
+        def befalls(request):
+            next(faults_to_come, faults.nothing)(request)
+
+        proxy.breaks(befalls, "PUT", "/probe/")
+        assert writer.run() == COMPUTED
+        assert writer.warnings == []
 
     def test_with_an_answer_each_time(self, writer, place, proxy):
         proxy.breaks(faults.loses_answer, "PUT", every=3)

@@ -62,8 +62,8 @@ def fetch(path: Path, remote: Remote | None, monitor: Monitor) -> bool:
         return False
     with folders.lock(path).held(lambda holder: monitor.log(f"waiting for {holder}, which makes {path}")):
         record = Record.read(path, REMOTE_NAME)
-        if record is None or Record.read(path):
-            return record is not None
+        if record is None or Record.read(path):  # another process has fetched or made it meanwhile
+            return Record.read(path) is not None
         made = folders.temporary(path)
         remove(made)
         made.mkdir()

@@ -48,13 +48,18 @@ def fault_of_content(record: Record, stage: Stage) -> str | None:
     """Return what is wrong with a record that should be of a stage's parameters and code; None for a right one."""
     if json_digest(record.parameters) != json_digest(dict(stage.parameters)) or record.code != stage.code:
         return "has other parameters or code than its key"
+    return fault_of_outcome(record)
+
+
+def fault_of_outcome(record: Record) -> str | None:
+    """Return what is wrong with the files or the failure that a record names; None where both can be true."""
     if record.failure is None:
-        return fault_of_files(record.files, record.content)
+        return _fault_of_files(record.files, record.content)
     is_failure = not record.files and record.content == json_digest(record.measured)
     return None if is_failure else "is not the record of a failure"
 
 
-def fault_of_files(files: Mapping[str, Any], content: str) -> str | None:
+def _fault_of_files(files: Mapping[str, Any], content: str) -> str | None:
     """Return what is wrong with the files that a record names; None where each can be a file of a result."""
     for name, file in files.items():
         is_name = Path(name).name == name and name.isprintable() and len(name.encode()) <= LONGEST_NAME

@@ -52,6 +52,12 @@ def failure_object(stage: str, key: str) -> str:
     return f"failed/{stage}/{key}"
 
 
+def object_of(record: Record) -> str:
+    """Return the name of the object that holds a record."""
+    name = failure_object if record.failure else record_object
+    return name(record.stage, record.key)
+
+
 def file_object(sha256: str) -> str:
     """Return the name of the object that holds a file."""
     return f"cas/{sha256}"
@@ -200,10 +206,7 @@ class Remote:
         pushed = Pushed()
         if not self.writes:
             return pushed
-        names = {path: record_object(record.stage, record.key) for path, record in results.items()}
-        for path, record in results.items():
-            if record.failure:
-                names[path] = failure_object(record.stage, record.key)
+        names = {path: object_of(record) for path, record in results.items()}
         there = self.objects.heads([name for path, name in names.items() if path not in self._there])
         for path, record in results.items():
             if path not in self._there and names[path] not in there:
@@ -221,12 +224,11 @@ class Remote:
             return pushed
         size = self._upload(path, record, monitor)
         if record.failure:
-            self.objects.put(failure_object(record.stage, record.key), record.text.encode())
+            self.objects.put(object_of(record), record.text.encode())
             return pushed
         if record.content_key != record.key:  # they are the same where there are no inputs
             self._create(equal_object(record.stage, record.content_key), record.key.encode())
-        name = record_object(record.stage, record.key)
-        if self._create(name, record.text.encode()):
+        if self._create(object_of(record), record.text.encode()):
             return Pushed((*pushed.records, record), pushed.size + size)
         return pushed
 
@@ -268,11 +270,12 @@ class Remote:
         """Return whether the second of two conditional writes fails, as it should; tried once for each remote."""
         known = read_sealed(self._memory)
         if self.url not in known:
-            name, answers = f"probe/{uuid.uuid4().hex}", list[bool]()
+            name, keeps_first = f"probe/{uuid.uuid4().hex}", False
+            self.objects.put(name, b"first")  # it fails where the remote fails, whatever that thinks of conditions
             with contextlib.suppress(RemoteError):  # of a server that refuses a condition which it does not know
-                answers += [self.objects.create(name, b"first"), self.objects.create(name, b"second")]
+                keeps_first = not self.objects.create(name, b"second")
             self.objects.delete([name])
-            known |= {self.url: answers == [True, False]}
+            known |= {self.url: keeps_first}
             write_sealed(self._memory, known)
         return bool(known[self.url])
 

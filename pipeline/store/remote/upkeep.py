@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pipeline.progress.monitor import Monitor
 from pipeline.store.record import Record
 from pipeline.store.remote import use
-from pipeline.store.remote.checks import fault_of_files, record_of
+from pipeline.store.remote.checks import fault_of_outcome, record_of
 from pipeline.store.remote.objects import Entry, Objects, WrongObjectError
-from pipeline.store.remote.shared import RECORD_BYTES, Remote, equal_object, file_object, record_object
+from pipeline.store.remote.shared import RECORD_BYTES, Remote, equal_object, file_object, object_of, record_object
 
 GRACE = 24 * 3600
 """Seconds for which a file stays that no record names: a machine may just be writing it. Twice `shared.FRESH`."""
@@ -37,7 +37,8 @@ def verify(remote: Remote, monitor: Monitor) -> list[str]:
     list of str
         A line for each record or file that is wrong.
     """
-    files, records = remote.objects.entries("cas"), _records(remote.objects)
+    records = _records(remote.objects) | _records(remote.objects, "failed")
+    files = remote.objects.entries("cas")  # after the records, before which other machines write their files
     wrong = {name: fault for name, entry in _counted(files, monitor) if (fault := _fault_of_file(remote, name, entry))}
     for name, record in records.items():
         if fault := _fault_of_record(record, files, wrong):
@@ -85,13 +86,12 @@ def unused_table(results: Sequence[UnusedResult]) -> list[str]:
     ]
 
 
-def _records(objects: Objects) -> dict[str, Record | None]:
-    """Read all records by name; None for one that cannot be read or does not fit its name."""
+def _records(objects: Objects, folder: str = "ac") -> dict[str, Record | None]:
+    """Read all records in a folder by name; None for one that cannot be read or does not fit its name."""
     found: dict[str, Record | None] = {}
-    for name, content in objects.get(objects.entries("ac"), RECORD_BYTES).items():
+    for name, content in objects.get(objects.entries(folder), RECORD_BYTES).items():
         record = record_of(content)
-        is_right = record is not None and name == record_object(record.stage, record.key) and not record.failure
-        found[name] = record if record and is_right and not fault_of_files(record.files, record.content) else None
+        found[name] = record if record and not fault_of_outcome(record) and name == object_of(record) else None
     return found
 
 
