@@ -197,7 +197,12 @@ def _undamaged_contents(stage: Stage, monitor: Monitor, forced: ForcedStages) ->
 
 
 def _is_undamaged(stage: Stage, run: str, monitor: Monitor) -> bool:
-    """Return whether a result has the content that its record names; a damaged one is withdrawn."""
+    """Return whether a result has the content that its record names; a damaged one is withdrawn.
+
+    The record of a failure, where the stage may fail, names no files.
+    """
+    if stage.may_fail and Record.read(stage.path, FAILED_NAME):
+        return True
     record = Record.read(stage.path)
     damage = input_damage(stage.path, record, run) if record else []
     if record and damage:
