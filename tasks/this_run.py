@@ -153,7 +153,7 @@ class Run:
         """
         if os.getpid() != self.process:
             return
-        if self.stages and (remote := self.stages[0].remote):
+        if self.stages and (remote := self.stages[0].remote) and not interrupts.is_ending():
             remote.end()
         summary = run_history.summarise(self.stages, forced, time.perf_counter() - self._clock)
         may_be_published = all(task.may_be_published() for task in self.shown.values())

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.files.whole_file import remove
+from pipeline.files.whole_file import remove, replacing
 from pipeline.progress.amounts import byte_amount
 from pipeline.progress.monitor import Monitor
 from pipeline.store import folders
@@ -29,7 +29,10 @@ def look_up(stages: Iterable[Stage]) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         with folders.lock(path).tried() as free:
             if free and not _is_known(path):
-                _publish_record(path, record)
+                path.mkdir(exist_ok=True)
+                name = FAILED_NAME if record.failure else REMOTE_NAME
+                with replacing(path / name) as temporary:  # not synced: it can be looked up again
+                    temporary.write_text(record.text)
     return len(found)
 
 

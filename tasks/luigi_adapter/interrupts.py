@@ -44,6 +44,11 @@ def raise_if_signalled() -> None:
         raise Terminated if _received[0] == signal.SIGTERM else KeyboardInterrupt
 
 
+def is_ending() -> bool:
+    """Return whether a signal has come, so that nothing should wait any more."""
+    return bool(_received)
+
+
 def end_cleanly() -> None:
     """Clean up on SIGTERM before this process ends, as on Ctrl-C."""
     if threading.current_thread() is threading.main_thread():

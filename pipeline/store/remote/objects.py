@@ -30,6 +30,10 @@ class WrongObjectError(RemoteError):
     """One object is missing or has another size; the others may be right."""
 
 
+class RefusedError(RemoteError):
+    """The credentials do not allow a request; they may allow others."""
+
+
 class Entry(NamedTuple):
     """The size of an object in bytes, and when it was written, in seconds since 1970 by the remote's clock."""
 
@@ -134,6 +138,8 @@ class _Child:
             raise
         if "error" in answer:
             raise RemoteError(without_secrets(answer["error"]))
+        if "refused" in answer:
+            raise RefusedError(without_secrets(answer["refused"]))
         if "wrong" in answer:
             raise WrongObjectError(answer["wrong"])
         return answer["value"]

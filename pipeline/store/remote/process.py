@@ -8,6 +8,7 @@ method of `Requests`. Its answers are any number of ``{"moved": bytes}``, and th
 
     {"value": ...}
     {"wrong": message}    an object is missing or has another size
+    {"refused": message}  the credentials do not allow it
     {"error": message}
 """
 
@@ -31,7 +32,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore, from_url
 
 from pipeline.store.remote.credentials import has_credentials, s3_settings
@@ -230,6 +231,8 @@ def serve(url: str) -> None:
             answer = {"wrong": f"{request['name']} is missing"}
         except WrongObjectError as error:
             answer = {"wrong": str(error)}
+        except (PermissionDeniedError, UnauthenticatedError) as error:
+            answer = {"refused": _message(error)}
         except Exception as error:
             answer = {"error": _message(error)}
         _answer(**answer)

@@ -19,7 +19,7 @@ from pipeline.progress.monitor import Monitor
 from pipeline.store.record import Record
 from pipeline.store.remote import use
 from pipeline.store.remote.checks import KEY, fault_of_content, fault_of_key, record_of
-from pipeline.store.remote.objects import Objects, WrongObjectError
+from pipeline.store.remote.objects import Objects, RefusedError, WrongObjectError
 from pipeline.store.stage import Stage
 
 RECORD_BYTES = 4 << 20
@@ -134,11 +134,18 @@ class Remote:
 
         ``about`` is what other machines are to know of the run.
         """
+        refused = None
         if self.writes:
-            use.register(self.objects, run, [record_object(stage.name, stage.key) for stage in stages], about or {})
-            self._run = run
+            try:
+                use.register(self.objects, run, [record_object(stage.name, stage.key) for stage in stages], about or {})
+                self._run = run
+            except RefusedError as error:
+                refused = error
         use.wait_until_open(self.objects, lambda holder: monitor.log(f"{self.url}: waiting for {holder}"))
-        if self.writes and not self._keeps_first():
+        if refused:  # reading was not
+            self.writes = False
+            self.say(f"{str(refused).rstrip('.')}. Results are only taken from it, as with remote_mode = read")
+        elif self.writes and not self._keeps_first():
             self.say(
                 "it ignores conditional writes: where two machines finish the same stage at the same time, the record "
                 "of the last one counts"
@@ -186,7 +193,8 @@ class Remote:
         """
         free = shutil.disk_usage(folder).free
         if record.size + MARGIN > free:
-            self._distrust(path, f"{record.stage} {record.key} has {record.size} bytes, and {free} are free")
+            self._wrong.add(path)
+            self.say(f"{record.stage} {record.key} has {record.size} bytes, and {free} are free here. It is not used")
             return False
         report = _Progress(record.size, monitor)
         for name, file in record.files.items():

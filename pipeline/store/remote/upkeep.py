@@ -51,7 +51,7 @@ def verify(remote: Remote, monitor: Monitor) -> list[str]:
 def unused(objects: Objects, keep_days: float) -> list[UnusedResult]:
     """List the results that no run has used for some days, that are as old, and that no used result needs."""
     entries = objects.entries("ac")
-    ages = {name: max(0.0, time.time() - entry.modified) / use.DAY for name, entry in entries.items()}
+    ages = {name: _days(entry) for name, entry in entries.items()}
     needed = use.needed(objects, keep_days) | {name for name, days in ages.items() if days < keep_days}
     records = _records(objects)
     needed |= _upstream(needed, records)
@@ -65,7 +65,8 @@ def remove(objects: Objects, results: Sequence[UnusedResult], keep_days: float) 
     """
     names = [result.name for result in results]
     pointers = [equal_object(result.record.stage, result.record.content_key) for result in results if result.record]
-    _delete(objects, [*names, *pointers, *use.outdated(objects, keep_days)])
+    failures = [name for name, entry in objects.entries("failed").items() if _days(entry) >= keep_days]
+    _delete(objects, [*names, *pointers, *failures, *use.outdated(objects, keep_days)])
     files = objects.entries("cas")  # before the records, which other machines write after their files
     named = _files_of(_records(objects).values())
     removed = _files_of(result.record for result in results)
@@ -136,6 +137,11 @@ def _counted(files: dict[str, Entry], monitor: Monitor) -> Iterable[tuple[str, E
         yield name, entry
         done += entry.size
         monitor.progress(done, total, "B")
+
+
+def _days(entry: Entry) -> float:
+    """Return the age of an object; not below 0 where the clocks of two machines differ."""
+    return max(0.0, time.time() - entry.modified) / use.DAY
 
 
 def _delete(objects: Objects, names: Sequence[str]) -> None:
