@@ -5,10 +5,11 @@ OF_MAKE := SHELL MAKE% GNUMAKEFLAGS .%
 TYPED := $(filter-out $(OF_MAKE),$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
 $(foreach name,$(TYPED),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
 
-# Python 3.11 to 3.13, since Luigi admits no later one: the first of these on PATH, or else one that uv has.
-PYTHON ?= $(or $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
-	$(shell $(name) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $(name)))),\
-	$(if $(UV),$(shell uv python find --system --no-python-downloads '>=3.11,<3.14' 2>/dev/null)))
+# Python 3.11 to 3.13, since Luigi admits no later one: the first of these on PATH, or else one that uv has. It is looked
+# for where it is needed, and once.
+PYTHON ?= $(eval PYTHON := $(or $(call serves,python3),$(call serves,python3.13),$(call serves,python3.12),$(call serves,python3.11),\
+	$(if $(UV),$(shell uv python find --system --no-python-downloads '>=3.11,<3.14' 2>/dev/null))))$(PYTHON)
+serves = $(shell $(1) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $(1))
 UV = $(shell command -v uv)
 
 define NO_PYTHON
@@ -52,9 +53,9 @@ TO_KEEP := $(foreach setting,$(SETTINGS),$(if $(filter $(name_of),$(TYPED)),$(fl
 
 KNOWN := $(foreach setting,$(SETTINGS),$(name_of)) ARGS BATCH_SIZE COUNT DEMO DRY ENGINES EVERY FOREVER KEEP KILLS LEARNING_RATE MOMENTUM NETWORK OUT SEEDS WHEELS YES PYTHON THEANO_PYTHON VENV
 UNKNOWN := $(firstword $(filter-out $(KNOWN),$(TYPED)))
-CLOSEST = $(if $(PYTHON),$(shell "$(PYTHON)" -c 'import difflib, sys; \
-	print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1, 0))' '$(subst ','\'',$(UNKNOWN))' $(KNOWN)))
 ifneq ($(UNKNOWN),)
+CLOSEST := $(if $(PYTHON),$(shell "$(PYTHON)" -c 'import difflib, sys; \
+	print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1, 0))' '$(subst ','\'',$(UNKNOWN))' $(KNOWN)))
 $(error $(UNKNOWN)=$(value $(UNKNOWN)) is no setting.$(if $(CLOSEST), Did you mean $(CLOSEST)?) `make help` lists all)
 endif
 
