@@ -17,7 +17,7 @@ import pytest
 from pipeline.files.digests import json_digest
 from pipeline.progress.monitor import SILENT
 from pipeline.store.record import Record, parsed
-from pipeline.store.remote import objects, upkeep
+from pipeline.store.remote import objects, shared, upkeep
 from tests import killing, small_stages
 from tests import object_faults as faults
 from tests.machines import NAMES, Machine
@@ -30,7 +30,7 @@ KILLS = int(os.environ.get("KILLS", "0"))
 
 
 @pytest.fixture(scope="module")
-def shared(object_store, tmp_path_factory):
+def filled(object_store, tmp_path_factory):
     """A place in which a machine has put its results; the tests only read it."""
     place = object_store.place()
     machine = Machine(tmp_path_factory.mktemp("first") / "machine", place.url, place.environment)
@@ -39,9 +39,9 @@ def shared(object_store, tmp_path_factory):
 
 
 @pytest.fixture
-def reader(shared, proxy, tmp_path):
+def reader(filled, proxy, tmp_path):
     """Another machine, which may not write there, and sees it through the proxy."""
-    return Machine(tmp_path / "reader", shared.url, shared.at(proxy.endpoint).environment, writes=False)
+    return Machine(tmp_path / "reader", filled.url, filled.at(proxy.endpoint).environment, writes=False)
 
 
 @pytest.fixture
@@ -129,10 +129,10 @@ class TestRemoteThatLies:
             ("without end", "has more than 16 bytes"),
         ],
     )
-    def test_about_files(self, lie, told, reader, proxy, shared):
+    def test_about_files(self, lie, told, reader, proxy, filled):
         proxy.breaks(LIES[lie], "GET", "/cas/")
         assert reader.run() == REUSED | {"Third": "computed"}
-        record = parsed(read(shared, f"ac/Third/{reader.stages[2].key}"))
+        record = parsed(read(filled, f"ac/Third/{reader.stages[2].key}"))
         name = f"cas/{record.files['text']['sha256']}"
         assert reader.warnings[0].startswith(f"{reader.url}: {name} {told}; it is text of Third {record.key}. ")
         assert len(reader.warnings) == 3  # each stage makes what it cannot fetch
@@ -309,6 +309,22 @@ class TestRemoteThatCannotBeWritten:
         assert writer.run() == COMPUTED
         (warning,) = writer.warnings
         assert "403 Forbidden. Results are only taken from it, as with remote_mode = read." in warning
+
+    def test_is_left_out_by_all_workers(self, states, place, proxy, tmp_path, monkeypatch):
+        for name, value in place.at(proxy.endpoint).environment.items():
+            monkeypatch.setenv(name, value)
+        checkout = states.copy("new", tmp_path / "checkout")
+        checkout.set("store", remote=place.url)
+        proxy.breaks(faults.hangs_up, "POST", "/cas/")
+        checkout.run("--workers", "2", task="GrayscaleFlat")
+        assert checkout.output.count("Work goes on without it") == 1
+        assert len({path for method, path in proxy.requests if method == "POST" and "/cas/" in path}) == 1
+
+    def test_is_asked_again_after_some_minutes(self, writer, proxy, monkeypatch):
+        proxy.breaks(faults.says(403, "AccessDenied"), "PUT POST", "/cas/")
+        monkeypatch.setattr(shared, "PAUSE", 0)
+        writer.run()
+        assert len(writer.warnings) == 3
 
     def test_under_a_condition(self, writer, place, proxy, object_store, tmp_path):
         """Some servers ignore a condition that they do not know."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import mmap
 import re
 import shutil
+import struct
 import time
 import uuid
 from collections import Counter
@@ -30,6 +32,9 @@ MANY = 100
 
 FRESH = 12 * 3600
 """Seconds for which an object counts as just written, so that nobody removes it meanwhile; see `upkeep.GRACE`."""
+
+PAUSE = 300.0
+"""Seconds for which nothing asks a remote that has failed: to find out that it still gives no answer takes 20 s."""
 
 MARGIN = 1 << 20
 """Bytes to leave free on the disk."""
@@ -87,7 +92,7 @@ def unless_it_fails(
             try:
                 return method(self, *arguments, **named)
             except RemoteError as error:
-                self.has_failed = True
+                self.note_failure()
                 self.say(f"{str(error).rstrip('.')}. Work goes on without it")
                 return otherwise()
 
@@ -103,8 +108,9 @@ def _none() -> Record | None:
 class Remote:
     """The results that several machines share.
 
-    A remote that fails is named in a warning, and not asked again by this process: ``has_failed`` is true then. A wrong
-    object is named, too, and the result to which it belongs counts as missing.
+    A remote that fails is named in a warning, and not asked for some minutes, neither by this process nor by those that
+    are forked from it: ``has_failed`` is true then. A wrong object is named, too, and the result to which it belongs
+    counts as missing.
 
     Parameters
     ----------
@@ -119,12 +125,23 @@ class Remote:
     """
 
     def __init__(self, url: str, *, writes: bool, warn: Callable[[str], None], memory: Path) -> None:
-        self.url, self.writes, self.has_failed = url, writes, False
+        self.url, self.writes = url, writes
         self.objects = Objects(url)
+        self._failed_at = mmap.mmap(-1, 8)  # seconds; forked processes share it
         self._warn, self._memory = warn, memory
         self._wrong: set[Path] = set()
         self._there: set[Path] = set()
         self._run = ""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the remote has failed in the last minutes."""
+        (failed_at,) = struct.unpack("d", self._failed_at[:])
+        return bool(failed_at) and time.monotonic() - failed_at < PAUSE
+
+    def note_failure(self) -> None:
+        """Let no process of this run ask the remote for some minutes."""
+        self._failed_at[:] = struct.pack("d", time.monotonic())
 
     @unless_it_fails(lambda: None)
     def begin(
