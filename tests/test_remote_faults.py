@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import re
@@ -59,6 +60,21 @@ def test_no_fault_and_no_warning(reader, proxy):
     assert reader.run() == REUSED
     assert reader.warnings == []
     assert Counter(request.method for request in proxy.requests) == {"HEAD": 1, "GET": 4}  # the gate, records, a file
+
+
+def test_each_small_file_is_one_request(writer, proxy):
+    assert writer.run() == COMPUTED
+    assert [proxy.count(method, "/cas/") for method in ("PUT", "POST")] == [3, 0]
+
+
+def test_large_file_goes_in_parts(writer, proxy, tmp_path):
+    content = random.Random(0).randbytes(11 << 20)
+    (tmp_path / "large").write_bytes(content)
+    with writer.variables():
+        remote = writer.open().objects
+        remote.upload("cas/large", tmp_path / "large")
+        assert remote.digest("cas/large", len(content)) == hashlib.sha256(content).hexdigest()
+    assert proxy.count("PUT", "/cas/large.*partNumber=") == 3
 
 
 DEAD = {
@@ -315,10 +331,10 @@ class TestRemoteThatCannotBeWritten:
             monkeypatch.setenv(name, value)
         checkout = states.copy("new", tmp_path / "checkout")
         checkout.set("store", remote=place.url)
-        proxy.breaks(faults.hangs_up, "POST", "/cas/")
+        proxy.breaks(faults.hangs_up, "PUT", "/cas/")
         checkout.run("--workers", "2", task="GrayscaleFlat")
         assert checkout.output.count("Work goes on without it") == 1
-        assert len({path for method, path in proxy.requests if method == "POST" and "/cas/" in path}) == 1
+        assert len({path for method, path in proxy.requests if method == "PUT" and "/cas/" in path}) == 1
 
     def test_is_asked_again_after_some_minutes(self, writer, proxy, monkeypatch):
         proxy.breaks(faults.says(403, "AccessDenied"), "PUT POST", "/cas/")
