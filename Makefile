@@ -59,6 +59,14 @@ CLOSEST := $(if $(PYTHON),$(shell "$(PYTHON)" -c 'import difflib, sys; \
 $(error $(UNKNOWN)=$(value $(UNKNOWN)) is no setting.$(if $(CLOSEST), Did you mean $(CLOSEST)?) `make help` lists all)
 endif
 
+# Any other target would ignore these and, say, train at the usual learning rate.
+OF_SWEEP := BATCH_SIZE ENGINES LEARNING_RATE MOMENTUM NETWORK
+WITHOUT_SWEEP := $(if $(filter sweep,$(MAKECMDGOALS)),,$(filter-out help configure,$(MAKECMDGOALS)))
+IGNORED := $(if $(WITHOUT_SWEEP),$(firstword $(filter $(OF_SWEEP),$(TYPED))))
+ifneq ($(IGNORED),)
+$(error $(IGNORED)=$(value $(IGNORED)) is a setting of `make sweep` alone. `make help` lists those of the other targets)
+endif
+
 NO_YES := $(firstword $(foreach name,YES DRY DEMO FOREVER,$(if $(filter-out 1,$(value $(name))),$(name))))
 ifneq ($(NO_YES),)
 $(error $(NO_YES)=$(value $(NO_YES)) makes no sense; expected $(NO_YES)=1, or nothing)

@@ -92,6 +92,11 @@ def test_a_yes_that_is_none_is_refused(clone, typed):
     assert f"{typed} makes no sense; expected {name}=1, or nothing" in clone.shell(f"make gc {typed}", status=2)
 
 
+def test_a_setting_of_a_sweep_is_refused_elsewhere(clone):
+    told = "LEARNING_RATE=0.02 is a setting of `make sweep` alone"
+    assert told in clone.shell("make pipeline LEARNING_RATE=0.02", status=2)
+
+
 def test_what_cannot_be_kept_is_refused(clone):
     assert "SEEDS=1,2 is no setting that can be kept" in clone.shell("make configure SEEDS=1,2", status=2)
 
