@@ -158,8 +158,11 @@ class Sweep(StageTask):
         }
 
     def complete(self) -> bool:
-        if not self.dry_run:
-            return super().complete()
+        return self._is_listed if self.dry_run else super().complete()
+
+    @functools.cached_property
+    def _is_listed(self) -> bool:
+        """Whether a dry run has listed the trials; once, since Luigi asks again at the end of a run with luigid."""
         try:
             check_forced(results.upstream(self.stage), self.task_family)
             print_answer(highlighted_table(_plan(self.trials), "STATE"))
