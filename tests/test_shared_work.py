@@ -100,6 +100,18 @@ def test_settings_that_machines_cannot_share_are_refused(checkout, tmp_path, giv
     assert told in refused.stdout
 
 
+def worker(machine, *flags):
+    """Start a worker on a machine."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "worker", *flags],
+        cwd=machine.folder,
+        env=machine.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 @pytest.mark.slow
 class TestTrouble:
     """What befalls one of two machines, or luigid."""
@@ -143,20 +155,25 @@ class TestTrouble:
         one, helper = machines
         helper.archive.unlink()
         run = one.start(*flags, "--TrainMLP-epochs", "5", "--TrainCNN-epochs", "5")
-        help_given = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", "worker", *flags],
-            cwd=helper.folder,
-            env=helper.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        help_given = worker(helper, *flags)
         ended(run)
         told = ended(help_given)
         assert "sharing a run of Pipeline" in told
         assert told.endswith("Nothing is left to share.\n")
         made = Counter(stage for machine in machines for stage in computed(machine))
         assert made == Counter(STAGES)
+
+    def test_a_worker_that_is_terminated_ends_the_run_that_it_shares(self, machines, flags, luigid):
+        one, helper = machines
+        run = one.start(*flags, *self.LONG, task="EvaluateMLP")
+        luigid.until("TrainMLP", lambda task: task["status"] == "RUNNING")
+        given = worker(helper, *flags, "--forever")
+        history = helper.folder / "outputs" / "history.jsonl"
+        until(history.is_file)
+        given.terminate()
+        assert "Finished results are kept" in ended(given, -signal.SIGTERM)
+        assert len(history.read_text().splitlines()) == 2  # the run's beginning and its end
+        ended(run)
 
 
 KILLS = int(os.environ.get("KILLS", "0")) or 6

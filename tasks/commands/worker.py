@@ -32,18 +32,25 @@ def worker(options: argparse.Namespace) -> int:
         )
     interrupts.end_cleanly()
     luigid.use(settings.active().luigid)
-    known: set[frozenset[str]] = set()
+    interrupts.end_cleanly()
+    scheduler = luigid.connect()
+    shared_before: set[frozenset[str]] = set()  # of the runs that are still under way
     statuses: list[int] = []
+    has_shared = False
     end_of_wait = time.monotonic() + FIRST_WAIT
     while True:
-        runs = [run for run in shared_work.other_runs(shared, luigid.active_workers()) if run.needs not in known]
+        under_way = shared_work.other_runs(shared, luigid.workers(scheduler))
         if shared.has_failed:
             raise RemoteError(f"{shared.url} does not answer; without it a worker is of no use.")
+        shared_before &= {run.needs for run in under_way}  # who begins the same run again wants help again
+        runs = [run for run in under_way if run.needs not in shared_before]
         for run in runs:
-            known.add(run.needs)
-            statuses += _share(run)
-        if not runs and not options.forever and (known or time.monotonic() > end_of_wait):
-            _print("Nothing is left to share." if known else "Nobody has a run to share.")
+            if run.needs not in shared_before:  # several machines register the same run
+                shared_before.add(run.needs)
+                statuses += _share(run)
+        has_shared = has_shared or bool(runs)
+        if not runs and not options.forever and (has_shared or time.monotonic() > end_of_wait):
+            _print("Nothing is left to share." if has_shared else "Nobody has a run to share.")
             return 1 if any(statuses) else 0
         if not runs:
             time.sleep(PAUSE)

@@ -63,7 +63,7 @@ class LastingWorker(Worker):
 
     def others(self) -> set[str]:
         """Return the names of the other workers that are connected with luigid; none without luigid."""
-        return set() if isinstance(self._scheduler, Scheduler) else _workers(self._scheduler) - {self.name}
+        return set() if isinstance(self._scheduler, Scheduler) else workers(self._scheduler) - {self.name}
 
     def is_complete(self) -> bool:
         """Return whether the result of the task that the command line named is there, whoever made it."""
@@ -146,12 +146,13 @@ def use(address: str) -> None:
     config.set("core", "scheduler_url", f"http://{found[1]}:{found[2]}/")
 
 
-def active_workers() -> set[str]:
-    """Return the names of the workers that are connected with the luigid of the settings."""
-    return _workers(_Factory().create_remote_scheduler(interface.core().scheduler_url))
+def connect() -> Any:
+    """Connect with the luigid of the settings, and outlive its restart; raise `SettingError` if there is none now."""
+    return _Factory().create_remote_scheduler(interface.core().scheduler_url)
 
 
-def _workers(scheduler: Any) -> set[str]:
+def workers(scheduler: Any) -> set[str]:
+    """Return the names of the workers that are connected with luigid."""
     return {worker["name"] for worker in scheduler.worker_list(include_running=False)}
 
 
