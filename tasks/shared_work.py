@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import SettingError
+from pipeline.files.digests import json_digest
 from pipeline.store.remote.shared import Remote
 from tasks.configuration.changed import changed_for, names_for
 from tasks.configuration.make_variables import flag_of
@@ -24,6 +25,14 @@ OF_A_MACHINE = ("settings.data_dir", "settings.outputs_dir", "DownloadCIFAR.arch
 def is_shared() -> bool:
     """Return whether runs share their work with other machines."""
     return bool(settings.active().luigid and store.active().remote)
+
+
+def group() -> str:
+    """Return what names the machines that share a run's work: a digest of their remote; empty where it is not shared.
+
+    Machines of another remote never find the results of these there.
+    """
+    return json_digest(store.active().remote)[:8] if is_shared() else ""
 
 
 def check_settings() -> None:

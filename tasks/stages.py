@@ -32,9 +32,9 @@ from tasks.this_run import RUN
 class StageTask(luigi.Task):
     """A Luigi task around one stage, which a subclass names.
 
-    A task is complete when the stage's result is current. Its identity includes the stage's key, and, unless machines
-    share their work, the run, so that each of several runs of one scheduler makes its own results; the lock of a result
-    lets only one of them compute it.
+    A task is complete when the stage's result is current. Its identity includes the stage's key, and the run, so that
+    each of several runs of one scheduler makes its own results; the lock of a result lets only one of them compute it.
+    Where machines share their work, it includes their remote in place of the run.
     """
 
     function: ClassVar[str]  # this and the next five are as in `pipeline.store.stage.Stage`
@@ -52,8 +52,7 @@ class StageTask(luigi.Task):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.check_settings(self)
-        own = () if shared_work.is_shared() else (RUN.id,)
-        self.task_id = "_".join([self.stage_name, self.stage.key, *own])
+        self.task_id = "_".join([self.stage_name, self.stage.key, shared_work.group() or RUN.id])
 
     @classmethod
     @functools.cache  # Luigi looks at all attributes of the class again for each task

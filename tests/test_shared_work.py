@@ -73,6 +73,14 @@ def test_each_stage_is_made_once_and_every_machine_ends_with_0(machines, flags):
         assert json.loads((machine.result("EvaluateMLP") / "metrics.json").read_text())["images"] == 40
 
 
+def test_machines_with_other_remotes_make_their_own_results(machines, flags, tmp_path):
+    runs = [machines[0].start(*flags, task="EvaluateMLP")]
+    runs += [machines[1].start(*flags, "--store-remote", (tmp_path / "other").as_uri(), task="EvaluateMLP")]
+    for machine, run in zip(machines, runs, strict=True):
+        ended(run)
+        assert computed(machine) == MLP
+
+
 def test_machines_that_want_different_results_are_told_so(machines, flags):
     one, two = machines
     first = one.start(*flags, "--TrainMLP-epochs", "400", task="EvaluateMLP")
