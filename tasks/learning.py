@@ -14,6 +14,7 @@ from pipeline.errors import DeclarationError, SettingError
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.declared import NETWORKS, find_network
 from pipeline.progress.monitor import Monitor
+from tasks import shared_work
 from tasks.data import Grayscale2D, GrayscaleFlat
 from tasks.luigi_adapter.parameters import optional_number, optional_whole_number
 from tasks.settings import engine_settings, settings
@@ -90,6 +91,7 @@ class EngineTask(NetworkTask):
 
     def choice(self) -> Choice:
         """Return the engine and the device that compute this stage."""
+        shared_work.check_choice(self.on_engine or settings.active().engine, self.on_device or settings.active().device)
         return settings.active().choice(self.on_engine, self.on_device)
 
     def images(self) -> StageTask:

@@ -42,12 +42,7 @@ def check_settings() -> None:
         luigid.use(chosen.luigid)
     if not is_shared():
         return
-    if chosen.device == "auto" or (chosen.engine == "auto" and chosen.device != "cpu"):
-        raise SettingError(
-            f"engine is {chosen.engine!r} and device is {chosen.device!r}; expected both by name, since machines that "
-            "share a run must make the same choice. Type DEVICE=cpu, or ENGINE=triton DEVICE=cuda; "
-            "without make --device cpu, or --engine triton --device cuda."
-        )
+    check_choice(chosen.engine, chosen.device)
     if chosen.forced():
         raise SettingError(
             f"force is {chosen.force!r}; expected none, since several machines share this run, and one that has made "
@@ -56,6 +51,16 @@ def check_settings() -> None:
     if store.active().remote_mode != "readwrite":
         raise SettingError(
             "store.remote_mode is 'read'; expected 'readwrite', since other machines need the results of this one."
+        )
+
+
+def check_choice(engine: str, device: str) -> None:
+    """Raise `SettingError` where each machine would choose an engine or a device of its own."""
+    if is_shared() and (device == "auto" or (engine == "auto" and device != "cpu")):
+        raise SettingError(
+            f"engine is {engine!r} and device is {device!r}; expected both by name, since machines that share a run "
+            "must make the same choice. Type DEVICE=cpu, or ENGINE=triton DEVICE=cuda; "
+            "without make --device cpu, or --engine triton --device cuda."
         )
 
 

@@ -95,6 +95,7 @@ def test_machines_that_want_different_results_are_told_so(machines, flags):
     ("given", "told"),
     [
         (["--device", "auto"], "device is 'auto'; expected both by name"),
+        (["--EvaluateMLP-on-device", "auto"], "device is 'auto'; expected both by name"),
         (["--force", "TrainMLP"], "force is 'TrainMLP'; expected none"),
         (["--store-remote-mode", "read"], "store.remote_mode is 'read'; expected 'readwrite'"),
         (["--luigid", "nowhere"], "luigid is 'nowhere'; expected its host and port, such as localhost:8082"),
