@@ -32,7 +32,6 @@ def worker(options: argparse.Namespace) -> int:
         )
     interrupts.end_cleanly()
     luigid.use(settings.active().luigid)
-    interrupts.end_cleanly()
     scheduler = luigid.connect()
     shared_before: set[frozenset[str]] = set()  # of the runs that are still under way
     statuses: list[int] = []
