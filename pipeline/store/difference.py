@@ -11,7 +11,10 @@ from typing import Any
 from pipeline.errors import StoreError
 from pipeline.store.lookup import listed
 from pipeline.store.reasons import ARROW, changed_code, changed_values, flat
-from pipeline.store.record import Record, result_folders
+from pipeline.store.record import FAILURE, Record, result_folders
+
+NONE = "(none)"
+"""A value or a failure that a result lacks."""
 
 Pair = tuple[Record, Record]
 """Two results of a stage."""
@@ -28,6 +31,8 @@ class Difference:
         ``TrainCNN: learning_rate 0.005 -> 0.02``.
     inputs : list of str
         The results upstream that have other keys or other content.
+    failure : list of str
+        The message of each result that failed, where it is another one: ``the loss is nan in epoch 1 -> (none)``.
     measured : dict
         The two values of each number; None where a result lacks it.
     files : list of str
@@ -41,6 +46,7 @@ class Difference:
     inputs: list[str]
     versions: list[str]
     machine: list[str]
+    failure: list[str]
     measured: dict[str, tuple[float | None, float | None]]
     files: list[str]
 
@@ -74,6 +80,7 @@ def difference(
         inputs=inputs,
         versions=_told(pairs, lambda old, new: changed_values(old.versions, new.versions)),
         machine=_told(pairs, lambda old, new: changed_values(_machine(old), _machine(new))),
+        failure=_failure(*own),
         measured=_changed(*numbers),
         files=sorted(_changed(*digests)),
     )
@@ -90,6 +97,7 @@ def difference_lines(found: Difference) -> list[str]:
         "inputs": found.inputs,
         "versions": found.versions,
         "machine": found.machine,
+        "failure": found.failure,
         "measured": [_number_line(name, *values) for name, values in found.measured.items()],
         "files": [f"{', '.join(found.files)}: not equal"] if found.files else ["all equal"],
     }
@@ -165,7 +173,14 @@ def _told(pairs: Sequence[Pair], texts: Callable[[Record, Record], Iterable[str]
 
 def _machine(record: Record) -> dict[str, str]:
     """Return the host, and the texts that the stage's function returned, such as the name of the device."""
-    return {"host": record.host} | {name: text for name, text in flat(record.measured).items() if isinstance(text, str)}
+    return {"host": record.host} | {
+        name: text for name, text in flat(record.measured).items() if isinstance(text, str) and name != FAILURE
+    }
+
+
+def _failure(before: Record, now: Record) -> list[str]:
+    texts = [record.failure or NONE for record in (before, now)]
+    return [] if texts[0] == texts[1] else [ARROW.join(texts)]
 
 
 def _numbers(record: Record) -> dict[str, float]:
@@ -186,6 +201,6 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tup
 
 
 def _number_line(name: str, before: float | None, now: float | None) -> str:
-    old, new = ("(none)" if value is None else f"{value:.6g}" for value in (before, now))
+    old, new = (NONE if value is None else f"{value:.6g}" for value in (before, now))
     rise = "" if before is None or now is None else f" ({now - before:+.4g})"
     return f"{name} {old}{ARROW}{new}{rise}"
