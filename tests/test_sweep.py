@@ -109,6 +109,11 @@ class TestFailedTrial:
         assert "is as it was made" in swept.pipeline("verify")
         assert "0 folders" in swept.pipeline("gc", "--dry-run", "--keep-days", "0")
 
+    def test_is_told_by_diff(self, swept):
+        trials = json.loads((swept.result("Sweep") / "sweep.json").read_text())["rows"]
+        keys = [f"TrainMLP/{trials[place]['trials'][0]['key']}" for place in (0, -1)]
+        assert re.search(r"^  failure   \(none\) -> the loss is", swept.pipeline("diff", *keys), re.M)
+
     def test_fails_any_other_run_as_ever(self, copied):
         flags = ("--TrainMLP-learning-rate", "1e30", "--seed", "1")
         assert "it failed: the loss is" in copied.status(*flags)["TrainMLP"]["why"][0]
