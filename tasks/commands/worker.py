@@ -67,6 +67,7 @@ def _share(run: shared_work.OtherRun) -> list[int]:
             return [process.wait()]
         except KeyboardInterrupt:
             process.terminate()  # it ends cleanly, and gives its stage back to luigid
+            process.wait()  # Popen waits here only a quarter of a second after Ctrl-C
             raise
 
 
