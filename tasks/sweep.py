@@ -64,6 +64,10 @@ class TrialTask(EngineTask):
     epochs = luigi.OptionalIntParameter(default=None)
     fewer_epochs = luigi.TupleParameter(default=(), significant=False)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.task_id = f"Trial_{self.task_id}"  # luigid must not wait for a training of `EvaluateCNN`'s own
+
     def requires(self) -> dict[str, StageTask]:
         if not self.fewer_epochs:
             return {"images": self.images()}

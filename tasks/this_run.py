@@ -184,7 +184,10 @@ def check_forced(stages: Sequence[Stage], run: str) -> None:
 
 
 def _told(path: Path, task: StageTask) -> list[str]:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:  # another process has removed the result meanwhile
+        return []
     return ["", *lines, "", f"  more: {settings.active().latest / task.stage_name}"]
 
 

@@ -15,6 +15,7 @@ from pipeline.networks.declared import NETWORKS
 from pipeline.report.gate import accuracy_fault, reported_accuracy
 from pipeline.store import results
 from pipeline.store.stage import Stage
+from tasks import shared_work
 from tasks.configuration.changed import changed
 from tasks.data import Grayscale2D
 from tasks.learning import Evaluate, History, Train
@@ -194,6 +195,13 @@ class Compare(StageTask):
     runs_alone = True
 
     seeds = luigi.Parameter(default="42", description="Seeds to train with, whole numbers with commas between them.")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if shared_work.is_shared():
+            raise SettingError(
+                "Compare measures the engines of this machine, and cannot be shared with others; leave out SCHEDULER=."
+            )
+        super().__init__(*args, **kwargs)
 
     @classmethod
     def check_settings(cls, given: Any) -> None:

@@ -121,6 +121,13 @@ def worker(machine, *flags):
     )
 
 
+def test_the_comparison_of_engines_is_refused(checkout, tmp_path):
+    flags = ["--luigid", "127.0.0.1:8082", "--store-remote", (tmp_path / "remote").as_uri()]
+    refused = checkout.python(*checkout.command("Compare", *checkout.flags(), *flags)[1:], merged=True)
+    assert refused.returncode == 40
+    assert "Compare measures the engines of this machine" in refused.stdout
+
+
 @pytest.mark.slow
 class TestTrouble:
     """What befalls one of two machines, or luigid."""
