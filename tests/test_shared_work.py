@@ -121,6 +121,34 @@ def worker(machine, *flags):
     )
 
 
+HOSTILE = """
+import json, sys, tasks
+from luigi.cmdline_parser import CmdlineParser
+from tasks.shared_work import OtherRun, command_of
+
+with CmdlineParser.global_instance(["Pipeline"], allow_override=True):
+    given = json.loads(sys.argv[1])
+    print(json.dumps([command_of(OtherRun("host", task, settings, frozenset())) for task, settings in given]))
+"""
+
+
+def test_a_worker_takes_no_other_settings_than_those_that_change_results(checkout):
+    given = [
+        ("Pipeline", {"TrainMLP.epochs": "3", "settings.engine": "numba"}),
+        ("Pipeline", {"core.logging_conf_file": "evil.cfg"}),
+        ("Pipeline", {"schedule.on_failure_command": "evil"}),
+        ("Pipeline", {"settings.outputs_dir": "/evil"}),
+        ("Pipeline", {"DownloadCIFAR.archive": "/etc/passwd"}),
+        ("Pipeline", {"store.remote": "s3://evil/x"}),
+        ("--module", {}),
+        ("NetworkTask", {}),
+    ]
+    done = checkout.python("-c", HOSTILE, json.dumps(given))
+    first, *refused = json.loads(done.stdout)
+    assert first[:3] == ["Pipeline", "--TrainMLP-epochs=3", "--engine=numba"]
+    assert refused == [None] * 7
+
+
 def test_the_comparison_of_engines_is_refused(checkout, tmp_path):
     flags = ["--luigid", "127.0.0.1:8082", "--store-remote", (tmp_path / "remote").as_uri()]
     refused = checkout.python(*checkout.command("Compare", *checkout.flags(), *flags)[1:], merged=True)
