@@ -164,7 +164,7 @@ class StageTask(luigi.Task):
         for stage in self.made():
             with TaskMonitor(self, self.label(stage), RUN.place(stage)) as monitor:
                 outcome, record = results.make(stage, monitor, RUN.forced_stages())
-                if self._is_wanted(stage) and not sharing.fetch(stage.path, stage.remote, monitor):
+                if RUN.is_wanted(stage) and not sharing.fetch(stage.path, stage.remote, monitor):
                     outcome, record = results.make(stage, monitor, RUN.forced_stages())
                 ended = f"failed: {record.failure}" if record.failure else f"{outcome}, {record.seconds:.1f} s"
                 monitor.log(f"{monitor.title}: {ended}")
@@ -179,12 +179,8 @@ class StageTask(luigi.Task):
         if self.stage.remote is None:
             return True
         with ConsoleMonitor(self.stage_name) as monitor:
-            wanted = filter(self._is_wanted, results.upstream(self.stage))
+            wanted = filter(RUN.is_wanted, results.upstream(self.stage))
             return all(sharing.fetch(stage.path, stage.remote, monitor) for stage in wanted)
-
-    @staticmethod
-    def _is_wanted(stage: Stage) -> bool:
-        return stage.wanted or stage.path in RUN.roots
 
     def made(self) -> list[Stage]:
         """Return the stages that the task makes, in the order in which data flows."""

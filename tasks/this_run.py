@@ -21,6 +21,7 @@ from pipeline.operations import run_history
 from pipeline.progress.console import ConsoleMonitor
 from pipeline.progress.terminal import highlighted
 from pipeline.store import active_runs, folders, latest, results, sharing, unfinished
+from pipeline.store.record import REMOTE_NAME
 from pipeline.store.remote.shared import record_object
 from pipeline.store.stage import Stage
 from pipeline.web.urls import without_secrets
@@ -97,19 +98,29 @@ class Run:
         atexit.register(self._finish, outputs / run_history.NAME, self.forced_stages())
 
     def _ask_remote(self) -> None:
-        """Look in the remote for the results that are not here; a run that misses none asks nothing."""
+        """Look in the remote for the results that are not here; a run that has nothing to do asks nothing."""
         remote = self.stages[0].remote
         missing = [stage for stage in self.stages if results.known_record(stage) is None]
-        if remote and missing:
+        if remote and (missing or self._has_work()):
             about = shared_work.described(self._root, self._archive()) if shared_work.is_shared() else {}
             with ConsoleMonitor(remote.url) as monitor:
                 remote.begin(self.id, self.stages, monitor, about)
                 found = sharing.look_up(missing)
-                if not remote.has_failed:
+                if missing and not remote.has_failed:
                     monitor.log(f"{remote.url}: {found} of {len(missing)} missing results are there")
                 workers = luigid.connected[0].others() if about and luigid.connected else set()
                 for other in shared_work.other_runs(remote, workers):
                     self._compare(other, about["settings"], monitor)
+
+    def _has_work(self) -> bool:
+        """Return whether the run makes something, or fetches files that people open."""
+        records = results.current_records(self.stages)
+        to_fetch = (stage for stage in self.stages if self.is_wanted(stage) and (stage.path / REMOTE_NAME).is_file())
+        return bool(settings.active().forced()) or None in records.values() or any(to_fetch)
+
+    def is_wanted(self, stage: Stage) -> bool:
+        """Return whether people open the files of a result: if only the remote has them, they are fetched."""
+        return stage.wanted or stage.path in self.roots
 
     def _compare(self, other: shared_work.OtherRun, own: Mapping[str, str], monitor: ConsoleMonitor) -> None:
         """Tell whether another run of the same task shares its stages with this one, and if not, why."""

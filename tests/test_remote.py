@@ -17,6 +17,8 @@ from PIL import Image
 from pipeline.errors import SettingError
 from pipeline.progress.monitor import SILENT
 from pipeline.store.record import Record, parsed
+from pipeline.store.remote import upkeep
+from pipeline.store.remote.shared import file_object
 from pipeline.store.remote.urls import check_remote
 from tests import small_stages
 from tests.checkout import LONG, QUICK, STAGES, Checkout
@@ -183,6 +185,7 @@ class TestGarbage:
     def test_is_what_no_run_has_used_for_a_month(self, second, third, remote, states, tmp_path):
         assert second.evaluate(*RATE) == TRAINED
         aged(remote)
+        third.status()  # it writes the records on the machine, and is no use of the results
         third.run()
         assert f"file://{remote}: 2 results, would be removed." in second.pipeline(*GC, "--dry-run", *second.flags())
         assert "since there is no terminal to ask at" in second.pipeline(*GC, *second.flags(), status=1)
@@ -311,6 +314,19 @@ class TestSmallStages:
         assert machine.warnings == [
             f"{machine.url}: {altered.path} is not written to it, because {TEXT} has other content than it had."
         ]
+
+    def test_that_are_just_being_given_keep_their_files(self, tmp_path):
+        """Another result may have the same file; its record comes later."""
+        machine = Machine(tmp_path / "one", f"file://{tmp_path}/remote")
+        machine.run()
+        objects = machine.open().objects
+        unused = upkeep.unused(objects, 0)
+        first = machine.stages[0].path
+        name = file_object(Record.read(first).files[TEXT]["sha256"])
+        objects.upload(name, first / TEXT)
+        upkeep.remove(objects, unused, 0)
+        assert list(objects.entries("cas")) == [name]
+        assert objects.entries("ac") == {}
 
     def test_that_another_machine_finishes_first_are_replaced(self, tmp_path, monkeypatch):
         """Results downstream of both would not fit each other."""
