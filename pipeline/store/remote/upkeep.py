@@ -13,8 +13,8 @@ from pipeline.store.remote.checks import fault_of_outcome, record_of
 from pipeline.store.remote.objects import Entry, Objects, WrongObjectError
 from pipeline.store.remote.shared import RECORD_BYTES, Remote, equal_object, file_object, object_of, record_object
 
-GRACE = 24 * 3600
-"""Seconds for which a file stays that no record names: a machine may just be writing it. Twice `shared.FRESH`."""
+GRACE = 1.0
+"""Days for which a file stays that no record names: a machine may just be writing it. Twice `shared.FRESH`."""
 
 BATCH = 500
 """Objects to remove between two signs of life."""
@@ -61,7 +61,8 @@ def unused(objects: Objects, keep_days: float) -> list[UnusedResult]:
 def remove(objects: Objects, results: Sequence[UnusedResult], keep_days: float) -> int:
     """Remove results, and files that no record names any more; return the size of these files in bytes.
 
-    Records go first, so that nobody finds a record without its files.
+    Records go first, so that nobody finds a record without its files. A file that was written again after the record
+    that named it stays: a machine is about to write another record.
     """
     names = [result.name for result in results]
     pointers = [equal_object(result.record.stage, result.record.content_key) for result in results if result.record]
@@ -69,12 +70,10 @@ def remove(objects: Objects, results: Sequence[UnusedResult], keep_days: float) 
     _delete(objects, [*names, *pointers, *failures, *use.outdated(objects, keep_days)])
     files = objects.entries("cas")  # before the records, which other machines write after their files
     named = _files_of(_records(objects).values())
-    removed = _files_of(result.record for result in results)
-    gone = [
-        name
-        for name, entry in files.items()
-        if name not in named and (name in removed or time.time() - entry.modified > GRACE)
-    ]
+    ages: dict[str, float] = {}  # of the removed records, which were written after their files
+    for result in results:
+        ages |= {name: min(result.days, ages.get(name, result.days)) for name in _files_of([result.record])}
+    gone = [name for name, entry in files.items() if name not in named and _days(entry) >= ages.get(name, GRACE)]
     _delete(objects, gone)
     return sum(files[name].size for name in gone)
 
