@@ -16,7 +16,7 @@ from pipeline.store.record import FAILURE, Record, result_folders
 NONE = "(none)"
 """A value or a failure that a result lacks."""
 
-Pair = tuple[Record, Record]
+_Pair = tuple[Record, Record]
 """Two results of a stage."""
 
 
@@ -107,7 +107,7 @@ def difference_lines(found: Difference) -> list[str]:
     return lines
 
 
-def _records_of_one_stage(before: Path, now: Path, folders: Sequence[Path]) -> Pair:
+def _records_of_one_stage(before: Path, now: Path, folders: Sequence[Path]) -> _Pair:
     if before.parent.name != now.parent.name:
         first, second = (f"{path.parent.name}/{path.name[:8]}" for path in (before, now))
         stages = (before.parent.name, now.parent.name)
@@ -125,7 +125,7 @@ def _record(path: Path) -> Record:
     raise StoreError(f"{path} has no record that can be read. Type `make verify`, which lists such results.")
 
 
-def _with_upstream(own: Pair, folders: Sequence[Path]) -> tuple[list[str], list[Pair]]:
+def _with_upstream(own: _Pair, folders: Sequence[Path]) -> tuple[list[str], list[_Pair]]:
     """Describe the inputs that differ, and theirs; return also the pair itself and those of one stage upstream."""
     lines: dict[str, None] = {}
     pairs = [own]
@@ -161,7 +161,7 @@ def _record_of(source: Mapping[str, str] | None, folders: Sequence[Path]) -> Rec
     return next(filter(None, map(Record.read_any, paths)), None)
 
 
-def _told(pairs: Sequence[Pair], texts: Callable[[Record, Record], Iterable[str]]) -> list[str]:
+def _told(pairs: Sequence[_Pair], texts: Callable[[Record, Record], Iterable[str]]) -> list[str]:
     """Return each difference once, behind the names of its stages, unless it is one of the compared results alone."""
     stages: dict[str, dict[str, None]] = {}
     for before, now in pairs:
