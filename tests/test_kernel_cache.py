@@ -61,7 +61,9 @@ class Program:
 
     def _environment(self):
         path = os.pathsep.join([str(self._folder), str(ROOT)])
-        return os.environ | {"PYTHONPATH": path, "NUMBA_CACHE_DIR": str(self.cache)}
+        # On a full disk Python keeps the beginning of the bytecode that it writes, and fails to read it later.
+        without_bytecode = {"PYTHONDONTWRITEBYTECODE": "1"}
+        return os.environ | without_bytecode | {"PYTHONPATH": path, "NUMBA_CACHE_DIR": str(self.cache)}
 
     def files(self, pattern):
         return sorted(self.cache.glob(f"kernels-*/*/{pattern}"))

@@ -57,6 +57,7 @@ ELSEWHERE = {
     "make test lint docs": ".ci/run",
     "make worker SCHEDULER=10.0.0.5:8082 REMOTE=s3://bucket/prefix": "tests/test_shared_work.py",
     "make worker SCHEDULER=127.0.0.1:8082 REMOTE=s3://bucket/prefix": "tests/test_shared_work.py",
+    "make worker SCHEDULER=host:8082 REMOTE=URL": "tests/test_shared_work.py",
     "ssh -f -N -L 8082:127.0.0.1:8082 node1": "it logs in to another machine",
     "sbatch --array=0-3 examples/cluster/slurm.sh pipeline DEVICE=cpu SCHEDULER=10.0.0.5:8082 "
     "REMOTE=file:///shared/results": "tests/test_clusters.py",

@@ -21,7 +21,7 @@ MOST_TICKS = 10
 CELLS, IN_CELLS = ("#f2f7fb", "#6aaed6"), "#14171a"
 """The colours of the least and the largest accuracy in a grid, and of the text on them, also in a dark page."""
 
-Point = tuple[Mapping[str, Any], Sequence[float], Sequence[float]]
+_Point = tuple[Mapping[str, Any], Sequence[float], Sequence[float]]
 """The values of some settings; validation and test accuracy, each as mean, least and most."""
 
 
@@ -51,7 +51,7 @@ def curves_figure(curves: Sequence[Curve]) -> Figure | None:
     return figure
 
 
-def accuracy_figure(varied: Sequence[str], points: Sequence[Point]) -> Figure | None:
+def accuracy_figure(varied: Sequence[str], points: Sequence[_Point]) -> Figure | None:
     """Draw accuracies against one or two settings; None for another number of settings, or of less than two points."""
     if len(varied) not in (1, 2) or len(points) < 2:
         return None
@@ -66,7 +66,7 @@ def accuracy_figure(varied: Sequence[str], points: Sequence[Point]) -> Figure | 
     return figure
 
 
-def _draw_accuracies(axes: Axes, name: str, points: Sequence[Point]) -> None:
+def _draw_accuracies(axes: Axes, name: str, points: Sequence[_Point]) -> None:
     """Draw validation and test accuracy against a setting."""
     positions = _set_values(axes, name, (values[name] for values, _, _ in points))
     for number, (label, colour) in enumerate((("validation", VERMILION), ("test", BLUE)), start=1):
@@ -75,7 +75,7 @@ def _draw_accuracies(axes: Axes, name: str, points: Sequence[Point]) -> None:
     _finish(axes)
 
 
-def _draw_lines(axes: Axes, by_line: str, along: str, points: Sequence[Point]) -> None:
+def _draw_lines(axes: Axes, by_line: str, along: str, points: Sequence[_Point]) -> None:
     """Draw validation accuracy against one setting, a line for each value of the other one."""
     positions = _set_values(axes, along, (values[along] for values, _, _ in points))
     for number, value in enumerate(_ordered(values[by_line] for values, _, _ in points)):
@@ -84,7 +84,7 @@ def _draw_lines(axes: Axes, by_line: str, along: str, points: Sequence[Point]) -
     _finish(axes)
 
 
-def _draw_grid(axes: Axes, rows: str, columns: str, points: Sequence[Point]) -> None:
+def _draw_grid(axes: Axes, rows: str, columns: str, points: Sequence[_Point]) -> None:
     """Draw validation accuracy as a grid of percentages, darker where it is higher; a failed setting has no cell."""
     row_values, column_values = (_ordered(values[name] for values, _, _ in points) for name in (rows, columns))
     found = {(at[rows], at[columns]): valid[0] for at, valid, _ in points}

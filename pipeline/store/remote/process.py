@@ -1,4 +1,4 @@
-"""Move bytes to and from an object store with obstore, in a process of its own: ``python -m ... URL``.
+"""Move bytes to and from an object store with obstore, in a process of its own.
 
 obstore runs on tokio, whose threads do not survive a fork: in a worker process that Luigi forks, a request would wait
 for ever. And a process that waits too long can be killed, whatever it waits for.
