@@ -17,7 +17,7 @@ from luigi import execution_summary, interface
 from luigi.configuration import get_config
 from luigi.rpc import RemoteScheduler, RPCError
 from luigi.scheduler import Scheduler
-from luigi.task_status import FAILED
+from luigi.task_status import DONE, FAILED
 from luigi.worker import GetWorkResponse, Worker
 
 from pipeline.errors import SettingError
@@ -95,9 +95,16 @@ class LastingWorker(Worker):
         return succeeded
 
     def _is_forgotten(self) -> bool:
-        if isinstance(self._scheduler, Scheduler) or self._first_task not in self._scheduled_tasks:
+        """Return whether luigid does not know the first task, or not that this worker waits for it.
+
+        It may have restarted and learned of the task from another worker, or have taken this worker for dead.
+        """
+        first = self._first_task
+        if isinstance(self._scheduler, Scheduler) or first not in self._scheduled_tasks or self._failed:
             return False
-        return not self._scheduler.task_search(task_str=self._first_task)
+        found = self._scheduler.task_search(task_str=first)
+        known = [tasks[first] for status, tasks in found.items() if first in tasks and status != DONE]
+        return first not in found.get(DONE, {}) and not any(self.name in task["workers"] for task in known)
 
 
 class _Factory(interface._WorkerSchedulerFactory):
