@@ -95,16 +95,21 @@ class LastingWorker(Worker):
         return succeeded
 
     def _is_forgotten(self) -> bool:
-        """Return whether luigid does not know the first task, or not that this worker waits for it.
+        """Return whether the first task is to be added again, since luigid would give it to nobody, or not to this worker.
 
-        It may have restarted and learned of the task from another worker, or have taken this worker for dead.
+        luigid may have restarted, or have taken this worker for dead; or another machine has made the result, and could
+        not write it to the remote.
         """
         first = self._first_task
         if isinstance(self._scheduler, Scheduler) or first not in self._scheduled_tasks or self._failed:
             return False
         found = self._scheduler.task_search(task_str=first)
-        known = [tasks[first] for status, tasks in found.items() if first in tasks and status != DONE]
-        return first not in found.get(DONE, {}) and not any(self.name in task["workers"] for task in known)
+        waiting = [tasks[first] for status, tasks in found.items() if first in tasks and status != DONE]
+        if any(self.name in task["workers"] for task in waiting):
+            return False
+        for look in before_the_end:
+            look()
+        return not self.is_complete()
 
 
 class _Factory(interface._WorkerSchedulerFactory):
