@@ -95,7 +95,7 @@ class LastingWorker(Worker):
         return succeeded
 
     def _is_forgotten(self) -> bool:
-        """Return whether the first task is to be added again, since luigid would give it to nobody, or not to this worker.
+        """Return whether the first task is to be added again, since luigid would not give it to this worker.
 
         luigid may have restarted, or have taken this worker for dead; or another machine has made the result, and could
         not write it to the remote.
