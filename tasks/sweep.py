@@ -16,7 +16,7 @@ from pipeline.engines import devices
 from pipeline.errors import DeclarationError, PipelineError, SettingError
 from pipeline.networks.declared import NETWORKS, find_network
 from pipeline.progress.terminal import highlighted_table, print_answer
-from pipeline.report.markup import counted
+from pipeline.report.markup import counted, named
 from pipeline.store import results
 from pipeline.store.record import Record
 from pipeline.store.stage import Stage
@@ -97,14 +97,9 @@ class TrialTask(EngineTask):
     @property
     def description(self) -> str:
         """The settings that were given: ``learning rate 0.005, epochs 50, seed 1``."""
-        given = {name.replace("_", " "): getattr(self, name) for name in HYPERPARAMETERS}
+        given = {name: getattr(self, name) for name in HYPERPARAMETERS}
         given |= {"seed": self.from_seed, "engine": self.on_engine}
-        values = [
-            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in given.items()
-            if value is not None
-        ]
-        return ", ".join(values) or "as set"
+        return ", ".join(named(name, value) for name, value in given.items() if value is not None) or "as set"
 
     def _show(self, stages: Iterable[Stage]) -> None:
         """Leave the links in ``latest`` to the networks of the pipeline."""

@@ -100,16 +100,19 @@ class Run:
     def _ask_remote(self) -> None:
         """Look in the remote for the results that are not here; a run that has nothing to do asks nothing."""
         remote = self.stages[0].remote
+        if remote is None:
+            return
         missing = [stage for stage in self.stages if results.known_record(stage) is None]
-        if remote and (missing or self._has_work()):
-            about = shared_work.described(self._root, self._archive()) if shared_work.is_shared() else {}
-            with ConsoleMonitor(remote.url) as monitor:
-                remote.begin(self.id, self.stages, monitor, about)
-                found = sharing.look_up(missing)
-                if missing and not remote.has_failed:
-                    monitor.log(f"{remote.url}: {found} of {len(missing)} missing results are there")
-                workers = luigid.connected[0].others() if about and luigid.connected else set()
-                for other in shared_work.other_runs(remote, workers):
+        if not missing and not self._has_work():
+            return
+        about = shared_work.described(self._root, self._archive()) if shared_work.is_shared() else {}
+        with ConsoleMonitor(remote.url) as monitor:
+            remote.begin(self.id, self.stages, monitor, about)
+            found = sharing.look_up(missing)
+            if missing and not remote.has_failed:
+                monitor.log(f"{remote.url}: {found} of {len(missing)} missing results are there")
+            if about and luigid.connected:
+                for other in shared_work.other_runs(remote, luigid.connected[0].others()):
                     self._compare(other, about["settings"], monitor)
 
     def _has_work(self) -> bool:

@@ -8,13 +8,13 @@ import random
 import re
 import socket
 import struct
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple, Self
+from http.server import BaseHTTPRequestHandler
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from tests.loopback import LoopbackServer
 from tests.object_store import Place
 
 OF_A_CONNECTION = {"connection", "content-length", "keep-alive", "transfer-encoding"}
@@ -50,29 +50,16 @@ class Fault:
         return self.seen % self.every == 0 and chances.random() < self.chance
 
 
-class FaultyProxy:
+class FaultyProxy(LoopbackServer):
     """Passes requests on to an endpoint, except for those that a fault befalls."""
 
     def __init__(self, endpoint: str, seed: int = 0) -> None:
         self.requests: list[Request] = []
-        self.closing = threading.Event()
         self.server = urlsplit(endpoint).netloc
         self._faults: list[Fault] = []
         self._random = random.Random(seed)
-        self._lock = threading.Lock()
-        self._http = _Listener(("127.0.0.1", 0), type("HandlerOfTest", (Handler,), {"proxy": self}))
-        self.endpoint = f"http://127.0.0.1:{self._http.server_address[1]}"
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.closing.set()
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+        super().__init__(type("HandlerOfTest", (Handler,), {"proxy": self}))
+        self.endpoint = f"http://{self.host}"
 
     def breaks(
         self,
@@ -101,13 +88,6 @@ class FaultyProxy:
             self.requests.append(request)
             struck = (fault.befalls for fault in self._faults if fault.strikes(request, self._random))
             return next(struck, nothing)
-
-
-class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Clients hang up all the time here."""
 
 
 class Handler(BaseHTTPRequestHandler):

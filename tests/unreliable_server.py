@@ -7,10 +7,11 @@ import select
 import socket
 import ssl
 import struct
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple, Self
+from http.server import BaseHTTPRequestHandler
+from typing import NamedTuple
+
+from tests.loopback import LoopbackServer
 
 
 class Request(NamedTuple):
@@ -23,30 +24,14 @@ class Request(NamedTuple):
         return self.headers.get("Range")
 
 
-class UnreliableServer:
+class UnreliableServer(LoopbackServer):
     """Gives the first answer to the first request, and so on; the last one to all that follow."""
 
     def __init__(self, *answers: Answer, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
         self.answers = answers
-        self.closing = threading.Event()
-        self._lock = threading.Lock()
-        self._http = _Listener(("127.0.0.1", 0), _handler(self))
-        if tls:
-            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
-        self.host = f"127.0.0.1:{self._http.server_address[1]}"
+        super().__init__(_handler(self), tls)
         self.url = f"{'https' if tls else 'http'}://{self.host}/cifar-10-python.tar.gz"
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.closing.set()
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
 
     @property
     def ranges(self) -> list[str | None]:
@@ -56,13 +41,6 @@ class UnreliableServer:
         with self._lock:
             self.requests.append(request)
             return self.answers[min(len(self.requests), len(self.answers)) - 1]
-
-
-class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Clients hang up all the time here."""
 
 
 class Handler(BaseHTTPRequestHandler):

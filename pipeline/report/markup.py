@@ -117,6 +117,16 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def value_text(value: object) -> str:
+    """Write the value of a setting, a float without zeros at its end: ``0.005``, ``50``, ``numba``."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def named(name: str, value: object) -> str:
+    """Write a setting with its value: ``learning rate 0.005``."""
+    return f"{name.replace('_', ' ')} {value_text(value)}"
+
+
 def duration(seconds: float) -> str:
     """Write a duration: ``53.2 s``, ``10.4 min``, ``2 h 27 min``; minutes after hours are rounded down."""
     if seconds < 120:

@@ -16,7 +16,7 @@ from pipeline.errors import StoreError
 from pipeline.progress.monitor import Monitor
 from pipeline.report import drawing
 from pipeline.report.drawing import plot
-from pipeline.report.markup import Section, counted, duration, element, html_table
+from pipeline.report.markup import Section, counted, duration, element, html_table, named, value_text
 from pipeline.report.sweep_figures import Curve, accuracy_figure, curves_figure
 from pipeline.store.record import Record
 from pipeline.training.evaluate import METRICS_NAME
@@ -210,7 +210,7 @@ def sweep_section(path: Path | None, archive_sha256: str, folder: Path) -> Secti
 
 
 def about(ranking: Ranking) -> str:
-    """Say in a sentence what was varied and what was not, and what the order is."""
+    """Return a sentence on the settings that vary, those that do not, and the order of the rows."""
     first = ranking.rows[0].settings
     fixed = [named(name, first[name]) for name in SETTINGS if name not in ranking.varied]
     data = f" on {ranking.data['title']}" if ranking.data else ""
@@ -236,11 +236,6 @@ def more_rows(ranking: Ranking) -> str:
     """Say how many rows the table lacks; empty if it has all."""
     more = len(ranking.rows) - MOST_ROWS
     return f"{counted(more, 'more row')} in {CSV_NAME}." if more > 0 else ""
-
-
-def named(name: str, value: Any) -> str:
-    """Write a setting with its value: ``learning rate 0.005``."""
-    return f"{name.replace('_', ' ')} {_shown(value)}"
 
 
 def _rank(results: Mapping[str, Path], monitor: Monitor) -> Ranking:
@@ -325,7 +320,7 @@ def _markdown(ranking: Ranking) -> list[str]:
 def _cells(row: Row) -> dict[str, str]:
     seconds = row.spread("seconds")
     return {
-        **{name: _shown(value) for name, value in row.settings.items()},
+        **{name: value_text(value) for name, value in row.settings.items()},
         "seeds": str(len(row.trials)),
         "validation_accuracy": _range(row.spread("validation_accuracy"), ".4f"),
         "test_accuracy": _range(row.spread("test_accuracy"), ".4f"),
@@ -340,7 +335,3 @@ def _range(spread: Spread | None, form: str) -> str:
         return NOTHING
     mean, least, most = (format(value, form) for value in spread)
     return mean if spread.least == spread.most else f"{mean} ({least} to {most})"
-
-
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -13,6 +13,7 @@ from matplotlib.ticker import PercentFormatter
 
 from pipeline.report.drawing import BLUE, VERMILION, new_figure
 from pipeline.report.learning import set_epoch_ticks
+from pipeline.report.markup import named, value_text
 
 MOST_LINES = 6
 """Most lines in a plot of two settings; a plot of more is a grid."""
@@ -80,7 +81,7 @@ def _draw_lines(axes: Axes, by_line: str, along: str, points: Sequence[_Point]) 
     positions = _set_values(axes, along, (values[along] for values, _, _ in points))
     for number, value in enumerate(_ordered(values[by_line] for values, _, _ in points)):
         line = sorted((positions[at[along]], *valid) for at, valid, _ in points if at[by_line] == value)
-        _plot(axes, line, color=f"C{number}", label=f"{by_line.replace('_', ' ')} {_text(value)}")
+        _plot(axes, line, color=f"C{number}", label=named(by_line, value))
     _finish(axes)
 
 
@@ -118,15 +119,11 @@ def _set_values(axes: Axes, name: str, values: Iterable[Any]) -> dict[Any, int]:
 def _set_ticks(set_ticks: Callable[..., Any], values: Sequence[Any]) -> None:
     """Set a tick at each of a few values, else at every second, third and so on."""
     step = -(-len(values) // MOST_TICKS)
-    set_ticks(range(0, len(values), step), map(_text, values[::step]))
+    set_ticks(range(0, len(values), step), map(value_text, values[::step]))
 
 
 def _ordered(values: Iterable[Any]) -> list[Any]:
     return sorted(set(values))
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _finish(axes: Axes) -> None:

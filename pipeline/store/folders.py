@@ -14,6 +14,14 @@ def temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp")
 
 
+def new_temporary(path: Path) -> Path:
+    """Make the temporary folder of a result, empty, and return it."""
+    made = temporary(path)
+    remove(made)
+    made.mkdir()
+    return made
+
+
 def lock(path: Path) -> Lock:
     """Return the lock of a result, which a process holds while it makes the result."""
     return Lock(path.with_name(f".{path.name}.lock"))

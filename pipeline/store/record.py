@@ -85,6 +85,11 @@ class Record:
         """Write the record beside its result."""
         (folder / (FAILED_NAME if self.failure else name)).write_text(self.text)
 
+    def adopted(self, key: str, inputs: dict[str, dict[str, str]], run: str) -> Record:
+        """Return the record of a result of another key and other inputs that a run adopts from this one."""
+        adopted_from = self.adopted_from or self.key
+        return replace(self, key=key, inputs=inputs, run=run, adopted_from=adopted_from).sealed()
+
     @property
     def text(self) -> str:
         """The content of the record's file."""

@@ -6,7 +6,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -216,16 +216,15 @@ def _compute(
 ) -> Record:
     """Call the function of a stage; write the record of its result beside the files, or that of its failure."""
     stage.temporary.mkdir()
-    folders = {name: source.path for name, source in stage.inputs.items()}
-    arguments: dict[str, Any] = {**folders, **stage.parameters, **stage.options}
+    inputs = {name: source.path for name, source in stage.inputs.items()}
+    arguments: dict[str, Any] = {**inputs, **stage.parameters, **stage.options}
     function = stage.resolve()
     with failures.explained(stage, stage.max_output_bytes(arguments), [stage.temporary, *checkpoints.values()]):
         started, clock = datetime.now(UTC), time.perf_counter()
         try:
             measured = function(output=stage.temporary, **arguments, **checkpoints, monitor=monitor)
         except DivergedError as error:
-            remove(stage.temporary)
-            stage.temporary.mkdir()
+            folders.new_temporary(stage.path)
             measured = {FAILURE: str(error)}
         return _write_record(stage, contents, run, measured or {}, started, time.perf_counter() - clock)
 
@@ -294,12 +293,6 @@ def _adopt(stage: Stage, folder: Path, found: Record, contents: Mapping[str, str
             (stage.temporary / name).hardlink_to(folder / name)
         except OSError:  # a file system without hard links
             shutil.copyfile(folder / name, stage.temporary / name)
-    record = replace(
-        found,
-        key=stage.key,
-        inputs=_described_inputs(stage, contents),
-        run=run,
-        adopted_from=found.adopted_from or found.key,
-    ).sealed()
+    record = found.adopted(stage.key, _described_inputs(stage, contents), run)
     record.write(stage.temporary)
     return record

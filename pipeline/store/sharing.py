@@ -7,7 +7,6 @@ other; its files are fetched when something reads them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from pipeline.files.whole_file import remove, replacing
@@ -48,8 +47,7 @@ def take_record(stage: Stage, content_key: str, inputs: dict[str, dict[str, str]
         equal = stage.remote.equal(stage, content_key)
         if equal is None:
             return None
-        adopted_from = equal.adopted_from or equal.key
-        record = replace(equal, key=stage.key, inputs=inputs, run=run, adopted_from=adopted_from).sealed()
+        record = equal.adopted(stage.key, inputs, run)
     _publish_record(stage.path, record)
     return record
 
@@ -67,9 +65,7 @@ def fetch(path: Path, remote: Remote | None, monitor: Monitor) -> bool:
         record = Record.read(path, REMOTE_NAME)
         if record is None or Record.read(path):  # another process has fetched or made it meanwhile
             return Record.read(path) is not None
-        made = folders.temporary(path)
-        remove(made)
-        made.mkdir()
+        made = folders.new_temporary(path)
         try:
             if _fetched(record, path, made, remote, monitor):
                 return True
@@ -94,8 +90,7 @@ def give(stage: Stage, record: Record, upstream: Iterable[Stage], monitor: Monit
     first = stage.remote.records([stage]).get(stage.path)
     if first is None or first.content == record.content or first.content_key != record.content_key:
         return record
-    made = folders.temporary(stage.path)
-    made.mkdir()
+    made = folders.new_temporary(stage.path)
     if not _fetched(first, stage.path, made, stage.remote, monitor):
         return record
     monitor.log(f"{stage.name}: another machine made it first; its result replaces this one")
@@ -118,8 +113,5 @@ def _fetched(record: Record, path: Path, made: Path, remote: Remote, monitor: Mo
 
 def _publish_record(path: Path, record: Record) -> None:
     """Publish a result without files: its files are in the remote."""
-    made = folders.temporary(path)
-    remove(made)
-    made.mkdir()
-    record.write(made, REMOTE_NAME)
+    record.write(folders.new_temporary(path), REMOTE_NAME)
     folders.publish(path)

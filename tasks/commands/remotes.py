@@ -10,6 +10,7 @@ from pipeline.errors import RemoteError, SettingError
 from pipeline.progress.amounts import byte_amount
 from pipeline.progress.console import ConsoleMonitor
 from pipeline.progress.terminal import print_answer
+from pipeline.report.markup import counted
 from pipeline.store import results, sharing
 from pipeline.store.latest import point_latest
 from pipeline.store.record import Record
@@ -82,7 +83,7 @@ def collect_remote(
     shared = _chosen() if dry_run else _writable()
     with _named(shared):
         found = upkeep.unused(shared.objects, keep_days)
-        amount = f"{len(found)} {'result' if len(found) == 1 else 'results'}"
+        amount = counted(len(found), "result")
         for line in upkeep.unused_table(found):
             show(line)
         if dry_run:

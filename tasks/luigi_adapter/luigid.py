@@ -42,7 +42,7 @@ connected: list[LastingWorker] = []
 """The worker of this process."""
 
 before_the_end: list[Callable[[], None]] = []
-"""Functions to call before a run's exit status is decided; they may find that others have made its results."""
+"""Functions to call before a run with luigid ends; they may find that others have made its results."""
 
 
 class LastingWorker(Worker):
@@ -61,12 +61,19 @@ class LastingWorker(Worker):
         """The worker's name in luigid."""
         return str(self._id)
 
+    @property
+    def has_luigid(self) -> bool:
+        """Whether luigid schedules its tasks, and not this process itself."""
+        return not isinstance(self._scheduler, Scheduler)
+
     def others(self) -> set[str]:
         """Return the names of the other workers that are connected with luigid; none without luigid."""
-        return set() if isinstance(self._scheduler, Scheduler) else workers(self._scheduler) - {self.name}
+        return workers(self._scheduler) - {self.name} if self.has_luigid else set()
 
     def is_complete(self) -> bool:
-        """Return whether the result of the task that the command line named is there, whoever made it."""
+        """Return whether the result of the first task is there now, made by this machine or another."""
+        for look in before_the_end:
+            look()
         first = self._scheduled_tasks.get(self._first_task)
         return first is not None and first.complete()
 
@@ -76,14 +83,14 @@ class LastingWorker(Worker):
         super()._add_task(*arguments, **described)
 
     def _run_task(self, task_id: str) -> None:
-        if task_id not in self._failed or isinstance(self._scheduler, Scheduler):
+        if self.has_luigid and task_id in self._failed:
+            self._scheduler.add_task(worker=self._id, task_id=task_id, status=FAILED, runnable=True)
+        else:
             super()._run_task(task_id)
-            return
-        self._scheduler.add_task(worker=self._id, task_id=task_id, status=FAILED, runnable=True)
 
     def _keep_alive(self, response: GetWorkResponse) -> bool:
         """Wait while others make something; and for what is to do, unless it is downstream of a failed task."""
-        if isinstance(self._scheduler, Scheduler):
+        if not self.has_luigid:
             return bool(super()._keep_alive(response))
         return bool(response.running_tasks or (not self._failed and super()._keep_alive(response)))
 
@@ -101,15 +108,11 @@ class LastingWorker(Worker):
         not write it to the remote.
         """
         first = self._first_task
-        if isinstance(self._scheduler, Scheduler) or first not in self._scheduled_tasks or self._failed:
+        if not self.has_luigid or first not in self._scheduled_tasks or self._failed:
             return False
         found = self._scheduler.task_search(task_str=first)
         waiting = [tasks[first] for status, tasks in found.items() if first in tasks and status != DONE]
-        if any(self.name in task["workers"] for task in waiting):
-            return False
-        for look in before_the_end:
-            look()
-        return not self.is_complete()
+        return not any(self.name in task["workers"] for task in waiting) and not self.is_complete()
 
 
 class _Factory(interface._WorkerSchedulerFactory):
@@ -180,9 +183,7 @@ def check_flags() -> None:
 
 def _summary(worker: Worker) -> dict[str, Any]:
     """Summarise a run for its exit status: where all results are there, it has completed its task."""
-    for look in before_the_end:
-        look()
-    if isinstance(worker, LastingWorker) and not isinstance(worker._scheduler, Scheduler) and worker.is_complete():
+    if isinstance(worker, LastingWorker) and worker.has_luigid and worker.is_complete():
         root = execution_summary._root_task(worker)
         return {category: set[Any]() for category in _luigis_summary(worker)} | {"completed": {root}}
     found: dict[str, Any] = _luigis_summary(worker)

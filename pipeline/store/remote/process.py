@@ -244,5 +244,5 @@ def serve(url: str) -> None:
 
 if __name__ == "__main__":
     ANSWERS = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints is no answer
+    os.dup2(2, 1)  # libraries may print to stdout
     serve(sys.argv[1])

@@ -162,7 +162,7 @@ class Remote:
         if refused:  # reading was not
             self.writes = False
             self.say(f"{str(refused).rstrip('.')}. Results are only taken from it, as with remote_mode = read")
-        elif self.writes and not self._keeps_first():
+        elif self.writes and not self._keeps_first:
             self.say(
                 "it ignores conditional writes: where two machines finish the same stage at the same time, the record "
                 "of the last one counts"
@@ -284,15 +284,16 @@ class Remote:
 
     def _create(self, name: str, content: bytes) -> bool:
         """Write a small object if there is none of this name, and return whether that is so."""
-        if self._keeps_first():
+        if self._keeps_first:
             return self.objects.create(name, content)
         if self.objects.heads([name]):
             return False
         self.objects.put(name, content)
         return True
 
+    @functools.cached_property
     def _keeps_first(self) -> bool:
-        """Return whether the second of two conditional writes fails, as it should; tried once for each remote."""
+        """Whether the second of two conditional writes fails, as it should; tried once for each remote."""
         known = read_sealed(self._memory)
         if self.url not in known:
             name, keeps_first = f"probe/{uuid.uuid4().hex}", False

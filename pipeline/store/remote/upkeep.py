@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.progress.monitor import Monitor
@@ -37,7 +37,7 @@ def verify(remote: Remote, monitor: Monitor) -> list[str]:
     list of str
         A line for each record or file that is wrong.
     """
-    records = _records(remote.objects) | _records(remote.objects, "failed")
+    records = _records(remote.objects, [*remote.objects.entries("ac"), *remote.objects.entries("failed")])
     files = remote.objects.entries("cas")  # after the records, before which other machines write their files
     wrong = {name: fault for name, entry in _counted(files, monitor) if (fault := _fault_of_file(remote, name, entry))}
     for name, record in records.items():
@@ -53,7 +53,7 @@ def unused(objects: Objects, keep_days: float) -> list[UnusedResult]:
     entries = objects.entries("ac")
     ages = {name: _days(entry) for name, entry in entries.items()}
     needed = use.needed(objects, keep_days) | {name for name, days in ages.items() if days < keep_days}
-    records = _records(objects)
+    records = _records(objects, entries)
     needed |= _upstream(needed, records)
     return [UnusedResult(name, records.get(name), ages[name]) for name in entries if name not in needed]
 
@@ -69,7 +69,7 @@ def remove(objects: Objects, results: Sequence[UnusedResult], keep_days: float) 
     failures = [name for name, entry in objects.entries("failed").items() if _days(entry) >= keep_days]
     _delete(objects, [*names, *pointers, *failures, *use.outdated(objects, keep_days)])
     files = objects.entries("cas")  # before the records, which other machines write after their files
-    named = _files_of(_records(objects).values())
+    named = _files_of(_records(objects, objects.entries("ac")).values())
     ages: dict[str, float] = {}  # of the removed records, which were written after their files
     for result in results:
         ages |= {name: min(result.days, ages.get(name, result.days)) for name in _files_of([result.record])}
@@ -86,10 +86,10 @@ def unused_table(results: Sequence[UnusedResult]) -> list[str]:
     ]
 
 
-def _records(objects: Objects, folder: str = "ac") -> dict[str, Record | None]:
-    """Read all records in a folder by name; None for one that cannot be read or does not fit its name."""
+def _records(objects: Objects, names: Collection[str]) -> dict[str, Record | None]:
+    """Read records by the names of their objects; None for one that cannot be read or does not fit its name."""
     found: dict[str, Record | None] = {}
-    for name, content in objects.get(objects.entries(folder), RECORD_BYTES).items():
+    for name, content in objects.get(names, RECORD_BYTES).items():
         record = record_of(content)
         found[name] = record if record and not fault_of_outcome(record) and name == object_of(record) else None
     return found
