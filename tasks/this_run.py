@@ -93,9 +93,10 @@ class Run:
             "settings": changed(),
         }
         run_history.append_line(outputs / run_history.NAME, first_line)
-        self._ask_remote()
-        self._found = results.seals(stage for stage in stages if stage.name in settings.active().forced())
+        # Before the remote is asked, since a signal may come then; the forced stages get their seals below.
         atexit.register(self._finish, outputs / run_history.NAME, self.forced_stages())
+        self._ask_remote()
+        self._found.update(results.seals(stage for stage in stages if stage.name in settings.active().forced()))
 
     def _ask_remote(self) -> None:
         """Look in the remote for the results that are not here; a run that has nothing to do asks nothing."""
