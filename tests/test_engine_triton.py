@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import subprocess
 import sys
@@ -191,35 +190,6 @@ def test_exponentials():
     result, seconds = triton_engine().exponentials(vector, 4)
     np.testing.assert_allclose(result, np.exp(vector), rtol=1e-6)
     assert seconds > 0
-
-
-def compiled(*arguments):
-    """Return what `compiled_kernels` prints."""
-    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "tests.compiled_kernels", *map(str, arguments)]
-    printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
-    return [json.loads(line) for line in printed.splitlines()]
-
-
-@pytest.mark.parametrize(
-    ("name", "images", "launches"), [("mlp", 128, 3), ("mlp2", 128, 5), ("cnn", 128, 10), ("cnn", 1000, 10)]
-)
-def test_compiled_for_an_h100_no_kernel_spills_registers_or_loses_nan(name, images, launches):
-    """For the launches of a step, and for the forward pass of an evaluation's 1000 images, which has other blocks.
-
-    With 128 registers a thread, a multiprocessor holds 16 warps.
-    """
-    kernels = compiled(name, 90, images)
-    assert len(kernels) == launches
-    assert [kernel for kernel in kernels if kernel["stack"] or kernel["registers"] > 128] == []
-    # Triton's interpreter keeps nan in every maximum. That of the softmax may lose it: exp(nan) keeps it.
-    assert {kernel["kernel"] for kernel in kernels if kernel["loses_nan"]} == {"output.loss_and_gradients"}
-
-
-def test_shared_memory_of_a_small_gpu_is_enough():
-    """CUDA's programming guide has 99 KB for a program on compute capability 8.6 and 8.9 in a table."""
-    kernels = compiled("many inputs", 89)
-    assert [kernel for kernel in kernels if kernel["shared"] > 99 * 1024] == []
 
 
 class TestCache:

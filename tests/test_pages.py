@@ -30,7 +30,7 @@ FOLLOWED = {
 """Pages of which a test of their own does each step in order."""
 
 ELSEWHERE = {
-    ".venv/bin/python -m tests.compiled_kernels cnn 90": "tests/test_engine_triton.py",
+    ".venv/bin/python -m tests.compiled_kernels cnn 90": "tests/test_compiled_kernels.py",
     "TRITON_INTERPRET=1 .venv/bin/python -m pytest tests/test_fused_engines.py -k triton": ".ci/run runs these tests",
     "LUIGI_CONFIG_PATH=luigid.cfg luigi --module tasks Pipeline": "tests/test_luigid.py",
     "LUIGI_CONFIG_PATH=luigid.cfg luigid --background --address 10.0.0.5 --logdir .cache": "tests/test_luigid.py",

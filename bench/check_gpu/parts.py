@@ -10,7 +10,7 @@ from pipeline.engines import devices
 ENGINES = [name for name, traits in devices.ENGINES.items() if not traits.without_cuda]
 """The engines that can use a GPU."""
 
-CORES_OF_A_WORKER = 4
+CORES_OF_A_WORKER = 2
 """Cores for each of the processes into which pytest-xdist divides tests."""
 
 
