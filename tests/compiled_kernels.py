@@ -1,8 +1,9 @@
 """Compile the kernels of a training step for a GPU, with or without one, and print a line of JSON for each launch.
 
 Run ``python -m tests.compiled_kernels NETWORK CAPABILITY [BATCH [PRECISION]]``, with a declared network or one of
-`fused_networks`, and 90 for an H100. The line has the kernel, its programs, the shared memory of a program, a thread's
-registers and bytes of stack, which spilled registers take, and how many instructions take a maximum but lose nan.
+`fused_networks`, and 90 for an H100. The line has the kernel, its programs, the warps and shared memory of a
+program, a thread's registers and bytes of stack, which spilled registers take, how many instructions take a maximum but
+lose nan, and the values that the widest read from memory takes at once.
 """
 
 from __future__ import annotations
@@ -55,11 +56,19 @@ def compile_only(kernel, grid):
         compiled = kernel.run(*arguments, grid=grid, warmup=True, **options)
         name = f"{kernel.fn.__module__.rpartition('.')[2]}.{kernel.fn.__name__}"
         programs = int(np.prod(grid))
-        row = {"kernel": name, "programs": programs, "shared": compiled.metadata.shared, **usage(compiled)}
-        row["loses_nan"] = len(re.findall(r"\bmax\.f32", compiled.asm["ptx"]))
+        row = {"kernel": name, "programs": programs, "warps": compiled.metadata.num_warps}
+        row |= {"shared": compiled.metadata.shared, **usage(compiled), **instructions(compiled.asm["ptx"])}
         sys.stdout.write(json.dumps(row) + "\n")
 
     return launch
+
+
+def instructions(ptx):
+    """Return what the instructions of a kernel show."""
+    copied = re.findall(r"cp\.async\.c[ag]\.shared\.global \[[^]]*\], \[[^]]*\], 0x(\w+)", ptx)
+    loaded = re.findall(r"ld\.global\.v(\d)", ptx)
+    widest = max([1, *map(int, loaded), *(int(size, 16) // 4 for size in copied)])
+    return {"loses_nan": len(re.findall(r"\bmax\.f32", ptx)), "widest_read": widest}
 
 
 def usage(compiled):

@@ -21,7 +21,7 @@ from triton.runtime.build import compile_module_from_src
 from triton.runtime.errors import PTXASError
 
 from pipeline.engines.engine import Examples, Training, load_engine
-from pipeline.engines.triton.blocks import INTERPRETED, ON_GPU
+from pipeline.engines.triton.blocks import ON_GPU
 from pipeline.engines.triton.failures import explained
 from pipeline.errors import DeviceError, EngineError, SettingError
 from pipeline.networks.declaration import Hyperparameters
@@ -137,11 +137,11 @@ def test_a_gradient_in_many_parts():
 
 
 def test_a_last_minibatch_in_more_parts_than_the_others():
-    """Eight programs would take 6 parts of 2 images for 12 images, but 8 parts of 1 image for the last 8."""
+    """For its own number of images the last minibatch would have more parts than the largest one has room for."""
     network = NETWORKS["dropped borders"]
     weights, examples = with_biases(network, 14), random_examples(network, 20, 15)
     how = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=12)
-    engine = triton_engine(blocks=replace(INTERPRETED, programs=8))
+    engine = triton_engine(blocks=replace(triton_engine().blocks, weight_programs=8))
     losses, after, _ = trained(engine, Training(network, how, weights, examples, examples))
     expected_losses, expected = reference.trained(network, how, weights, examples)
     np.testing.assert_allclose(losses, expected_losses.ravel(), rtol=0, atol=1e-5)
@@ -203,7 +203,8 @@ class TestCache:
             if len(sys.argv) == 2:
                 subprocess.run([sys.executable, "-c", sys.argv[1]], check=True)
             """
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), **({"TRITON_CACHE_DIR": chosen} if chosen else {})}
+        environment = {name: value for name, value in os.environ.items() if name != "TRITON_CACHE_DIR"}
+        environment |= {"PYTHONPATH": str(ROOT)} | ({"TRITON_CACHE_DIR": chosen} if chosen else {})
         command = [sys.executable, "-c", program, program]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         return [Path(line) for line in done.stdout.splitlines()]

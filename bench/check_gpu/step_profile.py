@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import statistics
 import sys
 import time
+from collections import Counter
 from typing import Any
 
 import torch
@@ -22,11 +25,21 @@ MOST = 14
 def main() -> None:
     """Profile each engine and network."""
     plan = Plan.read()
+    if not plan.is_trial:
+        begin_profiler()
     for network in ("mlp", "cnn"):
         work = Work.read(network, plan.images, None, devices.cores())
         for engine in plan.engines:
             profile_epoch(f"{network} {engine}", work, engine, plan)
     print("microseconds a training step, launches a step")
+
+
+def begin_profiler() -> None:
+    """Load the profiler before a CUDA graph is recorded, and keep it: it fails on graphs that are older than itself."""
+    os.environ["TEARDOWN_CUPTI"] = "0"
+    with profile(activities=[ProfilerActivity.CUDA]):
+        torch.zeros(1, device="cuda")
+        torch.cuda.synchronize()
 
 
 def profile_epoch(name: str, work: Work, engine: str, plan: Plan) -> None:
@@ -55,12 +68,32 @@ def profile_epoch(name: str, work: Work, engine: str, plan: Plan) -> None:
         kernels_us=round(total / steps, 2),
         launches=round(launches / steps, 1),
     )
+    if not plan.is_trial and (by_place := kernels_of_a_step(found, steps)):
+        figure(f"{name}, in the order of a step", **by_place)
     for kernel in kernels[:MOST]:
         own = time_of(kernel, plan)
         share = f"{own / total:.0%}"
         figure(
             f"{name} {kernel.key[:80]}", us=round(own / steps, 2), share=share, launches=round(kernel.count / steps, 2)
         )
+
+
+def kernels_of_a_step(found: Any, steps: int) -> dict[str, float]:
+    """Return the median time of each launch of a step, in us; none if there are over `MOST`, or not in each step."""
+    launches = sorted(
+        (event.start_ns(), event.name(), event.duration_ns() / 1000)
+        for event in found.profiler.kineto_results.events()
+        if "CUDA" in str(event.device_type())
+    )
+    of_a_step = Counter(name for _, name, _ in launches)
+    launches = [launch for launch in launches if of_a_step[launch[1]] >= steps]
+    places, rest = divmod(len(launches), steps)
+    if rest or places > MOST:
+        return {}
+    return {
+        f"{place + 1} {launches[place][1]}": round(statistics.median(us for _, _, us in launches[place::places]), 2)
+        for place in range(places)
+    }
 
 
 def time_of(kernel: Any, plan: Plan) -> float:

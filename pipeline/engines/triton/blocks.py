@@ -15,16 +15,31 @@ IS_INTERPRETED = bool(triton.knobs.runtime.interpret)
 
 @dataclass(frozen=True)
 class Blocks:
-    """The largest blocks; the sums of a product, ``rows`` by ``columns``, are in the registers of a program.
+    """The largest blocks.
 
-    ``programs`` is the number of programs that a kernel has at least, if there is work for them. ``summed`` are the
-    positions of images that the gradient of a convolution's weights adds up at once, more of them where a program has
-    fewer than ``columns`` weights and filters. ``updated`` are the weights of a program of the update.
+    Parameters
+    ----------
+    programs : int
+        Programs that a convolution has at least, if there is work for them.
+    weight_programs : int
+        The same for the gradient of its weights.
+    sums : int
+        Sums of a product, in the registers of a program of a convolution.
+    columns : int
+        Filters, channels or units of a block, and inputs that a dense layer multiplies at once.
+    weights : int
+        Weights of a filter whose gradients a program computes.
+    summed : int
+        Products that are added to them at once, for each filter or for each weight, whichever are more.
+    updated : int
+        Weights of a program of the update.
     """
 
     programs: int
-    rows: int
+    weight_programs: int
+    sums: int
     columns: int
+    weights: int
     summed: int
     updated: int
 
@@ -32,18 +47,18 @@ class Blocks:
         """Return the block for filters, channels or weights."""
         return min(self.columns, power_of_two(size))
 
-    def of_rows(self, rows: int, column_blocks: int) -> int:
-        """Return the largest block for positions that gives enough programs, or the smallest one."""
-        block = min(self.rows, power_of_two(rows))
+    def of_rows(self, rows: int, columns: int, column_blocks: int) -> int:
+        """Return the largest block for rows of ``columns`` sums that gives enough programs, or the smallest one."""
+        block = min(self.sums // columns, power_of_two(rows))
         while block > 16 and blocks_in(rows, block) * column_blocks < self.programs:
             block //= 2
         return block
 
 
-ON_GPU = Blocks(programs=128, rows=64, columns=32, summed=32, updated=64)
-"""For the 132 multiprocessors of an H100 and their registers."""
+ON_GPU = Blocks(programs=264, weight_programs=132, sums=2048, columns=32, weights=64, summed=1024, updated=64)
+"""The fastest of those that were measured on an H100, which has 132 multiprocessors."""
 
-INTERPRETED = Blocks(programs=1, rows=8192, columns=128, summed=8192, updated=4096)
+INTERPRETED = Blocks(programs=1, weight_programs=1, sums=2**17, columns=128, weights=128, summed=2**20, updated=4096)
 
 
 def blocks_in(size: int, block: int) -> int:

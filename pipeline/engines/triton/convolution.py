@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pipeline.engines.triton.blocks import Blocks, blocks_in, power_of_two
 from pipeline.engines.triton.minibatches import Minibatches, begin, current
-from pipeline.engines.triton.parameters import LayerParameters
+from pipeline.engines.triton.parameters import LayerParameters, Parameters
 from pipeline.engines.triton.values import Values
 from pipeline.networks.layers import Conv2DLayer, rectify
 
@@ -71,58 +71,65 @@ def forward(
     counter: tl.tensor,
     images: tl.tensor,
     SHAPE: tl.constexpr,
-    BLOCK_POSITIONS: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
     BLOCK_FILTERS: tl.constexpr,
     BLOCK_WEIGHTS: tl.constexpr,
 ) -> None:
     """Compute outputs[n, r, c, f] = rectify(max of z[n, y, x, f] over the window of (r, c)), and its byte in maxima.
 
-    Program (i, j) computes a block of positions (n, r, c) for a block of filters.
+    Program (i, j) computes a block of z for a block of filters. The positions of a window are neighbours in it.
     """
-    position = tl.program_id(0) * BLOCK_POSITIONS + tl.arange(0, BLOCK_POSITIONS)
+    WINDOW: tl.constexpr = SHAPE.window * SHAPE.window
+    row = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     f = tl.program_id(1) * BLOCK_FILTERS + tl.arange(0, BLOCK_FILTERS)
-    is_position, is_filter = position < images * SHAPE.output_rows * SHAPE.output_columns, f < SHAPE.filters
-    n = position // (SHAPE.output_rows * SHAPE.output_columns)
-    y = position // SHAPE.output_columns % SHAPE.output_rows * SHAPE.window
-    x = position % SHAPE.output_columns * SHAPE.window
+    place, q = row // WINDOW, row % WINDOW
+    is_place, is_filter = place < images * SHAPE.output_rows * SHAPE.output_columns, f < SHAPE.filters
+    n = place // (SHAPE.output_rows * SHAPE.output_columns)
+    # `tl.where`: with `+ q % 2` Triton takes odd positions for even ones and reads two values at once, which a GPU refuses
+    # there as "misaligned address".
+    y = place // SHAPE.output_columns % SHAPE.output_rows * SHAPE.window + tl.where(q >= SHAPE.window, 1, 0)
+    x = place % SHAPE.output_columns * SHAPE.window + tl.where(q % SHAPE.window == 1, 1, 0)
     if SHAPE.is_first:
         inputs += begin(counter) * (SHAPE.rows * SHAPE.columns * SHAPE.channels)
-    biases = tl.load(parameters + SHAPE.fan_in * SHAPE.filters + f, is_filter, 0.0)
-    maximum = tl.full((BLOCK_POSITIONS, BLOCK_FILTERS), float("-inf"), tl.float32)
-    byte = tl.zeros((BLOCK_POSITIONS, BLOCK_FILTERS), tl.int32)
-    for q in range(SHAPE.window * SHAPE.window):
-        corner = _place(n, y + q // SHAPE.window, x + q % SHAPE.window, SHAPE)
-        z = tl.zeros((BLOCK_POSITIONS, BLOCK_FILTERS), tl.float32)
-        for first in range(0, SHAPE.fan_in, BLOCK_WEIGHTS):
-            k = first + tl.arange(0, BLOCK_WEIGHTS)
-            is_weight = k < SHAPE.fan_in
-            patch = tl.load(
-                inputs + corner[:, None] + _offset_in_patch(k, SHAPE), is_position[:, None] & is_weight, 0.0
-            )
-            weights = tl.load(parameters + k[:, None] * SHAPE.filters + f, is_weight[:, None] & is_filter, 0.0)
-            z = tl.dot(patch, weights, z, input_precision=SHAPE.precision)
-        z += biases
-        byte = tl.where(z > maximum, 1 << q, tl.where(z == maximum, byte | (1 << q), byte))
-        maximum = tl.maximum(maximum, z, propagate_nan=tl.PropagateNan.ALL)
+    corner = inputs + _place(n, y, x, SHAPE)
+    z = tl.zeros((BLOCK_ROWS, BLOCK_FILTERS), tl.float32)
+    for first in range(0, SHAPE.fan_in, BLOCK_WEIGHTS):
+        k = first + tl.arange(0, BLOCK_WEIGHTS)
+        is_weight = k < SHAPE.fan_in
+        patch = tl.load(corner[:, None] + _offset_in_patch(k, SHAPE), is_place[:, None] & is_weight, 0.0)
+        weights = tl.load(parameters + k[:, None] * SHAPE.filters + f, is_weight[:, None] & is_filter, 0.0)
+        z = tl.dot(patch, weights, z, input_precision=SHAPE.precision)
+    z += tl.load(parameters + SHAPE.fan_in * SHAPE.filters + f, is_filter, 0.0)
+
+    PLACES: tl.constexpr = BLOCK_ROWS // WINDOW
+    z = tl.reshape(z, (PLACES, WINDOW, BLOCK_FILTERS))
+    # `tl.max` ignores nan, which must stay.
+    is_nan = z != z  # noqa: PLR0124
+    maximum = tl.max(tl.where(is_nan, float("-inf"), z), 1)
+    maximum = tl.where(tl.max(is_nan.to(tl.int32), 1) == 1, float("nan"), maximum)
+    bit = (1 << tl.arange(0, WINDOW))[None, :, None]
+    byte = tl.sum(tl.where(z == maximum[:, None, :], bit, 0), 1)
     if SHAPE.is_rectified:
         byte = tl.where(maximum < 0, 0, tl.where(maximum == 0, byte | HALF, byte))
         maximum = tl.maximum(maximum, 0.0, propagate_nan=tl.PropagateNan.ALL)
-    output = position[:, None] * SHAPE.filters + f
-    tl.store(outputs + output, maximum, is_position[:, None] & is_filter)
-    tl.store(maxima + output, byte.to(tl.uint8), is_position[:, None] & is_filter)
+    place = tl.program_id(0) * PLACES + tl.arange(0, PLACES)
+    is_place = place < images * SHAPE.output_rows * SHAPE.output_columns
+    output = place[:, None] * SHAPE.filters + f
+    tl.store(outputs + output, maximum, is_place[:, None] & is_filter)
+    tl.store(maxima + output, byte.to(tl.uint8), is_place[:, None] & is_filter)
 
 
-@triton.jit(do_not_specialize=["images", "images_per_part", "weight_tiles"])
+@triton.jit(do_not_specialize=["images", "positions_per_part", "weight_tiles"])
 def backward(
     inputs: tl.tensor,
-    parameters: tl.tensor,
+    transposed: tl.tensor,
     maxima: tl.tensor,
     output_gradients: tl.tensor,
     input_gradients: tl.tensor,
     gradients: tl.tensor,
     counter: tl.tensor,
     images: tl.tensor,
-    images_per_part: tl.tensor,
+    positions_per_part: tl.tensor,
     weight_tiles: tl.tensor,
     SHAPE: tl.constexpr,
     PART_SIZE: tl.constexpr,
@@ -141,12 +148,12 @@ def backward(
         if SHAPE.is_first:
             inputs += current(counter) * (SHAPE.rows * SHAPE.columns * SHAPE.channels)
         _weight_gradient(
-            program, inputs, maxima, output_gradients, gradients, images, images_per_part,
+            program, inputs, maxima, output_gradients, gradients, images, positions_per_part,
             SHAPE, PART_SIZE, BLOCK_FILTERS, BLOCK_WEIGHTS, BLOCK_SUMMED,
         )  # fmt: skip
-    else:
+    elif not SHAPE.is_first:
         _input_gradient(
-            program - weight_tiles, parameters, maxima, output_gradients, input_gradients, images,
+            program - weight_tiles, transposed, maxima, output_gradients, input_gradients, images,
             SHAPE, BLOCK_POSITIONS, BLOCK_CHANNELS, BLOCK_FILTERS,
         )  # fmt: skip
 
@@ -154,7 +161,7 @@ def backward(
 @triton.jit
 def _input_gradient(
     tile: tl.tensor,
-    parameters: tl.tensor,
+    transposed: tl.tensor,
     maxima: tl.tensor,
     output_gradients: tl.tensor,
     input_gradients: tl.tensor,
@@ -175,14 +182,15 @@ def _input_gradient(
     n = position // (SHAPE.rows * SHAPE.columns)
     y, x = position // SHAPE.columns % SHAPE.rows, position % SHAPE.columns
     dx = tl.zeros((BLOCK_POSITIONS, BLOCK_CHANNELS), tl.float32)
-    for tap in range(SHAPE.filter_rows * SHAPE.filter_columns):
+    filter_blocks = tl.cdiv(SHAPE.filters, BLOCK_FILTERS)
+    for number in range(SHAPE.filter_rows * SHAPE.filter_columns * filter_blocks):
+        tap = number // filter_blocks
         i, j = tap // SHAPE.filter_columns, tap % SHAPE.filter_columns
-        for first in range(0, SHAPE.filters, BLOCK_FILTERS):
-            f = first + tl.arange(0, BLOCK_FILTERS)
-            dz = _before_pooling(maxima, output_gradients, n, y - i, x - j, f, is_position, SHAPE)
-            place = (tap * SHAPE.channels + c) * SHAPE.filters + f[:, None]
-            weights = tl.load(parameters + place, is_channel & (f < SHAPE.filters)[:, None], 0.0)
-            dx = tl.dot(dz, weights, dx, input_precision=SHAPE.precision)
+        f = number % filter_blocks * BLOCK_FILTERS + tl.arange(0, BLOCK_FILTERS)
+        dz = _before_pooling(maxima, output_gradients, n, y - i, x - j, f, is_position, SHAPE)
+        place = (tap * SHAPE.filters + f[:, None]) * SHAPE.channels + c
+        weights = tl.load(transposed + place, is_channel & (f < SHAPE.filters)[:, None], 0.0)
+        dx = tl.dot(dz, weights, dx, input_precision=SHAPE.precision)
     tl.store(input_gradients + position[:, None] * SHAPE.channels + c, dx, is_position[:, None] & is_channel)
 
 
@@ -194,7 +202,7 @@ def _weight_gradient(
     output_gradients: tl.tensor,
     gradients: tl.tensor,
     images: tl.tensor,
-    images_per_part: tl.tensor,
+    positions_per_part: tl.tensor,
     SHAPE: tl.constexpr,
     PART_SIZE: tl.constexpr,
     BLOCK_FILTERS: tl.constexpr,
@@ -203,7 +211,7 @@ def _weight_gradient(
 ) -> None:
     """Compute dw[k, f] = sum over n, y, x of patch[n, y, x, k] dz[n, y, x, f], db[f] = sum over n, y, x of dz.
 
-    A tile is a block of weights of a block of filters, summed over a part of the images. `update.update` adds the
+    A tile is a block of weights of a block of filters, summed over a part of the positions. `update.update` adds the
     parts, always in the same order.
     """
     filter_tiles, weight_tiles = tl.cdiv(SHAPE.filters, BLOCK_FILTERS), tl.cdiv(SHAPE.fan_in, BLOCK_WEIGHTS)
@@ -211,10 +219,10 @@ def _weight_gradient(
     k = weight_tile * BLOCK_WEIGHTS + tl.arange(0, BLOCK_WEIGHTS)
     f = tile % filter_tiles * BLOCK_FILTERS + tl.arange(0, BLOCK_FILTERS)
     rows, columns = SHAPE.output_rows * SHAPE.window, SHAPE.output_columns * SHAPE.window
-    last = tl.minimum((part + 1) * images_per_part, images) * (rows * columns)
+    last = tl.minimum((part + 1) * positions_per_part, images * (rows * columns))
     dw = tl.zeros((BLOCK_WEIGHTS, BLOCK_FILTERS), tl.float32)
     sums = tl.zeros((BLOCK_SUMMED, BLOCK_FILTERS), tl.float32)
-    for first in range(part * images_per_part * (rows * columns), last, BLOCK_SUMMED):
+    for first in range(part * positions_per_part, last, BLOCK_SUMMED):
         position = first + tl.arange(0, BLOCK_SUMMED)
         is_position = position < last
         n, y, x = position // (rows * columns), position // columns % rows, position % columns
@@ -274,13 +282,20 @@ class Convolution:
     """The kernels of a convolution for up to ``images`` images at a time, and the values that they write."""
 
     def __init__(
-        self, layer: LayerParameters, inputs: Values, matrix: Tensor, images: int, precision: str, blocks: Blocks
+        self,
+        layer: LayerParameters,
+        inputs: Values,
+        parameters: Parameters,
+        images: int,
+        precision: str,
+        blocks: Blocks,
     ) -> None:
         assert isinstance(layer.entry.layer, Conv2DLayer)
         channels, rows, columns = layer.entry.input_shape
         self.layer = layer
         self._blocks = blocks
-        self._matrix = matrix
+        self._matrix = matrix = parameters.matrix(layer)
+        self._transposed = parameters.transposed_matrix(layer)
         self._inputs = inputs
         self._shape = shape = Shape(
             rows, columns, channels, layer.units, *layer.entry.layer.filter_size,
@@ -294,41 +309,47 @@ class Convolution:
         self._maxima = torch.empty_like(output, dtype=torch.uint8)
         self._block_filters = blocks.of_columns(shape.filters)
         self._block_channels = blocks.of_columns(shape.channels)
-        self._block_weights = blocks.of_columns(shape.fan_in)
+        self._block_weights = min(blocks.weights, power_of_two(shape.fan_in))
         # The fewer sums a program has, the more it adds up at once.
-        self._block_summed = blocks.summed * blocks.columns // max(self._block_weights, self._block_filters)
+        self._block_summed = blocks.summed // max(self._block_weights, self._block_filters)
         self._filter_blocks = blocks_in(shape.filters, self._block_filters)
         self._weight_tiles = blocks_in(shape.fan_in, self._block_weights) * self._filter_blocks
         # Of the largest minibatch. A smaller one takes as many: with its own number it may have more parts.
-        self._images_per_part = blocks_in(images, blocks_in(blocks.programs, self._weight_tiles))
+        rounds = blocks_in(images * self._positions, self._block_summed)
+        parts = blocks_in(blocks.weight_programs, self._weight_tiles)
+        self._positions_per_part = blocks_in(rounds, parts) * self._block_summed
 
     def forward(self, data: Minibatches, images: int) -> None:
         """Compute the outputs of the next ``images`` images."""
-        positions = images * self._shape.output_rows * self._shape.output_columns
-        block = self._blocks.of_rows(positions, self._filter_blocks)
-        patch = power_of_two(self._shape.fan_in)
-        forward[blocks_in(positions, block), self._filter_blocks](
+        shape, rows = self._shape, images * self._positions
+        block = self._blocks.of_rows(rows, self._block_filters, self._filter_blocks)
+        patch = power_of_two(shape.fan_in)
+        forward[blocks_in(rows, block), self._filter_blocks](
             self._inputs.tensor, self._matrix, self.outputs.tensor, self._maxima, data.counter, images,
-            self._shape, block, self._block_filters,
-            patch if block * patch <= WHOLE_PATCHES else self._block_weights,
+            shape, block, self._block_filters,
+            patch if block * patch <= WHOLE_PATCHES else self._blocks.of_columns(shape.fan_in),
         )  # fmt: skip
+
+    @property
+    def _positions(self) -> int:
+        """Positions of an image that have a gradient before pooling."""
+        return self._shape.output_rows * self._shape.output_columns * self._shape.window**2
 
     def gradient_parts(self, images: int) -> int:
         """Return the number of parts in which the gradient of a minibatch is computed."""
-        return blocks_in(images, self._images_per_part)
+        return blocks_in(images * self._positions, self._positions_per_part)
 
     def backward(self, data: Minibatches, images: int, gradients: Tensor) -> None:
         """Compute the gradients of the weights, and of the inputs unless they are images, from those of the outputs."""
         shape = self._shape
         positions = images * shape.rows * shape.columns
         channel_blocks = blocks_in(shape.channels, self._block_channels)
-        block = self._blocks.of_rows(positions, channel_blocks)
+        block = self._blocks.of_rows(positions, self._block_channels, channel_blocks)
         input_tiles = 0 if shape.is_first else blocks_in(positions, block) * channel_blocks
         weight_tiles = self._weight_tiles * self.gradient_parts(images)
         backward[(weight_tiles + input_tiles,)](
-            self._inputs.tensor, self._matrix, self._maxima, self.outputs.gradients, self._inputs.gradients, gradients,
-            data.counter, images, self._images_per_part, weight_tiles,
+            self._inputs.tensor, self._transposed, self._maxima, self.outputs.gradients, self._inputs.gradients,
+            gradients, data.counter, images, self._positions_per_part, weight_tiles,
             shape, self.layer.size,
             block, self._block_channels, self._block_filters, self._block_weights, self._block_summed,
-            num_warps=8,  # with 4 warps the sums and gradients of a program take more registers than there are
         )  # fmt: skip

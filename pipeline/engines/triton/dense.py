@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.engines.triton.blocks import Blocks, blocks_in
 from pipeline.engines.triton.minibatches import Minibatches, begin
-from pipeline.engines.triton.parameters import LayerParameters
+from pipeline.engines.triton.parameters import LayerParameters, Parameters
 from pipeline.engines.triton.values import Shape, Values, before_nonlinearity, rectified, times_slope
 from pipeline.networks.layers import DenseLayer, rectify
 
@@ -64,7 +64,7 @@ def forward(
 def backward(
     values: tl.tensor,
     value_biases: tl.tensor,
-    parameters: tl.tensor,
+    transposed: tl.tensor,
     output_gradients: tl.tensor,
     value_gradients: tl.tensor,
     gradients: tl.tensor,
@@ -80,7 +80,7 @@ def backward(
     program = tl.program_id(0)
     if program < input_tiles:
         _input_gradient(
-            program, values, value_biases, parameters, output_gradients, value_gradients, images, SHAPE, BLOCK
+            program, values, value_biases, transposed, output_gradients, value_gradients, images, SHAPE, BLOCK
         )
     else:
         tile = program - input_tiles
@@ -97,7 +97,7 @@ def _input_gradient(
     tile: tl.tensor,
     values: tl.tensor,
     value_biases: tl.tensor,
-    parameters: tl.tensor,
+    transposed: tl.tensor,
     output_gradients: tl.tensor,
     value_gradients: tl.tensor,
     images: tl.tensor,
@@ -114,7 +114,7 @@ def _input_gradient(
         u = first + tl.arange(0, BLOCK)
         is_unit = u < SHAPE.units
         dz = tl.load(output_gradients + n[:, None] * SHAPE.units + u, is_image[:, None] & is_unit, 0.0)
-        weights = tl.load(parameters + k * SHAPE.units + u[:, None], is_input & is_unit[:, None], 0.0)
+        weights = tl.load(transposed + u[:, None] * SHAPE.inputs + k, is_unit[:, None] & is_input, 0.0)
         dx = tl.dot(dz, weights, dx, input_precision=SHAPE.precision)
     is_value = is_image[:, None] & is_input
     if SHAPE.is_rectified:
@@ -161,13 +161,20 @@ class Dense:
     """The kernels of a dense layer for up to ``images`` images at a time, and the sums that they write."""
 
     def __init__(
-        self, layer: LayerParameters, inputs: Values, matrix: Tensor, images: int, precision: str, blocks: Blocks
+        self,
+        layer: LayerParameters,
+        inputs: Values,
+        parameters: Parameters,
+        images: int,
+        precision: str,
+        blocks: Blocks,
     ) -> None:
         assert isinstance(layer.entry.layer, DenseLayer)
         self.layer = layer
         self.block = block = blocks.columns
         self.inputs = inputs
-        self.matrix = matrix
+        self.matrix = matrix = parameters.matrix(layer)
+        self.transposed = parameters.transposed_matrix(layer)
         self.shape = Shape(layer.fan_in, layer.units, inputs.parts, inputs.is_rectified, inputs.is_data, precision)
         # Triton copies what a loop reads to shared memory for several rounds ahead; 16 parts would take 148 KB of it.
         self.stages = 1 if inputs.parts else STAGES
@@ -201,6 +208,6 @@ class Dense:
         """Compute the gradients of the inputs and of the weights from those of the outputs."""
         input_tiles = blocks_in(images, self.block) * blocks_in(self.layer.fan_in, self.block)
         backward[(input_tiles + self.weight_tiles(),)](
-            self.inputs.tensor, self.inputs.biases, self.matrix, self.outputs.gradients, self.inputs.gradients,
+            self.inputs.tensor, self.inputs.biases, self.transposed, self.outputs.gradients, self.inputs.gradients,
             gradients, images, input_tiles, self.shape, self.block, num_stages=self.stages,
         )  # fmt: skip

@@ -18,11 +18,18 @@ IMAGES = 16
 """Images that a program takes: few, because each program computes a whole layer for them."""
 
 
+AT_ONCE = 4096
+"""Weights that a program takes at once."""
+
+WARPS = 8
+
+
 @triton.jit(do_not_specialize=["images"])
 def loss_and_gradients(
     values: tl.tensor,
     value_biases: tl.tensor,
     parameters: tl.tensor,
+    transposed: tl.tensor,
     labels: tl.tensor,
     losses: tl.tensor,
     value_gradients: tl.tensor,
@@ -73,7 +80,7 @@ def loss_and_gradients(
         dw = tl.dot(tl.trans(rectified(before, SHAPE)), dz, input_precision=SHAPE.precision)
         tl.store(gradients + k[:, None] * SHAPE.units + u, dw, is_input[:, None] & is_class)
         if not SHAPE.is_first:
-            weights = tl.load(parameters + k * SHAPE.units + u[:, None], is_input & is_class[:, None], 0.0)
+            weights = tl.load(transposed + u[:, None] * SHAPE.inputs + k, is_class[:, None] & is_input, 0.0)
             dx = tl.dot(dz, weights, input_precision=SHAPE.precision)
             tl.store(value_gradients + n[:, None] * SHAPE.inputs + k, times_slope(dx, before, SHAPE), is_value)
 
@@ -87,11 +94,11 @@ class Output(Dense):
     def loss_and_gradients(self, data: Minibatches, images: int, gradients: Tensor) -> None:
         """Compute the losses of the next ``images`` images, and the gradients of the inputs and of the weights."""
         classes = power_of_two(self.layer.units)
-        # Few rounds, because there are few programs; with many classes shared memory does not hold more inputs.
-        inputs = 2 * self.block if classes <= self.block else self.block
+        # Few rounds, because there are few programs; registers and shared memory do not hold more weights.
+        inputs = max(self.block, min(power_of_two(self.shape.inputs), AT_ONCE // classes))
         loss_and_gradients[(self.gradient_parts(images),)](
-            self.inputs.tensor, self.inputs.biases, self.matrix, data.labels, data.losses, self.inputs.gradients,
-            gradients, data.counter, images,
+            self.inputs.tensor, self.inputs.biases, self.matrix, self.transposed, data.labels, data.losses,
+            self.inputs.gradients, gradients, data.counter, images,
             self.shape, self.layer.size, IMAGES, inputs, classes,
-            num_warps=8, num_stages=min(self.stages, 2),
+            num_warps=WARPS, num_stages=min(self.stages, 2),
         )  # fmt: skip

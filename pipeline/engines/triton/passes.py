@@ -40,9 +40,9 @@ class Passes:
         *hidden, last = parameters.layers
         for layer in hidden:
             kind = Convolution if isinstance(layer.entry.layer, Conv2DLayer) else Dense
-            self._hidden.append(kind(layer, values, parameters.matrix(layer), size, precision, blocks))
+            self._hidden.append(kind(layer, values, parameters, size, precision, blocks))
             values = self._hidden[-1].outputs
-        self._output = Output(last, values, parameters.matrix(last), size, precision, blocks)
+        self._output = Output(last, values, parameters, size, precision, blocks)
         first = self._hidden[0] if self._hidden else None
         self._first_dense = first if isinstance(first, Dense) else None
         # Nothing but the update needs the gradient of a first dense layer, so the update computes it itself.
@@ -76,7 +76,8 @@ class Passes:
         first = self._first_dense
         tiles = first.weight_tiles() if first else 0
         update[(tiles + len(blocks),)](
-            self._parameters.values, self._parameters.velocities, self._gradients, blocks, self._data.counter, images,
+            self._parameters.values, self._parameters.velocities, self._parameters.transposed, self._gradients, blocks,
+            self._data.counter, images,
             hyperparameters.learning_rate, hyperparameters.momentum,
             self._data.images, first.outputs.gradients if first else self._gradients, tiles,
             first.shape if first else None, self._blocks.columns, self._blocks.updated,
@@ -85,7 +86,10 @@ class Passes:
     def blocks(self, images: int) -> Tensor:
         """Return a row for each block of weights that a step on so many images updates: see `update.update`."""
         rows = [
-            (layer.layer.start + first, start + first, layer.layer.size, layer.gradient_parts(images))
+            (
+                *(layer.layer.start, first, start + first, layer.layer.size, layer.gradient_parts(images)),
+                *(layer.layer.units, layer.layer.channels, layer.layer.fan_in * layer.layer.units),
+            )
             for layer, start in self._with_gradients
             for first in range(0, layer.layer.size, self._blocks.updated)
         ]

@@ -19,6 +19,7 @@ AT_ONCE = tl.constexpr(32)
 def update(
     parameters: tl.tensor,
     velocities: tl.tensor,
+    transposed: tl.tensor,
     gradients: tl.tensor,
     blocks: tl.tensor,
     counter: tl.tensor,
@@ -36,16 +37,20 @@ def update(
 
     The first ``dense_tiles`` programs take the tiles of a dense layer that is the network's first, `FIRST_DENSE`, and
     compute their gradient themselves: nothing else in the step needs it. The others take the blocks of all other
-    layers, and add the parts of their gradients, always in the same order. A row of ``blocks`` has the block's first
-    weight, the first value of its gradient, the values and the number of parts.
+    layers, and add the parts of their gradients, always in the same order. A row of ``blocks`` has the first weight of
+    the layer, the block's first weight in it, the first value of its gradient, the values and the number of parts, and
+    the layer's units, channels and weights.
     """
     program = tl.program_id(0)
     advance(counter, images)
     if program >= dense_tiles:
-        row = blocks + (program - dense_tiles) * 4
+        row = blocks + (program - dense_tiles) * 8
+        start, first, units, channels = tl.load(row), tl.load(row + 1), tl.load(row + 5), tl.load(row + 6)
         i = tl.arange(0, BLOCK)
-        gradient = _sum_of_parts(gradients + tl.load(row + 1), tl.load(row + 2), tl.load(row + 3), i, BLOCK)
-        _step(parameters, velocities, tl.load(row) + i, gradient, i < BLOCK, learning_rate, momentum)
+        gradient = _sum_of_parts(gradients + tl.load(row + 2), tl.load(row + 3), tl.load(row + 4), i, BLOCK)
+        weights = _step(parameters, velocities, start + first + i, gradient, i < BLOCK, learning_rate, momentum)
+        place = start + _transposed_place(first + i, units, channels)
+        tl.store(transposed + place, weights, first + i < tl.load(row + 7))
     elif FIRST_DENSE is not None:
         data += current(counter) * FIRST_DENSE.inputs
         k, u = weight_tile(program, FIRST_DENSE, DENSE_BLOCK)
@@ -57,6 +62,13 @@ def update(
         is_bias = is_unit & (program < tl.cdiv(FIRST_DENSE.units, DENSE_BLOCK))
         biases = FIRST_DENSE.inputs * FIRST_DENSE.units + u
         _step(parameters, velocities, biases, db, is_bias, learning_rate, momentum)
+
+
+@triton.jit
+def _transposed_place(weight: tl.tensor, units: tl.tensor, channels: tl.tensor) -> tl.tensor:
+    """Return where weights of a layer are in its transposed matrix, (places, units, channels): see `parameters`."""
+    k, unit = weight // units, weight % units
+    return (k // channels * units + unit) * channels + k % channels
 
 
 @triton.jit
@@ -80,8 +92,10 @@ def _step(
     is_weight: tl.tensor,
     learning_rate: tl.tensor,
     momentum: tl.tensor,
-) -> None:
+) -> tl.tensor:
+    """Take the step of some weights, and return them."""
     velocity = momentum * tl.load(velocities + place, is_weight, 0.0) - learning_rate * gradient
     tl.store(velocities + place, velocity, is_weight)
     moved = tl.load(parameters + place, is_weight, 0.0) + momentum * velocity - learning_rate * gradient
     tl.store(parameters + place, moved, is_weight)
+    return moved
