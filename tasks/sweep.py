@@ -20,6 +20,7 @@ from pipeline.report.markup import counted, named
 from pipeline.store import results
 from pipeline.store.record import Record
 from pipeline.store.stage import Stage
+from tasks import shared_work
 from tasks.learning import ANY, EngineTask, Evaluate, Train
 from tasks.luigi_adapter.errors import end
 from tasks.settings import settings
@@ -53,7 +54,8 @@ class TrialTask(EngineTask):
     """Train a network with one combination of settings, and evaluate it: the stages of `Train` and `Evaluate`.
 
     A loss that is not finite is a result, too. A trial with more epochs waits for those with fewer, and goes on from
-    their checkpoints; otherwise two workers would wait for the same ones.
+    their checkpoints; otherwise two workers would wait for the same ones. Where machines share their work, a trial only
+    evaluates, and its training is a `TrialTrainingTask`; luigid knows both by the names that they have in a pipeline.
     """
 
     kind = Evaluate.kind
@@ -66,13 +68,21 @@ class TrialTask(EngineTask):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.task_id = f"Trial_{self.task_id}"  # luigid must not wait for a training of `EvaluateCNN`'s own
+        if not shared_work.is_shared():
+            self.task_id = f"Trial_{self.task_id}"  # a worker must not take it for an `EvaluateCNN` of its own
 
     def requires(self) -> dict[str, StageTask]:
+        if shared_work.is_shared():
+            return {"images": self.images(), "trained": self.clone(TrialTrainingTask)}
+        return {"images": self.images()} | ({"shorter": self.shorter} if self.shorter else {})
+
+    @functools.cached_property
+    def shorter(self) -> TrialTask | None:
+        """The trial with the next fewer epochs."""
         if not self.fewer_epochs:
-            return {"images": self.images()}
+            return None
         *fewer, epochs = self.fewer_epochs
-        return {"images": self.images(), "shorter": self.clone(epochs=epochs, fewer_epochs=tuple(fewer))}
+        return self.clone(epochs=epochs, fewer_epochs=tuple(fewer))
 
     @functools.cached_property
     def training(self) -> Stage:
@@ -89,7 +99,7 @@ class TrialTask(EngineTask):
         return replace(as_set, inputs={**as_set.inputs, "trained": self.training}, may_fail=True)
 
     def made(self) -> list[Stage]:
-        return [self.training, self.stage]
+        return [self.stage] if shared_work.is_shared() else [self.training, self.stage]
 
     def label(self, stage: Stage) -> str:
         return f"{stage.name}, {self.description}"
@@ -103,6 +113,35 @@ class TrialTask(EngineTask):
 
     def _show(self, stages: Iterable[Stage]) -> None:
         """Leave the links in ``latest`` to the networks of the pipeline."""
+
+
+class TrialTrainingTask(TrialTask):
+    """Train the network of a trial, where machines share their work: a pipeline may need the same training.
+
+    Like the pipeline's own it requires only images, so that both have the same requirements in luigid. A training with
+    more epochs waits for one with fewer as for a resource, of which luigid has one: the next in the order of the sweep
+    takes it.
+    """
+
+    kind = Train.kind
+
+    def requires(self) -> dict[str, StageTask]:
+        return {"images": self.images()}
+
+    @functools.cached_property
+    def stage(self) -> Stage:
+        training: Stage = self.clone(TrialTask).training  # with its key, which takes half a millisecond to make
+        return training
+
+    def made(self) -> list[Stage]:
+        return [self.stage]
+
+    @property
+    def resources(self) -> dict[str, int]:  # type: ignore[override]
+        """The checkpoints that it shares with the trainings of other epochs, named by the key of the shortest one."""
+        fewest = next(iter(self.fewer_epochs), self.epochs)
+        shortest = self.clone(TrialTask, epochs=fewest, fewer_epochs=())
+        return {f"checkpoints_{shortest.training.key}": 1}
 
 
 class Sweep(StageTask):
@@ -241,7 +280,7 @@ def _last_epoch(trial: TrialTask, records: Mapping[Path, Record | None]) -> int:
 
     sources = {name: records[source.path] for name, source in trial.training.inputs.items()}
     contents = {name: source.content for name, source in sources.items() if source}
-    shorter = trial.requires().get("shorter")
+    shorter = trial.shorter
     is_failed = shorter and (found := records[shorter.stage.path]) and found.failure
     planned = 0 if is_failed else max(trial.fewer_epochs, default=0)
     if contents.keys() != sources.keys():

@@ -156,6 +156,38 @@ def test_the_comparison_of_engines_is_refused(checkout, tmp_path):
     assert "Compare measures the engines of this machine" in refused.stdout
 
 
+@pytest.mark.state("converted")
+class TestSweep:
+    """A sweep, and another run at the same time that needs a training of it."""
+
+    def both(self, machines, flags, rate, epochs):
+        """Start a sweep of one setting, and the evaluation of the same setting."""
+        swept = ["--network", "mlp", "--learning-rate", rate, "--epochs", epochs]
+        own = ["--TrainMLP-learning-rate", rate, "--TrainMLP-epochs", epochs]
+        return machines[0].start(*flags, *swept, task="Sweep"), machines[1].start(*flags, *own, task="EvaluateMLP")
+
+    def test_trains_a_common_setting_once(self, machines, flags):
+        sweep, pipeline = self.both(machines, flags, "0.05", "100")
+        assert "1 setting" in ended(sweep)
+        assert "test accuracy" in ended(pipeline)
+        made = Counter(stage.partition(" ")[0] for machine in machines for stage in computed(machine))
+        assert made == Counter(["TrainMLP", "EvaluateMLP", "Sweep"])
+
+    @pytest.mark.slow
+    def test_has_a_failed_setting_as_a_row_while_the_other_run_fails(self, machines, flags):
+        sweep, pipeline = self.both(machines, flags, "1e30", "1")
+        assert re.search(r"\| the loss is (nan|inf) in epoch 1, minibatch 2 +\|$", ended(sweep), re.M)
+        assert "ERROR: the loss is" in ended(pipeline, 30)
+
+    @pytest.mark.slow
+    def test_goes_on_from_a_shorter_training_without_waiting_for_its_checkpoints(self, machines, flags):
+        given = ["--network", "mlp", "--epochs", "4,2", "--workers", "2"]
+        assert "which makes it with other epochs" not in ended(machines[0].start(*flags, *given, task="Sweep"))
+        records = filter(None, map(Record.read, (machines[0].folder / "outputs" / "TrainMLP").iterdir()))
+        resumed = {record.parameters["epochs"]: record.measured.get("resumed_from_epoch") for record in records}
+        assert resumed == {2: None, 4: 2}
+
+
 @pytest.mark.slow
 class TestTrouble:
     """What befalls one of two machines, or luigid."""
