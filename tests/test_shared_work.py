@@ -160,24 +160,36 @@ def test_the_comparison_of_engines_is_refused(checkout, tmp_path):
 class TestSweep:
     """A sweep, and another run at the same time that needs a training of it."""
 
-    def both(self, machines, flags, rate, epochs):
-        """Start a sweep of one setting, and the evaluation of the same setting."""
-        swept = ["--network", "mlp", "--learning-rate", rate, "--epochs", epochs]
+    def sweep(self, machine, flags, rate, epochs):
+        return machine.start(*flags, "--network", "mlp", "--learning-rate", rate, "--epochs", epochs, task="Sweep")
+
+    def evaluation(self, machine, flags, rate, epochs):
+        """Start a run that trains with the setting of a sweep."""
         own = ["--TrainMLP-learning-rate", rate, "--TrainMLP-epochs", epochs]
-        return machines[0].start(*flags, *swept, task="Sweep"), machines[1].start(*flags, *own, task="EvaluateMLP")
+        return machine.start(*flags, *own, task="EvaluateMLP")
 
     def test_trains_a_common_setting_once(self, machines, flags):
-        sweep, pipeline = self.both(machines, flags, "0.05", "100")
+        sweep = self.sweep(machines[0], flags, "0.05", "100")
+        evaluation = self.evaluation(machines[1], flags, "0.05", "100")
         assert "1 setting" in ended(sweep)
-        assert "test accuracy" in ended(pipeline)
+        assert "test accuracy" in ended(evaluation)
         made = Counter(stage.partition(" ")[0] for machine in machines for stage in computed(machine))
         assert made == Counter(["TrainMLP", "EvaluateMLP", "Sweep"])
 
     @pytest.mark.slow
     def test_has_a_failed_setting_as_a_row_while_the_other_run_fails(self, machines, flags):
-        sweep, pipeline = self.both(machines, flags, "1e30", "1")
+        sweep = self.sweep(machines[0], flags, "1e30", "1")
+        evaluation = self.evaluation(machines[1], flags, "1e30", "1")
         assert re.search(r"\| the loss is (nan|inf) in epoch 1, minibatch 2 +\|$", ended(sweep), re.M)
-        assert "ERROR: the loss is" in ended(pipeline, 30)
+        assert "ERROR: the loss is" in ended(evaluation, 30)
+
+    @pytest.mark.slow
+    def test_whose_failed_setting_luigid_has_as_done_leaves_it_to_the_other_run(self, machines, flags, luigid):
+        with FaultyProxy(f"http://127.0.0.1:{luigid.port}") as proxy:
+            ended(self.sweep(machines[0], flags, "1e30", "1"))
+            proxied = [*flags, "--luigid", proxy.host]
+            assert "ERROR: the loss is" in ended(self.evaluation(machines[1], proxied, "1e30", "1"), 30)
+            assert 0 < proxy.count("POST", "task_search") < 10
 
     @pytest.mark.slow
     def test_goes_on_from_a_shorter_training_without_waiting_for_its_checkpoints(self, machines, flags):

@@ -97,6 +97,7 @@ class LastingWorker(Worker):
     def run(self) -> bool:
         succeeded: bool = super().run()
         while self._is_forgotten():
+            next(self._sleeper())  # luigid ignores for ten seconds that what it has as done is to be made again
             self.add(self._scheduled_tasks[self._first_task])
             succeeded = super().run()
         return succeeded
