@@ -197,6 +197,7 @@ except SettingError as error:
 FLAGS = {
     "--TrainCNN-epochs 0": "TrainCNN.epochs is 0; expected a whole number from 1.",
     "--TrainCNN-epochs -3": "TrainCNN.epochs is -3; expected a whole number from 1.",
+    "--seed=": "settings.seed is ''; expected a whole number.",
     "--TrainCNN-epochs many": "TrainCNN.epochs is 'many'; expected a whole number. Passes over the training images.",
     "--TrainMLP-learning-rate nan": "TrainMLP.learning_rate is nan; expected a number above 0.",
     "--TrainMLP-learning-rate inf": "TrainMLP.learning_rate is inf; expected a number above 0.",
@@ -488,6 +489,12 @@ class TestLocalFile:
         assert "there is no archive at nowhere" in told(checkout, "Pipeline")
         assert "there is no archive at nowhere" in told(checkout, program=("-m", "pipeline", "status"), status=1)
         assert "there is no archive at elsewhere" in told(checkout, "Pipeline", "--DownloadCIFAR-archive", "elsewhere")
+
+    def test_an_empty_flag_counts(self, checkout, local):
+        local.write_text("[store]\nremote = file:///nowhere/results\n")
+        status = ("-m", "pipeline", "status")
+        assert "file:///nowhere/results: there is no folder /nowhere" in told(checkout, program=status, status=0)
+        assert "nowhere" not in told(checkout, "--store-remote", "", program=status, status=0)
 
     def test_counts_in_scheduled_runs(self, checkout, local):
         local.write_text("[settings]\nengine = troch\n")

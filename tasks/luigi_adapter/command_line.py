@@ -1,9 +1,9 @@
 """Read the command line, and check it: misspelt flags, a missing task, all settings before the first task is made.
 
-Written for Luigi 3.8.1. It answers a misspelt flag with the usage of all flags, accepts abbreviated flags, prints a
-traceback for a wrong value of a flag without the task's name (``TrainCNN --epochs two``), takes a section of luigi.cfg
-for a task, and reads a setting only when a task uses it. This module can go when Luigi refuses each of these in a line
-and has a hook before tasks.
+Written for Luigi 3.8.1. It answers a misspelt flag with the usage of all flags, accepts abbreviated flags, ignores one
+with an empty value, prints a traceback for a wrong value of a flag without the task's name (``TrainCNN --epochs two``),
+takes a section of luigi.cfg for a task, and reads a setting only when a task uses it. This module can go when Luigi
+refuses each of these in a line, counts an empty value, and has a hook before tasks.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tasks.luigi_adapter.errors import task_list
 
 _build_parser = CmdlineParser._build_parser
 _exit_with_help = CmdlineParser._possibly_exit_with_help
+_parse_unless_empty = luigi.Parameter._parse_or_no_value
 
 MOST_SUGGESTIONS = 4
 """If an abbreviation fits more flags, only the closest is suggested."""
@@ -101,6 +102,12 @@ def _check_then_get_task(parser: CmdlineParser) -> luigi.Task:
     return task
 
 
+def _parse_even_if_empty(parameter: luigi.Parameter[Any], value: Any) -> Any:
+    """Parse the value of a flag: an empty text counts, too, as ``--store-remote=`` in place of a remote in a file."""
+    return parameter.parse(value) if value == "" else _parse_unless_empty(parameter, value)
+
+
+luigi.Parameter._parse_or_no_value = _parse_even_if_empty  # type: ignore[method-assign]
 CmdlineParser._build_parser = staticmethod(_build_terse_parser)  # type: ignore[method-assign]
 CmdlineParser._possibly_exit_with_help = staticmethod(_exit_without_a_task)  # type: ignore[method-assign]
 CmdlineParser.get_task_obj = _check_then_get_task  # type: ignore[method-assign]
