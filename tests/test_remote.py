@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 from dataclasses import replace
 
@@ -128,6 +129,16 @@ class TestSecondMachine:
     def test_computes_what_is_new_from_what_it_fetches(self, second):
         assert second.evaluate(*RATE) == TRAINED
         assert second.here() == ["GrayscaleFlat", "TrainMLP", "EvaluateMLP"]
+
+    def test_blames_a_full_disk_and_not_the_remote(self, second):
+        limited = ("bash", "-c", 'ulimit -f 100 && exec "$@"', "bash", sys.executable)  # kilobytes
+        pulled = second.call(*limited, "-m", "pipeline", "pull", *second.flags())
+        assert pulled.returncode == 1
+        assert re.search(r"^/\S+: File too large\. Make room, .*\.$", pulled.stderr, re.M)
+        ran = second.call(*limited, *second.command("EvaluateMLP", *second.flags(), *RATE)[1:])
+        assert ran.returncode == 30
+        assert "a limit on files (ulimit -f)" in ran.stderr
+        assert "Work goes on without it" not in pulled.stderr + ran.stderr
 
     def test_computes_what_is_forced(self, second, trained):
         assert second.evaluate("--force", "TrainMLP") == TRAINED | {"EvaluateMLP": "reused"}

@@ -86,7 +86,10 @@ class Objects:
         self._ask("upload", report, name=name, path=str(path.absolute()))
 
     def download(self, name: str, path: Path, size: int, report: Callable[[int], None] = _ignore) -> str:
-        """Read an object into a file and return its SHA-256; an object of another size is an error."""
+        """Read an object into a file and return its SHA-256; an object of another size is an error.
+
+        Raise OSError where the disk is full.
+        """
         return str(self._ask("download", report, name=name, path=str(path.absolute()), size=size))
 
     def digest(self, name: str, size: int, report: Callable[[int], None] = _ignore) -> str:
@@ -142,6 +145,8 @@ class _Child:
             raise RefusedError(without_secrets(answer["refused"]))
         if "wrong" in answer:
             raise WrongObjectError(answer["wrong"])
+        if "full" in answer:
+            raise OSError(answer["full"], os.strerror(answer["full"]), request["path"])
         return answer["value"]
 
     def _send(self, request: dict[str, Any]) -> None:

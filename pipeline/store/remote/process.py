@@ -9,6 +9,7 @@ method of `Requests`. Its answers are any number of ``{"moved": bytes}``, and th
     {"value": ...}
     {"wrong": message}    an object is missing or has another size
     {"refused": message}  the credentials do not allow it
+    {"full": errno}       the disk of this machine, not the remote
     {"error": message}
 """
 
@@ -35,6 +36,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore, from_url
 
+from pipeline.errors import NO_SPACE
 from pipeline.store.remote.credentials import has_credentials, s3_settings
 
 CHUNK = 1 << 20
@@ -237,6 +239,8 @@ def serve(url: str) -> None:
             answer = {"wrong": str(error)}
         except (PermissionDeniedError, UnauthenticatedError) as error:
             answer = {"refused": _message(error)}
+        except OSError as error:  # of a file here: obstore has errors of its own
+            answer = {"full": error.errno} if error.errno in NO_SPACE else {"error": _message(error)}
         except Exception as error:
             answer = {"error": _message(error)}
         _answer(**answer)
