@@ -228,12 +228,13 @@ class TestTrouble:
         for run in runs:
             ended(run)
 
-    def test_a_stage_that_fails_on_one_machine_is_made_by_another(self, machines, flags):
+    def test_a_stage_that_fails_on_one_machine_is_made_by_another(self, machines, flags, luigid):
         failing, other = machines
         (failing.folder / "outputs").mkdir()
         (failing.folder / "outputs" / "checkpoints").write_text("no folder")
-        runs = [machine.start(*flags, task="EvaluateMLP") for machine in machines]
-        failing_run, run = runs
+        failing_run = failing.start(*flags, task="EvaluateMLP")
+        luigid.until("TrainMLP", lambda task: task["status"] in ("RUNNING", "FAILED"))
+        run = other.start(*flags, task="EvaluateMLP")
         ended(run)
         printed = failing_run.communicate(timeout=200)[0]
         assert failing_run.returncode in (1, 30), printed
