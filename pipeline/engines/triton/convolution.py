@@ -85,8 +85,8 @@ def forward(
     place, q = row // WINDOW, row % WINDOW
     is_place, is_filter = place < images * SHAPE.output_rows * SHAPE.output_columns, f < SHAPE.filters
     n = place // (SHAPE.output_rows * SHAPE.output_columns)
-    # `tl.where`: with `+ q % 2` Triton takes odd positions for even ones and reads two values at once, which a GPU refuses
-    # there as "misaligned address".
+    # `tl.where`: with `+ q % 2` Triton takes odd positions for even ones, and reads two values at once where a GPU can
+    # read only one ("misaligned address").
     y = place // SHAPE.output_columns % SHAPE.output_rows * SHAPE.window + tl.where(q >= SHAPE.window, 1, 0)
     x = place % SHAPE.output_columns * SHAPE.window + tl.where(q % SHAPE.window == 1, 1, 0)
     if SHAPE.is_first:
