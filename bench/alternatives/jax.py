@@ -15,7 +15,7 @@ Parameters = list[tuple[jax.Array, jax.Array]]
 
 
 def prepare(work: Work, device: str = "cpu") -> Epoch:
-    """Compile an epoch's full minibatches into one `jax.lax.scan`, and a smaller last one into one more step."""
+    """Compile an epoch: its full minibatches as one `jax.lax.scan`, and a smaller last one as one more step."""
     jax.config.update("jax_platforms", device)
     jax.config.update("jax_default_matmul_precision", "highest")  # by default a GPU rounds factors to tf32
     logits_of = _mlp if work.name == "mlp" else _cnn
@@ -42,20 +42,21 @@ def prepare(work: Work, device: str = "cpu") -> Epoch:
             total += loss
         return state, total / len(labels)
 
-    @jax.jit
     def validate(parameters: Parameters, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         logits = logits_of(parameters, images)
         loss = -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1).mean()
         return loss, (logits.argmax(1) == labels).mean()
 
-    compiled = jax.jit(train, donate_argnums=0)
     state = (parameters := _draw(work.name), jax.tree.map(jnp.zeros_like, parameters))
     train_data, valid_data = _on_device(work.train), _on_device(work.valid)
+    # On a GPU that tries many algorithms, for up to a minute.
+    take_steps = jax.jit(train, donate_argnums=0).lower(state, *train_data).compile()
+    score = jax.jit(validate).lower(parameters, *valid_data).compile()
 
     def epoch() -> Scores:
         nonlocal state
-        state, train_loss = compiled(state, *train_data)
-        return Scores(float(train_loss), *map(float, validate(state[0], *valid_data)))
+        state, train_loss = take_steps(state, *train_data)
+        return Scores(float(train_loss), *map(float, score(state[0], *valid_data)))
 
     return epoch
 

@@ -9,7 +9,7 @@ Run it with ``make check-gpu``. On a machine that reaches no registry, with PyTo
 Pillow and pytest in its own Python, ``make check-gpu WHEELS=folder PYTHON=python3`` takes the others from a folder:
 
     pip download --no-deps -d folder luigi tornado tenacity python-daemon lockfile tqdm urllib3 prometheus_client
-    pip download --no-deps -d folder pytest-xdist execnet
+    pip download --no-deps -d folder obstore typing_extensions pytest-xdist execnet
 
 Where matplotlib and Pillow are missing too, get them for the machine's version of Python:
 
