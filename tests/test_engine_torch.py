@@ -522,7 +522,7 @@ class TestFailures:
             (
                 torch.AcceleratorError("CUDA error: no kernel image is available for execution on the device" + HINT),
                 DeviceError,
-                r"^PyTorch 2\S+ has no kernels for this GPU, only for .+\. Install .*pytorch.org.* --device cpu\.$",
+                r"^PyTorch 2\S+ has no kernels for this GPU, only for .+; `make pipeline ENGINE=.*--device cpu\.$",
             ),
             (
                 torch.AcceleratorError("CUDA error: CUDA-capable device(s) is/are busy or unavailable" + HINT),

@@ -46,6 +46,12 @@ def trained(engine, training, epochs=1):
     return losses, trainer.weights(), trainer.velocity()
 
 
+def assert_close(found, expected, tolerance):
+    """Compare weights or velocities."""
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=0, atol=tolerance, err_msg=name)
+
+
 def first_images(golden, count):
     return Examples(golden.examples.images[:count], golden.examples.labels[:count])
 
@@ -68,16 +74,14 @@ class TestAgainstTheano:
         losses, after, _ = trained(triton_engine(), training)
         np.testing.assert_allclose(losses, golden.losses[:1], rtol=0, atol=1e-6)
         tolerance = golden.loss_tolerance / 10 if has_gpu() or golden.name == "mlp" else 1e-3
-        for name, expected in golden.after_one_step.items():
-            np.testing.assert_allclose(after[name], expected, rtol=0, atol=tolerance, err_msg=name)
+        assert_close(after, golden.after_one_step, tolerance)
 
     @pytest.mark.skipif(not has_gpu(), reason="takes minutes in Triton's interpreter")
     def test_all_steps(self, golden, start):
         training = Training(golden.network, golden.hyperparameters, start, golden.examples, golden.examples)
         losses, after, _ = trained(triton_engine(), training)
         np.testing.assert_allclose(losses, golden.losses, rtol=0, atol=golden.loss_tolerance)
-        for name, expected in golden.after_all_steps.items():
-            np.testing.assert_allclose(after[name], expected, rtol=0, atol=10 * golden.loss_tolerance, err_msg=name)
+        assert_close(after, golden.after_all_steps, 10 * golden.loss_tolerance)
 
 
 @pytest.mark.parametrize("images", [1, 37])
@@ -88,14 +92,11 @@ def test_steps_equal_those_of_the_torch_engine(golden, images):
     first = Examples(first.images + noise, first.labels)
     how = golden.hyperparameters.replaced(batch_size=16)
     training = Training(golden.network, how, draw_weights(golden.network, 2), first, first)
-    for found, expected in zip(
-        trained(triton_engine(), training), trained(load_engine("torch"), training), strict=True
-    ):
-        if isinstance(expected, dict):
-            for name, values in expected.items():
-                np.testing.assert_allclose(found[name], values, rtol=0, atol=2e-7, err_msg=name)
-        else:
-            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    losses, after, velocity = trained(triton_engine(), training)
+    expected_losses, expected, expected_velocity = trained(load_engine("torch"), training)
+    np.testing.assert_allclose(losses, expected_losses, rtol=0, atol=1e-6)
+    assert_close(after, expected, 2e-7)
+    assert_close(velocity, expected_velocity, 2e-7)
 
 
 @pytest.mark.parametrize("name", ["one hidden layer", "wide and deep", "dropped borders", "linear convolutions"])
@@ -121,8 +122,7 @@ def test_minibatches_of_any_size(name, batch_size):
     losses, after, _ = trained(triton_engine(), Training(network, how, weights, examples, examples), epochs=2)
     expected_losses, expected = reference.trained(network, how, weights, examples)
     np.testing.assert_allclose(losses, expected_losses.ravel(), rtol=0, atol=1e-5)
-    for key, values in expected.items():
-        np.testing.assert_allclose(after[key], values, rtol=0, atol=1e-5, err_msg=key)
+    assert_close(after, expected, 1e-5)
 
 
 def test_a_gradient_in_many_parts():
@@ -145,8 +145,7 @@ def test_a_last_minibatch_in_more_parts_than_the_others():
     losses, after, _ = trained(engine, Training(network, how, weights, examples, examples))
     expected_losses, expected = reference.trained(network, how, weights, examples)
     np.testing.assert_allclose(losses, expected_losses.ravel(), rtol=0, atol=1e-5)
-    for key, values in expected.items():
-        np.testing.assert_allclose(after[key], values, rtol=0, atol=1e-5, err_msg=key)
+    assert_close(after, expected, 1e-5)
 
 
 def test_a_resumed_training_gives_the_same_bits():

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from pipeline.engines.pytorch import RIGHT_BUILD
 from pipeline.errors import DeviceError, EngineError, PipelineError
 
 
@@ -56,8 +57,7 @@ def _gpu_memory(message: str) -> PipelineError:
 def _no_kernels(_message: str) -> PipelineError:
     return DeviceError(
         f"PyTorch {torch.__version__} has no kernels for this GPU, only for "
-        f"{' '.join(torch.cuda.get_arch_list()) or 'others'}. Install a PyTorch that has them, see "
-        "https://pytorch.org/get-started/locally, or use --device cpu."
+        f"{' '.join(torch.cuda.get_arch_list()) or 'others'}; {RIGHT_BUILD}, if there is one. Or use --device cpu."
     )
 
 
