@@ -26,7 +26,7 @@ from pipeline.engines.fused import weighted_layers
 from pipeline.engines.triton.blocks import ON_GPU
 from pipeline.engines.triton.minibatches import on_device
 from pipeline.engines.triton.parameters import Parameters
-from pipeline.engines.triton.passes import Passes
+from pipeline.engines.triton.passes import Steps
 from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.declared import find_network
 from pipeline.networks.weights import draw_weights
@@ -92,8 +92,8 @@ def main(name, capability, batch=128, precision="ieee"):
     weights = draw_weights(network, 1)
     parameters = Parameters(weighted_layers(network, "triton"), weights, None, "cpu", ON_GPU.updated)
     data = on_device(examples, parameters.is_convolutional, "cpu")
-    passes = Passes(parameters, data, batch, precision, ON_GPU)
-    passes.step(batch, hyperparameters, passes.blocks(batch))
+    steps = Steps(parameters, data, batch, precision, ON_GPU)
+    steps.step(batch, hyperparameters, steps.blocks(batch))
 
 
 if __name__ == "__main__":

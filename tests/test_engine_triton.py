@@ -284,5 +284,5 @@ class TestRefusals:
         network = network_of((1024,), classes=256)
         examples = Examples(np.zeros((2**17, 1024), np.float32), np.zeros(2**17, np.uint8))  # nobody touches its pages
         how = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=2**17)
-        with pytest.raises(EngineError, match=r"131,072 images, have 2,1[0-9,]* values; .* reach 2,147,475,455"):
+        with pytest.raises(EngineError, match=r"131,072 images have 2,1[0-9,]* values; .* reach 2,147,475,455"):
             triton_engine().trainer(Training(network, how, draw_weights(network, 0), examples, examples))

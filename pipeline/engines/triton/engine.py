@@ -30,7 +30,7 @@ from pipeline.engines.triton.exponential import exponential
 from pipeline.engines.triton.failures import explained
 from pipeline.engines.triton.minibatches import Minibatches, on_device
 from pipeline.engines.triton.parameters import Parameters
-from pipeline.engines.triton.passes import Passes, check_size, largest_minibatch
+from pipeline.engines.triton.passes import ForwardPass, Steps, check_size, largest_minibatch
 from pipeline.errors import DeviceError, SettingError
 from pipeline.networks.arrays import DoubleArray, FloatArray
 from pipeline.networks.declaration import Hyperparameters, Network
@@ -84,8 +84,8 @@ class TritonEngine(Engine):
         parameters = Parameters(weighted_layers(network, "triton"), weights, None, self.device, self.blocks.updated)
         data = on_device(Examples(images, np.zeros(len(images), np.uint8)), parameters.is_convolutional, self.device)
         sizes = _minibatches(len(images), _evaluated_at_once(parameters))
-        passes = Passes(parameters, data, max(sizes, default=1), self.precision, self.blocks)
-        logits = [passes.logits(count) for count in sizes]
+        forward = ForwardPass(parameters, data, max(sizes, default=1), self.precision, self.blocks)
+        logits = [forward.logits(count) for count in sizes]
         if not logits:
             return np.empty((0, network.classes), np.float32)
         probabilities: FloatArray = torch.softmax(torch.cat(logits), 1).cpu().numpy()
@@ -121,25 +121,23 @@ class TritonTrainer(TensorTrainer):
             on_device(examples, parameters.is_convolutional, device) for examples in (training.train, training.valid)
         )
         record = cuda_graphs([*parameters.state(), self._train.counter]) if device == "cuda" else _unrecorded
-        passes = Passes(parameters, self._train, self._sizes[0], precision, blocks)
+        steps = Steps(parameters, self._train, self._sizes[0], precision, blocks)
         self._epoch: list[Action] = []
         for size, number in Counter(self._sizes).items():
-            for steps, times in zip((STEPS_AT_ONCE, 1), divmod(number, STEPS_AT_ONCE), strict=True):
+            for at_once, times in zip((STEPS_AT_ONCE, 1), divmod(number, STEPS_AT_ONCE), strict=True):
                 if times:
-                    take = functools.partial(
-                        _take_steps, passes, steps, size, training.hyperparameters, passes.blocks(size)
-                    )
+                    take = functools.partial(_take, steps, at_once, size, training.hyperparameters, steps.blocks(size))
                     self._epoch += [record(take)] * times
         self._scores = torch.zeros(2, dtype=torch.float64, device=device)
         sizes = _minibatches(len(training.valid), _evaluated_at_once(parameters))
-        passes = Passes(parameters, self._valid, sizes[0], precision, blocks)
-        self._score = record(functools.partial(_score, passes, self._valid, sizes, self._scores))
+        forward = ForwardPass(parameters, self._valid, sizes[0], precision, blocks)
+        self._score = record(functools.partial(_score, forward, self._valid, sizes, self._scores))
 
     @explained()
     def train_epoch(self, on_progress: Callable[[int], None]) -> DoubleArray:
         self._train.counter.zero_()
-        for take_steps in self._epoch:
-            take_steps()
+        for take in self._epoch:
+            take()
         of_images = self._train.losses.cpu().numpy().astype(np.float64)
         firsts = np.cumsum([0, *self._sizes[:-1]])
         losses: DoubleArray = np.add.reduceat(of_images, firsts) / self._sizes
@@ -175,17 +173,17 @@ def _unrecorded(action: Action) -> Action:
     return action
 
 
-def _take_steps(passes: Passes, steps: int, images: int, hyperparameters: Hyperparameters, blocks: Tensor) -> None:
-    for _ in range(steps):
-        passes.step(images, hyperparameters, blocks)
+def _take(steps: Steps, number: int, images: int, hyperparameters: Hyperparameters, blocks: Tensor) -> None:
+    for _ in range(number):
+        steps.step(images, hyperparameters, blocks)
 
 
-def _score(passes: Passes, data: Minibatches, sizes: list[int], scores: Tensor) -> None:
+def _score(forward: ForwardPass, data: Minibatches, sizes: list[int], scores: Tensor) -> None:
     """Write the sum of the losses and the number of images that are classified correctly."""
     data.counter.zero_()
     scores.zero_()
     for images, labels in zip(sizes, torch.split(data.labels.long(), sizes), strict=True):
-        logits = passes.logits(images).double()
+        logits = forward.logits(images).double()
         scores += torch.stack([F.cross_entropy(logits, labels, reduction="sum"), (logits.argmax(1) == labels).sum()])
 
 

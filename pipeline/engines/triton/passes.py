@@ -1,4 +1,4 @@
-"""The kernels of a network on a data set: the forward pass, and a whole step of training.
+"""The kernels of a network on a data set: a forward pass, and a whole step of training.
 
 A step has a forward kernel for each layer but the last, one for the last layer and the loss, a backward kernel for each
 layer but the last and a first dense one, and one that updates all weights: 10 for the article's CNN, 3 for its MLP.
@@ -28,13 +28,12 @@ OFFSETS = 2**31 - 2**13
 """Values that 32-bit offsets reach: not the last 8192, because the last block may end behind the last value."""
 
 
-class Passes:
-    """The kernels for minibatches of up to ``size`` images, which they take from the data in turn."""
+class ForwardPass:
+    """The kernels that evaluate up to ``size`` images at a time, which they take from the data in turn."""
 
     def __init__(self, parameters: Parameters, data: Minibatches, size: int, precision: str, blocks: Blocks) -> None:
-        self._parameters = parameters
+        _check_values("the weights have", parameters.values.numel(), "Take smaller layers")
         self._data = data
-        self._blocks = blocks
         self._hidden: list[Convolution | Dense] = []
         values = Values(data.images, data.images, biases=data.images, is_data=True)
         *hidden, last = parameters.layers
@@ -43,15 +42,6 @@ class Passes:
             self._hidden.append(kind(layer, values, parameters, size, precision, blocks))
             values = self._hidden[-1].outputs
         self._output = Output(last, values, parameters, size, precision, blocks)
-        first = self._hidden[0] if self._hidden else None
-        self._first_dense = first if isinstance(first, Dense) else None
-        # Nothing but the update needs the gradient of a first dense layer, so the update computes it itself.
-        with_gradients = [*self._hidden[self._first_dense is not None :], self._output]
-        sizes = (layer.gradient_parts(size) * layer.layer.size for layer in with_gradients)
-        *starts, total = itertools.accumulate(sizes, initial=0)
-        _check_weights(max(total, parameters.values.numel()), size)
-        self._with_gradients = list(zip(with_gradients, starts, strict=True))
-        self._gradients = parameters.values.new_zeros(total)
 
     def logits(self, images: int) -> Tensor:
         """Return the logits of the next images, shape (images, classes)."""
@@ -61,6 +51,25 @@ class Passes:
         outputs = self._output.outputs
         sums = outputs.tensor.flatten()[: outputs.parts * images * self._output.layer.units]
         return sums.view(outputs.parts, images, -1).sum(0) + outputs.biases
+
+
+class Steps(ForwardPass):
+    """The kernels that take steps of training on minibatches of up to ``size`` images."""
+
+    def __init__(self, parameters: Parameters, data: Minibatches, size: int, precision: str, blocks: Blocks) -> None:
+        super().__init__(parameters, data, size, precision, blocks)
+        self._parameters = parameters
+        self._blocks = blocks
+        first = self._hidden[0] if self._hidden else None
+        self._first_dense = first if isinstance(first, Dense) else None
+        # Nothing but the update needs the gradient of a first dense layer, so the update computes it itself.
+        with_gradients = [*self._hidden[self._first_dense is not None :], self._output]
+        sizes = (layer.gradient_parts(size) * layer.layer.size for layer in with_gradients)
+        *starts, total = itertools.accumulate(sizes, initial=0)
+        of_weights = f"the weights' gradients for a minibatch of {size:,} images have"
+        _check_values(of_weights, total, "Take smaller minibatches or layers")
+        self._with_gradients = list(zip(with_gradients, starts, strict=True))
+        self._gradients = parameters.values.new_zeros(total)
 
     def step(self, images: int, hyperparameters: Hyperparameters, blocks: Tensor) -> None:
         """Take a step on the next images; ``blocks`` are those of `blocks`."""
@@ -120,9 +129,9 @@ def _values_of_an_image(parameters: Parameters) -> int:
     return max(values)
 
 
-def _check_weights(values: int, size: int) -> None:
+def _check_values(subject: str, values: int, advice: str) -> None:
     if values >= OFFSETS:
         raise EngineError(
-            f"the weights, or their gradients for a minibatch of {size:,} images, have {values:,} values; the kernels "
-            f"of the triton engine reach {OFFSETS - 1:,}. Take smaller minibatches or layers, or --engine torch."
+            f"{subject} {values:,} values; the kernels of the triton engine reach {OFFSETS - 1:,}. {advice}, "
+            "or --engine torch."
         )
