@@ -15,11 +15,14 @@ from torch.profiler import ProfilerActivity, profile
 from alternatives.work import Work
 from check_gpu.plan import Plan, figure
 from pipeline.engines import devices
-from pipeline.engines.engine import Training, load_engine
+from pipeline.engines.engine import Trainer, Training, load_engine
 from pipeline.networks.weights import draw_weights
 
 MOST = 14
 """Kernels to report of each engine and network, those that take longest."""
+
+LEAST = 0.1
+"""Microseconds of a step from which a kernel is reported."""
 
 
 def main() -> None:
@@ -51,11 +54,7 @@ def profile_epoch(name: str, work: Work, engine: str, plan: Plan) -> None:
     start = time.perf_counter()
     trainer.train_epoch(lambda _: None)
     clock = time.perf_counter() - start
-    activity = ProfilerActivity.CPU if plan.is_trial else ProfilerActivity.CUDA
-    with profile(activities=[activity]) as found:
-        trainer.train_epoch(lambda _: None)
-        if not plan.is_trial:
-            torch.cuda.synchronize()
+    found = profiled_epoch(trainer, ProfilerActivity.CPU if plan.is_trial else ProfilerActivity.CUDA)
     trainer.close()
     kernels = sorted(found.key_averages(), key=lambda kernel: time_of(kernel, plan), reverse=True)
     total = sum(time_of(kernel, plan) for kernel in kernels)
@@ -72,10 +71,21 @@ def profile_epoch(name: str, work: Work, engine: str, plan: Plan) -> None:
         figure(f"{name}, in the order of a step", **by_place)
     for kernel in kernels[:MOST]:
         own = time_of(kernel, plan)
+        if own / steps < LEAST:
+            break
         share = f"{own / total:.0%}"
         figure(
             f"{name} {kernel.key[:80]}", us=round(own / steps, 2), share=share, launches=round(kernel.count / steps, 2)
         )
+
+
+def profiled_epoch(trainer: Trainer, activity: ProfilerActivity = ProfilerActivity.CUDA) -> Any:
+    """Return what the profiler finds in an epoch."""
+    with profile(activities=[activity]) as found:
+        trainer.train_epoch(lambda _: None)
+        if activity == ProfilerActivity.CUDA:
+            torch.cuda.synchronize()
+    return found
 
 
 def kernels_of_a_step(found: Any, steps: int) -> dict[str, float]:

@@ -56,7 +56,7 @@ class Blocks:
 
 
 ON_GPU = Blocks(programs=264, weight_programs=132, sums=2048, columns=32, weights=64, summed=1024, updated=64)
-"""The fastest of those that were measured on an H100, which has 132 multiprocessors."""
+"""Chosen on an H100, which has 132 multiprocessors; ``bench/blocks.py`` compares others."""
 
 INTERPRETED = Blocks(programs=1, weight_programs=1, sums=2**17, columns=128, weights=128, summed=2**20, updated=4096)
 
