@@ -311,7 +311,8 @@ class Convolution:
         self._block_channels = blocks.of_columns(shape.channels)
         self._block_weights = min(blocks.weights, power_of_two(shape.fan_in))
         # The fewer sums a program has, the more it adds up at once.
-        self._block_summed = blocks.summed // max(self._block_weights, self._block_filters)
+        summed = blocks.summed // max(self._block_weights, self._block_filters)
+        self._block_summed = min(summed, power_of_two(images * self._positions))
         self._filter_blocks = blocks_in(shape.filters, self._block_filters)
         self._weight_tiles = blocks_in(shape.fan_in, self._block_weights) * self._filter_blocks
         # Of the largest minibatch. A smaller one takes as many: with its own number it may have more parts.
