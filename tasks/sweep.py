@@ -214,9 +214,9 @@ class Sweep(StageTask):
 
 
 def _values(given: Any, name: str) -> list[Any]:
-    """Return the values of a setting, each once; None alone where none is given."""
+    """Return the values of a setting, each once; None alone where none is given. A network must be given."""
     text = getattr(given, name).strip()
-    if not text:
+    if not text and name != "network":
         return [None]
     values = list(dict.fromkeys(_value(name, value.strip()) for value in text.split(",")))
     for value in values:

@@ -273,6 +273,7 @@ NOT_IN_USE = {
     "--Sweep-learning-rate 0.1,": "Sweep.learning_rate has ''; expected numbers with commas between them, such as 0.0",
     "--Sweep-momentum 0.9,2": "Sweep.momentum is 2.0; expected a number of at least 0 and below 1.",
     "--Sweep-epochs 0": "Sweep.epochs is 0; expected a whole number from 1.",
+    "--Sweep-network=": "Sweep.network has ''; expected names with commas between them.",
     "--Sweep-network cnm": "there is no network 'cnm'; pipeline/networks/declared.py declares",
     "--Sweep-engines troch": "engine is 'troch'; expected auto, numba or torch or triton or theano. Did you mean",
     "--seed -1": "seed is -1; expected a whole number from 0 to 4294967295.",
