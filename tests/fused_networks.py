@@ -21,6 +21,7 @@ NETWORKS = {
     "dropped borders": network_of((1, 10, 12), convolution(5, (4, 2)), POOL, dense(6)),
     "one channel, even filters": network_of((1, 12, 18), convolution(5, (2, 8)), POOL, dense(6)),
     "three channels": network_of((3, 11, 9), convolution(20, (2, 3)), POOL, convolution(33, (2, 2)), POOL, dense(8)),
+    "more channels and filters than a block": network_of((2, 4, 4), convolution(33, (2, 2)), convolution(40, (2, 2))),
     "filters of one pixel": network_of((2, 6, 5), convolution(7, (1, 1)), POOL, convolution(4, (1, 1)), POOL),
     "filters of 5x5": network_of((3, 21, 18), convolution(4, (5, 5)), POOL, convolution(17, (5, 5)), POOL),
     "no pooling": network_of((3, 8, 9), convolution(6, (3, 3)), convolution(18, (2, 2)), dense(7)),

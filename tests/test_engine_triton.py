@@ -99,9 +99,21 @@ def test_steps_equal_those_of_the_torch_engine(golden, images):
     assert_close(velocity, expected_velocity, 2e-7)
 
 
-@pytest.mark.parametrize("name", ["one hidden layer", "wide and deep", "dropped borders", "linear convolutions"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "one hidden layer",
+        "wide and deep",
+        "dropped borders",
+        "linear convolutions",
+        "more channels and filters than a block",
+    ],
+)
 def test_the_blocks_of_a_gpu(name):
-    """Whole numbers tie maxima, and put many units exactly at 0; float32 sums them exactly."""
+    """Whole numbers tie maxima, and put many units exactly at 0; float32 sums them exactly.
+
+    In the interpreter's own blocks a convolution has one block of channels and one of filters.
+    """
     network = NETWORKS[name]
     weights, examples = whole_weights(network, 3), whole_examples(network, 9, 4)
     weights[f"{network.layers[-1].name}/b"] += 100  # exp() of it is infinite in float32
