@@ -196,6 +196,15 @@ def test_a_trainer_dies_with_its_last_reference():
         gc.enable()
 
 
+def test_validation_needs_no_room_for_gradients():
+    """2500 images have 157 parts of the last layer's gradient, here 2,157 million values; a minibatch has one part."""
+    network = network_of((53670,), classes=256)
+    train, valid = (Examples(np.zeros((n, 53670), np.float32), np.zeros(n, np.uint8)) for n in (1, 2500))
+    weights = {name: np.zeros(shape, np.float32) for name, shape in network.weight_shapes.items()}
+    how = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=1)
+    triton_engine().trainer(Training(network, how, weights, train, valid))
+
+
 def test_exponentials():
     vector = np.random.RandomState(12).uniform(-3, 3, 1001).astype(np.float32)
     result, seconds = triton_engine().exponentials(vector, 4)
@@ -288,7 +297,7 @@ class TestRefusals:
         images = np.broadcast_to(np.float32(0), (2**24, *network.input_shape))
         examples = Examples(images, np.broadcast_to(np.uint8(0), 2**24))
         how = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=2**24)
-        with pytest.raises(EngineError, match=r"16,777,216 images has 68,719,476,736 values .* at most 524,285 im"):
+        with pytest.raises(EngineError, match=r"16,777,216 images has 68,719,476,736 values .* at most 524,283 im"):
             triton_engine().trainer(Training(network, how, draw_weights(network, 0), examples, examples))
 
     def test_gradients_beyond_32_bits(self):
@@ -296,5 +305,5 @@ class TestRefusals:
         network = network_of((1024,), classes=256)
         examples = Examples(np.zeros((2**17, 1024), np.float32), np.zeros(2**17, np.uint8))  # nobody touches its pages
         how = Hyperparameters(learning_rate=0.05, momentum=0.9, epochs=1, batch_size=2**17)
-        with pytest.raises(EngineError, match=r"131,072 images have 2,1[0-9,]* values; .* reach 2,147,475,455"):
+        with pytest.raises(EngineError, match=r"131,072 images have 2,1[0-9,]* values; .* reach 2,147,467,263"):
             triton_engine().trainer(Training(network, how, draw_weights(network, 0), examples, examples))

@@ -30,7 +30,7 @@ class Blocks:
     weights : int
         Weights of a filter whose gradients a program computes.
     summed : int
-        Products that are added to them at once, for each filter or for each weight, whichever are more.
+        Positions that are added to them at once, times the weights or the filters of a program, whichever are more.
     updated : int
         Weights of a program of the update.
     """

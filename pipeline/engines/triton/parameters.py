@@ -6,7 +6,8 @@ behind a convolution is (row, column, channel), as the convolution leaves its ou
 
 The weights are there a second time, transposed, for the gradients of a layer's inputs. A product reads its second
 factor from shared memory by rows; by columns, 16 threads would wait for the same bank. With it the backward pass of the
-article's dense layer takes 5.8 us on an H100, without 12.2.
+article's dense layer takes 5.8 us on an H100, without 12.2. Nothing reads those of the first layer; those of a first
+dense layer stay as they were at the start.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ from pipeline.errors import EngineError
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.layers import Conv2DLayer
 
-OFFSETS = 2**31 - 2**13
-"""Values that 32-bit offsets reach: not the last 8192, because the last block may end behind the last value."""
+OFFSETS = 2**31 - 2**14
+"""Values that 32-bit offsets reach: not the last 16384, because the last block may end behind the last value."""
 
 
 class ForwardPass:
