@@ -18,7 +18,7 @@ from PIL import Image
 from pipeline.errors import SettingError
 from pipeline.progress.monitor import SILENT
 from pipeline.store.record import Record, parsed
-from pipeline.store.remote import upkeep
+from pipeline.store.remote import upkeep, use
 from pipeline.store.remote.shared import file_object
 from pipeline.store.remote.urls import check_remote
 from tests import small_stages
@@ -207,10 +207,13 @@ class TestGarbage:
         assert Fresh.of(states, tmp_path / "fourth", f"file://{remote}").run() == REUSED
 
     def test_is_nothing_that_a_running_machine_needs(self, second, third, remote):
+        """Not even if it runs for a month."""
+        third.edit("pipeline/store/remote/use.py", "RENEWAL = 3600.0", "RENEWAL = 0.2")
         running = third.start(*LONG, task="TrainMLP")
         wait_for(lambda: list((remote / "runs").glob("*")))
         try:
-            aged(remote / "ac")
+            aged(remote)
+            wait_for(lambda: all(is_new(path) for path in (remote / "runs").glob("*")))
             second.pipeline(*GC, "--keep-days", "0", "--yes", *second.flags())
             left = {path.parent.name for path in (remote / "ac").rglob("*") if path.is_file()}
             assert left == {"DownloadCIFAR", "ConvertToHDF5", "GrayscaleFlat"}
@@ -339,6 +342,29 @@ class TestSmallStages:
         assert list(objects.entries("cas")) == [name]
         assert objects.entries("ac") == {}
 
+    def test_are_needed_until_their_run_ends(self, tmp_path, monkeypatch):
+        """However long it takes, and although the remote fails now and then."""
+        monkeypatch.setattr(use, "RENEWAL", 0.1)
+        mount = tmp_path / "mount"
+        mount.mkdir()
+        machine, runs = Machine(tmp_path / "one", f"file://{mount}/remote"), mount / "remote" / "runs"
+        machine.run()
+        aged(mount)
+        remote = machine.open()
+        remote.begin("long", machine.stages, SILENT)
+        mount.rename(tmp_path / "away")
+        time.sleep(0.5)
+        (tmp_path / "away").rename(mount)
+        aged(runs)
+        wait_for(lambda: is_new(runs / "long"))
+        assert upkeep.unused(machine.open().objects, 0) == []
+        remote.end()
+        aged(runs)
+        time.sleep(0.5)
+        assert not is_new(runs / "long")
+        assert len(upkeep.unused(machine.open().objects, 0)) == 3
+        assert machine.warnings == []
+
     def test_that_another_machine_finishes_first_are_replaced(self, tmp_path, monkeypatch):
         """Results downstream of both would not fit each other."""
         one, two = (Machine(tmp_path / name, f"file://{tmp_path}/remote") for name in ("one", "two"))
@@ -358,6 +384,10 @@ def aged(folder):
     """Let all that is in a folder be a month old."""
     for path in folder.rglob("*"):
         os.utime(path, (time.time() - MONTH,) * 2)
+
+
+def is_new(path):
+    return time.time() - path.stat().st_mtime < MONTH / 2
 
 
 def wait_for(condition):

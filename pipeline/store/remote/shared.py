@@ -126,12 +126,13 @@ class Remote:
 
     def __init__(self, url: str, *, writes: bool, warn: Callable[[str], None], memory: Path) -> None:
         self.url, self.writes = url, writes
-        self.objects = Objects(url)
+        self._connect = functools.partial(Objects, url)
+        self.objects = self._connect()
         self._failed_at = mmap.mmap(-1, 8)  # seconds; forked processes share it
         self._warn, self._memory = warn, memory
         self._wrong: set[Path] = set()
         self._there: set[Path] = set()
-        self._run = ""
+        self._registration: use.Registration | None = None
 
     @property
     def has_failed(self) -> bool:
@@ -153,9 +154,11 @@ class Remote:
         """
         refused = None
         if self.writes:
+            needs = [record_object(stage.name, stage.key) for stage in stages]
+            registration = use.Registration(self._connect, run, needs, about or {})
             try:
-                use.register(self.objects, run, [record_object(stage.name, stage.key) for stage in stages], about or {})
-                self._run = run
+                registration.begin(self.objects)
+                self._registration = registration
             except RefusedError as error:
                 refused = error
         use.wait_until_open(self.objects, lambda holder: monitor.log(f"{self.url}: waiting for {holder}"))
@@ -171,8 +174,8 @@ class Remote:
     @unless_it_fails(lambda: None)
     def end(self) -> None:
         """Register the end of the run, if it was registered."""
-        if self._run:
-            use.end(self.objects, self._run)
+        if self._registration:
+            self._registration.end(self.objects)
 
     @unless_it_fails(list[dict[str, Any]])
     def under_way(self) -> list[dict[str, Any]]:

@@ -6,13 +6,16 @@ registrations. So one of the two sees the other.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from pipeline.errors import RemoteError
 from pipeline.store.remote.objects import Objects
 
 GATE = "gate"
@@ -23,22 +26,47 @@ PAUSE = 2.0
 ABANDONED = 120.0
 """Seconds without a sign of whoever closed the gate, after which it counts as open."""
 DAY = 86_400
+RENEWAL = 3600.0
+"""Seconds between two renewals of a registration, which is old after a day: some may fail."""
 
 
-def register(objects: Objects, run: str, records: Iterable[str], about: Mapping[str, Any]) -> None:
-    """Register the names of the records that a run needs, and what other machines are to know ``about`` it."""
-    registration = {"host": socket.gethostname(), **about, "needs": list(records)}
-    objects.put(f"runs/{run}", json.dumps(registration).encode())
+class Registration:
+    """Tells other machines what a run needs, and what they are to know ``about`` it, from its beginning to its end.
 
+    A thread renews it each hour, with a connection of its own from ``connect``: an old one is a dead machine's.
+    """
 
-def end(objects: Objects, run: str) -> None:
-    """Note the end of a run; its registration stays, since it tells when the results were used."""
-    name = f"runs/{run}"
-    objects.put(name, json.dumps(_registration(objects.get([name], RUN_BYTES).get(name)) | {"ended": True}).encode())
+    def __init__(
+        self, connect: Callable[[], Objects], run: str, records: Iterable[str], about: Mapping[str, Any]
+    ) -> None:
+        self._connect, self._name = connect, f"runs/{run}"
+        self._content = {"host": socket.gethostname(), **about, "needs": list(records)}
+        self._has_ended = threading.Event()
+        self._renewal = threading.Thread(target=self._renew, daemon=True)
+
+    def begin(self, objects: Objects) -> None:
+        """Register the run."""
+        self._write(objects)
+        self._renewal.start()
+
+    def end(self, objects: Objects) -> None:
+        """Note the end of the run; the registration stays, since it tells when the results were used."""
+        self._has_ended.set()
+        self._renewal.join()
+        self._content["ended"] = True
+        self._write(objects)
+
+    def _renew(self) -> None:
+        while not self._has_ended.wait(RENEWAL):
+            with contextlib.suppress(OSError, RemoteError):  # the next renewal comes before the registration is old
+                self._write(self._connect())
+
+    def _write(self, objects: Objects) -> None:
+        objects.put(self._name, json.dumps(self._content).encode())
 
 
 def under_way(objects: Objects) -> list[dict[str, Any]]:
-    """Return the registrations of runs that have begun in the last day and not ended."""
+    """Return the registrations of runs that have been renewed in the last day and not ended."""
     entries = objects.entries("runs")
     fresh = [name for name, entry in entries.items() if time.time() - entry.modified < DAY]
     found = map(_registration, objects.get(fresh, RUN_BYTES).values())
@@ -48,7 +76,7 @@ def under_way(objects: Objects) -> list[dict[str, Any]]:
 def needed(objects: Objects, keep_days: float) -> set[str]:
     """Return the names of the records that a run under way needs, or that a run used in the last days.
 
-    A run that was killed does not note its end: it counts as under way for a day.
+    A run that was killed does not note its end: it counts as under way for a day after its last renewal.
     """
     names: set[str] = set()
     entries = objects.entries("runs")
