@@ -106,6 +106,21 @@ class TestRemoteThatCannotBeRead:
         assert reader.run() == COMPUTED
         assert_left_out(reader, "error sending request")
 
+    @pytest.mark.parametrize("writes", [True, False])
+    def test_since_there_is_no_such_bucket(self, writes, place, tmp_path, proxy):
+        """Of which a server says that the object is not there."""
+        machine = Machine(tmp_path / "machine", "s3://nothing/x", place.at(proxy.endpoint).environment, writes=writes)
+        proxy.breaks(faults.says(404, "NoSuchBucket"))
+        assert machine.run() == COMPUTED
+        assert_left_out(machine, "there is no such bucket")
+
+    def test_since_there_is_no_such_folder(self, tmp_path):
+        """A run that may write creates it."""
+        machine = Machine(tmp_path / "machine", f"file://{tmp_path}/nothing", writes=False)
+        assert machine.run() == COMPUTED
+        assert_left_out(machine, f"there is no folder {tmp_path}/nothing")
+        assert not (tmp_path / "nothing").exists()
+
     @pytest.mark.parametrize("fault", ["no answer", "hangs up"])
     def test_after_its_records_were(self, fault, reader, proxy, monkeypatch):
         impatient(monkeypatch, fault)

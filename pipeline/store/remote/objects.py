@@ -11,7 +11,7 @@ import subprocess
 import sys
 import weakref
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,11 +49,11 @@ class Objects:
     """The objects of a remote, by name. Each method raises `RemoteError` where the remote fails.
 
     The child process starts with the first request of this process, and ends with it. A process that was forked from
-    this one starts its own.
+    this one starts its own. With ``creates`` it creates a folder that is not there yet.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, *, creates: bool) -> None:
+        self._arguments = [url, *(["creates"] if creates else [])]
         self._child: _Child | None = None
 
     def get(self, names: Collection[str], limit: int) -> dict[str, bytes | None]:
@@ -102,7 +102,7 @@ class Objects:
 
     def _ask(self, action: str, report: Callable[[int], None] = _ignore, **arguments: Any) -> Any:
         if self._child is None or not self._child.is_usable():
-            self._child = _Child(self._url)
+            self._child = _Child(self._arguments)
         return self._child.ask({"do": action, **arguments}, report)
 
 
@@ -113,13 +113,13 @@ def _entries(found: dict[str, list[float]]) -> dict[str, Entry]:
 class _Child:
     """The child process, and the pipes to it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, arguments: Sequence[str]) -> None:
         if not find_spec("obstore"):
             raise RemoteError("the package obstore is not installed; type `make .venv/base`")
         self._owner = os.getpid()
         self._unread = b""
         self._process = subprocess.Popen(  # noqa: S603, a program of ours
-            [sys.executable, "-m", "pipeline.store.remote.process", url],
+            [sys.executable, "-m", "pipeline.store.remote.process", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

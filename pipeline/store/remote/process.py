@@ -57,6 +57,9 @@ RETRIES = {
     "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=2), "base": 2},
 }
 
+NO_BUCKET = re.compile("<Code>(NoSuchBucket|ContainerNotFound)</Code>")
+"""What S3, Google and Azure say where not only an object is missing."""
+
 Value = TypeVar("Value")
 
 
@@ -71,8 +74,8 @@ class WrongObjectError(Exception):
 class Requests:
     """The requests that the process answers."""
 
-    def __init__(self, url: str) -> None:
-        self._store: Any = _open(url)
+    def __init__(self, url: str, *, creates: bool) -> None:
+        self._store: Any = _open(url, creates=creates)
 
     def get(self, names: list[str], limit: int) -> dict[str, str | None]:
         """Read small objects, as base64 by name; a missing one is left out, and one above the limit is None."""
@@ -153,7 +156,9 @@ def _for_each(names: list[str], function: Callable[[str], Value]) -> dict[str, V
     def result(name: str) -> list[Value]:
         try:
             return [function(name)]
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if NO_BUCKET.search(str(error)):
+                raise
             return []
         finally:
             _answer(moved=1)
@@ -175,8 +180,8 @@ def _parts(path: Path) -> Iterator[bytes]:
             _answer(moved=done)
 
 
-def _open(url: str) -> Any:
-    """Open the store at a URL.
+def _open(url: str, *, creates: bool) -> Any:
+    """Open the store at a URL; with ``creates`` create a missing folder, but not the one above it.
 
     Raises
     ------
@@ -186,8 +191,9 @@ def _open(url: str) -> Any:
     parts = urlsplit(url)
     if parts.scheme == "file":
         folder = Path(unquote(parts.path))
-        if not folder.parent.is_dir():
-            raise UnusableError(f"there is no folder {folder.parent} (is its disk mounted?)")
+        needed = folder.parent if creates or not folder.parent.is_dir() else folder
+        if not needed.is_dir():
+            raise UnusableError(f"there is no folder {needed} (is its disk mounted?)")
         return LocalStore(folder, mkdir=True)
     options: dict[str, Any] = {"client_options": dict(CLIENT), "retry_config": RETRIES}
     if parts.scheme == "s3":
@@ -210,6 +216,8 @@ def _answer(**answer: Any) -> None:
 
 def _message(error: Exception) -> str:
     """Return the first line of an error, without its times and retries: obstore adds a whole tree of causes."""
+    if NO_BUCKET.search(str(error)):
+        return "there is no such bucket (is its name right?)"
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     line = re.sub(r"^Generic \w+ error: |Error performing |: <.*", "", line)  # <: the body of an answer
     return re.sub(r" in [\d.]+[a-zµ]+(, after \d+ retries, .*?)?\s+- (HTTP error: )?", ": ", line)
@@ -221,7 +229,7 @@ def _read_requests(requests: queue.SimpleQueue[dict[str, Any]]) -> None:
     os._exit(0)  # the other side has ended, perhaps in the middle of a transfer
 
 
-def serve(url: str) -> None:
+def serve(url: str, *, creates: bool) -> None:
     """Answer requests until stdin ends."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they reach the other side, too, which ends this one
         signal.signal(number, signal.SIG_IGN)
@@ -231,10 +239,11 @@ def serve(url: str) -> None:
     while True:
         request = waiting.get()
         try:
-            requests = requests or Requests(url)
+            requests = requests or Requests(url, creates=creates)
             answer = {"value": getattr(requests, request.pop("do"))(**request)}
-        except FileNotFoundError:
-            answer = {"wrong": f"{request['name']} is missing"}
+        except FileNotFoundError as error:
+            lacks_bucket = NO_BUCKET.search(str(error))
+            answer = {"error": _message(error)} if lacks_bucket else {"wrong": f"{request['name']} is missing"}
         except WrongObjectError as error:
             answer = {"wrong": str(error)}
         except (PermissionDeniedError, UnauthenticatedError) as error:
@@ -249,4 +258,4 @@ def serve(url: str) -> None:
 if __name__ == "__main__":
     ANSWERS = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries may print to stdout
-    serve(sys.argv[1])
+    serve(sys.argv[1], creates="creates" in sys.argv[2:])

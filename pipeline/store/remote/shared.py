@@ -126,7 +126,7 @@ class Remote:
 
     def __init__(self, url: str, *, writes: bool, warn: Callable[[str], None], memory: Path) -> None:
         self.url, self.writes = url, writes
-        self._connect = functools.partial(Objects, url)
+        self._connect = functools.partial(Objects, url, creates=writes)
         self.objects = self._connect()
         self._failed_at = mmap.mmap(-1, 8)  # seconds; forked processes share it
         self._warn, self._memory = warn, memory
