@@ -252,6 +252,21 @@ class TestTrouble:
         made = Counter(stage for machine in machines for stage in computed(machine))
         assert made == Counter(STAGES)
 
+    def test_a_worker_for_ever_outlives_a_failure_of_the_remote(self, machines, luigid, tmp_path):
+        one, helper = machines
+        helper.edit("pipeline/store/remote/shared.py", "PAUSE = 300.0", "PAUSE = 1.0")
+        remote = tmp_path / "mount" / "remote"
+        flags = ["--luigid", f"127.0.0.1:{luigid.port}", "--store-remote", remote.as_uri()]
+        given = worker(helper, *flags, "--forever")
+        assert "there is no folder" in given.stdout.readline()
+        assert f"{remote.as_uri()} does not answer. The worker asks it again in " in given.stdout.readline()
+        remote.parent.mkdir()
+        run = one.start(*flags, *self.LONG, task="EvaluateMLP")
+        until((helper.folder / "outputs" / "history.jsonl").is_file)
+        ended(run)
+        given.terminate()
+        ended(given, -signal.SIGTERM)
+
     def test_a_worker_that_is_terminated_ends_the_run_that_it_shares(self, machines, flags, luigid):
         one, helper = machines
         run = one.start(*flags, *self.LONG, task="EvaluateMLP")

@@ -6,8 +6,11 @@ import argparse
 import subprocess
 import sys
 import time
+from typing import Any
 
 from pipeline.errors import RemoteError, SettingError
+from pipeline.store.remote.shared import PAUSE as PAUSE_OF_REMOTE
+from pipeline.store.remote.shared import Remote
 from tasks import shared_work
 from tasks.luigi_adapter import interrupts, luigid
 from tasks.remote import remote
@@ -38,9 +41,7 @@ def worker(options: argparse.Namespace) -> int:
     has_shared = False
     end_of_wait = time.monotonic() + FIRST_WAIT
     while True:
-        under_way = shared_work.other_runs(shared, luigid.workers(scheduler))
-        if shared.has_failed:
-            raise RemoteError(f"{shared.url} does not answer; without it a worker is of no use.")
+        under_way = _under_way(shared, scheduler, forever=options.forever)
         shared_before &= {run.needs for run in under_way}  # who begins the same run again wants help again
         runs = [run for run in under_way if run.needs not in shared_before]
         for run in runs:
@@ -53,6 +54,18 @@ def worker(options: argparse.Namespace) -> int:
             return 1 if any(statuses) else 0
         if not runs:
             time.sleep(PAUSE)
+
+
+def _under_way(shared: Remote, scheduler: Any, *, forever: bool) -> list[shared_work.OtherRun]:
+    """Return the runs under way; where the remote does not answer, raise `RemoteError`, or with ``forever`` wait."""
+    while True:
+        found = shared_work.other_runs(shared, luigid.workers(scheduler))
+        if not shared.has_failed:
+            return found
+        if not forever:
+            raise RemoteError(f"{shared.url} does not answer; without it a worker is of no use.")
+        _print(f"{shared.url} does not answer. The worker asks it again in {PAUSE_OF_REMOTE / 60:.0f} minutes.")
+        time.sleep(PAUSE_OF_REMOTE)
 
 
 def _share(run: shared_work.OtherRun) -> list[int]:
