@@ -43,7 +43,8 @@ rm -rf "$FOLDER" $SOCKETS
 class ObjectStore:
     """SeaweedFS in a temporary folder: 1 s until it answers, then 120 to 260 MB of memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self._address = address
         self._numbers = itertools.count(1)
         for left in (2, 1, 0):
             try:
@@ -57,10 +58,10 @@ class ObjectStore:
         folder = Path(tempfile.mkdtemp(prefix="object-store-"))
         (folder / "s3.json").write_text(json.dumps({"identities": [_identity(name) for name in IDENTITIES]}))
         ports = dict(zip(itertools.product(PORTS, ("", ".grpc")), free_ports(2 * len(PORTS)), strict=True))
-        self.endpoint = f"http://127.0.0.1:{ports['s3', '']}"
+        self.endpoint = f"http://{self._address}:{ports['s3', '']}"
         with tempfile.TemporaryFile() as log:
             self._keeper = subprocess.Popen(
-                ["sh", "-c", KEEP, "sh", _program(), *_flags(folder, ports)],
+                ["sh", "-c", KEEP, "sh", _program(), *_flags(self._address, folder, ports)],
                 cwd=folder,
                 env={
                     "HOME": str(folder),  # nobody's own settings
@@ -163,10 +164,10 @@ def _secret(identity: str) -> str:
     return f"secret-of-the-{identity}"
 
 
-def _flags(folder: Path, ports: dict[tuple[str, str], int]) -> Iterator[str]:
-    """Name SeaweedFS's parts and limit them: on loopback, without telemetry, consoles and catalogues."""
+def _flags(address: str, folder: Path, ports: dict[tuple[str, str], int]) -> Iterator[str]:
+    """Name SeaweedFS's parts and limit them: at one address, without telemetry, consoles and catalogues."""
     yield from ("mini", f"-dir={folder}", f"-s3.config={folder / 's3.json'}", f"-bucket={BUCKET}")
-    yield from ("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false")
+    yield from (f"-ip={address}", f"-ip.bind={address}", "-master.telemetry=false")
     yield from ("-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0")
     yield from (f"-{part}.port{kind}={port}" for (part, kind), port in ports.items())
 

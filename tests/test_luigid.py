@@ -26,13 +26,14 @@ LONG = ("--TrainCNN-epochs", "60")
 class Luigid:
     """luigid in a checkout, with the settings of luigid.cfg on a port of its own."""
 
-    def __init__(self, checkout, **scheduler):
+    def __init__(self, checkout, address="127.0.0.1", **scheduler):
+        self.address = address
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((address, 0))
             self.port = probe.getsockname()[1]
         self.checkout = checkout
         shutil.copy(ROOT / "luigid.cfg", checkout.folder)
-        place = {"default-scheduler-host": "127.0.0.1", "default-scheduler-port": str(self.port)}
+        place = {"default-scheduler-host": address, "default-scheduler-port": str(self.port)}
         checkout.set("core", file="luigid.cfg", **place, **{"rpc-retry-wait": "1"})
         checkout.set("scheduler", file="luigid.cfg", **scheduler)
         self.start()
@@ -40,7 +41,7 @@ class Luigid:
     def start(self):
         program = "import sys; from luigi.cmdline import luigid; luigid(sys.argv[1:])"
         self.process = subprocess.Popen(
-            [sys.executable, "-c", program, "--address", "127.0.0.1", "--port", str(self.port)],
+            [sys.executable, "-c", program, "--address", self.address, "--port", str(self.port)],
             cwd=self.checkout.folder,
             env=self.checkout.environment(LUIGI_CONFIG_PATH="luigid.cfg"),
             stdout=subprocess.DEVNULL,
@@ -48,7 +49,7 @@ class Luigid:
         )
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            with contextlib.suppress(OSError), socket.create_connection((self.address, self.port), timeout=1):
                 return
             time.sleep(0.05)
         raise AssertionError("luigid does not start")
@@ -58,7 +59,7 @@ class Luigid:
         self.process.wait(timeout=30)
 
     def get(self, path):
-        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+        with urlopen(f"http://{self.address}:{self.port}{path}", timeout=30) as answer:
             return answer.read().decode()
 
     def tasks(self, name):

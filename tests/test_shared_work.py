@@ -56,8 +56,8 @@ def computed(machine):
     return [stage for stage, outcome in machine.history()[-1]["stages"].items() if outcome == "computed"]
 
 
-def until(condition):
-    deadline = time.monotonic() + 90
+def until(condition, seconds=90):
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
