@@ -23,7 +23,7 @@ from pipeline.store.remote.shared import file_object
 from pipeline.store.remote.urls import check_remote
 from tests import small_stages
 from tests.checkout import LONG, QUICK, STAGES, Checkout
-from tests.machines import Machine
+from tests.machines import NAMES, Machine
 from tests.small_stages import TEXT
 
 REUSED = dict.fromkeys(STAGES, "reused")
@@ -328,6 +328,22 @@ class TestSmallStages:
         assert machine.warnings == [
             f"{machine.url}: {altered.path} is not written to it, because {TEXT} has other content than it had."
         ]
+
+    def test_that_come_from_another_input_than_the_one_there_are_not_given(self, tmp_path, monkeypatch):
+        """Nobody could use them, nor write others in their place."""
+        one, two, three, four = (Machine(tmp_path / name, f"file://{tmp_path}/remote") for name in "1234")
+        one.run(["First"])
+        write = small_stages.write
+        with monkeypatch.context() as patch:
+            patch.setattr(small_stages, "write", lambda text, **given: write(text=text.upper(), **given))
+            assert two.run(forced=["First"]) == dict.fromkeys(NAMES, "computed")
+        second = two.stages[1].path
+        assert two.warnings == [
+            f"{two.url}: {second} is not written to it, nor what comes from it: its First is another than that there."
+        ]
+        assert three.run() == {"First": "reused", "Second": "computed", "Third": "computed"}
+        assert four.run() == dict.fromkeys(NAMES, "reused")
+        assert two.run() == dict.fromkeys(NAMES, "reused")
 
     def test_that_are_just_being_given_keep_their_files(self, tmp_path):
         """Another result may have the same file; its record comes later."""

@@ -20,7 +20,7 @@ from pipeline.files.json_cache import read_sealed, write_sealed
 from pipeline.progress.monitor import Monitor
 from pipeline.store.record import Record
 from pipeline.store.remote import use
-from pipeline.store.remote.checks import KEY, fault_of_content, fault_of_key, record_of
+from pipeline.store.remote.checks import KEY, fault_of_content, fault_of_key, fault_of_outcome, record_of
 from pipeline.store.remote.objects import Objects, RefusedError, WrongObjectError
 from pipeline.store.stage import Stage
 
@@ -61,6 +61,12 @@ def object_of(record: Record) -> str:
     """Return the name of the object that holds a record."""
     name = failure_object if record.failure else record_object
     return name(record.stage, record.key)
+
+
+def record_at(name: str, content: bytes | None) -> Record | None:
+    """Return the record that is the content of an object; None for a wrong one, or that of another name."""
+    record = record_of(content)
+    return record if record and not fault_of_outcome(record) and name == object_of(record) else None
 
 
 def file_object(sha256: str) -> str:
@@ -132,6 +138,7 @@ class Remote:
         self._warn, self._memory = warn, memory
         self._wrong: set[Path] = set()
         self._there: set[Path] = set()
+        self._apart: set[str] = set()  # objects that are not written, since nobody else could use them
         self._registration: use.Registration | None = None
 
     @property
@@ -250,6 +257,9 @@ class Remote:
         if damage := record.altered(path):
             self.say(f"{path} is not written to it, because {', '.join(damage)}")
             return pushed
+        if self._has_other_inputs(path, record):
+            self._apart.add(object_of(record))
+            return pushed
         size = self._upload(path, record, monitor)
         if record.failure:
             self.objects.put(object_of(record), record.text.encode())
@@ -259,6 +269,22 @@ class Remote:
         if self._create(object_of(record), record.text.encode()):
             return Pushed((*pushed.records, record), pushed.size + size)
         return pushed
+
+    def _has_other_inputs(self, path: Path, record: Record) -> bool:
+        """Return whether a result comes from others than those there, as after a forced stage; warn of the first such.
+
+        The keys are the same. Another machine would take the inputs from there, and then have no use for the result.
+        """
+        sources = {record_object(source["stage"], source["key"]): source for source in record.inputs.values()}
+        if not self._apart.isdisjoint(sources):
+            return True
+        for name, content in self.objects.get(sources, RECORD_BYTES).items():
+            there = record_at(name, content)
+            if there and there.content != sources[name]["content"]:
+                other = sources[name]["stage"]
+                self.say(f"{path} is not written to it, nor what comes from it: its {other} is another than that there")
+                return True
+        return False
 
     def _upload(self, path: Path, record: Record, monitor: Monitor) -> int:
         """Write the files of a result that are not there, or may be removed soon; return their size in bytes."""

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pipeline.progress.monitor import Monitor
 from pipeline.store.record import Record
 from pipeline.store.remote import use
-from pipeline.store.remote.checks import fault_of_outcome, record_of
 from pipeline.store.remote.objects import Entry, Objects, WrongObjectError
-from pipeline.store.remote.shared import RECORD_BYTES, Remote, equal_object, file_object, object_of, record_object
+from pipeline.store.remote.shared import RECORD_BYTES, Remote, equal_object, file_object, record_at, record_object
 
 GRACE = 1.0
 """Days for which a file stays that no record names: a machine may just be writing it. Twice `shared.FRESH`."""
@@ -88,11 +87,7 @@ def unused_table(results: Sequence[UnusedResult]) -> list[str]:
 
 def _records(objects: Objects, names: Collection[str]) -> dict[str, Record | None]:
     """Read records by the names of their objects; None for one that cannot be read or does not fit its name."""
-    found: dict[str, Record | None] = {}
-    for name, content in objects.get(names, RECORD_BYTES).items():
-        record = record_of(content)
-        found[name] = record if record and not fault_of_outcome(record) and name == object_of(record) else None
-    return found
+    return {name: record_at(name, content) for name, content in objects.get(names, RECORD_BYTES).items()}
 
 
 def _files_of(records: Iterable[Record | None]) -> set[str]:
