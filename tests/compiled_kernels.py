@@ -1,13 +1,15 @@
-"""Compile the kernels of a training step for a GPU, with or without one, and print a line of JSON for each launch.
+"""Compile a network's kernels for a GPU, with or without one, and print a line of JSON for each launch.
 
-Run ``python -m tests.compiled_kernels NETWORK CAPABILITY [BATCH [PRECISION]]``, with a declared network or one of
-`fused_networks`, and 90 for an H100. The line has the kernel, its programs, the warps and shared memory of a
-program, a thread's registers and bytes of stack, which spilled registers take, how many instructions take a maximum but
-lose nan, and the values that the widest read from memory takes at once.
+Run ``python -m tests.compiled_kernels NETWORK CAPABILITY [IMAGES[,IMAGES...] [PRECISION]]``, with a declared network,
+one of `fused_networks` or the seed of a random one; 90 for an H100; and the images of each step, at first the most. A
+forward pass follows. The line has the kernel, its programs, the warps and shared memory of a program, a thread's
+registers and bytes of stack, which spilled registers take, how many instructions take a maximum but lose nan, and the
+bytes that each line of the source takes at once.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -30,7 +32,12 @@ from pipeline.engines.triton.passes import Steps
 from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.declared import find_network
 from pipeline.networks.weights import draw_weights
-from tests.fused_networks import NETWORKS
+from tests.fused_networks import NETWORKS, random_network
+
+ACCESS = re.compile(
+    r"\b(ld|st)\.global(?:\.v(\d))?\.b(\d+)|\bcp\.async\.c[ag]\.shared\.global \[[^]]*\], \[[^]]*\], 0x(\w+)"
+)
+UNKNOWN = re.compile(r"\b(ld|st|atom|red)\.global|\bcp\.async\S*\.global")
 
 
 class NoGPU:
@@ -54,23 +61,41 @@ def compile_only(kernel, grid):
 
     def launch(*arguments, **options):
         compiled = kernel.run(*arguments, grid=grid, warmup=True, **options)
-        name = f"{kernel.fn.__module__.rpartition('.')[2]}.{kernel.fn.__name__}"
         programs = int(np.prod(grid))
-        row = {"kernel": name, "programs": programs, "warps": compiled.metadata.num_warps}
+        row = {"kernel": name_of(kernel.fn), "programs": programs, "warps": compiled.metadata.num_warps}
         row |= {"shared": compiled.metadata.shared, **usage(compiled), **instructions(compiled.asm["ptx"])}
         sys.stdout.write(json.dumps(row) + "\n")
 
     return launch
 
 
+def name_of(function):
+    """Return the name of a kernel, such as "dense.forward"."""
+    return f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+
+
 def instructions(ptx):
     """Return what the instructions of a kernel show."""
-    copied = re.findall(r"cp\.async\.c[ag]\.shared\.global \[[^]]*\], \[[^]]*\], 0x(\w+)", ptx)
-    loaded = re.findall(r"ld\.global\.v(\d)", ptx)
-    widest = max([1, *map(int, loaded), *(int(size, 16) // 4 for size in copied)])
-    return {"loses_nan": len(re.findall(r"\bmax\.f32", ptx)), "widest_read": widest}
+    return {"loses_nan": len(re.findall(r"\bmax\.f32", ptx)), "widths": widths(ptx)}
 
 
+def widths(ptx):
+    """Return the most bytes that each line of the source takes at once, by names such as "st dense.py:61"."""
+    found, line = {}, None
+    for text in ptx.splitlines():
+        if location := re.match(r"\s*\.loc\s.*// (\w+\.py:\d+)", text):
+            line = location[1]
+        elif access := ACCESS.search(text):
+            kind, values, bits, copied = access.groups()
+            size = int(copied, 16) if copied else int(values or 1) * int(bits) // 8
+            name = f"{kind or 'ld'} {line}"
+            found[name] = max(size, found.get(name, 0))
+        else:
+            assert not UNKNOWN.search(text), f"an access to memory of unknown width: {text}"
+    return found
+
+
+@functools.cache
 def usage(compiled):
     """Return what CUDA's own tool says of a compiled kernel."""
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
@@ -82,18 +107,27 @@ def usage(compiled):
     return {"registers": int(registers), "stack": int(stack) + int(local)}
 
 
-def main(name, capability, batch=128, precision="ieee"):
-    batch = int(batch)
+def find(name):
+    """Return the network of a name, or of a seed."""
+    if name.isdecimal():
+        return random_network(int(name))
+    return NETWORKS[name] if name in NETWORKS else Network.build(find_network(name).architecture, classes=10)
+
+
+def main(name, capability, images="128", precision="ieee"):
+    sizes = [int(size) for size in images.split(",")]
     driver.set_active(NoGPU(int(capability)))
     JITFunction.__getitem__ = compile_only
-    network = NETWORKS[name] if name in NETWORKS else Network.build(find_network(name).architecture, classes=10)
+    network = find(name)
     hyperparameters = Hyperparameters(learning_rate=0.01, momentum=0.9, epochs=1)
-    examples = Examples(np.zeros((batch, *network.input_shape), np.float32), np.zeros(batch, np.uint8))
+    examples = Examples(np.zeros((sizes[0], *network.input_shape), np.float32), np.zeros(sizes[0], np.uint8))
     weights = draw_weights(network, 1)
     parameters = Parameters(weighted_layers(network, "triton"), weights, None, "cpu", ON_GPU.updated)
     data = on_device(examples, parameters.is_convolutional, "cpu")
-    steps = Steps(parameters, data, batch, precision, ON_GPU)
-    steps.step(batch, hyperparameters, steps.blocks(batch))
+    steps = Steps(parameters, data, sizes[0], precision, ON_GPU)
+    for size in sizes:
+        steps.step(size, hyperparameters, steps.blocks(size))
+    steps.logits(sizes[0])
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 
-from pipeline.networks.layers import linear
+from pipeline.networks.layers import linear, rectify
 from pipeline.networks.weights import draw_weights
 from tests.small_networks import convolution, dense, pool
 from tests.small_networks import network as network_of
@@ -45,6 +47,24 @@ NETWORKS = {
         dense(40),
     ),
 }
+
+
+def random_network(seed):
+    """Draw a network of a few layers whose sizes fill blocks, miss them by one, or are small."""
+    draw = random.Random(seed)
+    shape = _, rows, columns = draw.choice([1, 1, 1, 2, 3, 4, 8, 16, 33]), draw.randint(1, 8), draw.randint(1, 12)
+    layers = []
+    for _ in range(draw.randint(0, 3)):
+        size = draw.randint(1, min(rows, 5)), draw.randint(1, min(columns, 6))
+        filters = draw.choice([1, 2, 3, 4, 5, 8, 12, 16, 17, 31, 32, 33, 40, 64, 65])
+        layers.append(convolution(filters, size, nonlinearity=draw.choice([rectify, rectify, linear])))
+        rows, columns = rows - size[0] + 1, columns - size[1] + 1
+        if min(rows, columns) > 1 and draw.random() < 0.6:
+            layers.append(POOL)
+            rows, columns = rows // 2, columns // 2
+    units = draw.choices([1, 2, 3, 7, 8, 16, 31, 32, 33, 64, 100], k=draw.randint(0, 2))
+    layers += [dense(number, draw.choice([rectify, linear])) for number in units]
+    return network_of(shape, *layers, classes=draw.choice([1, 2, 3, 4, 8, 10, 16, 17, 40]))
 
 
 def with_biases(network, seed):
