@@ -31,9 +31,10 @@ RENEWAL = 3600.0
 
 
 class Registration:
-    """Tells other machines what a run needs, and what they are to know ``about`` it, from its beginning to its end.
+    """Show other machines, while a run lasts, which records it needs; ``about`` describes the run.
 
-    A thread renews it each hour, with a connection of its own from ``connect``: an old one is a dead machine's.
+    A thread renews the registration each hour, over a connection of its own from ``connect``. One that is older than a
+    day belongs to a dead machine.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Registration:
         self._renewal.start()
 
     def end(self, objects: Objects) -> None:
-        """Note the end of the run; the registration stays, since it tells when the results were used."""
+        """Mark the run as ended; its registration stays, because its time is the last use of the results."""
         self._has_ended.set()
         self._renewal.join()
         self._content["ended"] = True
