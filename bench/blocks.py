@@ -9,18 +9,16 @@ Run it with ``python bench/blocks.py``, on a machine with a GPU.
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import replace
 from typing import Any
 
 from alternatives.work import Work
-from check_gpu.step_profile import begin_profiler, kernels_of_a_step, profiled_epoch
+from check_gpu.step_profile import begin_profiler, kernels_of_a_step, profiled
 from measuring import machine, shown
 from measuring.shown import markdown_table
 from pipeline.engines import devices
-from pipeline.engines.engine import Training, load_engine
+from pipeline.engines.engine import load_engine
 from pipeline.errors import PipelineError
-from pipeline.networks.weights import draw_weights
 
 OTHERS = {
     "programs": (132, 528),
@@ -69,19 +67,13 @@ def variants() -> list[tuple[str, dict[str, Any]]]:
 
 
 def measured(name: str, work: Work, settings: dict[str, Any]) -> dict[str, Any]:
-    """Train two epochs; return the time of a step by a clock, and of each of its kernels, or why there is none."""
-    training = Training(work.network, work.how, draw_weights(work.network, 42), work.train, work.valid)
+    """Return the time of a step by a clock, and of each of its kernels, or why there is none."""
     try:
-        trainer = load_engine("triton", "cuda", **settings).trainer(training)
+        trainer = load_engine("triton", "cuda", **settings).trainer(work.training())
     except PipelineError as error:  # blocks that do not fit into this GPU's shared memory
         return {"name": name, "problem": str(error)}
     steps = -(-len(work.train) // work.how.batch_size)
-    trainer.train_epoch(lambda _: None)
-    start = time.perf_counter()
-    trainer.train_epoch(lambda _: None)
-    step = round(1e6 * (time.perf_counter() - start) / steps, 1)
-    found = profiled_epoch(trainer)
-    trainer.close()
+    step, found = profiled(trainer, steps)
     return {"name": name, "step": step, "kernels": kernels_of_a_step(found, steps)}
 
 

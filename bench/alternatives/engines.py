@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from alternatives.work import Epoch, Scores, Work
-from pipeline.engines.engine import Trainer, Training, load_engine
-from pipeline.networks.weights import draw_weights
+from pipeline.engines.engine import Trainer, load_engine
 
 
 def prepare(work: Work, engine: str, device: str) -> Epoch:
     """Train with an engine of the pipeline, as the stages do."""
-    return _epoch_of(load_engine(engine, device, work.threads).trainer(_training(work)), work)
+    return _epoch_of(load_engine(engine, device, work.threads).trainer(work.training()), work)
 
 
 def ungraphed(work: Work, device: str) -> Epoch:
@@ -21,11 +20,7 @@ def ungraphed(work: Work, device: str) -> Epoch:
     from pipeline.engines.torch.engine import TorchTrainer, set_cuda_numerics
 
     set_cuda_numerics("float32")
-    return _epoch_of(TorchTrainer(_training(work), device, torch.float32, lambda _: lambda action: action), work)
-
-
-def _training(work: Work) -> Training:
-    return Training(work.network, work.how, draw_weights(work.network, 42), work.train, work.valid)
+    return _epoch_of(TorchTrainer(work.training(), device, torch.float32, lambda _: lambda action: action), work)
 
 
 def _epoch_of(trainer: Trainer, work: Work) -> Epoch:

@@ -49,7 +49,7 @@ def prepare(work: Work, device: str = "cpu") -> Epoch:
 
     state = (parameters := _draw(work.name), jax.tree.map(jnp.zeros_like, parameters))
     train_data, valid_data = _on_device(work.train), _on_device(work.valid)
-    # On a GPU that tries many algorithms, for up to a minute.
+    # Compiled before the first epoch: for a GPU, XLA tries many algorithms, for a minute or more.
     take_steps = jax.jit(train, donate_argnums=0).lower(state, *train_data).compile()
     score = jax.jit(validate).lower(parameters, *valid_data).compile()
 

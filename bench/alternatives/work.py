@@ -13,10 +13,11 @@ import numpy as np
 from measuring import shown
 from pipeline.data.cifar import CLASS_NAMES
 from pipeline.data.dataset import describe_dataset, open_dataset
-from pipeline.engines.engine import Examples
+from pipeline.engines.engine import Examples, Training
 from pipeline.networks.arrays import FloatArray, LabelArray
 from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.declared import find_network
+from pipeline.networks.weights import draw_weights
 from pipeline.training.examples import read_examples
 
 VALIDATES = 0.2
@@ -55,6 +56,10 @@ class Work:
         network = Network.build(architecture, len(CLASS_NAMES))
         train, valid = _examples(network, images)
         return cls(name, network, how.replaced(batch_size=batch_size), train, valid, threads)
+
+    def training(self) -> Training:
+        """Return the training that an engine of the pipeline takes, from weights of the seed that is the default."""
+        return Training(self.network, self.how, draw_weights(self.network, 42), self.train, self.valid)
 
 
 def data_path(network: Network) -> Path:

@@ -15,8 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 from alternatives.work import Work
 from check_gpu.plan import Plan, figure
 from pipeline.engines import devices
-from pipeline.engines.engine import Trainer, Training, load_engine
-from pipeline.networks.weights import draw_weights
+from pipeline.engines.engine import Trainer, load_engine
 
 MOST = 14
 """Kernels to report of each engine and network, those that take longest."""
@@ -47,15 +46,9 @@ def begin_profiler() -> None:
 
 def profile_epoch(name: str, work: Work, engine: str, plan: Plan) -> None:
     """Report the time of a step as a clock shows it, and as the sum of its kernels; then each kernel."""
-    training = Training(work.network, work.how, draw_weights(work.network, 42), work.train, work.valid)
-    trainer = load_engine(engine, plan.device, work.threads).trainer(training)
+    trainer = load_engine(engine, plan.device, work.threads).trainer(work.training())
     steps = -(-len(work.train) // work.how.batch_size)
-    trainer.train_epoch(lambda _: None)
-    start = time.perf_counter()
-    trainer.train_epoch(lambda _: None)
-    clock = time.perf_counter() - start
-    found = profiled_epoch(trainer, ProfilerActivity.CPU if plan.is_trial else ProfilerActivity.CUDA)
-    trainer.close()
+    step_us, found = profiled(trainer, steps, ProfilerActivity.CPU if plan.is_trial else ProfilerActivity.CUDA)
     kernels = sorted(found.key_averages(), key=lambda kernel: time_of(kernel, plan), reverse=True)
     total = sum(time_of(kernel, plan) for kernel in kernels)
     if not total:
@@ -63,7 +56,7 @@ def profile_epoch(name: str, work: Work, engine: str, plan: Plan) -> None:
     launches = sum(kernel.count for kernel in kernels if time_of(kernel, plan))
     figure(
         name,
-        step_us=round(1e6 * clock / steps, 2),
+        step_us=step_us,
         kernels_us=round(total / steps, 2),
         launches=round(launches / steps, 1),
     )
@@ -79,13 +72,21 @@ def profile_epoch(name: str, work: Work, engine: str, plan: Plan) -> None:
         )
 
 
-def profiled_epoch(trainer: Trainer, activity: ProfilerActivity = ProfilerActivity.CUDA) -> Any:
-    """Return what the profiler finds in an epoch."""
+def profiled(trainer: Trainer, steps: int, activity: ProfilerActivity = ProfilerActivity.CUDA) -> tuple[float, Any]:
+    """Train three epochs; return the time of a step in the second one, in us, and what is found in the third.
+
+    The trainer is closed then.
+    """
+    trainer.train_epoch(lambda _: None)
+    start = time.perf_counter()
+    trainer.train_epoch(lambda _: None)
+    step_us = round(1e6 * (time.perf_counter() - start) / steps, 2)
     with profile(activities=[activity]) as found:
         trainer.train_epoch(lambda _: None)
         if activity == ProfilerActivity.CUDA:
             torch.cuda.synchronize()
-    return found
+    trainer.close()
+    return step_us, found
 
 
 def kernels_of_a_step(found: Any, steps: int) -> dict[str, float]:
