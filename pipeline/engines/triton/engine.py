@@ -124,10 +124,10 @@ class TritonTrainer(TensorTrainer):
         steps = Steps(parameters, self._train, self._sizes[0], precision, blocks)
         self._epoch: list[Action] = []
         for size, number in Counter(self._sizes).items():
+            take = functools.partial(_take, steps, size, training.hyperparameters, steps.blocks(size))
             for at_once, times in zip((STEPS_AT_ONCE, 1), divmod(number, STEPS_AT_ONCE), strict=True):
                 if times:
-                    take = functools.partial(_take, steps, at_once, size, training.hyperparameters, steps.blocks(size))
-                    self._epoch += [record(take)] * times
+                    self._epoch += [record(functools.partial(take, at_once))] * times
         self._scores = torch.zeros(2, dtype=torch.float64, device=device)
         sizes = _minibatches(len(training.valid), _evaluated_at_once(parameters))
         forward = ForwardPass(parameters, self._valid, sizes[0], precision, blocks)
@@ -173,7 +173,7 @@ def _unrecorded(action: Action) -> Action:
     return action
 
 
-def _take(steps: Steps, number: int, images: int, hyperparameters: Hyperparameters, blocks: Tensor) -> None:
+def _take(steps: Steps, images: int, hyperparameters: Hyperparameters, blocks: Tensor, number: int) -> None:
     for _ in range(number):
         steps.step(images, hyperparameters, blocks)
 

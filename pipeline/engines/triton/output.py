@@ -17,11 +17,8 @@ from pipeline.engines.triton.values import before_nonlinearity, rectified, times
 IMAGES = 16
 """Images that a program takes: few, because each program computes a whole layer for them."""
 
-
 AT_ONCE = 4096
 """Weights that a program takes at once."""
-
-WARPS = 8
 
 
 @triton.jit(do_not_specialize=["images"])
@@ -100,5 +97,5 @@ class Output(Dense):
             self.inputs.tensor, self.inputs.biases, self.matrix, self.transposed, data.labels, data.losses,
             self.inputs.gradients, gradients, data.counter, images,
             self.shape, self.layer.size, IMAGES, inputs, classes,
-            num_warps=WARPS, num_stages=min(self.stages, 2),
+            num_warps=8, num_stages=min(self.stages, 2),
         )  # fmt: skip
