@@ -104,6 +104,12 @@ def checkout(request, states, tmp_path):
     shutil.rmtree(copy.folder)
 
 
+@pytest.fixture
+def machines(checkout, tmp_path):
+    """Two checkouts, whose command lines must name the same luigid and the same remote to share their work."""
+    return checkout, checkout.copy(tmp_path / "another")
+
+
 @pytest.fixture(scope="session")
 def object_store():
     """An S3 server on loopback, which each process that runs tests starts when one of them needs it."""

@@ -56,11 +56,6 @@ def luigid(network, checkout):
 
 
 @pytest.fixture
-def machines(checkout, tmp_path):
-    return checkout, checkout.copy(tmp_path / "another")
-
-
-@pytest.fixture
 def start(network, machines, luigid, place):
     """Start the run of all machines, each on its host."""
 

@@ -34,12 +34,6 @@ def luigid(checkout):
 
 
 @pytest.fixture
-def machines(checkout, tmp_path):
-    """Two checkouts, whose command lines must name the same luigid and the same remote."""
-    return checkout, checkout.copy(tmp_path / "another")
-
-
-@pytest.fixture
 def flags(luigid, tmp_path):
     return ["--luigid", f"127.0.0.1:{luigid.port}", "--store-remote", (tmp_path / "remote").as_uri()]
 
