@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 PACKAGE = __name__.partition(".")[0]
-DATA_SUFFIXES = (".css", ".csv")
+DATA_SUFFIXES = (".css", ".csv", ".js")
 """Files in the package's folders that its modules read."""
 SOURCES: dict[str, tuple[Path, list[bytes]]] = {}
 """The file and the loaded contents of each module, by its full name. A module that was loaded again has several

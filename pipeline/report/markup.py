@@ -27,15 +27,20 @@ class Section(NamedTuple):
     content: Sequence[Markup]
 
 
-def page(title: str, lede: str, sections: Iterable[Section | None]) -> str:
-    """Write the page, one file that loads no other: title, lede, links to the sections, and those that are not None."""
+def page(
+    title: str, lede: str, sections: Iterable[Section | None], *, script: str = "", script_source: str = "'none'"
+) -> str:
+    """Write the page, one file that loads no other: title, lede, links to the sections, and those that are not None.
+
+    ``script`` runs after the page is read; ``script_source`` is the source expression that admits it.
+    """
     links, written = [], []
     for section in filter(None, sections):
         link = element("a", section.title, href=f"#{section.anchor}")
         links.append(element("li", link))
         written.append(element("section", element("h2", link), *section.content, id=section.anchor))
-    # The browser shows the page's own pictures and style; it loads and runs nothing.
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    # The browser shows the page's own pictures and style and runs its one script; it loads nothing.
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {script_source}"
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -48,7 +53,8 @@ def page(title: str, lede: str, sections: Iterable[Section | None]) -> str:
     )
     header = element("header", element("h1", title), element("p", lede, class_="lede"))
     main = element("main", header, element("nav", element("ul", *links), aria_label="Sections"), *written)
-    return f"<!DOCTYPE html>\n{element('html', head, element('body', main), lang='en')}\n"
+    body = element("body", main, element("script", Markup(script)) if script else "")
+    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
 
 
 def element(tag: str, *content: object, **attributes: object) -> Markup:

@@ -15,6 +15,7 @@ from pipeline.report.learning import learning_section
 from pipeline.report.markup import page
 from pipeline.report.network_results import NetworkResults, read_record
 from pipeline.report.origin import pipeline_section, recipe_section
+from pipeline.report.script import script_text, source_hash
 from pipeline.report.summary import engines_section, lede, results_section
 from pipeline.report.sweep import sweep_section
 
@@ -85,7 +86,9 @@ def write_report(
         pipeline_section(records, run, [images, *folders.values()]),
         recipe_section(records.values(), data, command, settings or {}),
     ]
-    document = page(f"{data.title}, in grayscale", lede(shown, data), sections)
+    script = script_text()
+    title = f"{data.title}, in grayscale"
+    document = page(title, lede(shown, data), sections, script=script, script_source=source_hash(script))
     (output / REPORT_NAME).write_text(document, encoding="utf-8")
     monitor.log(f"{REPORT_NAME}: {len(document) / 1e3:.0f} kB")
 

@@ -1,0 +1,1 @@
+// Start the parts of the page that the script brings to life.

@@ -1,0 +1,51 @@
+"""Join the page's JavaScript files to the one script inside the page, and pack arrays for it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.report.markup import Markup, element
+
+FOLDER = Path(__file__).with_name("javascript")
+
+FILES = ("packed.js", "main.js")
+"""The script's files. Each comes after those that it imports."""
+
+DATA_ID = "page-data"
+
+
+def script_text() -> str:
+    """Return the script: the files in one block, without their imports and exports, so that no name is global."""
+    joined = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in FILES)
+    without_imports = re.sub(r"^import [^;]*;\n", "", joined, flags=re.MULTILINE)
+    return f'"use strict";\n{{\n{re.sub("^export ", "", without_imports, flags=re.MULTILINE)}}}\n'
+
+
+def source_hash(script: str) -> str:
+    """Return the source expression that lets a Content-Security-Policy admit one script, and no other."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def page_data(data: dict[str, Any]) -> Markup:
+    """Return an element that the script reads and no browser runs."""
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    return element("script", Markup(text), type="application/json", id=DATA_ID)
+
+
+def packed(values: npt.NDArray[Any]) -> str:
+    """Pack an array of numbers: zlib and Base64 of the first bytes of all numbers, then of all second bytes and so on.
+
+    Sorted like this, the exponents of 32-bit floats take half of their bytes: the article's weights take 87%.
+    """
+    ordered = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<"), copy=False)
+    by_place = ordered.reshape(-1, 1).view(np.uint8).T
+    return base64.b64encode(zlib.compress(by_place.tobytes(), 9)).decode()
