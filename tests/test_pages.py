@@ -23,6 +23,7 @@ READ = pages("README.md", "CONTRIBUTING.md", "docs/**/*.md")
 LINKED = pages("*.md", "docs/**/*.md", "bench/*.md", "requirements/*.md", "pipeline/**/*.md", "tests/**/*.md")
 
 FOLLOWED = {
+    "docs/explanation/one-convolution.md": "tests/test_one_convolution.py",
     "docs/how-to/own-data.md": "tests/test_own_data.py",
     "docs/how-to/own-stage.md": "tests/test_own_stage.py",
     "docs/tutorial/first-network.md": "tests/test_tutorial.py",
