@@ -19,12 +19,6 @@ from pipeline.files.paths import kind_unless_regular
 from pipeline.networks.arrays import ByteArray
 
 FORMATS = ("PNG", "JPEG")
-MIN_DECODED = 8
-"""Minimum size of a decoded JPEG, in multiples of the requested size.
-
-Down to it the decoder halves a JPEG, up to three times, which saves time and memory. The result differs by at most 3 of
-255 from that of the full picture (tests/test_pictures.py). A PNG is always decoded in full.
-"""
 
 
 def read_picture(path: Path, height: int, width: int) -> ByteArray:
@@ -33,7 +27,7 @@ def read_picture(path: Path, height: int, width: int) -> ByteArray:
     A color picture of exactly this size keeps every value. Raises `PictureError` if the file is missing, damaged,
     neither PNG nor JPEG, or has more than twice Pillow's ``MAX_IMAGE_PIXELS``.
     """
-    picture = _with_8_bits(_decoded(path, MIN_DECODED * max(height, width)))
+    picture = _with_8_bits(_decoded(path))
     mode = "RGBA" if picture.has_transparency_data else "RGB"
     if picture.mode != mode:  # or convert() would copy a large picture for nothing
         picture = picture.convert(mode)
@@ -43,13 +37,12 @@ def read_picture(path: Path, height: int, width: int) -> ByteArray:
     return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
 
-def _decoded(path: Path, min_size: int) -> Image.Image:
+def _decoded(path: Path) -> Image.Image:
     try:
         if kind := kind_unless_regular(path):
             raise PictureError(f"{path} is {kind}; expected the name of a PNG or a JPEG file.")
         # Pillow warns of oddities that it can read, and of sizes above half of the size that it refuses.
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as picture:
-            picture.draft(None, (min_size, min_size))
             picture.load()
             ImageOps.exif_transpose(picture, in_place=True)
             return picture
