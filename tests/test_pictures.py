@@ -251,6 +251,15 @@ class TestTrouble:
         with pytest.raises(PictureError, match=r"is too large: .*3600000000 pixels"):
             read_picture(path, 32, 32)
 
+    @pytest.mark.parametrize("chunks", [[], [(b"PLTE", bytes(6)), (b"tRNS", bytes(range(200)) * 2)]])
+    def test_a_palette_that_is_missing_or_has_too_many_opacities(self, path, chunks):
+        header = (b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 3, 0, 0, 0))
+        parts = [header, *chunks, (b"IDAT", zlib.compress(bytes(2))), (b"IEND", b"")]
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts))
+
+        with pytest.raises(PictureError, match=r"cannot be read as a PNG or a JPEG"):
+            read_picture(path, 32, 32)
+
     def test_a_large_picture_is_read_without_a_warning(self, path, monkeypatch):
         plain(np.full((50, 50, 3), 7)).save(path)
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)

@@ -27,12 +27,8 @@ def read_picture(path: Path, height: int, width: int) -> ByteArray:
     A color picture of exactly this size keeps every value. Raises `PictureError` if the file is missing, damaged,
     neither PNG nor JPEG, or has more than twice Pillow's ``MAX_IMAGE_PIXELS``.
     """
-    picture = _with_8_bits(_decoded(path))
-    mode = "RGBA" if picture.has_transparency_data else "RGB"
-    if picture.mode != mode:  # or convert() would copy a large picture for nothing
-        picture = picture.convert(mode)
-    picture = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
-    if mode == "RGBA":
+    picture = ImageOps.fit(_decoded(path), (width, height), Image.Resampling.BICUBIC)
+    if picture.mode == "RGBA":
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
@@ -45,7 +41,7 @@ def _decoded(path: Path) -> Image.Image:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as picture:
             picture.load()
             ImageOps.exif_transpose(picture, in_place=True)
-            return picture
+            return _in_color(_with_8_bits(picture))
     except PictureError:
         raise
     except UnidentifiedImageError:
@@ -61,6 +57,11 @@ def _description(path: Path) -> str:
     with path.open("rb") as file:
         beginning = file.read(8)
     return f"begins with {beginning!r}" if beginning else "is empty"
+
+
+def _in_color(picture: Image.Image) -> Image.Image:
+    mode = "RGBA" if picture.has_transparency_data else "RGB"
+    return picture if picture.mode == mode else picture.convert(mode)  # convert() copies, even for nothing
 
 
 def _with_8_bits(picture: Image.Image) -> Image.Image:
