@@ -90,6 +90,13 @@ class TestModes:
 
         assert read(tmp_path / "picture.jpg") == pytest.approx(smooth(32).astype(int), abs=8)
 
+    def test_the_black_of_cmyk_darkens_the_other_inks(self, tmp_path):
+        inks = np.full((16, 16, 4), [40, 90, 200, 50], np.uint8)
+        Image.fromarray(inks, "CMYK").save(tmp_path / "picture.jpg", quality=100)
+
+        expected = [(255 - ink) * (255 - 50) // 255 for ink in (40, 90, 200)]
+        assert read(tmp_path / "picture.jpg", 16)[0, 0].tolist() == expected
+
     def test_gray_jpeg(self, tmp_path):
         plain(smooth(32)).convert("L").save(tmp_path / "picture.jpg", quality=98)
 

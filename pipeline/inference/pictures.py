@@ -60,6 +60,9 @@ def _description(path: Path) -> str:
 
 
 def _in_color(picture: Image.Image) -> Image.Image:
+    if picture.mode == "CMYK":  # Pillow rounds the products, browsers cut them off: the report's page has their values
+        light = 255 - np.asarray(picture).astype(np.uint16)
+        return Image.fromarray((light[..., :3] * light[..., 3:] // 255).astype(np.uint8))
     mode = "RGBA" if picture.has_transparency_data else "RGB"
     return picture if picture.mode == mode else picture.convert(mode)  # convert() copies, even for nothing
 
