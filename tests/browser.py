@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -69,10 +70,16 @@ class Browser:
         return [url for url in urls if not url.startswith("data:")]
 
     def evaluate(self, expression: str):
-        """Return what a JavaScript expression comes to."""
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        """Return what a JavaScript expression comes to, or what its promise is resolved with."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def choose(self, selector: str, paths: Iterable[Path]) -> None:
+        """Choose files in a field, as a person does."""
+        document = self.call("DOM.getDocument")["root"]["nodeId"]
+        field = self.call("DOM.querySelector", nodeId=document, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=field, files=[str(path) for path in paths])
 
     def look(self, *, width: int = 1100, scheme: str = "light", medium: str = "screen") -> None:
         """Set the width of the window in pixels, and what the page is shown on."""

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,22 @@ from pipeline.report.markup import Markup, element
 
 FOLDER = Path(__file__).with_name("javascript")
 
-FILES = ("packed.js", "main.js")
+FILES = ("packed.js", "metadata.js", "png.js", "resample.js", "jpeg.js", "pictures.js", "main.js")
 """The script's files. Each comes after those that it imports."""
 
 DATA_ID = "page-data"
 
 
 def script_text() -> str:
-    """Return the script: the files in one block, without their imports and exports, so that no name is global."""
-    joined = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in FILES)
-    without_imports = re.sub(r"^import [^;]*;\n", "", joined, flags=re.MULTILINE)
-    return f'"use strict";\n{{\n{re.sub("^export ", "", without_imports, flags=re.MULTILINE)}}}\n'
+    """Return the script: the files in one block, so that no name is global."""
+    return f'"use strict";\n{{\n{joined(FILES)}}}\n'
+
+
+def joined(names: Iterable[str]) -> str:
+    """Return the text of some files without their imports and exports."""
+    text = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in names)
+    without_imports = re.sub(r"^import [^;]*;\n", "", text, flags=re.MULTILINE)
+    return re.sub("^export ", "", without_imports, flags=re.MULTILINE)
 
 
 def source_hash(script: str) -> str:

@@ -10,13 +10,21 @@ export function bytesOf(text) {
 }
 
 /**
+ * Decompress data in zlib's format, as they are read.
+ * @param {Uint8Array[]} parts
+ * @returns {ReadableStream<Uint8Array>} Its reader gets an error if the data are damaged.
+ */
+export function inflating(parts) {
+  return new Blob(parts).stream().pipeThrough(new DecompressionStream("deflate"));
+}
+
+/**
  * Decompress data in zlib's format.
  * @param {Uint8Array} bytes
  * @returns {Promise<Uint8Array>} Rejected with a TypeError if the data are damaged.
  */
 export async function inflate(bytes) {
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
+  return new Uint8Array(await new Response(inflating([bytes])).arrayBuffer());
 }
 
 /**
