@@ -28,6 +28,7 @@ endif
 
 VENV := .venv
 AUDIT := .venv-audit
+JAVASCRIPT := .venv-javascript
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LUIGI := $(BIN)/python -m tasks
@@ -88,7 +89,7 @@ endif
 # One recipe at a time, with `make -j` too: several would have pips that install into one environment at once.
 .NOTPARALLEL:
 
-.PHONY: help pipeline demo torch torch-for-gpu torch-for-tests theano compare sweep check-device check-gpu configure status verify gc push pull worker history schedule unschedule test lint docs bench fuzz audit faults requirements clean distclean
+.PHONY: help pipeline demo torch torch-for-gpu torch-for-tests theano compare sweep check-device check-gpu configure status verify gc push pull worker history schedule unschedule test lint lint-javascript docs bench fuzz audit faults requirements clean distclean
 
 help: ## print this help
 	@echo 'Usage: make TARGET [SETTING=value ...]'
@@ -133,11 +134,15 @@ check-gpu: $(if $(WHEELS),,$(VENV)/dev torch-for-tests) ## what needs a GPU, in 
 test: $(VENV)/dev torch-for-tests ## run the tests
 	@$(BIN)/python -m pytest --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist loadgroup $(ARGS)
 
-lint: $(VENV)/dev torch ## check style, format, types and imports
+lint: $(VENV)/dev torch lint-javascript ## check style, format, types and imports
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+lint-javascript: $(JAVASCRIPT)/done
+	@test ! -e $< || $(JAVASCRIPT)/node_modules/.bin/biome check --error-on-warnings biome.json jsconfig.json pipeline/report/javascript tests/javascript
+	@test ! -e $< || $(JAVASCRIPT)/node_modules/.bin/tsc --project jsconfig.json
 
 docs: $(VENV)/dev torch ## build the pages and the API reference in docs/_build/html
 	@$(BIN)/python -m sphinx -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html
@@ -152,12 +157,13 @@ faults: $(VENV)/dev torch-for-tests ## run the slow tests: inject faults, and ki
 	@KILLS="$${KILLS:-100}" $(BIN)/python -m pytest -m slow $(ARGS)
 
 # PyPI knows a build of PyTorch, such as 2.13.0+cpu, by its version alone; pip-audit does not read ===.
-audit: $(AUDIT)/done $(VENV)/base ## look up known vulnerabilities of the pinned and of the installed packages on PyPI
+audit: $(AUDIT)/done $(VENV)/base ## look up known vulnerabilities of the pinned and of the installed packages on PyPI and npm
 	@failed=; for name in dev fuzz audit theano torch-cuda; do echo "requirements/$$name.txt"; \
 		sed 's/===/==/' requirements/$$name.txt > $(AUDIT)/pinned.txt; \
 		$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --requirement $(AUDIT)/pinned.txt || failed=1; done; \
 	echo 'installed in $(VENV)'; $(BIN)/python -m pip list --format freeze --exclude-editable --exclude pip | sed 's/+.*//' > $(AUDIT)/installed.txt; \
-	$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement $(AUDIT)/installed.txt || failed=1; test -z "$$failed"
+	$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement $(AUDIT)/installed.txt || failed=1; \
+	echo 'requirements/javascript'; npm audit --package-lock-only --prefix requirements/javascript || failed=1; test -z "$$failed"
 
 configure: $(ENGINE_SETUP) ## keep the settings given here for every later command; without any, show them
 	@$(BIN)/python -m pipeline configure $(TO_KEEP)
@@ -196,6 +202,8 @@ requirements: $(VENV)/base ## pin the newest versions of all packages
 		--generate-hashes --no-header --no-annotate $$(test $$name = dev || echo -c requirements/dev.txt) \
 		requirements/$$name.in --output-file requirements/$$name.txt; done
 	@sed 's/^torch==/torch===/' requirements/torch-cuda.txt > $(VENV)/pinned && mv $(VENV)/pinned requirements/torch-cuda.txt
+	@npm install --prefix requirements/javascript --package-lock-only --omit-lockfile-registry-resolved=false --save-exact --save-dev --loglevel=error \
+		@biomejs/biome@latest typescript@latest
 
 clean: ## remove results and data sets; downloaded archives stay
 	@for folder in outputs data; do [ ! -d $$folder ] || { \
@@ -233,6 +241,16 @@ $(AUDIT)/done: requirements/audit.txt
 	@$(call new_environment,$(AUDIT))
 	@$(AUDIT)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements/audit.txt
 	@touch $@
+
+# Empty without npm, or with a Node.js that is too old for the page's JavaScript.
+NODE = $(shell command -v npm >/dev/null && node -p 'parseInt(process.versions.node) < 18 ? "" : process.version' 2>/dev/null)
+
+$(JAVASCRIPT)/done: requirements/javascript/package.json requirements/javascript/package-lock.json
+	@if [ -z "$(NODE)" ]; then \
+		echo 'No Node.js 18 or later with npm found: the JavaScript is not checked. https://nodejs.org has both.'; test "$$CI" != true; \
+	else \
+		mkdir -p $(@D) && cp $^ $(@D) && npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && touch $@; \
+	fi
 
 $(DIGITS): $(VENV)/demo pipeline/data/digits.py
 	@mkdir -p $(@D)

@@ -36,7 +36,7 @@ ELSEWHERE = {
     "LUIGI_CONFIG_PATH=luigid.cfg luigi --module tasks Pipeline": "tests/test_luigid.py",
     "LUIGI_CONFIG_PATH=luigid.cfg luigid --background --address 10.0.0.5 --logdir .cache": "tests/test_luigid.py",
     "LUIGI_CONFIG_PATH=luigid.cfg luigid --background --address 127.0.0.1 --logdir .cache": "tests/test_luigid.py",
-    "make audit": "it asks PyPI about every package",
+    "make audit": "it asks PyPI and npm about every package",
     "make bench": "it measures for three quarters of an hour",
     "make check-gpu": "tests/test_check_gpu.py, and on a GPU by hand",
     "make clean": "tests/test_makefile.py",

@@ -3,7 +3,6 @@
 /**
  * Return the bytes of Base64 text.
  * @param {string} text
- * @returns {Uint8Array}
  */
 export function bytesOf(text) {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
@@ -20,7 +19,7 @@ export function inflating(parts) {
 
 /**
  * Decompress data in zlib's format.
- * @param {Uint8Array} bytes
+ * @param {BlobPart} bytes
  * @returns {Promise<Uint8Array>} Rejected with a TypeError if the data are damaged.
  */
 export async function inflate(bytes) {
@@ -29,8 +28,10 @@ export async function inflate(bytes) {
 
 /**
  * Unpack an array of numbers that `pipeline.report.script.packed` packed.
+ * @template T
  * @param {string} text
- * @param {Function} ArrayType Such as Float32Array.
+ * @param {{new (buffer: ArrayBufferLike): T, BYTES_PER_ELEMENT: number}} ArrayType Such as Float32Array.
+ * @returns {Promise<T>} Rejected with an error if the data are damaged.
  */
 export async function unpack(text, ArrayType) {
   const byPlace = await inflate(bytesOf(text));
