@@ -1,6 +1,10 @@
-"""Check which engines this machine can run."""
+"""Check which engines and programs this machine can run."""
 
 from __future__ import annotations
+
+import os
+import shutil
+import subprocess
 
 import pytest
 
@@ -39,3 +43,16 @@ def triton_engine(**settings):
     """Return the triton engine, on a GPU or else in Triton's interpreter; skip the test where Triton is missing."""
     pytest.importorskip("triton")
     return load_engine("triton", "cuda" if has_gpu() else "cpu", **settings)
+
+
+def node():
+    """Return the program of Node.js; where there is none of version 18 or later, skip the test, or fail in CI."""
+    program = shutil.which("node")
+    if program:
+        version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+        if int(version.removeprefix("v").partition(".")[0]) >= 18:
+            return program
+    missing = "no Node.js 18 or later found; https://nodejs.org has it"
+    if os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    return pytest.skip(missing)
