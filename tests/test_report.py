@@ -18,13 +18,14 @@ from matplotlib.colors import to_rgb
 from pipeline.data.dataset import CIFAR_TITLE
 from pipeline.networks.declaration import Network, architecture
 from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, softmax
+from pipeline.networks.weights import WEIGHTS_NAME, write_weights
 from pipeline.progress.monitor import SILENT
 from pipeline.report import comparison, drawing, examples, learning, origin, report
-from pipeline.report.architecture import filters, first_layer
+from pipeline.report.architecture import filters, first_layer, first_layers_section
 from pipeline.report.article.runs import ARTICLE
 from pipeline.report.classes import DEEPEST, confusion
 from pipeline.report.graph import Box, draw
-from pipeline.report.markup import VOID, Markup, element
+from pipeline.report.markup import VOID, Markup, element, joined
 from pipeline.report.network_results import NetworkResults
 from pipeline.store.record import Record
 from pipeline.training import evaluate
@@ -469,6 +470,19 @@ class TestFigures:
         with drawing.styled("test"):
             axes = confusion(metrics).axes[0]
         assert len(axes.texts) == texts
+
+    @pytest.mark.parametrize(("units", "told"), [(1, "1 unit"), (36, "36 units"), (50, "the first 36 of 50 units")])
+    def test_a_large_first_layer_is_shown_in_part_and_says_so(self, tmp_path, folders, units, told):
+        network = small_networks.network((1, 6, 6), small_networks.dense(units))
+        write_weights(tmp_path / WEIGHTS_NAME, small_networks.random_weights(network, seed=0))
+        results = NetworkResults.read("mlp", folders["trained_mlp"], folders["evaluated_mlp"])
+        page = Page(
+            joined(first_layers_section([replace(results, network=network, trained=tmp_path)], tmp_path).content)
+        )
+        assert page.text.endswith(f"MLP, layer1: {told}")
+        assert [svg["aria-label"] for svg in page.all("svg")] == [
+            f"Weights of the first layer of the MLP, layer1: {told}, a square each."
+        ]
 
     def test_inside_a_page_colours_are_the_pages(self, tmp_path):
         with drawing.styled("test"):

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -16,11 +17,14 @@ from pipeline.networks.declaration import NamedLayer, Network
 from pipeline.networks.layers import Conv2DLayer
 from pipeline.networks.weights import WEIGHTS_NAME, Weights, read_weights
 from pipeline.report.drawing import new_figure, plot
-from pipeline.report.markup import Section, element, html_table, number
+from pipeline.report.markup import Section, counted, element, html_table, number
 from pipeline.report.network_results import NetworkResults
 
-MAX_FILTERS = 100
+MAX_FILTERS = 36
 """Maximum number of units whose weights are drawn."""
+
+GRAYS = 255
+"""Number of grays: 0 is the middle one, and with a transparent colour they fit into the palette of a picture."""
 
 
 def first_layers_section(networks: Sequence[NetworkResults], folder: Path) -> Section | None:
@@ -28,12 +32,8 @@ def first_layers_section(networks: Sequence[NetworkResults], folder: Path) -> Se
     plots = []
     for network in networks:
         layer = _first_layer(network.network)
-        units = layer.output_shape[0]
-        described = (
-            f"Weights of the first layer of the {network.title}, {layer.name}: "
-            f"{min(units, MAX_FILTERS)} of {units} units, a square each."
-        )
-        title = f"{network.title}, {layer.name}"
+        title = f"{network.title}, {layer.name}: {_number_shown(layer.output_shape[0])}"
+        described = f"Weights of the first layer of the {title}, a square each."
         weights = read_weights(network.trained / WEIGHTS_NAME, network.network)
         plots.append(plot(folder, f"filters-{network.name}", title, described, filters, network.network, weights))
     if not any(plots):
@@ -57,7 +57,7 @@ def filters(network: Network, weights: Weights) -> Figure | None:
     sheet = _contact_sheet(pictures[:MAX_FILTERS])
     figure = new_figure(4.6, 4.6 * sheet.shape[0] / sheet.shape[1])
     axes: Axes = figure.subplots()
-    axes.imshow(sheet, cmap="gray", vmin=-1, vmax=1, interpolation="none")
+    axes.imshow(sheet, cmap=colormaps["gray"].resampled(GRAYS), vmin=-1, vmax=1, interpolation="none")
     axes.set_axis_off()
     return figure
 
@@ -86,6 +86,10 @@ def first_layer(network: Network, weights: Weights) -> FloatArray | None:
 
 def _first_layer(network: Network) -> NamedLayer:
     return next(layer for layer in network.layers if layer.weight_shapes)
+
+
+def _number_shown(units: int) -> str:
+    return f"the first {MAX_FILTERS} of {units} units" if units > MAX_FILTERS else counted(units, "unit")
 
 
 def _contact_sheet(pictures: FloatArray) -> DoubleArray:
