@@ -484,17 +484,6 @@ class TestFigures:
             f"Weights of the first layer of the MLP, layer1: {told}, a square each."
         ]
 
-    def test_inside_a_page_colours_are_the_pages(self, tmp_path):
-        with drawing.styled("test"):
-            figure = drawing.new_figure(2, 2)
-            figure.subplots().plot([1, 2])
-            drawing.save(figure, tmp_path, "line")
-        svg = drawing.for_page((tmp_path / "line.svg").read_text(), 'a "line"')
-        assert svg.startswith("<svg viewBox=")
-        assert 'aria-label="a &quot;line&quot;"' in svg
-        assert "currentColor" in svg
-        assert re.findall("#[0-9a-f]{6}", svg) == []
-
     @pytest.mark.parametrize("text", ["\N{CAT FACE}", "\u732b", "\u092c\u093f\u0932\u094d\u0932\u0940"])
     def test_a_character_that_the_font_lacks_needs_no_warning(self, tmp_path, text):
         with drawing.styled("test"):

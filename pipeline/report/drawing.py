@@ -6,11 +6,9 @@ serves on a light and on a dark background.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from pipeline.report.inline_svg import inline_svg
 from pipeline.report.markup import Markup, element
 
 INK = "#20252b"
@@ -91,19 +90,5 @@ def plot(
         if figure is None:
             return Markup()
         save(figure, folder, name)
-    shown = for_page((folder / f"{name}.svg").read_text(encoding="utf-8"), description)
+    shown = inline_svg((folder / f"{name}.svg").read_text(encoding="utf-8"), description, IN_A_PAGE)
     return element("figure", element("figcaption", title), shown, id=name, class_="plot")
-
-
-def for_page(svg: str, description: str) -> Markup:
-    """Convert a saved SVG to an element that takes its colours and its font from the page around it."""
-    svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if f"#{found[1]}" in svg else "", svg)
-    svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
-    label = escape(description)
-    start = re.compile(r'^<svg[^>]*(viewBox="[^"]*")[^>]*>')
-    svg = start.sub(lambda found: f'<svg {found[1]} role="img" aria-label="{label}">', svg)
-    for colour, in_page in IN_A_PAGE.items():
-        svg = svg.replace(colour, in_page)
-    return Markup(svg)
