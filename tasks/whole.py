@@ -17,7 +17,7 @@ from pipeline.store import results
 from pipeline.store.stage import Stage
 from tasks import shared_work
 from tasks.configuration.changed import changed
-from tasks.data import Grayscale2D
+from tasks.data import ConvertToHDF5
 from tasks.learning import Evaluate, History, Train
 from tasks.luigi_adapter.console import TaskMonitor
 from tasks.luigi_adapter.errors import end
@@ -61,7 +61,7 @@ class Report(StageTask):
         return {
             **{f"trained_{name}": Train.of(name) for name in self._names},
             **{f"evaluated_{name}": task for name, task in self._evaluations.items()},
-            "images": Grayscale2D(),
+            "images": ConvertToHDF5(),
         }
 
     def companions(self) -> list[StageTask]:

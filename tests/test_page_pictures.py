@@ -136,7 +136,7 @@ def test_a_file_that_is_no_picture_is_told_in_a_sentence(pictures, page, tmp_pat
         (tmp_path / name).write_bytes(content)
     answers = chosen(page, [tmp_path / name for name in contents], [(32, 32)] * len(contents))
     assert answers == [
-        "animated.png is a GIF; expected a PNG or a JPEG.",
+        "The file is a GIF; expected a PNG or a JPEG.",
         "photo.jpg is a HEIC; expected a PNG or a JPEG.",
         "empty.png is empty; expected a PNG or a JPEG.",
         "The JPEG is damaged, or this browser does not know its kind.",

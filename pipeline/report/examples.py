@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from PIL import Image
 
 from pipeline.networks.arrays import ByteArray, FloatArray
@@ -31,20 +30,21 @@ class Example:
 
 
 def test_images_section(
-    networks: Sequence[NetworkResults], images: FloatArray, labels: ByteArray, class_names: list[str]
+    networks: Sequence[NetworkResults], images: ByteArray, labels: ByteArray, class_names: list[str]
 ) -> Section:
     """Show images that each network classifies correctly, and its most confident mistakes.
 
-    The images have the shape (N, 1, rows, columns), from -0.5 to 0.5.
+    The images are in color, (N, 3, rows, columns) and uint8. The page shows them in gray, and in color to who points at
+    them; with the script, a click tries them.
     """
-    blocks: list[Markup] = []
+    blocks: list[Markup] = [_GRAY]
     for network in networks:
         predicted = predictions(read_predictions(network.evaluated / PREDICTIONS_NAME), labels)
         for title, chosen in (
             ("the first of each class that it classifies correctly", first_correct_of_each_class(predicted)),
             ("its most confident mistakes", most_confidently_wrong(predicted)),
         ):
-            shown = [_figure(example, images[example.index].mean(0), class_names) for example in chosen]
+            shown = [_figure(example, images[example.index], class_names) for example in chosen]
             gallery = element("div", *shown, class_="gallery") if shown else element("p", "There are none.")
             blocks += [element("h3", f"{network.title}: {title}"), gallery]
     return Section("test-images", "Test images", blocks)
@@ -68,27 +68,34 @@ def most_confidently_wrong(predicted: Sequence[Example]) -> list[Example]:
     return sorted(wrong, key=lambda example: example.confidence, reverse=True)[:MAX_EXAMPLES]
 
 
-def _figure(example: Example, image: FloatArray, class_names: list[str]) -> Markup:
+_GRAY = Markup(
+    '<svg width="0" height="0" aria-hidden="true"><filter id="gray" color-interpolation-filters="sRGB">'
+    '<feColorMatrix values=".299 .587 .114 0 0 .299 .587 .114 0 0 .299 .587 .114 0 0 0 0 0 1 0"></feColorMatrix>'
+    "</filter></svg>"
+)
+"""The filter of the style sheet that turns color pictures gray by the formula of `pipeline.data.grayscale`."""
+
+
+def _figure(example: Example, image: ByteArray, class_names: list[str]) -> Markup:
     predicted, label = class_names[example.predicted], class_names[example.label]
     is_right = example.predicted == example.label
-    height, width = image.shape
-    alt = f"Test image {example.index}: {label}"
+    _, height, width = image.shape
+    alt = f"Test image {example.index} ({label})"
     # Rounded down, so that only a probability of 1 is written as 100%.
     percent = f"{math.floor(1000 * example.confidence) / 10:.1f}%"
     confidence = element("data", percent, value=f"{example.confidence:.6f}")
     correction = [] if is_right else [element("br"), f"is: {label}"]
     return element(
         "figure",
-        element("img", src=_data_uri(image), alt=alt, width=width, height=height),
+        element("img", src=data_uri(image), alt=alt, width=width, height=height),
         element("figcaption", element("strong", predicted), element("br"), confidence, *correction),
         class_="right" if is_right else "wrong",
         data_index=example.index,
     )
 
 
-def _data_uri(image: FloatArray) -> str:
-    """Return a grayscale image, from -0.5 to 0.5 and of shape (rows, columns), as a PNG in a data URI."""
-    pixels = np.clip(np.rint((image + 0.5) * 255), 0, 255).astype(np.uint8)
+def data_uri(image: ByteArray) -> str:
+    """Return a color image, (3, rows, columns) and uint8, as a PNG in a data URI."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    Image.fromarray(image.transpose(1, 2, 0)).save(buffer, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -27,12 +29,10 @@ class Section(NamedTuple):
     content: Sequence[Markup]
 
 
-def page(
-    title: str, lede: str, sections: Iterable[Section | None], *, script: str = "", script_source: str = "'none'"
-) -> str:
+def page(title: str, lede: str, sections: Iterable[Section | None], data: Markup, script: str) -> str:
     """Write the page, one file that loads no other: title, lede, links to the sections, and those that are not None.
 
-    ``script`` runs after the page is read; ``script_source`` is the source expression that admits it.
+    The script comes last, after the element with its data.
     """
     links, written = [], []
     for section in filter(None, sections):
@@ -40,7 +40,7 @@ def page(
         links.append(element("li", link))
         written.append(element("section", element("h2", link), *section.content, id=section.anchor))
     # The browser shows the page's own pictures and style and runs its one script; it loads nothing.
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {script_source}"
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {_source_hash(script)}"
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -53,8 +53,13 @@ def page(
     )
     header = element("header", element("h1", title), element("p", lede, class_="lede"))
     main = element("main", header, element("nav", element("ul", *links), aria_label="Sections"), *written)
-    body = element("body", main, element("script", Markup(script)) if script else "")
+    body = element("body", main, data, element("script", Markup(script)))
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _source_hash(script: str) -> str:
+    """Return the source expression with which a Content-Security-Policy admits one script, and no other."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def element(tag: str, *content: object, **attributes: object) -> Markup:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.data.dataset import GRAYSCALE_NAME, open_dataset
+from pipeline.data.dataset import IMAGES_NAME, open_dataset
 from pipeline.networks.weights import WEIGHTS_NAME
 from pipeline.progress.monitor import Monitor
 from pipeline.report.architecture import first_layers_section, layers_section
@@ -15,9 +15,10 @@ from pipeline.report.learning import learning_section
 from pipeline.report.markup import page
 from pipeline.report.network_results import NetworkResults, read_record
 from pipeline.report.origin import pipeline_section, recipe_section
-from pipeline.report.script import script_text, source_hash
+from pipeline.report.script import page_data, script_text
 from pipeline.report.summary import engines_section, lede, results_section
 from pipeline.report.sweep import sweep_section
+from pipeline.report.try_it import networks_to_try, shown_images, try_it_section
 
 REPORT_NAME = "report.html"
 NETWORK_BYTES = 1 << 20
@@ -48,7 +49,7 @@ def write_report(
     networks : sequence of str
         Their names, in the order in which the page shows them.
     images : Path
-        The folder of the test images, in grayscale, with rows and columns.
+        The folder of the images in color.
     results : sequence of Path
         The folders of the results of all stages, in the order in which data flows.
     run, command : str
@@ -70,12 +71,13 @@ def write_report(
         A file is missing or damaged.
     """
     shown = [NetworkResults.read(name, folders[f"trained_{name}"], folders[f"evaluated_{name}"]) for name in networks]
-    with open_dataset(images / GRAYSCALE_NAME) as opened:
+    with open_dataset(images / IMAGES_NAME) as opened:
         data = opened.description
         test_images, labels = opened.read("test")
     records = {folder: read_record(folder) for folder in results}
     sections = [
         results_section(shown, previous or {}),
+        try_it_section(shown),
         learning_section(shown, output),
         sweep_section(sweep, data.archive_sha256, output),
         engines_section(comparison, data.archive_sha256),
@@ -86,9 +88,14 @@ def write_report(
         pipeline_section(records, run, [images, *folders.values()]),
         recipe_section(records.values(), data, command, settings or {}),
     ]
-    script = script_text()
-    title = f"{data.title}, in grayscale"
-    document = page(title, lede(shown, data), sections, script=script, script_source=source_hash(script))
+    for_script = {
+        "classes": data.class_names,
+        "images": shown_images(test_images, labels),
+        "networks": networks_to_try(shown),
+    }
+    document = page(
+        f"{data.title}, in grayscale", lede(shown, data), sections, page_data(for_script), script_text()
+    )
     (output / REPORT_NAME).write_text(document, encoding="utf-8")
     monitor.log(f"{REPORT_NAME}: {len(document) / 1e3:.0f} kB")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 import zlib
@@ -18,7 +17,25 @@ from pipeline.report.markup import Markup, element
 
 FOLDER = Path(__file__).with_name("javascript")
 
-FILES = ("packed.js", "metadata.js", "png.js", "resample.js", "jpeg.js", "pictures.js", "main.js")
+FILES = (
+    "packed.js",
+    "metadata.js",
+    "png.js",
+    "resample.js",
+    "jpeg.js",
+    "pictures.js",
+    "network.js",
+    "arithmetic.js",
+    "dom.js",
+    "canvas.js",
+    "maps-view.js",
+    "arithmetic-view.js",
+    "network-view.js",
+    "drawing-board.js",
+    "picture-sources.js",
+    "try-it.js",
+    "main.js",
+)
 """The script's files. Each comes after those that it imports."""
 
 DATA_ID = "page-data"
@@ -34,11 +51,6 @@ def joined(names: Iterable[str]) -> str:
     text = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in names)
     without_imports = re.sub(r"^import [^;]*;\n", "", text, flags=re.MULTILINE)
     return re.sub("^export ", "", without_imports, flags=re.MULTILINE)
-
-
-def source_hash(script: str) -> str:
-    """Return the source expression that lets a Content-Security-Policy admit one script, and no other."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def page_data(data: dict[str, Any]) -> Markup:

@@ -13,11 +13,20 @@ describe("pixels", () => {
   test("of the wanted size keep every value", () => {
     const rgba = Uint8Array.from({ length: 4 * 6 }, (_, index) => (index % 4 === 3 ? 255 : index));
     const { rgb } = readPixels(rgba, 3, 2, 2, 3);
-    assert.deepStrictEqual(Array.from(rgb), Array.from(rgba).filter((_, index) => index % 4 !== 3));
+    assert.deepStrictEqual(
+      Array.from(rgb),
+      Array.from(rgba).filter((_, index) => index % 4 !== 3),
+    );
   });
 
   test("of one color keep it at any size", () => {
-    for (const [width, height] of [[1, 1], [5, 90], [90, 5], [64, 33], [3, 2]]) {
+    for (const [width, height] of [
+      [1, 1],
+      [5, 90],
+      [90, 5],
+      [64, 33],
+      [3, 2],
+    ]) {
       const { rgb } = readPixels(plain(width, height, [9, 99, 199, 255]), width, height, 7, 4);
       assert.deepStrictEqual(Array.from(rgb), Array.from({ length: 28 }, () => [9, 99, 199]).flat());
     }
@@ -53,15 +62,29 @@ describe("a file", () => {
 
   test("is turned as its EXIF data say", async () => {
     const colors = data([0, 10, 20], [0, 30, 40], [0, 50, 60]);
-    const upright = [[1, 2, 3, 4, 5, 6], [2, 1, 4, 3, 6, 5], [6, 5, 4, 3, 2, 1], [5, 6, 3, 4, 1, 2]];
-    const turned = [[1, 3, 5, 2, 4, 6], [5, 3, 1, 6, 4, 2], [6, 4, 2, 5, 3, 1], [2, 4, 6, 1, 3, 5]];
+    const upright = [
+      [1, 2, 3, 4, 5, 6],
+      [2, 1, 4, 3, 6, 5],
+      [6, 5, 4, 3, 2, 1],
+      [5, 6, 3, 4, 1, 2],
+    ];
+    const turned = [
+      [1, 3, 5, 2, 4, 6],
+      [5, 3, 1, 6, 4, 2],
+      [6, 4, 2, 5, 3, 1],
+      [2, 4, 6, 1, 3, 5],
+    ];
     for (const [index, expected] of [...upright, ...turned].entries()) {
       const entry = [1, 18, 0, 3, 0, 0, 0, 1, 0, index + 1, 0, 0];
       const exif = ["eXIf", [...characters("MM\0*"), ...bigEndian(8), 0, 1, ...entry]];
       const blob = new Blob([file(header(2, 3, 8, 0), exif, colors, END)]);
       const { rgb } = await readPicture(blob, ...(index < 4 ? [3, 2] : [2, 3]));
       const values = Array.from(rgb).filter((_, place) => place % 3 === 0);
-      assert.deepStrictEqual(values, expected.map((value) => 10 * value), `orientation ${index + 1}`);
+      assert.deepStrictEqual(
+        values,
+        expected.map((value) => 10 * value),
+        `orientation ${index + 1}`,
+      );
     }
   });
 

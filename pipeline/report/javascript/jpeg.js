@@ -15,8 +15,8 @@ const STRIP_PIXELS = 2 ** 20;
 
 /**
  * Take the metadata out of a JPEG: browsers differ in what they do with them.
- * @param {Uint8Array} bytes
- * @returns {{parts: Uint8Array[], orientation: number}} What is left, and how the picture is turned. Throws an Error
+ * @param {Uint8Array<ArrayBuffer>} bytes
+ * @returns {{parts: Uint8Array<ArrayBuffer>[], orientation: number}} What is left, and how the picture is turned. Throws an Error
  *   that tells what is wrong if the file is damaged or its picture too large.
  */
 export function withoutMetadata(bytes) {
@@ -57,12 +57,13 @@ function hasEnd(bytes, start) {
 
 /**
  * Decode a JPEG in a browser.
- * @param {Uint8Array} bytes
+ * @param {Uint8Array<ArrayBuffer>} bytes
  * @returns {Promise<import("./resample.js").Rows>} The picture, upright. Rejected with an Error that tells what is
  *   wrong if the file is damaged or the picture too large.
  */
 export async function decodeJpeg(bytes) {
   const { parts, orientation } = withoutMetadata(bytes);
+  /** @type {ImageBitmapOptions} */
   const asStored = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
   let bitmap;
   try {
@@ -76,7 +77,7 @@ export async function decodeJpeg(bytes) {
 function bitmapRows(bitmap, orientation) {
   const { width, height, swapped, flippedX, flippedY } = upright(orientation, bitmap.width, bitmap.height);
   const [x, y] = [flippedX ? -1 : 1, flippedY ? -1 : 1];
-  const axes = swapped ? [0, y, x, 0] : [x, 0, 0, y];
+  const [a, b, c, d] = swapped ? [0, y, x, 0] : [x, 0, 0, y];
   const canvas = document.createElement("canvas");
   canvas.width = width;
   canvas.height = Math.min(height, Math.ceil(STRIP_PIXELS / width));
@@ -85,7 +86,7 @@ function bitmapRows(bitmap, orientation) {
   const row = (wanted) => {
     if (wanted >= top + canvas.height) {
       top = wanted;
-      context.setTransform(...axes, flippedX ? width : 0, (flippedY ? height : 0) - top);
+      context.setTransform(a, b, c, d, flippedX ? width : 0, (flippedY ? height : 0) - top);
       context.drawImage(bitmap, 0, 0);
       strip = context.getImageData(0, 0, width, canvas.height).data;
       if (strip[3] === 0) throw tooLarge(width, height); // a canvas that is too large stays empty

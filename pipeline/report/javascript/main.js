@@ -1,1 +1,9 @@
 // Start the parts of the page that the script brings to life.
+
+import { startTryIt } from "./try-it.js";
+
+const data = JSON.parse(document.getElementById("page-data").textContent);
+const tryIt = document.getElementById("try-it-here");
+if (tryIt) {
+  startTryIt(data, tryIt);
+}

@@ -10,8 +10,8 @@ export function bytesOf(text) {
 
 /**
  * Decompress data in zlib's format, as they are read.
- * @param {Uint8Array[]} parts
- * @returns {ReadableStream<Uint8Array>} Its reader gets an error if the data are damaged.
+ * @param {BlobPart[]} parts
+ * @returns {ReadableStream} Its reader gets an error if the data are damaged.
  */
 export function inflating(parts) {
   return new Blob(parts).stream().pipeThrough(new DecompressionStream("deflate"));

@@ -1,10 +1,11 @@
 // Read a picture as `pipeline.inference.pictures` does: of any size, as a small one of the network's.
 
-import { decodePng, PNG_SIGNATURE } from "./png.js";
-import { fit } from "./resample.js";
 import { decodeJpeg, JPEG_SIGNATURE } from "./jpeg.js";
 import { latin1, upright } from "./metadata.js";
+import { decodePng, PNG_SIGNATURE } from "./png.js";
+import { fit } from "./resample.js";
 
+/** @type {[RegExp, string][]} */
 const OTHER_KINDS = [
   [/^GIF8/, "a GIF"],
   [/^RIFF....WEBP/s, "a WebP"],
@@ -30,7 +31,7 @@ export async function readPicture(blob, height, width) {
   const beginning = latin1(bytes.subarray(0, 16));
   if (beginning.startsWith(PNG_SIGNATURE)) return { rgb: fit(pngRows(await decodePng(bytes)), height, width) };
   if (beginning.startsWith(JPEG_SIGNATURE)) return { rgb: fit(await decodeJpeg(bytes), height, width) };
-  throw new Error(`${blob.name ?? "The file"} is ${fileKind(beginning)}; expected a PNG or a JPEG.`);
+  throw new Error(`The file is ${fileKind(beginning)}; expected a PNG or a JPEG.`);
 }
 
 function fileKind(beginning) {

@@ -1,7 +1,7 @@
 // Decode a PNG as Pillow does. A browser would apply color profiles and gamma, and lose colors that are transparent.
 
-import { inflating } from "./packed.js";
 import { checkSize, exifOrientation, latin1, tooLarge, xmpOrientation } from "./metadata.js";
+import { inflating } from "./packed.js";
 
 export const PNG_SIGNATURE = "\x89PNG\r\n\x1a\n";
 
@@ -274,7 +274,7 @@ function channelWriter({ color, depth }, hidden) {
       pixel[1] = line[at + green];
       pixel[2] = line[at + blue];
       pixel[3] = alpha === undefined ? 255 : line[at + alpha];
-      if (hiddenRgb && hiddenRgb.every((value, channel) => value === pixel[channel])) pixel[3] = 0;
+      if (hiddenRgb?.every((value, channel) => value === pixel[channel])) pixel[3] = 0;
       pixels[start + index * step] = whole[0];
     }
   };

@@ -1,0 +1,59 @@
+// Draw values as squares in shades of gray, many maps on one canvas.
+
+/**
+ * Return how maps lie on a canvas: the number of maps in a row and the sizes in pixels of the canvas.
+ * @param {number[]} maps [count, rows, columns]
+ * @param {number} across Maps in a row.
+ * @param {number} width At least so wide is the canvas, as far as whole squares allow.
+ */
+export function gridOf([count, rows, columns], across, width) {
+  const gap = 4;
+  const pixel = Math.max(1, Math.ceil((width - (across - 1) * gap) / (across * columns)));
+  const [right, down] = [columns * pixel + gap, rows * pixel + gap];
+  const lines = Math.ceil(count / across);
+  return { count, rows, columns, across, pixel, right, down, width: across * right - gap, height: lines * down - gap };
+}
+
+/** Return the rectangle {x, y, width, height} of a part of a map, in the canvas's pixels. */
+export function placeOnGrid(grid, map, { row, column, rows, columns }) {
+  return {
+    x: (map % grid.across) * grid.right + column * grid.pixel,
+    y: Math.floor(map / grid.across) * grid.down + row * grid.pixel,
+    width: columns * grid.pixel,
+    height: rows * grid.pixel,
+  };
+}
+
+/** Return the index of the value at a point of the canvas, or null in a gap. */
+export function indexAt(grid, x, y) {
+  const map = Math.floor(y / grid.down) * grid.across + Math.floor(x / grid.right);
+  const row = Math.floor((y % grid.down) / grid.pixel);
+  const column = Math.floor((x % grid.right) / grid.pixel);
+  const isValue = x >= 0 && y >= 0 && x < grid.width && map < grid.count && row < grid.rows && column < grid.columns;
+  return isValue ? (map * grid.rows + row) * grid.columns + column : null;
+}
+
+/**
+ * Draw maps on a canvas, as squares from black for `least` to white for `largest`.
+ * @param {ArrayLike<number>} values Map by map and row by row.
+ */
+export function drawMaps(canvas, grid, values, least, largest) {
+  const image = new ImageData(grid.columns, grid.rows);
+  const small = new OffscreenCanvas(grid.columns, grid.rows);
+  const factor = largest > least ? 255 / (largest - least) : 0;
+  const whole = { row: 0, column: 0, rows: grid.rows, columns: grid.columns };
+  const area = grid.rows * grid.columns;
+  canvas.width = grid.width;
+  canvas.height = grid.height;
+  const context = canvas.getContext("2d");
+  context.imageSmoothingEnabled = false;
+  for (let map = 0; map < grid.count; map += 1) {
+    for (let index = 0; index < area; index += 1) {
+      image.data.fill((values[map * area + index] - least) * factor, 4 * index, 4 * index + 3);
+      image.data[4 * index + 3] = 255;
+    }
+    small.getContext("2d").putImageData(image, 0, 0);
+    const { x, y, width, height } = placeOnGrid(grid, map, whole);
+    context.drawImage(small, x, y, width, height);
+  }
+}

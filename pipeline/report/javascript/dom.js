@@ -1,0 +1,46 @@
+// Create elements, and write numbers as the page writes them.
+
+/**
+ * Create an element. Attributes that are true have no value; those that are false are left out.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Object<string, string | number | boolean>} attributes
+ * @param {...(Node | string)} children
+ * @returns {HTMLElementTagNameMap[Tag]}
+ */
+export function create(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== false) {
+      element.setAttribute(name, value === true ? "" : String(value));
+    }
+  }
+  element.append(...children);
+  return element;
+}
+
+/** Create radio buttons, one for each of `titles`; `onChoice` is called with the index of a button that is chosen. */
+export function radioButtons(name, legend, titles, chosen, onChoice) {
+  const choices = titles.map((title, index) => {
+    const radio = create("input", { type: "radio", name, value: index, checked: index === chosen });
+    radio.addEventListener("change", () => onChoice(index));
+    return create("label", {}, radio, title);
+  });
+  return create("fieldset", { class: "choices" }, create("legend", {}, legend), ...choices);
+}
+
+/** Write a number with a minus sign as wide as a digit, such as −0.250. */
+export function decimal(value, digits = 3) {
+  const text = value.toFixed(digits);
+  return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
+}
+
+/** Write a share of 1 as a percentage; rounded down, so that only 1 is 100%. */
+export function percent(share) {
+  return `${(Math.floor(1000 * share) / 10).toFixed(1)}%`;
+}
+
+/** Return a colour of the page's style, such as that of `--blue`, for a canvas. */
+export function colorOf(element, name) {
+  return getComputedStyle(element).getPropertyValue(name).trim();
+}

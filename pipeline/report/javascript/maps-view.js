@@ -1,0 +1,139 @@
+// Show a layer's values as maps on a canvas, of which a pointer or the arrow keys choose a value.
+
+import { asMaps, placeOf } from "./arithmetic.js";
+import { drawMaps, gridOf, indexAt, placeOnGrid } from "./canvas.js";
+import { colorOf, create } from "./dom.js";
+import { product } from "./network.js";
+
+const WIDTH = 640;
+/** Rows and columns that each arrow key goes. */
+const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
+export class MapsView {
+  /**
+   * @param {{name: string, shape: number[], nonlinearity?: string}} layer
+   * @param {boolean} isImage Whether the layer is the image.
+   * @param {(index: number | null) => void} onChoice Called with the chosen value, and with null when there is none.
+   */
+  constructor(layer, isImage, onChoice) {
+    this.maps = asMaps(layer.shape, isImage);
+    this.isImage = isImage;
+    this.isSigned = layer.nonlinearity === "linear" || layer.nonlinearity === "tanh";
+    this.grid = gridOf(this.maps, acrossOf(this.maps), WIDTH);
+    this.onChoice = onChoice;
+    this.chosen = null;
+    this.sources = null;
+    this.canvas = create("canvas", {
+      tabindex: 0,
+      role: "application",
+      "aria-label": `${titleOf(layer, this.maps)}; arrow keys choose a value`,
+    });
+    this.element = create(
+      "figure",
+      { class: "maps" },
+      create("figcaption", {}, titleOf(layer, this.maps)),
+      this.canvas,
+    );
+    this.listen();
+  }
+
+  listen() {
+    const choose = (event) => this.choose(this.indexUnder(event));
+    this.canvas.addEventListener("pointermove", choose);
+    this.canvas.addEventListener("pointerdown", choose);
+    this.canvas.addEventListener("focus", () => this.choose(this.chosen ?? 0));
+    this.canvas.addEventListener("keydown", (event) => {
+      if (event.key in STEPS) {
+        event.preventDefault();
+        this.choose(this.neighbour(...STEPS[event.key]));
+      }
+    });
+  }
+
+  /** Show the layer's values for an image. */
+  show(values) {
+    this.values = values;
+    this.draw();
+  }
+
+  /** Outline a value, or none. */
+  mark(index) {
+    this.chosen = index;
+    this.draw();
+  }
+
+  /** Outline in each map, or in one, the rectangle that a value of the next layer is made of. */
+  markSource(rectangle, map = null) {
+    this.sources = rectangle && { rectangle, map };
+    this.draw();
+  }
+
+  choose(index) {
+    if (index !== null && this.values) {
+      this.onChoice(index);
+    }
+  }
+
+  indexUnder(event) {
+    const factor = this.canvas.width / this.canvas.clientWidth;
+    return indexAt(this.grid, event.offsetX * factor, event.offsetY * factor);
+  }
+
+  /** Return the index of a value a few rows or columns away, in the next map if need be. */
+  neighbour(down, right) {
+    const { across, rows, columns, count } = this.grid;
+    const { channel, row, column } = placeOf(this.maps, this.chosen ?? 0);
+    const y = Math.floor(channel / across) * rows + row + down;
+    const x = (channel % across) * columns + column + right;
+    const map = Math.floor(y / rows) * across + Math.floor(x / columns);
+    const isInside = x >= 0 && y >= 0 && x < across * columns && map < count;
+    return isInside ? (map * rows + (y % rows)) * columns + (x % columns) : this.chosen;
+  }
+
+  draw() {
+    drawMaps(this.canvas, this.grid, ...this.brightness());
+    const { channel, row, column } = placeOf(this.maps, this.chosen ?? 0);
+    if (this.chosen !== null) {
+      this.outline(channel, { row, column, rows: 1, columns: 1 }, "--vermilion");
+    }
+    for (let map = 0; this.sources && map < this.grid.count; map += 1) {
+      if (this.sources.map === null || this.sources.map === map) {
+        this.outline(map, this.sources.rectangle, "--blue");
+      }
+    }
+  }
+
+  /**
+   * Return the brightness of each value, that of black and that of white.
+   * @returns {[Float32Array, number, number]}
+   */
+  brightness() {
+    if (this.isImage) {
+      return [this.values, -0.5, 0.5];
+    }
+    const largest = this.values.reduce((one, other) => Math.max(one, Math.abs(other)), 0);
+    // A screen shows a number as light in proportion to its 2.2th power; the root undoes this for positive values.
+    return this.isSigned ? [this.values, -largest, largest] : [this.values.map(Math.sqrt), 0, Math.sqrt(largest)];
+  }
+
+  outline(map, rectangle, color) {
+    const { x, y, width, height } = placeOnGrid(this.grid, map, rectangle);
+    const context = this.canvas.getContext("2d");
+    context.strokeStyle = colorOf(this.canvas, color);
+    context.lineWidth = 4;
+    context.strokeRect(x - 1, y - 1, width + 2, height + 2);
+  }
+}
+
+/** Return how many maps lie in a row: about as many as in a column, and so that all rows are full if possible. */
+function acrossOf([count]) {
+  const square = Math.ceil(Math.sqrt(count));
+  const full = Array.from({ length: square }, (_, more) => square + more).find((across) => count % across === 0);
+  return full ?? square;
+}
+
+function titleOf({ name, shape }, [count, rows, columns]) {
+  return product(shape) === count
+    ? `${name}: ${count} units`
+    : `${name}: ${count === 1 ? "" : `${count} maps of `}${rows} × ${columns}`;
+}

@@ -1,0 +1,108 @@
+// Show how a network computes a picture: the picture, its gray values, each layer's output, the classes, the arithmetic.
+
+import { asMaps, sourceOf } from "./arithmetic.js";
+import { explainedGray, explanation, nameOf } from "./arithmetic-view.js";
+import { create, percent } from "./dom.js";
+import { MapsView } from "./maps-view.js";
+import { layerOutputs } from "./network.js";
+import { grayscale } from "./pictures.js";
+
+export class NetworkView {
+  /**
+   * @param {any} network As `readNetwork` returns it.
+   * @param {string[]} classes
+   */
+  constructor(network, classes) {
+    this.network = { ...network, classes };
+    this.last = network.layers.length - 1;
+    this.size = asMaps(network.layers[0].shape, true).slice(1);
+    this.color = create("canvas", { role: "img", "aria-label": "The picture, cropped and scaled" });
+    this.maps = network.layers.slice(0, -1).map((layer, position) => {
+      const shown = position ? layer : { name: "gray", shape: layer.shape };
+      return new MapsView(shown, position === 0, (index) => this.explain(position, index));
+    });
+    this.answers = classes.map((name, index) => answer(name, () => this.explain(this.last, index)));
+    this.arithmetic = create("div", { class: "arithmetic", "aria-live": "polite" });
+    this.elements = this.arranged();
+  }
+
+  arranged() {
+    const [gray, ...others] = this.maps.map((view) => view.element);
+    const picture = create("figure", { class: "maps" }, create("figcaption", {}, "cropped and scaled"), this.color);
+    const answers = create("div", { class: "answers", role: "group", "aria-label": "Classes" }, ...this.answers);
+    return [
+      create("div", { class: "ends" }, picture, gray, answers),
+      create("div", { class: "layers" }, ...others),
+      this.arithmetic,
+    ];
+  }
+
+  /** Show a picture, given by its red, green and blue bytes in the network's size, and return the probabilities. */
+  show(rgb) {
+    this.rgb = rgb;
+    const [height, width] = this.size;
+    this.outputs = layerOutputs(this.network, grayscale(rgb, height, width));
+    this.drawColor();
+    for (const [position, view] of this.maps.entries()) {
+      view.show(this.outputs[position]);
+    }
+    const probabilities = this.outputs[this.last];
+    const largest = Math.max(...probabilities);
+    this.answers.forEach((button, index) => {
+      button.classList.toggle("largest", probabilities[index] === largest);
+      button.querySelector("b").style.width = `${100 * probabilities[index]}%`;
+      button.querySelector("data").textContent = percent(probabilities[index]);
+      button.querySelector("data").value = String(probabilities[index]);
+    });
+    if (this.chosen) {
+      this.explain(...this.chosen);
+    } else {
+      this.arithmetic.replaceChildren(
+        create("p", {}, "Point at a value, tap it, or go to it by keyboard: here comes its arithmetic."),
+      );
+    }
+    return probabilities;
+  }
+
+  explain(position, index) {
+    this.chosen = [position, index];
+    const layer = this.network.layers[position];
+    const source = position ? sourceOf(layer, index, position === 1) : null;
+    this.maps.forEach((view, other) => {
+      view.mark(other === position ? index : null);
+      view.markSource(other === position - 1 ? source : null, layer.kind === "pooling" ? mapOf(layer, index) : null);
+    });
+    const elements = position
+      ? explanation(this.network, position, this.outputs, index)
+      : explainedGray(
+          nameOf({ ...layer, name: "gray" }, index, true),
+          this.rgb.slice(3 * index, 3 * index + 3),
+          this.outputs[0][index],
+        );
+    this.arithmetic.replaceChildren(...elements);
+  }
+
+  drawColor() {
+    const [rows, columns] = this.size;
+    const image = new ImageData(columns, rows);
+    for (let pixel = 0; pixel < rows * columns; pixel += 1) {
+      image.data.set([...this.rgb.subarray(3 * pixel, 3 * pixel + 3), 255], 4 * pixel);
+    }
+    this.color.width = columns;
+    this.color.height = rows;
+    this.color.getContext("2d").putImageData(image, 0, 0);
+  }
+}
+
+function mapOf(layer, index) {
+  return Math.floor(index / (layer.shape[1] * layer.shape[2]));
+}
+
+function answer(name, onChoice) {
+  const bar = create("span", { class: "bar" }, create("b"));
+  const button = create("button", { type: "button" }, create("span", { class: "name" }, name), bar, create("data"));
+  for (const event of ["pointerenter", "focus", "click"]) {
+    button.addEventListener(event, onChoice);
+  }
+  return button;
+}

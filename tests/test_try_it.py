@@ -1,0 +1,322 @@
+"""The report's section "Try it": the page computes what Python computes, and a reader can use it in every way."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.inference.prediction import latest_classifier
+from pipeline.networks.forward import layer_outputs
+from pipeline.networks.weights import WEIGHTS_NAME, write_weights
+from pipeline.report import script, try_it
+from tests import browser, made_up_pictures, small_networks
+from tests.small_networks import convolution, dense, network, pool
+
+BEYOND = ("three channels", "stride", "padding", "pooling first", "images straight into units")
+"""Small networks whose images have several channels: no picture becomes one."""
+
+SHOWN = {
+    **{
+        name: built
+        for name, built in small_networks.NETWORKS.items()
+        if built.input_shape[0] == 1 and len(built.input_shape) == 3
+    },
+    "units alone": network((36,), dense(7), dense(5)),
+    "padding and stride": network(
+        (1, 9, 12), convolution(3, (3, 2), pad=(1, 2), stride=(2, 1)), pool((2, 3)), dense(4)
+    ),
+}
+
+
+def results(tmp_path, networks):
+    """What the section reads of networks: random weights take the place of trained ones."""
+    read = []
+    for number, (name, built) in enumerate(networks.items()):
+        trained = tmp_path / str(number)
+        trained.mkdir()
+        write_weights(trained / WEIGHTS_NAME, small_networks.random_weights(built, seed=number))
+        read.append(SimpleNamespace(name=name, title=name.upper(), network=built, trained=trained))
+    return read
+
+
+RUN = """
+import { readNetwork, layerOutputs } from "%s/network.js";
+let text = "";
+for await (const piece of process.stdin) text += piece;
+const results = [];
+for (const { network, images } of JSON.parse(text)) {
+  const read = await readNetwork(network);
+  results.push(images.map((image) => layerOutputs(read, Float32Array.from(image)).map((values) => [...values])));
+}
+console.log(JSON.stringify(results));
+"""
+
+
+@pytest.fixture
+def in_node():
+    """Return a function that computes networks with the page's script, in Node."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node found; `apt-get install nodejs` installs it")
+
+    def compute(given):
+        program = RUN % script.FOLDER.as_uri()
+        done = subprocess.run(
+            [node, "--input-type=module", "--eval", program],
+            input=json.dumps(given),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return compute
+
+
+class TestInNode:
+    def test_every_layer_has_the_values_that_numpy_computes(self, tmp_path, in_node):
+        read = results(tmp_path, SHOWN)
+        images = {shown.name: small_networks.random_examples(shown.network, 3, seed=5).images for shown in read}
+        packed = try_it.networks_to_try(read)
+        assert [described["name"] for described in packed] == list(SHOWN)
+        computed = in_node(
+            [
+                {"network": described, "images": images[described["name"]].reshape(3, -1).tolist()}
+                for described in packed
+            ]
+        )
+        for shown, of_images in zip(read, computed, strict=True):
+            weights = small_networks.random_weights(shown.network, seed=read.index(shown))
+            expected = layer_outputs(shown.network, weights, images[shown.name].astype(np.float64))
+            for number, layers in enumerate(of_images):
+                for values, layer in zip(layers, expected, strict=True):
+                    np.testing.assert_allclose(values, layer[number].ravel(), rtol=1e-5, atol=1e-5)
+
+
+class TestSection:
+    def test_says_which_networks_are_not_there_and_why(self, tmp_path):
+        networks = {"small": network((1, 8, 8)), "color": network((3, 8, 8)), "row": network((35,))}
+        networks["large"] = network((1, 100, 100), dense(30))
+        read = results(tmp_path, networks)
+        content = "".join(try_it.try_it_section(read).content)
+        assert "The COLOR is not here: its input, of shape (3, 8, 8), is no gray picture." in content
+        assert "The ROW is not here: its input, of shape (35,), is no gray picture." in content
+        assert "The LARGE is not here: with its 300,123 parameters the page would be too large" in content
+        assert 'id="try-it-here"' in content
+        assert [described["name"] for described in try_it.networks_to_try(read)] == ["small"]
+
+    def test_without_a_network_there_are_reasons_alone(self, tmp_path):
+        read = results(tmp_path, {"color": network((3, 8, 8))})
+        content = "".join(try_it.try_it_section(read).content)
+        assert content.count("is not here") == 1
+        assert 'id="try-it-here"' not in content
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    running = browser.start(tmp_path_factory.mktemp("browser"))
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def opened(states, chromium):
+    chromium.look()
+    chromium.open(states.shared("trained").folder / "outputs" / "report.html")
+    wait_for(chromium, "document.querySelector('#try-it-here .answers data')?.value")
+    return chromium
+
+
+def wait_for(opened, expression):
+    """Wait until a JavaScript expression is true, and return it."""
+    return opened.evaluate(
+        "new Promise((resolve) => { const look = () => {"
+        f"  const value = {expression}; if (value) resolve(value); else setTimeout(look, 5); }}; look(); }})"
+    )
+
+
+def probabilities(opened):
+    values = opened.evaluate("[...document.querySelectorAll('#try-it-here .answers data')].map((data) => data.value)")
+    return [float(value) for value in values]
+
+
+def status(opened):
+    return opened.evaluate("document.querySelector('#try-it-here [role=status]').textContent")
+
+
+def arithmetic(opened):
+    return opened.evaluate("document.querySelector('#try-it-here .arithmetic').textContent")
+
+
+def press(opened, key):
+    for kind in ("keyDown", "keyUp"):
+        opened.call("Input.dispatchKeyEvent", type=kind, key=key)
+
+
+def choose_file(opened, path):
+    """Choose a file as a person does in the dialogue, and wait until the section has taken it."""
+    document = opened.call("DOM.getDocument")["root"]["nodeId"]
+    found = opened.call("DOM.querySelector", nodeId=document, selector="#try-it-here input[type=file]")
+    opened.call("DOM.setFileInputFiles", nodeId=found["nodeId"], files=[str(path)])
+    name = json.dumps(path.name)
+    return wait_for(
+        opened,
+        f"[document.querySelector('#try-it-here [role=status]').textContent].find((text) => text.startsWith({name}))",
+    )
+
+
+@pytest.mark.xdist_group("try it")
+class TestInABrowser:
+    def test_pictures_have_the_probabilities_of_predict(self, opened, states, tmp_path):
+        """200 pictures of odd sizes and kinds; JPEGs and PNGs alike."""
+        files = [picture.path for picture in made_up_pictures.write(tmp_path)]
+        classifier = latest_classifier("cnn", states.shared("trained").folder / "outputs", engine="numba")
+        assert len(files) == 200
+        worst = 0.0
+        for path, predicted in zip(files, classifier.predict_many(files), strict=True):
+            choose_file(opened, path)
+            by_name = dict(predicted.guesses)
+            expected = [by_name[name] for name in classifier.trained.class_names]
+            worst = max(worst, float(np.abs(np.subtract(probabilities(opened), expected)).max()))
+        assert worst < 1e-5
+
+    def test_asks_for_nothing_and_complains_of_nothing(self, opened, tmp_path):
+        path = tmp_path / "gray.png"
+        Image.new("L", (40, 50), 99).save(path)
+        choose_file(opened, path)
+        assert [url for url in opened.requests() if not url.startswith("file:")] == []
+        assert opened.happened("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown") == []
+
+    def test_begins_with_a_test_image_in_the_last_network(self, opened):
+        assert status(opened).startswith("Test image 0 (")
+        assert sum(probabilities(opened)) == pytest.approx(1, abs=1e-6)
+        assert opened.evaluate("[...document.querySelectorAll('#try-it-here figcaption')].map((e) => e.textContent)")[
+            :3
+        ] == [
+            "cropped and scaled",
+            "gray: 32 × 32",
+            "conv1: 16 maps of 30 × 30",
+        ]
+
+    def test_the_other_network_takes_the_same_picture(self, opened):
+        before = probabilities(opened)
+        opened.evaluate("document.querySelector('#try-it-here input[type=radio]').click()")
+        wait_for(
+            opened,
+            "[...document.querySelectorAll('#try-it-here figcaption')].some((e) => e.textContent.startsWith('hidden'))",
+        )
+        assert wait_for(opened, "document.querySelector('#try-it-here .answers data').value")
+        assert probabilities(opened) != before
+
+    def test_a_test_image_of_a_gallery_has_the_probability_of_the_evaluation(self, opened):
+        wanted = "#test-images h3:nth-of-type(3) + .gallery figure:last-child"
+        opened.evaluate(f"document.querySelector('{wanted} button').click()")
+        alt = opened.evaluate(f"document.querySelector('{wanted} img').alt")
+        wait_for(
+            opened, f"document.querySelector('#try-it-here [role=status]').textContent.startsWith({json.dumps(alt)})"
+        )
+        evaluated = float(opened.evaluate(f"document.querySelector('{wanted} data').value"))
+        assert max(probabilities(opened)) == pytest.approx(evaluated, abs=1e-5)
+
+    @pytest.mark.parametrize("way", ["drop", "paste"])
+    def test_a_picture_comes_by(self, opened, tmp_path, way):
+        Image.new("RGB", (50, 40), (200, 30, 60)).save(tmp_path / "red.png")
+        content = base64.b64encode((tmp_path / "red.png").read_bytes()).decode()
+        event = {
+            "drop": "new DragEvent('drop', {dataTransfer: files, bubbles: true, cancelable: true})",
+            "paste": "new ClipboardEvent('paste', {clipboardData: files, bubbles: true})",
+        }[way]
+        opened.evaluate(
+            "(() => { const files = new DataTransfer();"
+            f"  const bytes = Uint8Array.from(atob('{content}'), (character) => character.charCodeAt(0));"
+            "  files.items.add(new File([bytes], 'red.png'));"
+            f"  document.getElementById('try-it').dispatchEvent({event}); }})()"
+        )
+        wait_for(opened, "document.querySelector('#try-it-here [role=status]').textContent.startsWith('red.png: ')")
+
+    def test_a_file_that_is_no_picture_is_told(self, opened, tmp_path):
+        (tmp_path / "notes.txt").write_text("no picture")
+        before = probabilities(opened)
+        assert "expected a PNG or a JPEG" in choose_file(opened, tmp_path / "notes.txt")
+        assert probabilities(opened) == before
+
+    def test_what_is_drawn_is_computed(self, opened):
+        opened.evaluate(
+            "[...document.querySelectorAll('#try-it-here button')].find((e) => e.textContent === 'Draw').click()"
+        )
+        wait_for(opened, "document.querySelector('#try-it-here [role=status]').textContent.startsWith('Your drawing')")
+        empty = probabilities(opened)
+        opened.evaluate("document.querySelector('#try-it-here .board').scrollIntoView()")
+        left, top = opened.evaluate(
+            "(() => { const box = document.querySelector('.board canvas').getBoundingClientRect(); return [box.left, box.top]; })()"
+        )
+        for kind, x, y in (
+            ("mousePressed", 60, 60),
+            ("mouseMoved", 180, 70),
+            ("mouseMoved", 90, 200),
+            ("mouseReleased", 90, 200),
+        ):
+            opened.call(
+                "Input.dispatchMouseEvent", type=kind, x=left + x, y=top + y, button="left", buttons=1, clickCount=1
+            )
+        wait_for(opened, f"document.querySelector('#try-it-here .answers data').value != {empty[0]!r}")
+        ink = opened.evaluate(
+            "(() => { const canvas = document.querySelector('.ends canvas');"
+            "  const { data } = canvas.getContext('2d').getImageData(0, 0, 32, 32);"
+            "  return [data[4 * (8 * 32 + 11)], data[4 * (30 * 32 + 30)]]; })()"
+        )
+        assert ink == [255, 0]
+
+    def test_a_value_shows_its_arithmetic_by_keyboard(self, opened):
+        opened.evaluate("document.querySelectorAll('#try-it-here .layers canvas')[0].focus()")
+        assert arithmetic(opened).startswith("conv1, map 1, row 1, column 1 = ")
+        press(opened, "ArrowRight")
+        press(opened, "ArrowDown")
+        assert arithmetic(opened).startswith("conv1, map 1, row 2, column 2 = ")
+        numbers = opened.evaluate(
+            "[...document.querySelectorAll('.arithmetic table')].map((table) => [...table.querySelectorAll('td')].map("
+            "  (cell) => Number(cell.textContent.replace('−', '-'))))"
+        )
+        values, weights, products = numbers
+        np.testing.assert_allclose(np.multiply(values, weights), products, atol=0.02)
+
+    def test_a_value_shows_its_arithmetic_to_the_mouse(self, opened):
+        box = opened.evaluate(
+            "(() => { const canvas = document.querySelectorAll('#try-it-here .layers canvas')[1];"
+            "  canvas.scrollIntoView({block: 'center'}); const box = canvas.getBoundingClientRect();"
+            "  return [box.left, box.top, box.width]; })()"
+        )
+        left, top, width = box
+        opened.call("Input.dispatchMouseEvent", type="mouseMoved", x=left + 1, y=top + 1)
+        assert "pool1, map 1, row 1, column 1" in arithmetic(opened)
+        opened.call("Input.dispatchMouseEvent", type="mouseMoved", x=left + width - 2, y=top + 1)
+        assert "pool1, map 4, row 1, column 15" in arithmetic(opened)
+        chosen = opened.evaluate("document.querySelector('.arithmetic .chosen').textContent")
+        assert f"= {chosen}" in arithmetic(opened)
+
+    def test_a_class_and_a_gray_value_show_their_arithmetic(self, opened):
+        opened.evaluate("document.querySelector('#try-it-here .answers button').focus()")
+        assert "Softmax: e to the power of" in arithmetic(opened)
+        opened.evaluate("document.querySelectorAll('#try-it-here .ends canvas')[1].focus()")
+        assert arithmetic(opened).startswith("gray, row 1, column 1 = ")
+        assert "0.299 × " in arithmetic(opened)
+
+    def test_fits_a_phone(self, opened):
+        opened.look(width=390)
+        assert opened.evaluate("document.documentElement.scrollWidth") <= 390
+
+    def test_in_print_it_is_a_still(self, opened):
+        opened.look(medium="print")
+        shown = "(selector) => getComputedStyle(document.querySelector(selector)).display !== 'none'"
+        assert opened.evaluate(f"({shown})('#try-it-here .layers')")
+        assert not opened.evaluate(f"({shown})('#try-it-here .sources')")
+        assert not opened.evaluate(f"({shown})('#try-it-here .arithmetic')")
