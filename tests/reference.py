@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.engines.engine import Validation
 from pipeline.networks.layers import DenseLayer, MaxPool2DLayer
 
 
@@ -39,11 +40,12 @@ def probabilities(network, weights, images):
     return layer_outputs(network, weights, images)[-1]
 
 
-def loss_and_accuracy(network, weights, examples):
-    """Return the mean cross-entropy and the accuracy."""
+def validation(network, weights, examples):
+    """Return the mean cross-entropy and the confusion matrix, as an engine's `validate` does."""
     predicted = probabilities(network, weights, examples.images)
-    accuracy = np.mean(predicted.argmax(1) == examples.labels)
-    return cross_entropy(predicted, examples.labels), accuracy
+    confusion = np.zeros((network.classes, network.classes), np.int64)
+    np.add.at(confusion, (examples.labels, predicted.argmax(1)), 1)
+    return Validation(cross_entropy(predicted, examples.labels), confusion)
 
 
 def cross_entropy(predicted, labels):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.engines.engine import Examples, Training
+from pipeline.engines.engine import Examples, Training, confusion_matrix
 from pipeline.engines.theano import environment as theano_environment
 from pipeline.engines.theano.engine import ENGINE, TheanoEngine
 from pipeline.errors import DeviceError, EngineError
@@ -139,12 +139,13 @@ class TestTrainer:
     def test_validates_with_the_current_weights(self, golden):
         trainer = golden_trainer(golden)
         for _ in ("before the first epoch", "after it"):
-            loss, accuracy = trainer.validate()
+            found = trainer.validate()
             valid = first(golden.examples, 300)
             probabilities = ENGINE().probabilities(golden.network, trainer.weights(), valid.images)
             picked = probabilities[np.arange(300), valid.labels]
-            assert loss == pytest.approx(-np.log(picked).mean(), abs=1e-5)
-            assert accuracy == pytest.approx((probabilities.argmax(1) == valid.labels).mean(), abs=1e-9)
+            assert found.loss == pytest.approx(-np.log(picked).mean(), abs=1e-5)
+            expected = confusion_matrix(valid.labels, probabilities.argmax(1), golden.network.classes)
+            np.testing.assert_array_equal(found.confusion, expected)
             trainer.train_epoch(silent)
 
     @only("cnn")

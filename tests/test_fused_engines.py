@@ -115,15 +115,15 @@ class TestRules:
         for name, values in expected.items():
             np.testing.assert_allclose(moved[name], values, rtol=0, atol=1e-5, err_msg=name)
 
-    def test_validation(self, engine):
-        network = NETWORKS["three channels"]
+    @pytest.mark.parametrize("name", ["three channels", "as many classes as labels can name"])
+    def test_validation(self, engine, name):
+        network = NETWORKS[name]
         weights, examples = with_biases(network, 13), random_examples(network, 70, 14)
         hyperparameters = Hyperparameters(learning_rate=0.1, momentum=0.9, epochs=1)
         trainer = engine.trainer(Training(network, hyperparameters, weights, examples, examples))
-        loss, accuracy = trainer.validate()
-        expected_loss, expected_accuracy = reference.loss_and_accuracy(network, weights, examples)
-        assert loss == pytest.approx(expected_loss, abs=1e-6)
-        assert accuracy == expected_accuracy
+        found, expected = trainer.validate(), reference.validation(network, weights, examples)
+        assert found.loss == pytest.approx(expected.loss, abs=1e-6)
+        np.testing.assert_array_equal(found.confusion, expected.confusion)
 
     @OF_NAN
     def test_a_diverged_network_has_no_finite_loss(self, engine):

@@ -153,12 +153,12 @@ class TestTrain:
 
         rows = history(output)["epochs"]
         sizes = [10] * (len(train_examples) // 10) + [len(train_examples) % 10] * (len(train_examples) % 10 > 0)
-        expected_loss, expected_accuracy = reference.loss_and_accuracy(NETWORK, after, valid_examples)
+        expected = reference.validation(NETWORK, after, valid_examples)
         assert len(set(sizes)) == 2
         assert [row["epoch"] for row in rows] == [1, 2, 3]
         assert [row["train_loss"] for row in rows] == pytest.approx(np.average(losses, axis=1, weights=sizes), rel=1e-5)
-        assert rows[-1]["valid_loss"] == pytest.approx(expected_loss, rel=1e-5)
-        assert rows[-1]["valid_accuracy"] == expected_accuracy
+        assert rows[-1]["valid_loss"] == pytest.approx(expected.loss, rel=1e-5)
+        assert rows[-1]["valid_accuracy"] == expected.accuracy
 
     def test_writes_the_weights_and_the_history(self, output, images):
         train(output, images)

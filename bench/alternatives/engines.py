@@ -28,6 +28,7 @@ def _epoch_of(trainer: Trainer, work: Work) -> Epoch:
 
     def epoch() -> Scores:
         losses = trainer.train_epoch(lambda _: None)
-        return Scores(float(np.average(losses, weights=sizes)), *trainer.validate())
+        validation = trainer.validate()
+        return Scores(float(np.average(losses, weights=sizes)), validation.loss, validation.accuracy)
 
     return epoch

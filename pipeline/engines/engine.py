@@ -20,9 +20,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pipeline.engines import devices
 from pipeline.errors import SettingError
-from pipeline.networks.arrays import DoubleArray, FloatArray, LabelArray
+from pipeline.networks.arrays import DoubleArray, FloatArray, IntArray, LabelArray
 from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.weights import Weights
 
@@ -50,6 +52,28 @@ class Training:
     velocity: Weights | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """The mean loss over the validation images, and their confusion matrix; see `confusion_matrix`."""
+
+    loss: float
+    confusion: IntArray
+
+    @property
+    def accuracy(self) -> float:
+        """The part of the images that is classified correctly, from 0 to 1."""
+        return float(self.confusion.trace() / self.confusion.sum())
+
+
+def confusion_matrix(labels: LabelArray, predicted: IntArray, classes: int) -> IntArray:
+    """Count images by class: row i, column j counts those of class i that are classified as class j.
+
+    ``labels`` and ``predicted`` have the shape (N,), the result (classes, classes).
+    """
+    places = labels.astype(np.int64) * classes + predicted
+    return np.bincount(places, minlength=classes**2).reshape(classes, classes)
+
+
 class Trainer(ABC):
     """A network in training on a device, which holds its data."""
 
@@ -61,8 +85,8 @@ class Trainer(ABC):
         """
 
     @abstractmethod
-    def validate(self) -> tuple[float, float]:
-        """Return the mean loss and the accuracy over the validation images."""
+    def validate(self) -> Validation:
+        """Classify the validation images with the current weights."""
 
     @abstractmethod
     def weights(self) -> Weights:

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from pipeline.data.dataset import CIFAR_TITLE, GRAYSCALE_NAME, describe_dataset, open_dataset
-from pipeline.engines.engine import load_engine
+from pipeline.engines.engine import confusion_matrix, load_engine
 from pipeline.errors import DatasetError
 from pipeline.files import hdf5
 from pipeline.networks.arrays import FloatArray, LabelArray
@@ -81,12 +81,10 @@ def metrics(probabilities: FloatArray, labels: LabelArray, class_names: list[str
     -------
     dict
         ``images``, ``accuracy``, ``loss`` (mean cross-entropy), ``classes`` (a list of ``name``, ``images``,
-        ``precision``, ``recall``; None where the divisor is 0), and ``confusion_matrix``, in which row i, column j
-        counts the images of class i that were classified as class j.
+        ``precision``, ``recall``; None where the divisor is 0), and the `confusion_matrix`.
     """
     predicted = probabilities.argmax(1)
-    confusion = np.zeros((len(class_names), len(class_names)), np.int64)
-    np.add.at(confusion, (labels, predicted), 1)
+    confusion = confusion_matrix(labels, predicted, len(class_names))
     of_label = np.take_along_axis(probabilities, labels[:, None].astype(np.intp), 1)
     # A probability may underflow to 0 in float32; its logarithm must stay finite.
     loss = -np.log(np.maximum(of_label, np.finfo(np.float32).tiny), dtype=np.float64).mean()

@@ -162,12 +162,12 @@ def _train_epoch(trainer: Trainer, training: Training, number: int, monitor: Mon
     broken = np.flatnonzero(~np.isfinite(losses))
     if broken.size:
         raise _not_finite(losses[broken[0]], f"epoch {number}, minibatch {broken[0] + 1}", how)
-    valid_loss, valid_accuracy = trainer.validate()
-    if not math.isfinite(valid_loss):
-        raise _not_finite(valid_loss, f"epoch {number}, validation", how)
+    validation = trainer.validate()
+    if not math.isfinite(validation.loss):
+        raise _not_finite(validation.loss, f"epoch {number}, validation", how)
     seconds = time.perf_counter() - clock
     sizes = np.diff([*range(0, images, how.batch_size), images])
-    return Epoch(number, float(np.average(losses, weights=sizes)), valid_loss, valid_accuracy, seconds)
+    return Epoch(number, float(np.average(losses, weights=sizes)), validation.loss, validation.accuracy, seconds)
 
 
 def _not_finite(loss: float, where: str, how: Hyperparameters) -> DivergedError:

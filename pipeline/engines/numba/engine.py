@@ -16,7 +16,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from pipeline.engines.engine import Engine, Trainer, Training
+from pipeline.engines.engine import Engine, Trainer, Training, Validation, confusion_matrix
 from pipeline.engines.fused import check_examples, check_images
 from pipeline.engines.numba import compiler, worksharing
 from pipeline.engines.numba.plan import (
@@ -133,11 +133,11 @@ class NumbaTrainer(Trainer):
         on_progress(len(self._train))
         return epoch.losses
 
-    def validate(self) -> tuple[float, float]:
+    def validate(self) -> Validation:
         logits = _logits(self._layout, self._parameters, self._buffers, self._valid.images, self._threads)
-        rows = np.arange(len(self._valid))
-        loss = -_log_softmax(logits)[rows, self._valid.labels].mean()
-        return float(loss), float((logits.argmax(axis=1) == self._valid.labels).mean())
+        labels = self._valid.labels
+        loss = -_log_softmax(logits)[np.arange(len(labels)), labels].mean()
+        return Validation(float(loss), confusion_matrix(labels, logits.argmax(axis=1), self._layout.classes))
 
     def weights(self) -> Weights:
         return get_weights(self._layout, self._parameters)

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engines.engine import Engine, Trainer, Training
+from pipeline.engines.engine import Engine, Trainer, Training, Validation, confusion_matrix
 from pipeline.engines.theano import environment
 from pipeline.engines.theano.child_process import Child
 from pipeline.engines.theano.flags import FLOAT_TYPES, decisive_flags, given_flags
 from pipeline.errors import DeviceError, EngineError, SettingError
-from pipeline.networks.arrays import DoubleArray, FloatArray
+from pipeline.networks.arrays import DoubleArray, FloatArray, LabelArray
 from pipeline.networks.declaration import Network
 from pipeline.networks.weights import Weights
 
@@ -66,7 +66,7 @@ class TheanoEngine(Engine):
             train=(training.train.images, training.train.labels),
             valid=(training.valid.images, training.valid.labels),
         )
-        return TheanoTrainer(child)
+        return TheanoTrainer(child, training.valid.labels, training.network.classes)
 
     def probabilities(self, network: Network, weights: Weights, images: FloatArray) -> FloatArray:
         architecture = network.to_json()
@@ -113,16 +113,17 @@ class TheanoEngine(Engine):
 class TheanoTrainer(Trainer):
     """A network in training in a child process, which holds the data; nolearn validates at the end of each epoch."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: Child, valid_labels: LabelArray, classes: int) -> None:
         self._child = child
+        self._valid_labels, self._classes = valid_labels, classes
 
     def train_epoch(self, on_progress: Callable[[int], None]) -> DoubleArray:
         losses: DoubleArray = self._child.ask("training.epoch", on_progress)
         return losses
 
-    def validate(self) -> tuple[float, float]:
-        loss, accuracy = self._child.ask("training.validation")
-        return loss, accuracy
+    def validate(self) -> Validation:
+        loss, predicted = self._child.ask("training.validation")
+        return Validation(loss, confusion_matrix(self._valid_labels, predicted, self._classes))
 
     def weights(self) -> Weights:
         """Return a copy of the weights in Theano's own type, from which alone a training resumes exactly."""

@@ -18,14 +18,14 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 import torch
-import torch.nn.functional as F  # noqa: N812, PyTorch's own name for it
 from torch import Tensor
 
 from pipeline.engines.cuda.exponentials import timed
 from pipeline.engines.cuda.failures import explained
 from pipeline.engines.cuda.graphs import Recorder, cuda_graphs
 from pipeline.engines.cuda.memory import TensorTrainer, check_cuda
-from pipeline.engines.engine import Engine, Examples, Training
+from pipeline.engines.cuda.validation import loss_and_confusion, result_count, validation
+from pipeline.engines.engine import Engine, Examples, Training, Validation
 from pipeline.engines.torch.layers import Layers
 from pipeline.engines.torch.minibatches import Compute, Epoch, Replayed, direct
 from pipeline.engines.torch.parameters import TorchParameters
@@ -84,7 +84,6 @@ class TorchTrainer(TensorTrainer):
         recorder: Callable[[list[Tensor]], Recorder] | None,
     ) -> None:
         super().__init__(device)
-        self._validated = len(training.valid)
         self._parameters = TorchParameters(training.network, training.weights, training.velocity, device, compute_type)
         layers, how = Layers(training.network, self._parameters), training.hyperparameters
         record = recorder(self._parameters.state()) if recorder else None
@@ -97,16 +96,20 @@ class TorchTrainer(TensorTrainer):
             return Replayed(compute, images, labels, size, results=results, record=record)
 
         self._train = epoch(_step(layers, self._parameters, how), training.train, how.batch_size, results=1)
-        self._valid = epoch(_loss_and_correct(layers), training.valid, EVALUATION_BATCH[device], results=2)
+        self._valid = epoch(
+            lambda images, labels: loss_and_confusion(layers.logits(images), labels),
+            training.valid,
+            EVALUATION_BATCH[device],
+            results=result_count(training.network.classes),
+        )
 
     @explained()
     def train_epoch(self, on_progress: Callable[[int], None]) -> DoubleArray:
         return self._train(on_progress)[:, 0]
 
     @explained()
-    def validate(self) -> tuple[float, float]:
-        loss, correct = self._valid(lambda _: None).sum(0) / self._validated
-        return float(loss), float(correct)
+    def validate(self) -> Validation:
+        return validation(self._valid(lambda _: None).sum(0))
 
     @explained()
     def weights(self) -> Weights:
@@ -125,16 +128,6 @@ def _step(layers: Layers, parameters: TorchParameters, how: Hyperparameters) -> 
         return loss.unsqueeze(0)
 
     return step
-
-
-def _loss_and_correct(layers: Layers) -> Compute:
-    def loss_and_correct(images: Tensor, labels: Tensor) -> Tensor:
-        """Return the sum of the losses and the number of images that are classified correctly."""
-        logits = layers.logits(images)
-        correct = (logits.argmax(1) == labels).sum()
-        return torch.stack([F.cross_entropy(logits, labels, reduction="sum"), correct])
-
-    return loss_and_correct
 
 
 def _aligned(values: FloatArray) -> Tensor:

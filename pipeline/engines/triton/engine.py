@@ -16,13 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812, PyTorch's own name for it
 from torch import Tensor
 
 from pipeline.engines.cuda.exponentials import timed
 from pipeline.engines.cuda.graphs import Action, cuda_graphs
 from pipeline.engines.cuda.memory import TensorTrainer, check_cuda
-from pipeline.engines.engine import Engine, Examples, Training
+from pipeline.engines.cuda.validation import loss_and_confusion, result_count, validation
+from pipeline.engines.engine import Engine, Examples, Training, Validation
 from pipeline.engines.fused import check_examples, check_images, weighted_layers
 from pipeline.engines.triton import cache
 from pipeline.engines.triton.blocks import INTERPRETED, IS_INTERPRETED, ON_GPU, Blocks
@@ -128,7 +128,7 @@ class TritonTrainer(TensorTrainer):
             for at_once, times in zip((STEPS_AT_ONCE, 1), divmod(number, STEPS_AT_ONCE), strict=True):
                 if times:
                     self._epoch += [record(functools.partial(take, at_once))] * times
-        self._scores = torch.zeros(2, dtype=torch.float64, device=device)
+        self._scores = torch.zeros(result_count(training.network.classes), dtype=torch.float64, device=device)
         sizes = _minibatches(len(training.valid), _evaluated_at_once(parameters))
         forward = ForwardPass(parameters, self._valid, sizes[0], precision, blocks)
         self._score = record(functools.partial(_score, forward, self._valid, sizes, self._scores))
@@ -145,10 +145,9 @@ class TritonTrainer(TensorTrainer):
         return losses
 
     @explained()
-    def validate(self) -> tuple[float, float]:
+    def validate(self) -> Validation:
         self._score()
-        loss, accuracy = (self._scores / len(self._valid.labels)).tolist()
-        return loss, accuracy
+        return validation(self._scores.cpu().numpy())
 
     @explained()
     def weights(self) -> Weights:
@@ -179,12 +178,11 @@ def _take(steps: Steps, images: int, hyperparameters: Hyperparameters, blocks: T
 
 
 def _score(forward: ForwardPass, data: Minibatches, sizes: list[int], scores: Tensor) -> None:
-    """Write the sum of the losses and the number of images that are classified correctly."""
+    """Write the sum of what `loss_and_confusion` returns for all minibatches."""
     data.counter.zero_()
     scores.zero_()
     for images, labels in zip(sizes, torch.split(data.labels.long(), sizes), strict=True):
-        logits = forward.logits(images).double()
-        scores += torch.stack([F.cross_entropy(logits, labels, reduction="sum"), (logits.argmax(1) == labels).sum()])
+        scores += loss_and_confusion(forward.logits(images).double(), labels)
 
 
 ENGINE = TritonEngine

@@ -1,7 +1,7 @@
 """The article's code: nolearn's `NeuralNet` trains a declaration.
 
-Three things are added: the initial weights and the split into training and validation images come from outside, and
-the loss of each minibatch is kept.
+Four things are added: the initial weights and the split into training and validation images come from outside, and
+the loss of each minibatch and the predicted labels of the validation images are kept.
 """
 
 from __future__ import annotations
@@ -65,9 +65,12 @@ class Training:
             regression=False,
             batch_iterator_train=BatchIterator(batch_size),
             train_split=self._split,
+            scores_valid=[("predicted", lambda probabilities, _labels: probabilities[0].argmax(axis=1))],
         )
         self._net.initialize()
+        self._net.scores_valid = []  # `_evaluate` keeps the labels; nolearn would put their mean into its table
         self._compiled_step, self._net.train_iter_ = self._net.train_iter_, self._step
+        self._compiled_evaluation, self._net.eval_iter_ = self._net.eval_iter_, self._evaluate
         set_weights(self._net, weights)
         for name, value in velocity.items():
             accumulator = self._accumulators[shared_weight(self._net, name)]
@@ -93,21 +96,29 @@ class Training:
         self._on_progress(min(len(self._losses) * self._batch_size, len(self._train[1])))
         return outputs
 
+    def _evaluate(self, images: Any, labels: Any) -> Any:
+        """Return nolearn's loss and accuracy of some images, and keep their predicted labels."""
+        *scores, predicted = self._compiled_evaluation(images, labels)
+        self._predicted.append(predicted)
+        return scores
+
     def epoch(self) -> Any:
         """Train for an epoch and validate; return each minibatch's loss before its step."""
         self._losses: list[float] = []
+        self._predicted: list[Any] = []
         self._net.train_loop(*self._train, epochs=1)
         return np.array(self._losses)
 
-    def validation(self) -> tuple[float, float]:
-        """Return the mean loss and the accuracy over the validation images, as in nolearn's table."""
+    def validation(self) -> tuple[float, Any]:
+        """Return the mean loss over the validation images, as in nolearn's table, and their predicted labels."""
         if self._net.train_history_:
-            row = self._net.train_history_[-1]
-            return float(row["valid_loss"]), float(row["valid_accuracy"])
-        batches = list(self._net.batch_iterator_test(*self._valid))
-        results = [self._net.eval_iter_(images, labels) for images, labels in batches]
-        loss, accuracy = np.average(results, axis=0, weights=[len(labels) for _, labels in batches])
-        return float(loss), float(accuracy)
+            loss = self._net.train_history_[-1]["valid_loss"]
+        else:
+            self._predicted = []
+            batches = list(self._net.batch_iterator_test(*self._valid))
+            losses = [self._net.eval_iter_(images, labels)[0] for images, labels in batches]
+            loss = np.average(losses, weights=[len(labels) for _, labels in batches])
+        return float(loss), np.concatenate(self._predicted)
 
     def weights(self) -> dict[str, Any]:
         """Return the weights by their full names, for example ``conv1/W``."""
