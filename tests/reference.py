@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.engines.engine import Validation
+from pipeline.networks import forward
+from pipeline.networks.forward import activated, preactivation
 from pipeline.networks.layers import DenseLayer, MaxPool2DLayer
 
 
@@ -76,37 +78,7 @@ def loss_and_gradients(network, weights, images, labels):
 
 
 def layer_outputs(network, weights, images):
-    """Return the images and the output of each layer after the input; the last are the probabilities."""
-    outputs = [images.astype(np.float64)]
-    for entry in network.layers[1:]:
-        if isinstance(entry.layer, MaxPool2DLayer):
-            outputs.append(max_pool(outputs[-1], entry.layer))
-        else:
-            outputs.append(activate(entry.layer.nonlinearity, preactivation(entry, weights, outputs[-1])))
-    return outputs
-
-
-def preactivation(entry, weights, values):
-    """Return the input of a dense layer's or a convolution's nonlinearity."""
-    weight, bias = weights[f"{entry.name}/W"], weights[f"{entry.name}/b"]
-    if isinstance(entry.layer, DenseLayer):
-        return dense(values, weight) + bias
-    return convolve(values, entry.layer, weight) + bias[:, None, None]
-
-
-def activate(nonlinearity, x):
-    match nonlinearity:
-        case "linear":
-            return x
-        case "rectify":
-            return (x + np.abs(x)) / 2
-        case "sigmoid":
-            return 1 / (1 + np.exp(-x))
-        case "tanh":
-            return np.tanh(x)
-        case "softmax":
-            exponentials = np.exp(x - x.max(1, keepdims=True))
-            return exponentials / exponentials.sum(1, keepdims=True)
+    return forward.layer_outputs(network, weights, images.astype(np.float64))
 
 
 def slope(nonlinearity, x):
@@ -116,28 +88,15 @@ def slope(nonlinearity, x):
         case "rectify":
             return (1 + np.sign(x)) / 2
         case "sigmoid":
-            return activate("sigmoid", x) * (1 - activate("sigmoid", x))
+            return activated("sigmoid", x) * (1 - activated("sigmoid", x))
         case "tanh":
             return 1 - np.tanh(x) ** 2
-
-
-def dense(values, weight):
-    return values.reshape(len(values), -1) @ weight
 
 
 def dense_gradients(values, weight, gradient):
     """Return the gradient for the weight and for the values."""
     flat = values.reshape(len(values), -1)
     return flat.T @ gradient, (gradient @ weight.T).reshape(values.shape)
-
-
-def convolve(values, layer, weight):
-    padded = pad(values, layer)
-    result = np.empty((len(values), *layer.output_shape(values.shape[1:])))
-    for row, column in np.ndindex(result.shape[2:]):
-        patch = padded[window(row, column, layer.filter_size, layer.stride)]
-        result[:, :, row, column] = np.tensordot(patch, weight[:, :, ::-1, ::-1], ([1, 2, 3], [1, 2, 3]))
-    return result
 
 
 def convolution_gradients(values, layer, weight, gradient):
@@ -153,15 +112,6 @@ def convolution_gradients(values, layer, weight, gradient):
     (rows, columns), (height, width) = layer.pad, values.shape[2:]
     to_values = to_padded[:, :, rows : rows + height, columns : columns + width]
     return to_flipped[:, :, ::-1, ::-1], to_values
-
-
-def max_pool(values, layer):
-    result = np.empty((len(values), *layer.output_shape(values.shape[1:])))
-    for row, column in np.ndindex(result.shape[2:]):
-        result[:, :, row, column] = values[window(row, column, layer.pool_size, layer.stride or layer.pool_size)].max(
-            (2, 3)
-        )
-    return result
 
 
 def max_pool_gradient(values, layer, gradient):

@@ -1,4 +1,5 @@
-"""Declare networks, check them, and keep their weights.
+"""Declare networks, check them, keep their weights, and compute their outputs.
 
-Read `declared`, `layers`, `declaration`, `weights`. `arrays` has the types of arrays. Imports `files` and `errors`.
+Read `declared`, `layers`, `declaration`, `weights`, `forward`. `arrays` has the types of arrays. Imports
+`files` and `errors`.
 """
