@@ -17,11 +17,12 @@ from matplotlib.colors import to_rgb
 
 from pipeline.data.dataset import CIFAR_TITLE
 from pipeline.networks.declaration import Network, architecture
+from pipeline.networks.first_layer import first_layer_pictures
 from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, MaxPool2DLayer, softmax
 from pipeline.networks.weights import WEIGHTS_NAME, write_weights
 from pipeline.progress.monitor import SILENT
 from pipeline.report import comparison, drawing, examples, learning, origin, report
-from pipeline.report.architecture import filters, first_layer, first_layers_section
+from pipeline.report.architecture import filters, first_layers_section
 from pipeline.report.article.runs import ARTICLE
 from pipeline.report.classes import DEEPEST, confusion
 from pipeline.report.graph import Box, draw
@@ -446,7 +447,7 @@ class TestFigures:
         network = Network.build(NETWORKS["cnn"])
         weights = small_networks.random_weights(network, seed=0)
         image = np.random.default_rng(0).normal(size=(6, 6))
-        for shown, stored in zip(first_layer(network, weights), weights["conv/W"][:, 0], strict=True):
+        for shown, stored in zip(first_layer_pictures(network, weights), weights["conv/W"][:, 0], strict=True):
             np.testing.assert_allclose(
                 scipy.signal.correlate2d(image, shown, "valid"), scipy.signal.convolve2d(image, stored, "valid")
             )
@@ -455,7 +456,7 @@ class TestFigures:
         network = Network.build(NETWORKS["mlp"])
         weights = small_networks.random_weights(network, seed=0)
         image = np.random.default_rng(0).normal(size=(6, 6))
-        shown = first_layer(network, weights)
+        shown = first_layer_pictures(network, weights)
         np.testing.assert_allclose((shown * image).sum((1, 2)), image.reshape(-1) @ weights["output/W"], rtol=1e-4)
 
     def test_what_is_no_picture_is_not_drawn(self):

@@ -1,5 +1,5 @@
 """Declare networks, check them, keep their weights, and compute their outputs.
 
-Read `declared`, `layers`, `declaration`, `weights`, `forward`. `arrays` has the types of arrays. Imports
-`files` and `errors`.
+Read `declared`, `layers`, `declaration`, `weights`, `forward`, `first_layer`. `arrays` has the
+types of arrays. Imports `files` and `errors`.
 """

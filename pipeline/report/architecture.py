@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from pipeline.networks.arrays import DoubleArray, FloatArray
 from pipeline.networks.declaration import NamedLayer, Network
-from pipeline.networks.layers import Conv2DLayer
+from pipeline.networks.first_layer import first_layer, first_layer_pictures
 from pipeline.networks.weights import WEIGHTS_NAME, Weights, read_weights
 from pipeline.report.drawing import new_figure, plot
 from pipeline.report.markup import Section, counted, element, html_table, number
@@ -31,7 +31,7 @@ def first_layers_section(networks: Sequence[NetworkResults], folder: Path) -> Se
     """Show the weights of the first layers; None if no network's weights form a picture."""
     plots = []
     for network in networks:
-        layer = _first_layer(network.network)
+        layer = first_layer(network.network)
         title = f"{network.title}, {layer.name}: {_number_shown(layer.output_shape[0])}"
         described = f"Weights of the first layer of the {title}, a square each."
         weights = read_weights(network.trained / WEIGHTS_NAME, network.network)
@@ -51,7 +51,7 @@ def filters(network: Network, weights: Weights) -> Figure | None:
 
     Each picture is scaled by its largest weight: 0 is mid-gray, positive weights are brighter, negative ones darker.
     """
-    pictures = first_layer(network, weights)
+    pictures = first_layer_pictures(network, weights)
     if pictures is None:
         return None
     sheet = _contact_sheet(pictures[:MAX_FILTERS])
@@ -60,32 +60,6 @@ def filters(network: Network, weights: Weights) -> Figure | None:
     axes.imshow(sheet, cmap=colormaps["gray"].resampled(GRAYS), vmin=-1, vmax=1, interpolation="none")
     axes.set_axis_off()
     return figure
-
-
-def first_layer(network: Network, weights: Weights) -> FloatArray | None:
-    """Return the first layer's weights in the orientation of the image, shape (units, rows, columns).
-
-    Filters are flipped on both axes, as a convolution flips them. The weights of a dense layer are arranged like the
-    image's pixels, and those of a flat image as a square. Several channels are averaged.
-    """
-    layer = _first_layer(network)
-    values = weights[f"{layer.name}/W"]
-    pictures: FloatArray
-    if isinstance(layer.layer, Conv2DLayer):
-        pictures = values.mean(1)[:, ::-1, ::-1]
-        return pictures
-    shape = layer.input_shape
-    if len(shape) == 1:
-        side = math.isqrt(shape[0])
-        if side**2 != shape[0]:
-            return None
-        shape = (1, side, side)
-    pictures = values.T.reshape(-1, *shape).mean(1)
-    return pictures
-
-
-def _first_layer(network: Network) -> NamedLayer:
-    return next(layer for layer in network.layers if layer.weight_shapes)
 
 
 def _number_shown(units: int) -> str:

@@ -1,0 +1,37 @@
+"""Arrange the weights of a network's first layer as pictures."""
+
+from __future__ import annotations
+
+import math
+
+from pipeline.networks.arrays import FloatArray
+from pipeline.networks.declaration import NamedLayer, Network
+from pipeline.networks.layers import Conv2DLayer
+from pipeline.networks.weights import Weights
+
+
+def first_layer(network: Network) -> NamedLayer:
+    """Return the first layer that has weights."""
+    return next(layer for layer in network.layers if layer.weight_shapes)
+
+
+def first_layer_pictures(network: Network, weights: Weights) -> FloatArray | None:
+    """Return the first layer's weights in the orientation of the image, shape (units, rows, columns).
+
+    Filters are flipped on both axes, as a convolution flips them. The weights of a dense layer are arranged like the
+    image's pixels, and those of a flat image as a square. Several channels are averaged.
+    """
+    layer = first_layer(network)
+    values = weights[f"{layer.name}/W"]
+    pictures: FloatArray
+    if isinstance(layer.layer, Conv2DLayer):
+        pictures = values.mean(1)[:, ::-1, ::-1]
+        return pictures
+    shape = layer.input_shape
+    if len(shape) == 1:
+        side = math.isqrt(shape[0])
+        if side**2 != shape[0]:
+            return None
+        shape = (1, side, side)
+    pictures = values.T.reshape(-1, *shape).mean(1)
+    return pictures
