@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
+import re
 import subprocess
 from types import SimpleNamespace
 
@@ -16,11 +16,8 @@ from pipeline.inference.prediction import latest_classifier
 from pipeline.networks.forward import layer_outputs
 from pipeline.networks.weights import WEIGHTS_NAME, write_weights
 from pipeline.report import script, try_it
-from tests import browser, made_up_pictures, small_networks
+from tests import available, browser, made_up_pictures, small_networks
 from tests.small_networks import convolution, dense, network, pool
-
-BEYOND = ("three channels", "stride", "padding", "pooling first", "images straight into units")
-"""Small networks whose images have several channels: no picture becomes one."""
 
 SHOWN = {
     **{
@@ -62,9 +59,7 @@ console.log(JSON.stringify(results));
 @pytest.fixture
 def in_node():
     """Return a function that computes networks with the page's script, in Node."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("no node found; `apt-get install nodejs` installs it")
+    node = available.node()
 
     def compute(given):
         program = RUN % script.FOLDER.as_uri()
@@ -137,11 +132,14 @@ def opened(states, chromium):
 
 
 def wait_for(opened, expression):
-    """Wait until a JavaScript expression is true, and return it."""
-    return opened.evaluate(
-        "new Promise((resolve) => { const look = () => {"
-        f"  const value = {expression}; if (value) resolve(value); else setTimeout(look, 5); }}; look(); }})"
+    """Wait until a JavaScript expression is true, at most 20 seconds, and return it."""
+    value = opened.evaluate(
+        "new Promise((resolve) => { const end = Date.now() + 20000; const look = () => {"
+        f"  const value = {expression};"
+        "  if (value || Date.now() > end) resolve(value); else setTimeout(look, 5); }; look(); })"
     )
+    assert value, expression
+    return value
 
 
 def probabilities(opened):
@@ -164,9 +162,7 @@ def press(opened, key):
 
 def choose_file(opened, path):
     """Choose a file as a person does in the dialogue, and wait until the section has taken it."""
-    document = opened.call("DOM.getDocument")["root"]["nodeId"]
-    found = opened.call("DOM.querySelector", nodeId=document, selector="#try-it-here input[type=file]")
-    opened.call("DOM.setFileInputFiles", nodeId=found["nodeId"], files=[str(path)])
+    opened.choose("#try-it-here input[type=file]", [path])
     name = json.dumps(path.name)
     return wait_for(
         opened,
@@ -203,8 +199,8 @@ class TestInABrowser:
             :3
         ] == [
             "cropped and scaled",
-            "gray: 32 × 32",
-            "conv1: 16 maps of 30 × 30",
+            "gray: 32 \N{MULTIPLICATION SIGN} 32",
+            "conv1: 16 maps of 30 \N{MULTIPLICATION SIGN} 30",
         ]
 
     def test_the_other_network_takes_the_same_picture(self, opened):
@@ -257,7 +253,8 @@ class TestInABrowser:
         empty = probabilities(opened)
         opened.evaluate("document.querySelector('#try-it-here .board').scrollIntoView()")
         left, top = opened.evaluate(
-            "(() => { const box = document.querySelector('.board canvas').getBoundingClientRect(); return [box.left, box.top]; })()"
+            "(() => { const box = document.querySelector('.board canvas').getBoundingClientRect();"
+            "  return [box.left, box.top]; })()"
         )
         for kind, x, y in (
             ("mousePressed", 60, 60),
@@ -284,7 +281,7 @@ class TestInABrowser:
         assert arithmetic(opened).startswith("conv1, map 1, row 2, column 2 = ")
         numbers = opened.evaluate(
             "[...document.querySelectorAll('.arithmetic table')].map((table) => [...table.querySelectorAll('td')].map("
-            "  (cell) => Number(cell.textContent.replace('−', '-'))))"
+            "  (cell) => Number(cell.textContent.replace('\\u2212', '-'))))"
         )
         values, weights, products = numbers
         np.testing.assert_allclose(np.multiply(values, weights), products, atol=0.02)
@@ -300,15 +297,15 @@ class TestInABrowser:
         assert "pool1, map 1, row 1, column 1" in arithmetic(opened)
         opened.call("Input.dispatchMouseEvent", type="mouseMoved", x=left + width - 2, y=top + 1)
         assert "pool1, map 4, row 1, column 15" in arithmetic(opened)
-        chosen = opened.evaluate("document.querySelector('.arithmetic .chosen').textContent")
-        assert f"= {chosen}" in arithmetic(opened)
+        chosen = float(opened.evaluate("document.querySelector('.arithmetic .chosen').textContent"))
+        assert float(re.search(r"= (\d\.\d+)", arithmetic(opened))[1]) == pytest.approx(chosen, abs=0.006)
 
     def test_a_class_and_a_gray_value_show_their_arithmetic(self, opened):
         opened.evaluate("document.querySelector('#try-it-here .answers button').focus()")
         assert "Softmax: e to the power of" in arithmetic(opened)
         opened.evaluate("document.querySelectorAll('#try-it-here .ends canvas')[1].focus()")
         assert arithmetic(opened).startswith("gray, row 1, column 1 = ")
-        assert "0.299 × " in arithmetic(opened)
+        assert "0.299 \N{MULTIPLICATION SIGN} " in arithmetic(opened)
 
     def test_fits_a_phone(self, opened):
         opened.look(width=390)

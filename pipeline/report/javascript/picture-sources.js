@@ -39,7 +39,7 @@ export function pictureSources(section, data, onPicture) {
 /** Return the first of the test images as a picture. */
 export function firstTestImage({ classes, images }) {
   const [[index, { picture, label }]] = Object.entries(images);
-  return testImage(titleOf(index, classes[label]), picture);
+  return testImage(testImageTitle(index, classes[label]), picture);
 }
 
 /** Return a test image as a picture; its URI holds a PNG. */
@@ -48,7 +48,7 @@ function testImage(title, uri) {
   return { title, read: (height, width) => readPicture(png, height, width) };
 }
 
-function titleOf(index, label) {
+function testImageTitle(index, label) {
   return `Test image ${index} (${label})`;
 }
 
@@ -77,7 +77,7 @@ function drawing(onPicture) {
 
 function testImages({ classes, images }, onPicture) {
   const buttons = Object.entries(images).map(([index, { picture, label }]) => {
-    const title = titleOf(index, classes[label]);
+    const title = testImageTitle(index, classes[label]);
     const image = create("img", { src: picture, alt: title });
     const button = asButton(image, () => onPicture(testImage(title, picture)));
     button.append(image);

@@ -264,7 +264,8 @@ function channelWriter({ color, depth }, hidden) {
   const pixelBytes = CHANNELS[color] * size;
   const [green, blue] = color === ColorType.GRAY_ALPHA ? [0, 0] : [size, 2 * size];
   const alpha = color === ColorType.RGB ? undefined : pixelBytes - size;
-  const hiddenRgb = color === ColorType.RGB && hidden && [0, 1, 2].map((index) => hiddenNumber(hidden, index) & 255);
+  const hasHidden = color === ColorType.RGB && hidden;
+  const hiddenRgb = hasHidden ? [0, 1, 2].map((index) => hiddenNumber(hidden, index) & 255) : null;
   const pixel = new Uint8Array(4);
   const whole = new Uint32Array(pixel.buffer);
   return (line, { count, start, step }, pixels) => {
