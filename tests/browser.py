@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+KEY_CODES = {" ": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}
+"""Windows' codes of keys; Chromium knows by them what a key does."""
+
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -80,6 +83,12 @@ class Browser:
         document = self.call("DOM.getDocument")["root"]["nodeId"]
         field = self.call("DOM.querySelector", nodeId=document, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=field, files=[str(path) for path in paths])
+
+    def press(self, key: str) -> None:
+        """Press a key where the focus is; its name is that of `KeyboardEvent.key`."""
+        pressed = {"key": key, "windowsVirtualKeyCode": KEY_CODES[key]} | ({"text": key} if len(key) == 1 else {})
+        self.call("Input.dispatchKeyEvent", type="keyDown", **pressed)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **pressed)
 
     def look(self, *, width: int = 1100, scheme: str = "light", medium: str = "screen") -> None:
         """Set the width of the window in pixels, and what the page is shown on."""

@@ -242,6 +242,7 @@ class TestPage:
         assert sections == [
             "results",
             "learning",
+            "film",
             "classes",
             "test-images",
             "first-layers",
@@ -603,7 +604,7 @@ class TestInABrowser:
 
     def test_columns_of_numbers_are_aligned_at_the_right(self, opened):
         aligned = opened.evaluate(
-            "[...document.querySelectorAll('table')].flatMap(table => [...table.rows].flatMap(row =>"
+            "[...document.querySelectorAll('table:not(.matrix table)')].flatMap(table => [...table.rows].flatMap(row =>"
             "  [...row.cells].map(cell => [table.tHead.rows[0].cells[cell.cellIndex].textContent, cell.textContent,"
             "                              getComputedStyle(cell).textAlign])))"
         )

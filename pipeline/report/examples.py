@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image
 
@@ -50,6 +51,13 @@ def test_images_section(
     return Section("test-images", "Test images", blocks)
 
 
+def shown_images(images: ByteArray, labels: ByteArray, indices: Iterable[int]) -> dict[str, Any]:
+    """Return the pictures and the labels of test images by their indices."""
+    return {
+        str(index): {"picture": _data_uri(images[index]), "label": int(labels[index])} for index in sorted(indices)
+    }
+
+
 def predictions(probabilities: FloatArray, labels: ByteArray) -> list[Example]:
     """Return a network's prediction of each test image."""
     most_probable = probabilities.argmax(1).tolist(), probabilities.max(1).tolist()
@@ -87,14 +95,14 @@ def _figure(example: Example, image: ByteArray, class_names: list[str]) -> Marku
     correction = [] if is_right else [element("br"), f"is: {label}"]
     return element(
         "figure",
-        element("img", src=data_uri(image), alt=alt, width=width, height=height),
+        element("img", src=_data_uri(image), alt=alt, width=width, height=height),
         element("figcaption", element("strong", predicted), element("br"), confidence, *correction),
         class_="right" if is_right else "wrong",
         data_index=example.index,
     )
 
 
-def data_uri(image: ByteArray) -> str:
+def _data_uri(image: ByteArray) -> str:
     """Return a color image, (3, rows, columns) and uint8, as a PNG in a data URI."""
     buffer = io.BytesIO()
     Image.fromarray(image.transpose(1, 2, 0)).save(buffer, "PNG", optimize=True)

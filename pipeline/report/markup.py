@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-VOID = {"br", "img", "link", "meta"}
+VOID = {"br", "img", "input", "link", "meta"}
 """The elements used here that have no content and no end tag."""
 
 STYLE = Path(__file__).with_name("style.css")

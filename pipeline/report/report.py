@@ -10,7 +10,8 @@ from pipeline.networks.weights import WEIGHTS_NAME
 from pipeline.progress.monitor import Monitor
 from pipeline.report.architecture import first_layers_section, layers_section
 from pipeline.report.classes import classes_section
-from pipeline.report.examples import test_images_section
+from pipeline.report.examples import shown_images, test_images_section
+from pipeline.report.film import film_data, film_section
 from pipeline.report.learning import learning_section
 from pipeline.report.markup import page
 from pipeline.report.network_results import NetworkResults, read_record
@@ -18,7 +19,8 @@ from pipeline.report.origin import pipeline_section, recipe_section
 from pipeline.report.script import page_data, script_text
 from pipeline.report.summary import engines_section, lede, results_section
 from pipeline.report.sweep import sweep_section
-from pipeline.report.try_it import networks_to_try, shown_images, try_it_section
+from pipeline.report.try_it import layers_and_weights, try_it_section
+from pipeline.training.film import FILM_NAME
 
 REPORT_NAME = "report.html"
 NETWORK_BYTES = 1 << 20
@@ -79,6 +81,7 @@ def write_report(
         results_section(shown, previous or {}),
         try_it_section(shown),
         learning_section(shown, output),
+        film_section(),
         sweep_section(sweep, data.archive_sha256, output),
         engines_section(comparison, data.archive_sha256),
         classes_section(shown, output),
@@ -88,19 +91,22 @@ def write_report(
         pipeline_section(records, run, [images, *folders.values()]),
         recipe_section(records.values(), data, command, settings or {}),
     ]
+    films, to_try = {network.name: film_data(network) for network in shown}, layers_and_weights(shown)
     for_script = {
         "classes": data.class_names,
-        "images": shown_images(test_images, labels),
-        "networks": networks_to_try(shown),
+        "images": shown_images(test_images, labels, {index for film in films.values() for index in film["images"]}),
+        "networks": [
+            {"title": network.title, "film": films[network.name], **to_try.get(network.name, {})} for network in shown
+        ],
     }
-    document = page(
-        f"{data.title}, in grayscale", lede(shown, data), sections, page_data(for_script), script_text()
-    )
+    title = f"{data.title}, in grayscale"
+    document = page(title, lede(shown, data), sections, page_data(for_script), script_text())
     (output / REPORT_NAME).write_text(document, encoding="utf-8")
     monitor.log(f"{REPORT_NAME}: {len(document) / 1e3:.0f} kB")
 
 
 def max_output_bytes(**folders: object) -> int:
-    """Return the maximum output size in bytes: the page and two files show the weights of each network."""
+    """Return the maximum output size in bytes: the page and two files show the weights, and the page the films."""
     trained = [folder for key, folder in folders.items() if key.startswith("trained_") and isinstance(folder, Path)]
-    return sum(NETWORK_BYTES + 3 * (folder / WEIGHTS_NAME).stat().st_size for folder in trained)
+    sizes = [[(folder / name).stat().st_size for name in (WEIGHTS_NAME, FILM_NAME)] for folder in trained]
+    return sum(NETWORK_BYTES + 3 * weights + 2 * film for weights, film in sizes)

@@ -34,6 +34,11 @@ FILES = (
     "drawing-board.js",
     "picture-sources.js",
     "try-it.js",
+    "frames.js",
+    "curves.js",
+    "confusion.js",
+    "film-parts.js",
+    "film.js",
     "main.js",
 )
 """The script's files. Each comes after those that it imports."""

@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.networks.arrays import ByteArray
 from pipeline.networks.declaration import NamedLayer, Network
 from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, Layer, MaxPool2DLayer
 from pipeline.networks.weights import WEIGHTS_NAME, read_weights
-from pipeline.report.examples import MAX_EXAMPLES, data_uri
 from pipeline.report.markup import Section, element
 from pipeline.report.network_results import NetworkResults
 from pipeline.report.script import packed
@@ -48,18 +46,10 @@ def try_it_section(networks: Sequence[NetworkResults]) -> Section:
     return Section("try-it", "Try it", [element("p", intro), *missing, here])
 
 
-def networks_to_try(networks: Sequence[NetworkResults]) -> list[dict[str, Any]]:
-    """Return the networks of the section, each with its layers and weights, as ``network.js`` reads them."""
+def layers_and_weights(networks: Sequence[NetworkResults]) -> dict[str, dict[str, Any]]:
+    """Return the layers and the weights of the networks that can be tried, by name, as ``network.js`` reads them."""
     reasons = _reasons(networks)
-    return [_network(network) for network in networks if network.name not in reasons]
-
-
-def shown_images(images: ByteArray, labels: ByteArray) -> dict[str, Any]:
-    """Return the first test image of each of ten classes, by its index, with its label."""
-    _, first = np.unique(labels, return_index=True)
-    return {
-        str(index): {"picture": data_uri(images[index]), "label": int(labels[index])} for index in sorted(first)[:10]
-    }
+    return {network.name: _layers_and_weights(network) for network in networks if network.name not in reasons}
 
 
 def _reasons(networks: Sequence[NetworkResults]) -> dict[str, str]:
@@ -87,11 +77,9 @@ def _takes_pictures(network: Network) -> bool:
     return False
 
 
-def _network(network: NetworkResults) -> dict[str, Any]:
+def _layers_and_weights(network: NetworkResults) -> dict[str, Any]:
     weights = read_weights(network.trained / WEIGHTS_NAME, network.network)
     return {
-        "name": network.name,
-        "title": network.title,
         "layers": [_layer(entry) for entry in network.network.layers],
         "weights": packed(np.concatenate([values.ravel() for values in weights.values()])),
     }
