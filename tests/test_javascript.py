@@ -57,10 +57,11 @@ class TestScript:
         run_node("--check", str(tmp_path / "script.cjs"), status=1)
 
     def test_has_every_file_after_those_that_it_imports(self):
-        assert sorted(script.FILES) == sorted(path.name for path in script.FOLDER.glob("*.js"))
-        for place, name in enumerate(script.FILES):
-            imported = re.findall(r'^import [^;]* from "\./(.*)";$', (script.FOLDER / name).read_text(), re.M)
-            assert set(imported) <= set(script.FILES[:place]), name
+        paths = [script.FOLDER / name for name in script.FILES]
+        assert sorted(paths) == sorted(script.FOLDER.rglob("*.js"))
+        for place, path in enumerate(paths):
+            imported = re.findall(r'^import [^;]* from "(.*)";$', path.read_text(), re.M)
+            assert {(path.parent / name).resolve() for name in imported} <= set(paths[:place]), path
 
     @pytest.mark.parametrize("name", script.FILES)
     def test_needs_no_name_that_imports_and_exports_give(self, name):

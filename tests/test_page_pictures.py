@@ -55,7 +55,7 @@ def pictures(tmp_path_factory):
 def page(tmp_path_factory):
     """A page with nothing but the script's functions and a field for files."""
     folder = tmp_path_factory.mktemp("page")
-    modules = script.joined(script.FILES[: script.FILES.index("pictures.js") + 1])
+    modules = script.joined(script.FILES[: script.FILES.index("pictures/pictures.js") + 1])
     html = f"<!doctype html><meta charset='utf-8'><input type='file' multiple><script>{modules}</script>"
     (folder / "page.html").write_text(html, encoding="utf-8")
     running = browser.start(folder / "profile")
@@ -93,7 +93,7 @@ def test_in_node(pictures, tmp_path):
         pytest.skip("no Node found; `apt-get install nodejs` installs it")
     read = [picture for picture in pictures if "CMYK" not in picture.path.name]
     asked = [handed_over(picture, tmp_path) for picture in read]
-    module = (script.FOLDER / "pictures.js").as_uri()
+    module = (script.FOLDER / "pictures" / "pictures.js").as_uri()
     command = [node, "--input-type=module", "--eval", IN_NODE, module]
     answer = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=60, check=True)
     assert_as_predict(read, json.loads(answer.stdout))

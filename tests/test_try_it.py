@@ -44,7 +44,7 @@ def results(tmp_path, networks):
 
 
 RUN = """
-import { readNetwork, layerOutputs } from "%s/network.js";
+import { readNetwork, layerOutputs } from "%s/try-it/network.js";
 let text = "";
 for await (const piece of process.stdin) text += piece;
 const results = [];

@@ -70,7 +70,7 @@ def _place(name: str) -> Markup:
 
 
 def film_data(network: NetworkResults) -> dict[str, Any]:
-    """Return the film of a network's training, as ``javascript/frames.js`` unpacks it.
+    """Return the film of a network's training, as ``film/frames.js`` unpacks it.
 
     ``images`` in it are the indices of the test images that it shows. The page has their pictures and labels once for
     all networks.

@@ -47,7 +47,7 @@ def try_it_section(networks: Sequence[NetworkResults]) -> Section:
 
 
 def layers_and_weights(networks: Sequence[NetworkResults]) -> dict[str, dict[str, Any]]:
-    """Return the layers and the weights of the networks that can be tried, by name, as ``network.js`` reads them."""
+    """Return the layers and the weights of the networks that can be tried, by name, as ``try-it/network.js`` reads them."""
     reasons = _reasons(networks)
     return {network.name: _layers_and_weights(network) for network in networks if network.name not in reasons}
 

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { deflateSync } from "node:zlib";
 
-import { mostConfused } from "../../pipeline/report/javascript/confusion.js";
-import { roundValues } from "../../pipeline/report/javascript/curves.js";
-import { addUp, frameOf, likeliestOther, unpackFilm } from "../../pipeline/report/javascript/frames.js";
+import { mostConfused } from "../../pipeline/report/javascript/film/confusion.js";
+import { roundValues } from "../../pipeline/report/javascript/film/curves.js";
+import { addUp, frameOf, likeliestOther, unpackFilm } from "../../pipeline/report/javascript/film/frames.js";
 
 /** Pack numbers as `pipeline.report.script.packed` does. */
 function packed(values) {

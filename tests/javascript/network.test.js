@@ -6,8 +6,8 @@ import {
   productsOf,
   sourceOf,
   windowValues,
-} from "../../pipeline/report/javascript/arithmetic.js";
-import { layerOutputs } from "../../pipeline/report/javascript/network.js";
+} from "../../pipeline/report/javascript/try-it/arithmetic.js";
+import { layerOutputs } from "../../pipeline/report/javascript/try-it/network.js";
 
 const image = { name: "image", kind: "input", shape: [1, 3, 3] };
 const pixels = Float32Array.from([1, 2, 3, 4, 5, 6, 7, 8, 9]);

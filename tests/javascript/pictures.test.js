@@ -1,8 +1,8 @@
 import assert from "node:assert";
 import { describe, test } from "node:test";
 
-import { withoutMetadata } from "../../pipeline/report/javascript/jpeg.js";
-import { grayscale, readPicture, readPixels } from "../../pipeline/report/javascript/pictures.js";
+import { withoutMetadata } from "../../pipeline/report/javascript/pictures/jpeg.js";
+import { grayscale, readPicture, readPixels } from "../../pipeline/report/javascript/pictures/pictures.js";
 import { bigEndian, characters, data, END, file, header } from "./pngs.js";
 
 function plain(width, height, rgba) {

@@ -1,7 +1,7 @@
 import assert from "node:assert";
 import { describe, test } from "node:test";
 
-import { decodePng } from "../../pipeline/report/javascript/png.js";
+import { decodePng } from "../../pipeline/report/javascript/pictures/png.js";
 import { bigEndian, characters, data, END, file, header } from "./pngs.js";
 
 async function pixels(...chunks) {

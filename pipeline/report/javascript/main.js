@@ -1,7 +1,7 @@
 // Start the parts of the page that the script brings to life.
 
-import { startFilms } from "./film.js";
-import { startTryIt } from "./try-it.js";
+import { startFilms } from "./film/film.js";
+import { startTryIt } from "./try-it/try-it.js";
 
 const data = JSON.parse(document.getElementById("page-data").textContent);
 const tryIt = document.getElementById("try-it-here");

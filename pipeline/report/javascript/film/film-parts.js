@@ -1,9 +1,9 @@
 // What a film shows of an epoch. Each function fills a place of the section for a film, and returns what shows a frame.
 
-import { drawMaps, gridOf } from "./canvas.js";
+import { drawMaps, gridOf } from "../canvas.js";
+import { create } from "../dom.js";
 import { confusionMatrix } from "./confusion.js";
 import { drawCurves } from "./curves.js";
-import { create } from "./dom.js";
 import { likeliestOther, together, WHOLE } from "./frames.js";
 
 /** The columns of a film's rows, with the lines of their curves. */

@@ -1,8 +1,8 @@
 // Show a layer's values as maps on a canvas, of which a pointer or the arrow keys choose a value.
 
+import { drawMaps, gridOf, indexAt, placeOnGrid } from "../canvas.js";
+import { colorOf, create } from "../dom.js";
 import { asMaps, placeOf } from "./arithmetic.js";
-import { drawMaps, gridOf, indexAt, placeOnGrid } from "./canvas.js";
-import { colorOf, create } from "./dom.js";
 import { product } from "./network.js";
 
 const WIDTH = 640;

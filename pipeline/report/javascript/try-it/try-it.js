@@ -1,6 +1,6 @@
 // The section "Try it": a picture passes through a trained network, layer by layer.
 
-import { create, percent, radioButtons } from "./dom.js";
+import { create, percent, radioButtons } from "../dom.js";
 import { readNetwork } from "./network.js";
 import { NetworkView } from "./network-view.js";
 import { firstTestImage, pictureSources } from "./picture-sources.js";

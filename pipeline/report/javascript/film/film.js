@@ -1,6 +1,6 @@
 // The section that plays trainings as films.
 
-import { radioButtons } from "./dom.js";
+import { radioButtons } from "../dom.js";
 import { FILM_PARTS, figuresText } from "./film-parts.js";
 import { frameOf, together, unpackFilm } from "./frames.js";
 

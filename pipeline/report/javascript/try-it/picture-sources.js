@@ -2,10 +2,10 @@
 //
 // A picture is {title, read}: `read(height, width)` returns a promise of {rgb}, its colors in that size.
 
-import { create } from "./dom.js";
+import { create } from "../dom.js";
+import { bytesOf } from "../packed.js";
+import { readPicture, readPixels } from "../pictures/pictures.js";
 import { drawingBoard } from "./drawing-board.js";
-import { bytesOf } from "./packed.js";
-import { readPicture, readPixels } from "./pictures.js";
 
 /**
  * Create the buttons, and take what is dropped on a section, pasted, or clicked among the page's test images.

@@ -1,7 +1,7 @@
 // Decode a PNG as Pillow does. A browser would apply color profiles and gamma, and lose colors that are transparent.
 
+import { inflating } from "../packed.js";
 import { checkSize, exifOrientation, latin1, tooLarge, xmpOrientation } from "./metadata.js";
-import { inflating } from "./packed.js";
 
 export const PNG_SIGNATURE = "\x89PNG\r\n\x1a\n";
 

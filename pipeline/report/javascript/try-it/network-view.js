@@ -1,11 +1,11 @@
 // Show how a network computes a picture: the picture, its gray values, each layer's output, the classes, the arithmetic.
 
+import { create, percent } from "../dom.js";
+import { grayscale } from "../pictures/pictures.js";
 import { asMaps, sourceOf } from "./arithmetic.js";
 import { explainedGray, explanation, nameOf } from "./arithmetic-view.js";
-import { create, percent } from "./dom.js";
 import { MapsView } from "./maps-view.js";
 import { layerOutputs } from "./network.js";
-import { grayscale } from "./pictures.js";
 
 export class NetworkView {
   /**

@@ -1,6 +1,6 @@
 // The frames of a film: what a training kept of its epochs.
 
-import { unpack } from "./packed.js";
+import { unpack } from "../packed.js";
 
 /** A probability of 1 in a film. */
 export const WHOLE = 10000;

@@ -4,7 +4,7 @@
 // "input", "convolution" (size, stride, pad, nonlinearity), "pooling" (size, stride) and "dense" (nonlinearity).
 // `readNetwork` adds to each layer its `inputs`, the shape of the layer before, and its `weights` and `biases`.
 
-import { unpack } from "./packed.js";
+import { unpack } from "../packed.js";
 
 /** What a nonlinearity makes of a sum; softmax needs all sums of its layer. */
 const NONLINEARITIES = {

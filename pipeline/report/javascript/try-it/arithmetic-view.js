@@ -1,8 +1,8 @@
 // Show the arithmetic behind a value: the values, the weights, the products and their sum, or the maximum.
 
+import { drawMaps, gridOf } from "../canvas.js";
+import { create, decimal, percent } from "../dom.js";
 import { asMaps, largestGroups, placeOf, productsOf, windowValues } from "./arithmetic.js";
-import { drawMaps, gridOf } from "./canvas.js";
-import { create, decimal, percent } from "./dom.js";
 
 const MAX_GROUPS = 3;
 /** The most values in a row that are written as numbers; more are drawn. */

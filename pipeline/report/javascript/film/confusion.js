@@ -1,6 +1,6 @@
 // A confusion matrix: a row for each true class, a column for each predicted class. It looks as in the section Classes.
 
-import { colorOf, create } from "./dom.js";
+import { colorOf, create } from "../dom.js";
 
 /** A matrix of more classes has no names and no counts: they would overlap. */
 const MOST_NAMED = 25;

@@ -1,6 +1,6 @@
 // A board to draw on with a mouse, a pen or a finger: white on black, as the digits of the demo are.
 
-import { create } from "./dom.js";
+import { create } from "../dom.js";
 
 const SIZE = 256;
 const STROKE = 24;
