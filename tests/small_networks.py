@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.data.dataset import GRAYSCALE_NAME, DatasetWriter
+from pipeline.data.dataset import GRAYSCALE_NAME, IMAGES_NAME, DatasetWriter, open_dataset
 from pipeline.engines.engine import Examples
 from pipeline.networks.declaration import Network
 from pipeline.networks.layers import (
@@ -91,6 +91,16 @@ def whole_examples(network, count, seed):
     generator = np.random.default_rng(seed)
     images = generator.integers(-1, 2, (count, *network.input_shape)).astype(np.float32)
     return Examples(images, generator.integers(0, network.classes, count, np.uint8))
+
+
+def write_colors(folder, height, width):
+    """Write a file of random images in color beside the file of `write_examples`, with its labels and description."""
+    generator = np.random.default_rng(0)
+    with open_dataset(folder / GRAYSCALE_NAME) as gray, DatasetWriter(folder / IMAGES_NAME) as writer:
+        for split, count in gray.description.counts.items():
+            images = generator.integers(0, 256, (count, 3, height, width), np.uint8)
+            writer.put(split, 0, images, gray.labels(split), total=count)
+        writer.describe(gray.description.title, gray.description.class_names, gray.description.archive_sha256)
 
 
 def write_examples(folder, network, *, train=60, test=30, title="small things", seed=0):

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.data.dataset import CIFAR_TITLE, GRAYSCALE_NAME, DatasetWriter
+from pipeline.data.dataset import CIFAR_TITLE, IMAGES_NAME, DatasetWriter
 from pipeline.networks.declaration import Network, architecture
 from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, softmax
 from pipeline.networks.weights import WEIGHTS_NAME, write_weights
@@ -45,10 +45,10 @@ def write_page(folder, classes, **epochs):
     names = [f"class {number}" for number in range(classes)]
     generator = np.random.default_rng(classes)
     labels = generator.permutation(np.repeat(np.arange(classes, dtype=np.uint8), 3))
-    images = generator.uniform(-0.5, 0.5, (len(labels), 1, SIDE, SIDE)).astype(np.float32)
+    images = generator.integers(0, 256, (len(labels), 3, SIDE, SIDE), np.uint8)
     folders = {"images": folder / "images"}
     folders["images"].mkdir(parents=True)
-    with DatasetWriter(folders["images"] / GRAYSCALE_NAME) as writer:
+    with DatasetWriter(folders["images"] / IMAGES_NAME) as writer:
         for split in ("train", "test"):
             writer.put(split, 0, images, labels, total=len(labels))
         writer.describe(CIFAR_TITLE, names, "ab" * 32)

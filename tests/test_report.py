@@ -70,6 +70,7 @@ def results(tmp_path_factory):
                 folder.mkdir()
             network = Network.build(declared)
             small_networks.write_examples(images, network, title=title, test=test)
+            small_networks.write_colors(images, 6, 6)
             how = dict(architecture=declared, engine="torch", device="cpu", threads=1, monitor=SILENT)
             measured = train(
                 trained,
@@ -233,7 +234,7 @@ class TestPage:
         assert len(page.ids()) == len(set(page.ids()))
         assert not {"iframe", "object", "form"} & {tag for tag, _ in page.elements}
         assert all(image["alt"] for image in page.all("img"))
-        assert all(svg["aria-label"] for svg in page.all("svg"))
+        assert all(svg.get("aria-hidden") or svg["aria-label"] for svg in page.all("svg"))
         assert len(page.all("caption")) == len(page.all("table"))
 
     def test_has_links_to_its_sections(self, page):
@@ -241,6 +242,7 @@ class TestPage:
         links = [link["href"].removeprefix("#") for link in page.all("a")]
         assert sections == [
             "results",
+            "try-it",
             "learning",
             "film",
             "classes",

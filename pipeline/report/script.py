@@ -65,10 +65,11 @@ def page_data(data: dict[str, Any]) -> Markup:
 
 
 def packed(values: npt.NDArray[Any]) -> str:
-    """Pack an array of numbers: zlib and Base64 of the first bytes of all numbers, then of all second bytes and so on.
+    """Pack an array of numbers: zlib and Base85 of the first bytes of all numbers, then of all second bytes and so on.
 
-    Sorted like this, the exponents of 32-bit floats take half of their bytes: the article's weights take 87%.
+    Sorted like this, the exponents of 32-bit floats take half of their bytes: the article's weights take 87%. Five
+    characters hold four bytes, where Base64 needs 5.3. A period stands for ``<``, which `page_data` would make longer.
     """
     ordered = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<"), copy=False)
     by_place = ordered.reshape(-1, 1).view(np.uint8).T
-    return base64.b64encode(zlib.compress(by_place.tobytes(), 9)).decode()
+    return base64.b85encode(zlib.compress(by_place.tobytes(), 9)).decode().replace("<", ".")

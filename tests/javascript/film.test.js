@@ -1,17 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { deflateSync } from "node:zlib";
-
 import { mostConfused } from "../../pipeline/report/javascript/film/confusion.js";
 import { roundValues } from "../../pipeline/report/javascript/film/curves.js";
 import { addUp, frameOf, likeliestOther, unpackFilm } from "../../pipeline/report/javascript/film/frames.js";
+import { base85 } from "./base85.js";
 
 /** Pack numbers as `pipeline.report.script.packed` does. */
 function packed(values) {
   const bytes = new Uint8Array(values.buffer);
   const width = values.BYTES_PER_ELEMENT;
   const byPlace = bytes.map((_, index) => bytes[(index % values.length) * width + Math.floor(index / values.length)]);
-  return deflateSync(byPlace).toString("base64");
+  return base85(deflateSync(byPlace));
 }
 
 const FILM = {

@@ -1,11 +1,26 @@
 // Unpack what Python packed for the script, and inflate zlib's and PNG's data.
 
+/** The digits of Base85, as RFC 1924 lists them, with a period in place of `<`. */
+const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;.=>?@^_`{|}~";
+
 /**
- * Return the bytes of Base64 text.
+ * Return the bytes of Base85 text: four for five digits, and for a shorter group at the end one less than its digits.
  * @param {string} text
  */
 export function bytesOf(text) {
-  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const values = new Uint8Array(128);
+  for (const [value, digit] of Array.from(DIGITS).entries()) values[digit.charCodeAt(0)] = value;
+  const missing = (5 - (text.length % 5)) % 5;
+  const digits = text + DIGITS[84].repeat(missing);
+  const bytes = new DataView(new ArrayBuffer((4 * digits.length) / 5));
+  for (let group = 0; 5 * group < digits.length; group += 1) {
+    let number = 0;
+    for (let place = 5 * group; place < 5 * group + 5; place += 1) {
+      number = 85 * number + values[digits.charCodeAt(place)];
+    }
+    bytes.setUint32(4 * group, number);
+  }
+  return new Uint8Array(bytes.buffer, 0, bytes.byteLength - missing);
 }
 
 /**

@@ -3,7 +3,6 @@
 // A picture is {title, read}: `read(height, width)` returns a promise of {rgb}, its colors in that size.
 
 import { create } from "../dom.js";
-import { bytesOf } from "../packed.js";
 import { readPicture, readPixels } from "../pictures/pictures.js";
 import { drawingBoard } from "./drawing-board.js";
 
@@ -44,7 +43,8 @@ export function firstTestImage({ classes, images }) {
 
 /** Return a test image as a picture; its URI holds a PNG. */
 function testImage(title, uri) {
-  const png = new Blob([bytesOf(uri.slice(uri.indexOf(",") + 1))]);
+  const binary = atob(uri.slice(uri.indexOf(",") + 1));
+  const png = new Blob([Uint8Array.from(binary, (character) => character.charCodeAt(0))]);
   return { title, read: (height, width) => readPicture(png, height, width) };
 }
 
