@@ -450,7 +450,7 @@ class TestFigures:
         network = Network.build(NETWORKS["cnn"])
         weights = small_networks.random_weights(network, seed=0)
         image = np.random.default_rng(0).normal(size=(6, 6))
-        for shown, stored in zip(first_layer_pictures(network, weights), weights["conv/W"][:, 0], strict=True):
+        for shown, stored in zip(first_layer_pictures(network, weights, 100), weights["conv/W"][:, 0], strict=True):
             np.testing.assert_allclose(
                 scipy.signal.correlate2d(image, shown, "valid"), scipy.signal.convolve2d(image, stored, "valid")
             )
@@ -459,7 +459,7 @@ class TestFigures:
         network = Network.build(NETWORKS["mlp"])
         weights = small_networks.random_weights(network, seed=0)
         image = np.random.default_rng(0).normal(size=(6, 6))
-        shown = first_layer_pictures(network, weights)
+        shown = first_layer_pictures(network, weights, 100)
         np.testing.assert_allclose((shown * image).sum((1, 2)), image.reshape(-1) @ weights["output/W"], rtol=1e-4)
 
     def test_what_is_no_picture_is_not_drawn(self):

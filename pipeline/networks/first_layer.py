@@ -15,17 +15,18 @@ def first_layer(network: Network) -> NamedLayer:
     return next(layer for layer in network.layers if layer.weight_shapes)
 
 
-def first_layer_pictures(network: Network, weights: Weights) -> FloatArray | None:
-    """Return the first layer's weights in the orientation of the image, shape (units, rows, columns).
+def first_layer_pictures(network: Network, weights: Weights, most: int) -> FloatArray | None:
+    """Return weights of the first layer in the orientation of the image, shape (``most`` units, rows, columns).
 
     Filters are flipped on both axes, as a convolution flips them. The weights of a dense layer are arranged like the
-    image's pixels, and those of a flat image as a square. Several channels are averaged.
+    image's pixels, and those of a flat image as a square; None stands for one that is no square. Several channels are
+    averaged.
     """
     layer = first_layer(network)
     values = weights[f"{layer.name}/W"]
     pictures: FloatArray
     if isinstance(layer.layer, Conv2DLayer):
-        pictures = values.mean(1)[:, ::-1, ::-1]
+        pictures = values[:most].mean(1)[:, ::-1, ::-1]
         return pictures
     shape = layer.input_shape
     if len(shape) == 1:
@@ -33,5 +34,5 @@ def first_layer_pictures(network: Network, weights: Weights) -> FloatArray | Non
         if side**2 != shape[0]:
             return None
         shape = (1, side, side)
-    pictures = values.T.reshape(-1, *shape).mean(1)
+    pictures = values[:, :most].T.reshape(-1, *shape).mean(1)
     return pictures

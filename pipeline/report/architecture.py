@@ -51,10 +51,10 @@ def filters(network: Network, weights: Weights) -> Figure | None:
 
     Each picture is scaled by its largest weight: 0 is mid-gray, positive weights are brighter, negative ones darker.
     """
-    pictures = first_layer_pictures(network, weights)
+    pictures = first_layer_pictures(network, weights, MAX_FILTERS)
     if pictures is None:
         return None
-    sheet = _contact_sheet(pictures[:MAX_FILTERS])
+    sheet = _contact_sheet(pictures)
     figure = new_figure(4.6, 4.6 * sheet.shape[0] / sheet.shape[1])
     axes: Axes = figure.subplots()
     axes.imshow(sheet, cmap=colormaps["gray"].resampled(GRAYS), vmin=-1, vmax=1, interpolation="none")
