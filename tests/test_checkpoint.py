@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import struct
+import time
+
 import h5py
 import numpy as np
 import pytest
@@ -54,6 +57,16 @@ def test_the_same_values_give_the_same_bytes(tmp_path):
 
     once, again = ((tmp_path / name / "epoch-1.h5").read_bytes() for name in ("once", "again"))
     assert once == again
+
+
+def test_holds_no_time(tmp_path):
+    """A second later its bytes would differ."""
+    began = int(time.time())
+
+    write_checkpoint(tmp_path, after(1))
+
+    content = (tmp_path / "epoch-1.h5").read_bytes()
+    assert not any(struct.pack("<I", second) in content for second in range(began, int(time.time()) + 1))
 
 
 def test_is_a_file_that_hdf5_reads(folder):
