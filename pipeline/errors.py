@@ -37,6 +37,10 @@ class WeightsError(PipelineError):
     """A weights file is missing, damaged or does not fit."""
 
 
+class FilmError(PipelineError):
+    """The film of a training is missing, damaged or of another layout."""
+
+
 class EngineError(PipelineError):
     """An engine cannot train this network, or failed."""
 

@@ -9,26 +9,39 @@ import pytest
 
 from pipeline.progress.monitor import SILENT
 from pipeline.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from pipeline.training.film import Film
 from pipeline.training.history import Epoch
 from tests.monitors import RecordingMonitor
 
 
-def after(epochs, dtype=np.float32):
+def after(epochs, dtype=np.float32, film=None):
     """Make up what a training has after so many epochs."""
     random = np.random.default_rng(epochs)
     shapes = {"conv1/W": (3, 1, 2, 2), "conv1/b": (3,), "output/W": (7, 5), "output/b": (5,)}
     weights, velocity = (
         {name: random.normal(size=shape).astype(dtype) for name, shape in shapes.items()} for _ in "wv"
     )
-    return Checkpoint(
-        weights, velocity, [Epoch(number, *random.normal(size=4).tolist()) for number in range(1, epochs + 1)]
+    history = [Epoch(number, *random.normal(size=4).tolist()) for number in range(1, epochs + 1)]
+    return Checkpoint(weights, velocity, history, film)
+
+
+def film(epochs, units):
+    return Film(
+        filters=np.full((epochs, units, 2, 2), 7, np.uint8),
+        scales=np.full((epochs, units), 0.5, np.float32),
+        confusion=np.arange(epochs * 9, dtype=np.uint32).reshape(epochs, 3, 3),
+        images=np.array([4, 8], np.int64),
+        probabilities=np.arange(epochs * 6, dtype=np.float32).reshape(epochs, 2, 3),
     )
 
 
 def assert_same(found, expected):
     assert found.history == expected.history
-    for part in ("weights", "velocity"):
-        arrays, expected_arrays = getattr(found, part), getattr(expected, part)
+    assert (found.film is None) == (expected.film is None)
+    parts = [(getattr(found, part), getattr(expected, part)) for part in ("weights", "velocity")]
+    if expected.film:
+        parts.append((vars(found.film), vars(expected.film)))
+    for arrays, expected_arrays in parts:
         assert arrays.keys() == expected_arrays.keys()
         for name, values in expected_arrays.items():
             assert arrays[name].dtype == values.dtype
@@ -49,6 +62,13 @@ def test_what_is_written_is_read(tmp_path, dtype):
     write_checkpoint(tmp_path, after(3, dtype))
 
     assert_same(read_checkpoint(tmp_path, 3, SILENT), after(3, dtype))
+
+
+@pytest.mark.parametrize("units", [3, 0])
+def test_the_film_is_read_too(tmp_path, units):
+    write_checkpoint(tmp_path, after(2, film=film(2, units)))
+
+    assert_same(read_checkpoint(tmp_path, 2, SILENT), after(2, film=film(2, units)))
 
 
 def test_the_same_values_give_the_same_bytes(tmp_path):

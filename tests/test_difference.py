@@ -61,7 +61,7 @@ class TestWhatDiffers:
         assert found["stage"] == "TrainCNN"
         assert found["settings"] == ["learning_rate 0.005 -> 0.02"]
         assert (found["inputs"], found["code"], found["versions"], found["machine"]) == ([], [], [], [])
-        assert found["files"] == ["history.json", "weights.h5"]
+        assert found["files"] == ["film.h5", "history.json", "weights.h5"]
         accuracies = [history["epochs"][-1]["valid_accuracy"] for history in histories]
         assert found["measured"].get("valid_accuracy", [accuracies[0]] * 2) == accuracies
         assert "median of epoch_seconds" in found["measured"]

@@ -23,6 +23,7 @@ from pipeline.networks.weights import WEIGHTS_NAME
 from pipeline.progress.monitor import SILENT
 from pipeline.store import unfinished
 from pipeline.store.stage import Stage
+from pipeline.training.film import FILM_NAME
 from pipeline.training.history import HISTORY_NAME
 from pipeline.training.train import train
 from tests import small_networks
@@ -32,7 +33,7 @@ from tests.monitors import RecordingMonitor
 from tests.small_networks import dense, linear
 
 NETWORK = small_networks.NETWORKS["like the article's"]
-FILES = (WEIGHTS_NAME, HISTORY_NAME)
+FILES = (WEIGHTS_NAME, HISTORY_NAME, FILM_NAME)
 INTERRUPTED = (
     "Interrupted. Finished results are kept, and trainings to their last epoch: the same command resumes them."
 )

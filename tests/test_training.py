@@ -9,7 +9,7 @@ import pytest
 from sklearn.model_selection import StratifiedKFold
 
 from pipeline.data.dataset import GRAYSCALE_NAME, open_dataset
-from pipeline.engines.engine import Examples
+from pipeline.engines.engine import Examples, Training, load_engine
 from pipeline.errors import DatasetError, DivergedError, SettingError
 from pipeline.networks.declaration import Hyperparameters, Network, architecture
 from pipeline.networks.layers import DenseLayer, InputLayer, softmax
@@ -17,8 +17,9 @@ from pipeline.networks.weights import WEIGHTS_NAME, draw_weights, read_weights
 from pipeline.progress.monitor import SILENT
 from pipeline.training import train as training
 from pipeline.training.examples import read_examples, split
+from pipeline.training.film import FILM_NAME, first_of_each_class, read_film
 from pipeline.training.history import HISTORY_NAME
-from pipeline.training.train import max_output_bytes
+from pipeline.training.train import fit, max_output_bytes
 from tests import reference, small_networks
 from tests.available import require
 from tests.monitors import RecordingMonitor
@@ -163,7 +164,7 @@ class TestTrain:
     def test_writes_the_weights_and_the_history(self, output, images):
         train(output, images)
 
-        assert {path.name for path in output.iterdir()} == {"weights.h5", "history.json"}
+        assert {path.name for path in output.iterdir()} == {"weights.h5", "history.json", "film.h5"}
 
     def test_history_says_how_it_was_trained(self, output, images):
         train(output, images)
@@ -211,7 +212,7 @@ class TestTrain:
             (tmp_path / name).mkdir()
             train(tmp_path / name, source, **changes)
 
-        for file in (WEIGHTS_NAME, HISTORY_NAME):
+        for file in (WEIGHTS_NAME, HISTORY_NAME, FILM_NAME):
             once, again, other_seed, other_data = ((tmp_path / name / file).read_bytes() for name in runs)
             assert once == again
             assert len({once, other_seed, other_data}) == 3
@@ -231,6 +232,52 @@ class TestTrain:
         train(output, tmp_path, architecture=declared)
 
         assert read_weights(output / WEIGHTS_NAME, network).keys() == network.weight_shapes.keys()
+
+
+class TestFilm:
+    def test_has_every_epoch(self, output, images):
+        train(output, images)
+
+        film = read_film(output / FILM_NAME)
+        accuracies = np.trace(film.confusion, axis1=1, axis2=2) / film.confusion.sum((1, 2))
+        assert accuracies.tolist() == [row["valid_accuracy"] for row in history(output)["epochs"]]
+
+    def test_ends_with_the_trained_network(self, output, images):
+        train(output, images)
+
+        film, weights = read_film(output / FILM_NAME), read_weights(output / WEIGHTS_NAME, NETWORK)
+        with open_dataset(images / GRAYSCALE_NAME) as data:
+            test_images, labels = data.read("test")
+        shown = reference.probabilities(NETWORK, weights, test_images[film.images])
+        assert sorted(labels[film.images]) == [0, 1, 2]
+        np.testing.assert_allclose(film.probabilities[-1], shown, atol=1e-6)
+        expected = reference.validation(NETWORK, weights, examples(images)[1])
+        np.testing.assert_array_equal(film.confusion[-1], expected.confusion)
+
+    def test_is_kept_where_images_are_shown(self, tmp_path, images):
+        """A checkpoint of a training that showed none is of no use to one that shows some."""
+        with open_dataset(images / GRAYSCALE_NAME) as data:
+            shown = first_of_each_class(data)
+        training = Training(NETWORK, HOW, draw_weights(NETWORK, seed=1), *examples(images))
+
+        without = fit(training, load_engine("torch"), checkpoints=tmp_path)
+        kept = fit(training, load_engine("torch"), shown=shown, checkpoints=tmp_path)
+
+        assert without.film is None
+        assert kept.resumed_from_epoch == 0
+        assert len(kept.film.confusion) == HOW.epochs
+
+    @pytest.mark.parametrize("epochs", [1, 40])
+    def test_the_maximum_size_covers_it(self, tmp_path, output, epochs):
+        network = small_networks.network((1024,), small_networks.dense(30))
+        small_networks.write_examples(tmp_path, network)
+        checkpoints = tmp_path / "checkpoints"
+
+        train(output, tmp_path, architecture=network.to_json(), epochs=epochs, checkpoints=checkpoints)
+
+        files = [*output.iterdir(), max(checkpoints.iterdir(), key=lambda path: path.stat().st_size)]
+        sizes = [path.stat().st_size for path in (*files, files[-1], files[-1])]
+        assert sum(sizes) <= max_output_bytes(images=tmp_path, architecture=network.to_json(), epochs=epochs)
 
 
 class TestWhatIsHeard:

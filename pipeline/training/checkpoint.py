@@ -1,7 +1,7 @@
 """Write and read checkpoints, from which an interrupted training resumes after its last epoch, to the same bytes.
 
-A checkpoint has each weight, its velocity, and the history. It has no state of a random generator: only the initial
-weights are drawn, and minibatches are taken in file order.
+A checkpoint has each weight, its velocity, the history, and the film of a training that keeps one. It has no state of a
+random generator: only the initial weights are drawn, and minibatches are taken in file order.
 
 It is a file, ``epoch-3.h5``, which begins with the SHA-256 of its content. It is not synced to the disk: a process that
 is killed loses nothing that it wrote, and after a power cut the digest shows whether the file is whole.
@@ -25,6 +25,7 @@ from h5py import h5d, h5p, h5s, h5t
 from pipeline.files.whole_file import replacing
 from pipeline.networks.weights import Weights
 from pipeline.progress.monitor import Monitor
+from pipeline.training.film import Film
 from pipeline.training.history import Epoch
 
 SEAL_SIZE = 512
@@ -38,6 +39,7 @@ class Checkpoint:
     weights: Weights
     velocity: Weights | None
     history: list[Epoch]
+    film: Film | None = None
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -89,6 +91,8 @@ def _to_hdf5(checkpoint: Checkpoint) -> bytes:
             for name, values in getattr(checkpoint, part).items():
                 _put(file, f"{part}/{name}", values)
         _put(file, "epochs", np.array([list(vars(epoch).values())[1:] for epoch in checkpoint.history], np.float64))
+        for name, values in vars(checkpoint.film).items() if checkpoint.film else ():
+            _put(file, f"film/{name}", values)
     return buffer.getvalue()
 
 
@@ -109,4 +113,5 @@ def _from_hdf5(content: bytes) -> Checkpoint:
             for part in ("weights", "velocity")
         )
         rows = file["epochs"][()].tolist()
-        return Checkpoint(weights, velocity, [Epoch(number, *row) for number, row in enumerate(rows, start=1)])
+        film = Film(**{name: values[()] for name, values in file["film"].items()}) if "film" in file else None
+        return Checkpoint(weights, velocity, [Epoch(number, *row) for number, row in enumerate(rows, start=1)], film)

@@ -12,13 +12,22 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.dataset import GRAYSCALE_NAME, describe_dataset, open_dataset
-from pipeline.engines.engine import Engine, Trainer, Training, load_engine
+from pipeline.engines.engine import Engine, Trainer, Training, Validation, load_engine
 from pipeline.errors import DivergedError
 from pipeline.networks.declaration import Hyperparameters, Network
 from pipeline.networks.weights import WEIGHTS_NAME, Weights, draw_weights, write_weights
 from pipeline.progress.monitor import SILENT, Monitor
 from pipeline.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pipeline.training.examples import network_for, read_examples
+from pipeline.training.film import (
+    FILM_NAME,
+    Film,
+    ShownImages,
+    film_of_epoch,
+    first_of_each_class,
+    max_film_bytes,
+    write_film,
+)
 from pipeline.training.history import HISTORY_NAME, TABLE_HEAD, Epoch, best_epoch, table_row, write_history
 
 EPOCH_BYTES = 1000
@@ -27,11 +36,12 @@ EPOCH_BYTES = 1000
 
 @dataclass(frozen=True)
 class Fit:
-    """A finished training: the last weights, the results of each epoch, and the epoch of the checkpoint, or 0."""
+    """A finished training: the last weights, the results of each epoch, the epoch of the checkpoint, or 0, the film."""
 
     weights: Weights
     history: list[Epoch]
     resumed_from_epoch: int
+    film: Film | None
 
 
 def train(
@@ -49,7 +59,7 @@ def train(
     monitor: Monitor,
     **hyperparameters: Any,
 ) -> dict[str, Any]:
-    """Train a network on `grayscale`'s data set in ``images``; write ``weights.h5`` and ``history.json``.
+    """Train a network on `grayscale`'s data set in ``images``; write ``weights.h5``, ``history.json`` and ``film.h5``.
 
     Parameters
     ----------
@@ -89,6 +99,7 @@ def train(
     with open_dataset(images / GRAYSCALE_NAME) as data:
         built = network_for(data, architecture)
         training = Training(built, how, draw_weights(built, seed), *read_examples(data, how.validation_fraction))
+        shown = first_of_each_class(data)
     monitor.log(
         f"{network} on {data.description.title}: {len(training.train)} images train, "
         f"{len(training.valid)} validate; {built.parameter_count} parameters; {engine} on {device}"
@@ -96,8 +107,10 @@ def train(
     loaded = load_engine(engine, device, threads, **(engine_settings or {}))
     if wait := loaded.first_wait():
         monitor.log(f"{engine}: {wait}")
-    trained = fit(training, loaded, checkpoints=checkpoints, monitor=monitor)
+    trained = fit(training, loaded, shown=shown, checkpoints=checkpoints, monitor=monitor)
     write_weights(output / WEIGHTS_NAME, trained.weights)
+    if trained.film:
+        write_film(output / FILM_NAME, trained.film)
     how_trained = {"network": network, "engine": engine, **(engine_settings or {}), "device": device, "seed": seed}
     write_history(output / HISTORY_NAME, trained.history, how_trained | asdict(how), data.description)
     resumed = {"resumed_from_epoch": trained.resumed_from_epoch} if trained.resumed_from_epoch else {}
@@ -115,17 +128,28 @@ def max_output_bytes(images: Path, architecture: dict[str, Any], epochs: int, **
     classes = len(describe_dataset(images / GRAYSCALE_NAME).class_names)
     # Three checkpoints, one of them unfinished, each have weights and velocity in up to float64.
     bytes_per_parameter = 4 + 3 * (8 + 8)
-    return Network.build(architecture, classes).parameter_count * bytes_per_parameter + epochs * EPOCH_BYTES
+    of_weights = Network.build(architecture, classes).parameter_count * bytes_per_parameter
+    return of_weights + epochs * EPOCH_BYTES + (1 + 3) * max_film_bytes(classes, epochs)
 
 
-def fit(training: Training, engine: Engine, *, checkpoints: Path | None = None, monitor: Monitor = SILENT) -> Fit:
+def fit(
+    training: Training,
+    engine: Engine,
+    *,
+    shown: ShownImages | None = None,
+    checkpoints: Path | None = None,
+    monitor: Monitor = SILENT,
+) -> Fit:
     """Train a network on examples in memory, and report a row for each epoch.
 
     Parameters
     ----------
+    shown : ShownImages, optional
+        The test images of the film; without them there is none.
     checkpoints : Path, optional
         The folder of this training's checkpoints, the same for any number of epochs. The training resumes from the
-        newest one, and writes one after each epoch. A resumed training gives the same weights to the byte.
+        newest one, and writes one after each epoch. A resumed training gives the same weights and the same film to
+        the byte.
 
     Raises
     ------
@@ -136,25 +160,32 @@ def fit(training: Training, engine: Engine, *, checkpoints: Path | None = None, 
     """
     how = training.hyperparameters
     start = read_checkpoint(checkpoints, how.epochs, monitor) if checkpoints else None
-    start = start or Checkpoint(training.weights, training.velocity, [])
-    history = list(start.history)
+    if start is None or bool(start.film) != bool(shown):  # a film has every epoch
+        start = Checkpoint(training.weights, training.velocity, [])
+    history, film = list(start.history), start.film
     with closing(engine.trainer(replace(training, weights=start.weights, velocity=start.velocity))) as trainer:
         if history:
             monitor.log(f"resuming after epoch {len(history)} of {how.epochs}")
         for line in (*TABLE_HEAD, *(table_row(history[:count]) for count in range(1, len(history) + 1))):
             monitor.log(line)
         for number in range(len(history) + 1, how.epochs + 1):
-            history.append(_train_epoch(trainer, training, number, monitor))
+            epoch, validation = _train_epoch(trainer, training, number, monitor)
+            history.append(epoch)
+            if shown or checkpoints:
+                weights = trainer.weights()
+            if shown:
+                of_epoch = film_of_epoch(training.network, weights, validation.confusion, shown)
+                film = film + of_epoch if film else of_epoch
             if checkpoints:
-                write_checkpoint(checkpoints, Checkpoint(trainer.weights(), trainer.velocity(), history))
+                write_checkpoint(checkpoints, Checkpoint(weights, trainer.velocity(), history, film))
             monitor.log(table_row(history))
         trained = trainer.weights()
     best = best_epoch(history)
     monitor.log(f"best validation accuracy {best.valid_accuracy:.4f} in epoch {best.epoch} of {how.epochs}")
-    return Fit(trained, history, len(start.history))
+    return Fit(trained, history, len(start.history), film)
 
 
-def _train_epoch(trainer: Trainer, training: Training, number: int, monitor: Monitor) -> Epoch:
+def _train_epoch(trainer: Trainer, training: Training, number: int, monitor: Monitor) -> tuple[Epoch, Validation]:
     how, images = training.hyperparameters, len(training.train)
     before, total = (number - 1) * images, how.epochs * images
     clock = time.perf_counter()
@@ -167,7 +198,8 @@ def _train_epoch(trainer: Trainer, training: Training, number: int, monitor: Mon
         raise _not_finite(validation.loss, f"epoch {number}, validation", how)
     seconds = time.perf_counter() - clock
     sizes = np.diff([*range(0, images, how.batch_size), images])
-    return Epoch(number, float(np.average(losses, weights=sizes)), validation.loss, validation.accuracy, seconds)
+    train_loss = float(np.average(losses, weights=sizes))
+    return Epoch(number, train_loss, validation.loss, validation.accuracy, seconds), validation
 
 
 def _not_finite(loss: float, where: str, how: Hyperparameters) -> DivergedError:
