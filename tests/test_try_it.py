@@ -81,13 +81,10 @@ class TestInNode:
     def test_every_layer_has_the_values_that_numpy_computes(self, tmp_path, in_node):
         read = results(tmp_path, SHOWN)
         images = {shown.name: small_networks.random_examples(shown.network, 3, seed=5).images for shown in read}
-        packed = try_it.networks_to_try(read)
-        assert [described["name"] for described in packed] == list(SHOWN)
+        packed = try_it.layers_and_weights(read)
+        assert list(packed) == list(SHOWN)
         computed = in_node(
-            [
-                {"network": described, "images": images[described["name"]].reshape(3, -1).tolist()}
-                for described in packed
-            ]
+            [{"network": packed[name], "images": images[name].reshape(3, -1).tolist()} for name in packed]
         )
         for shown, of_images in zip(read, computed, strict=True):
             weights = small_networks.random_weights(shown.network, seed=read.index(shown))
@@ -107,7 +104,7 @@ class TestSection:
         assert "The ROW is not here: its input, of shape (35,), is no gray picture." in content
         assert "The LARGE is not here: with its 300,123 parameters the page would be too large" in content
         assert 'id="try-it-here"' in content
-        assert [described["name"] for described in try_it.networks_to_try(read)] == ["small"]
+        assert list(try_it.layers_and_weights(read)) == ["small"]
 
     def test_without_a_network_there_are_reasons_alone(self, tmp_path):
         read = results(tmp_path, {"color": network((3, 8, 8))})

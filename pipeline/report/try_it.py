@@ -38,8 +38,9 @@ def try_it_section(networks: Sequence[NetworkResults]) -> Section:
     if len(missing) == len(networks):
         return Section("try-it", "Try it", missing)
     intro = (
-        "Choose a picture, drop or paste one, draw one, or click a test image here or below: the trained network computes it "
-        "in this page, layer by layer. The picture stays on this machine. Point at any value to see its arithmetic."
+        "Choose a picture, drop or paste one, draw one, or click a test image here or below: the trained network "
+        "computes it in this page, layer by layer. The picture stays on this machine. Point at any value to see its "
+        "arithmetic."
     )
     no_script = element("noscript", element("p", "This section needs JavaScript."))
     here = element("div", no_script, id="try-it-here")
@@ -47,7 +48,7 @@ def try_it_section(networks: Sequence[NetworkResults]) -> Section:
 
 
 def layers_and_weights(networks: Sequence[NetworkResults]) -> dict[str, dict[str, Any]]:
-    """Return the layers and the weights of the networks that can be tried, by name, as ``try-it/network.js`` reads them."""
+    """Return layers and weights of the networks that can be tried, by name, as ``try-it/network.js`` reads them."""
     reasons = _reasons(networks)
     return {network.name: _layers_and_weights(network) for network in networks if network.name not in reasons}
 

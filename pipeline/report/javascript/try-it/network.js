@@ -16,7 +16,7 @@ const NONLINEARITIES = {
 
 /**
  * Unpack a network's weights into its layers.
- * @param {{name: string, title: string, layers: any[], weights: string}} packed As `pipeline.report.try_it` writes it.
+ * @param {{title: string, layers: any[], weights: string}} packed As `pipeline.report.try_it` writes them.
  */
 export async function readNetwork(packed) {
   const values = await unpack(packed.weights, Float32Array);
