@@ -1,6 +1,6 @@
 // Take a value of a layer apart: the values that it is made of, the weights, the products and their sum, or the maximum.
 
-import { product, weightedSums, windowOf } from "./network.js";
+import { product, windowOf } from "./network.js";
 
 /**
  * Return a shape as [channels, rows, columns]. The pixels of a flat image form a square; units are channels of one value.
@@ -49,14 +49,9 @@ export function productsOf(network, position, outputs, index) {
     const products = values.map((value, place) => value * weights[place]);
     return { channel: from, values, weights, products, sum: total(products) };
   });
+  const sum = total(groups.map((group) => group.sum));
   const bias = layer.biases[channel];
-  return {
-    size,
-    groups,
-    bias,
-    sum: total(groups.map((group) => group.sum)),
-    before: weightedSums(layer, inputs)[index],
-  };
+  return { size, groups, bias, sum, before: sum + bias };
 }
 
 /** Return the values of a pooling window, in rows of `size[1]` values, and the place of its first maximum. */

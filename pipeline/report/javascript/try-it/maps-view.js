@@ -22,7 +22,7 @@ export class MapsView {
     this.grid = gridOf(this.maps, acrossOf(this.maps), WIDTH);
     this.onChoice = onChoice;
     this.chosen = null;
-    this.sources = null;
+    this.source = null;
     this.canvas = create("canvas", {
       tabindex: 0,
       role: "application",
@@ -56,16 +56,18 @@ export class MapsView {
     this.draw();
   }
 
-  /** Outline a value, or none. */
-  mark(index) {
-    this.chosen = index;
-    this.draw();
-  }
-
-  /** Outline in each map, or in one, the rectangle that a value of the next layer is made of. */
-  markSource(rectangle, map = null) {
-    this.sources = rectangle && { rectangle, map };
-    this.draw();
+  /**
+   * Outline a value, or none, and what a value of the next layer is made of: a rectangle in each map, or in one.
+   * @param {number | null} chosen
+   * @param {{rectangle: object, map: number | null} | null} source
+   */
+  mark(chosen, source) {
+    const isOther = chosen !== this.chosen || source !== this.source;
+    this.chosen = chosen;
+    this.source = source;
+    if (isOther) {
+      this.draw();
+    }
   }
 
   choose(index) {
@@ -92,14 +94,13 @@ export class MapsView {
 
   draw() {
     drawMaps(this.canvas, this.grid, ...this.brightness());
-    const { channel, row, column } = placeOf(this.maps, this.chosen ?? 0);
     if (this.chosen !== null) {
-      this.outline(channel, { row, column, rows: 1, columns: 1 }, "--vermilion");
+      const { channel, row, column } = placeOf(this.maps, this.chosen);
+      this.outline([channel], { row, column, rows: 1, columns: 1 }, "--vermilion");
     }
-    for (let map = 0; this.sources && map < this.grid.count; map += 1) {
-      if (this.sources.map === null || this.sources.map === map) {
-        this.outline(map, this.sources.rectangle, "--blue");
-      }
+    if (this.source) {
+      const { map, rectangle } = this.source;
+      this.outline(map === null ? Array(this.grid.count).keys() : [map], rectangle, "--blue");
     }
   }
 
@@ -116,12 +117,14 @@ export class MapsView {
     return this.isSigned ? [this.values, -largest, largest] : [this.values.map(Math.sqrt), 0, Math.sqrt(largest)];
   }
 
-  outline(map, rectangle, color) {
-    const { x, y, width, height } = placeOnGrid(this.grid, map, rectangle);
+  outline(maps, rectangle, color) {
     const context = this.canvas.getContext("2d");
     context.strokeStyle = colorOf(this.canvas, color);
     context.lineWidth = 4;
-    context.strokeRect(x - 1, y - 1, width + 2, height + 2);
+    for (const map of maps) {
+      const { x, y, width, height } = placeOnGrid(this.grid, map, rectangle);
+      context.strokeRect(x - 1, y - 1, width + 2, height + 2);
+    }
   }
 }
 

@@ -67,10 +67,10 @@ export class NetworkView {
   explain(position, index) {
     this.chosen = [position, index];
     const layer = this.network.layers[position];
-    const source = position ? sourceOf(layer, index, position === 1) : null;
+    const map = layer.kind === "pooling" ? mapOf(layer, index) : null;
     this.maps.forEach((view, other) => {
-      view.mark(other === position ? index : null);
-      view.markSource(other === position - 1 ? source : null, layer.kind === "pooling" ? mapOf(layer, index) : null);
+      const source = other === position - 1 ? { rectangle: sourceOf(layer, index, position === 1), map } : null;
+      view.mark(other === position ? index : null, source);
     });
     const elements = position
       ? explanation(this.network, position, this.outputs, index)

@@ -55,12 +55,12 @@ export function layerOutputs(network, image) {
 }
 
 /** Compute what goes into a layer's nonlinearity: sums of products, and biases. */
-export function weightedSums(layer, inputs) {
+function weightedSums(layer, inputs) {
   return layer.kind === "convolution" ? convolved(layer, inputs) : multiplied(layer, inputs);
 }
 
 /** Return the number of values under a filter. */
-export function patchSize(layer) {
+function patchSize(layer) {
   return layer.inputs[0] * layer.size[0] * layer.size[1];
 }
 
