@@ -15,9 +15,9 @@ from PIL import Image
 from pipeline.inference.prediction import latest_classifier
 from pipeline.networks.forward import layer_outputs
 from pipeline.networks.weights import WEIGHTS_NAME, write_weights
-from pipeline.report import script, try_it
+from pipeline.report import examples, markup, script, try_it
 from tests import available, browser, made_up_pictures, small_networks
-from tests.small_networks import convolution, dense, network, pool
+from tests.small_networks import convolution, dense, network, pool, tanh
 
 SHOWN = {
     **{
@@ -314,3 +314,50 @@ class TestInABrowser:
         assert opened.evaluate(f"({shown})('#try-it-here .layers')")
         assert not opened.evaluate(f"({shown})('#try-it-here .sources')")
         assert not opened.evaluate(f"({shown})('#try-it-here .arithmetic')")
+
+
+@pytest.fixture
+def open_page(chromium, tmp_path):
+    """Return a function that opens a page of the section alone, with random weights and random test images."""
+
+    def opened_page(networks, class_names=("bird", "cat", "dog")):
+        read = results(tmp_path, networks)
+        labels = np.arange(len(class_names), dtype=np.uint8)
+        images = np.random.default_rng(0).integers(0, 256, (len(labels), 3, 32, 32), dtype=np.uint8)
+        packed = try_it.layers_and_weights(read)
+        data = {
+            "classes": class_names,
+            "images": examples.shown_images(images, labels, range(min(10, len(labels)))),
+            "networks": [{"title": shown.title} | packed.get(shown.name, {}) for shown in read],
+        }
+        sections = [try_it.try_it_section(read)]
+        page = tmp_path / "page.html"
+        page.write_text(markup.page("Page", "", sections, script.page_data(data), script.script_text()))
+        chromium.look()
+        chromium.open(page)
+        wait_for(chromium, "document.querySelector('#try-it-here .answers data')?.value")
+        return chromium
+
+    return opened_page
+
+
+@pytest.mark.xdist_group("try it")
+class TestOnAPageOfItsOwn:
+    def test_a_pooled_negative_value_is_darker_than_zero(self, open_page):
+        """A negative number has no root: all of them were black."""
+        page = open_page({"tanh": network((1, 8, 8), convolution(3, (3, 3), nonlinearity=tanh), pool((2, 2)))})
+        page.evaluate("document.querySelectorAll('#try-it-here .layers canvas')[1].focus()")
+        shades = {}
+        for column in range(9):
+            value = re.search(r"= (.?\d\.\d+)", arithmetic(page))[1].replace("\N{MINUS SIGN}", "-")
+            shades[float(value)] = page.evaluate(
+                "(() => { const canvas = document.querySelectorAll('#try-it-here .layers canvas')[1];"
+                f"  const [x, y] = [canvas.width / 18 * {2 * column + 1}, canvas.height / 6];"
+                "  return canvas.getContext('2d').getImageData(x, y, 1, 1).data[0]; })()"
+            )
+            press(page, "ArrowRight")
+        ascending = [shades[value] for value in sorted(shades)]
+        assert ascending == sorted(ascending)
+        negative = {shade for value, shade in shades.items() if value < 0}
+        assert len(negative) > 1
+        assert max(negative) < 128

@@ -11,14 +11,14 @@ const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRi
 
 export class MapsView {
   /**
-   * @param {{name: string, shape: number[], nonlinearity?: string}} layer
-   * @param {boolean} isImage Whether the layer is the image.
+   * @param {{name: string, shape: number[]}} layer
+   * @param {{isImage: boolean, isSigned: boolean}} kind Whether it is the image; whether it may have negative values.
    * @param {(index: number | null) => void} onChoice Called with the chosen value, and with null when there is none.
    */
-  constructor(layer, isImage, onChoice) {
+  constructor(layer, { isImage, isSigned }, onChoice) {
     this.maps = asMaps(layer.shape, isImage);
     this.isImage = isImage;
-    this.isSigned = layer.nonlinearity === "linear" || layer.nonlinearity === "tanh";
+    this.isSigned = isSigned;
     this.grid = gridOf(this.maps, acrossOf(this.maps), WIDTH);
     this.onChoice = onChoice;
     this.chosen = null;

@@ -19,7 +19,8 @@ export class NetworkView {
     this.color = create("canvas", { role: "img", "aria-label": "The picture, cropped and scaled" });
     this.maps = network.layers.slice(0, -1).map((layer, position) => {
       const shown = position ? layer : { name: "gray", shape: layer.shape };
-      return new MapsView(shown, position === 0, (index) => this.explain(position, index));
+      const kind = { isImage: position === 0, isSigned: isSigned(network.layers, position) };
+      return new MapsView(shown, kind, (index) => this.explain(position, index));
     });
     this.answers = classes.map((name, index) => answer(name, () => this.explain(this.last, index)));
     this.arithmetic = create("div", { class: "arithmetic", "aria-live": "polite" });
@@ -92,6 +93,12 @@ export class NetworkView {
     this.color.height = rows;
     this.color.getContext("2d").putImageData(image, 0, 0);
   }
+}
+
+/** Tell whether a layer may have negative values; pooling keeps those of the layer before. */
+function isSigned(layers, position) {
+  const { kind, nonlinearity } = layers[position];
+  return kind === "pooling" ? isSigned(layers, position - 1) : !["rectify", "sigmoid"].includes(nonlinearity);
 }
 
 function mapOf(layer, index) {
