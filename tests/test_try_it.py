@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+import struct
 import subprocess
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -167,6 +169,22 @@ def choose_file(opened, path):
     )
 
 
+def hand_over(opened, way, *paths):
+    """Drop or paste files one by one, somewhere in the page."""
+    event = {
+        "drop": "new DragEvent('drop', {dataTransfer: files, bubbles: true, cancelable: true})",
+        "paste": "new ClipboardEvent('paste', {clipboardData: files, bubbles: true})",
+    }[way]
+    contents = {path.name: base64.b64encode(path.read_bytes()).decode() for path in paths}
+    opened.evaluate(
+        f"for (const [name, content] of Object.entries({json.dumps(contents)})) {{"
+        "  const files = new DataTransfer();"
+        "  const bytes = Uint8Array.from(atob(content), (character) => character.charCodeAt(0));"
+        "  files.items.add(new File([bytes], name));"
+        f"  document.body.dispatchEvent({event}); }}"
+    )
+
+
 @pytest.mark.xdist_group("try it")
 class TestInABrowser:
     def test_pictures_have_the_probabilities_of_predict(self, opened, states, tmp_path):
@@ -223,17 +241,7 @@ class TestInABrowser:
     @pytest.mark.parametrize("way", ["drop", "paste"])
     def test_a_picture_comes_by(self, opened, tmp_path, way):
         Image.new("RGB", (50, 40), (200, 30, 60)).save(tmp_path / "red.png")
-        content = base64.b64encode((tmp_path / "red.png").read_bytes()).decode()
-        event = {
-            "drop": "new DragEvent('drop', {dataTransfer: files, bubbles: true, cancelable: true})",
-            "paste": "new ClipboardEvent('paste', {clipboardData: files, bubbles: true})",
-        }[way]
-        opened.evaluate(
-            "(() => { const files = new DataTransfer();"
-            f"  const bytes = Uint8Array.from(atob('{content}'), (character) => character.charCodeAt(0));"
-            "  files.items.add(new File([bytes], 'red.png'));"
-            f"  document.getElementById('try-it').dispatchEvent({event}); }})()"
-        )
+        hand_over(opened, way, tmp_path / "red.png")
         wait_for(opened, "document.querySelector('#try-it-here [role=status]').textContent.startsWith('red.png: ')")
 
     def test_a_file_that_is_no_picture_is_told(self, opened, tmp_path):
@@ -361,3 +369,52 @@ class TestOnAPageOfItsOwn:
         negative = {shade for value, shade in shades.items() if value < 0}
         assert len(negative) > 1
         assert max(negative) < 128
+
+    def test_a_picture_stays_when_its_file_has_gone_and_a_bad_one_came(self, open_page, tmp_path):
+        page = open_page({"one": network((1, 8, 8)), "other": network((1, 6, 6))})
+        Image.new("L", (9, 9), 99).save(tmp_path / "gray.png")
+        expected = choose_file(page, tmp_path / "gray.png")
+        (tmp_path / "gray.png").unlink()
+        (tmp_path / "notes.txt").write_text("no picture")
+        assert "expected a PNG or a JPEG" in choose_file(page, tmp_path / "notes.txt")
+        for number in (0, 1):
+            page.evaluate(f"document.querySelectorAll('#try-it-here input[type=radio]')[{number}].click()")
+            wait_for(page, "document.querySelector('#try-it-here .answers data').value")
+            assert status(page).startswith("gray.png: ")
+        assert status(page) == expected
+
+    def test_of_several_pictures_the_last_one_stays(self, open_page, tmp_path):
+        page = open_page({"small": network((1, 8, 8))})
+        Image.new("L", (9, 9), 99).save(tmp_path / "last.png")
+        Image.new("L", (3000, 3000), 9).save(tmp_path / "large.png")
+        damaged = bytearray((tmp_path / "large.png").read_bytes())
+        damaged[20:24] = struct.pack(">I", 3001)  # one line more than there is
+        damaged[29:33] = struct.pack(">I", zlib.crc32(damaged[12:29]))
+        (tmp_path / "damaged.png").write_bytes(damaged)
+        assert "too few pixels" in choose_file(page, tmp_path / "damaged.png")
+        expected = choose_file(page, tmp_path / "last.png")
+        for earlier in ("large.png", "damaged.png"):
+            hand_over(page, "drop", tmp_path / earlier, tmp_path / "last.png")
+            page.evaluate("new Promise((resolve) => setTimeout(resolve, 600))")
+            assert status(page) == expected
+
+    def test_what_is_no_file_is_told_or_left_to_the_browser(self, open_page, tmp_path):
+        page = open_page({"small": network((1, 8, 8))})
+        (tmp_path / "folder").mkdir()
+        assert "It cannot be read. A folder is no picture" in choose_file(page, tmp_path / "folder")
+        is_taken = page.evaluate(
+            "(() => { const text = new DataTransfer(); text.items.add('words', 'text/plain');"
+            "  const drop = new DragEvent('drop', {dataTransfer: text, bubbles: true, cancelable: true});"
+            "  return !document.body.dispatchEvent(drop); })()"
+        )
+        assert not is_taken
+        assert status(page).startswith("folder: ")
+
+    def test_a_file_that_has_changed_can_be_chosen_again(self, open_page, tmp_path):
+        page = open_page({"small": network((1, 8, 8))})
+        Image.new("L", (9, 9), 0).save(tmp_path / "gray.png")
+        before = choose_file(page, tmp_path / "gray.png")
+        assert page.evaluate("document.querySelector('#try-it-here input[type=file]').files.length") == 0
+        Image.new("L", (9, 9), 255).save(tmp_path / "gray.png")
+        choose_file(page, tmp_path / "gray.png")
+        wait_for(page, f"document.querySelector('#try-it-here [role=status]').textContent !== {json.dumps(before)}")

@@ -53,9 +53,7 @@ def test_images_section(
 
 def shown_images(images: ByteArray, labels: ByteArray, indices: Iterable[int]) -> dict[str, Any]:
     """Return the pictures and the labels of test images by their indices."""
-    return {
-        str(index): {"picture": _data_uri(images[index]), "label": int(labels[index])} for index in sorted(indices)
-    }
+    return {str(index): {"picture": _data_uri(images[index]), "label": int(labels[index])} for index in sorted(indices)}
 
 
 def predictions(probabilities: FloatArray, labels: ByteArray) -> list[Example]:

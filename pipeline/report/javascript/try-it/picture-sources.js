@@ -7,32 +7,50 @@ import { readPicture, readPixels } from "../pictures/pictures.js";
 import { drawingBoard } from "./drawing-board.js";
 
 /**
- * Create the buttons, and take what is dropped on a section, pasted, or clicked among the page's test images.
- * @param {HTMLElement} section
+ * Create the buttons, and take what is dropped on the page, pasted, or clicked among its test images.
+ * @param {HTMLElement} section The page scrolls to it when a picture comes from elsewhere.
  * @param {{classes: string[], images: Object<string, {picture: string, label: number}>}} data
  * @param {(picture: {title: string, read: Function}) => void} onPicture
  */
 export function pictureSources(section, data, onPicture) {
-  const onFiles = (/** @type {Iterable<File>} */ [file]) =>
-    file && onPicture({ title: file.name, read: (height, width) => readPicture(file, height, width) });
-  section.addEventListener("dragover", (event) => event.preventDefault());
-  section.addEventListener("drop", (event) => {
-    event.preventDefault();
-    onFiles(event.dataTransfer.files);
+  const onPictureElsewhere = (picture) => {
+    section.scrollIntoView();
+    onPicture(picture);
+  };
+  takeDropsAndPastes((file) => onPictureElsewhere(pictureIn(file, file.name)));
+  makeButtons(document.querySelectorAll("figure[data-index] img"), onPictureElsewhere);
+  return create("div", { class: "sources" }, fileButton(onPicture), ...drawing(onPicture), testImages(data, onPicture));
+}
+
+/** Call `onFile` with a file that is dropped anywhere, where a browser would leave the page for it, or pasted. */
+function takeDropsAndPastes(onFile) {
+  document.addEventListener("dragover", (event) => {
+    if (event.dataTransfer.types.includes("Files")) {
+      event.preventDefault();
+    }
   });
-  document.addEventListener("paste", (event) => onFiles(event.clipboardData.files));
-  /** @type {NodeListOf<HTMLImageElement>} */
-  const images = document.querySelectorAll("figure[data-index] img");
+  document.addEventListener("drop", (event) => {
+    const [file] = event.dataTransfer.files;
+    if (file) {
+      event.preventDefault();
+      onFile(file);
+    }
+  });
+  document.addEventListener("paste", (event) => {
+    const [file] = event.clipboardData.files;
+    if (file) {
+      onFile(file);
+    }
+  });
+}
+
+/** Put buttons around the page's images. */
+function makeButtons(/** @type {NodeListOf<HTMLImageElement>} */ images, onPicture) {
   for (const image of images) {
-    const picture = testImage(image.alt, image.src);
-    const button = asButton(image, () => {
-      section.scrollIntoView();
-      onPicture(picture);
-    });
+    const button = asButton(image, () => onPicture(testImage(image.alt, image.src)));
     image.replaceWith(button);
     button.append(image);
   }
-  return create("div", { class: "sources" }, fileButton(onFiles), ...drawing(onPicture), testImages(data, onPicture));
 }
 
 /** Return the first of the test images as a picture. */
@@ -44,17 +62,36 @@ export function firstTestImage({ classes, images }) {
 /** Return a test image as a picture; its URI holds a PNG. */
 function testImage(title, uri) {
   const binary = atob(uri.slice(uri.indexOf(",") + 1));
-  const png = new Blob([Uint8Array.from(binary, (character) => character.charCodeAt(0))]);
-  return { title, read: (height, width) => readPicture(png, height, width) };
+  return pictureIn(new Blob([Uint8Array.from(binary, (character) => character.charCodeAt(0))]), title);
+}
+
+/** Return the picture in a file. Its content is read now: the file may be gone when another network takes the picture. */
+function pictureIn(file, title) {
+  const content = contentOf(file);
+  return { title, read: async (height, width) => readPicture(await content, height, width) };
+}
+
+async function contentOf(file) {
+  try {
+    return new Blob([await file.arrayBuffer()]);
+  } catch {
+    throw new Error("It cannot be read. A folder is no picture; a file that has moved must be chosen again.");
+  }
 }
 
 function testImageTitle(index, label) {
   return `Test image ${index} (${label})`;
 }
 
-function fileButton(onFiles) {
+function fileButton(onPicture) {
   const input = create("input", { type: "file", accept: "image/png,image/jpeg" });
-  input.addEventListener("change", () => onFiles(input.files));
+  input.addEventListener("change", () => {
+    const [file] = input.files;
+    input.value = ""; // so that the same file, once changed, can be chosen again
+    if (file) {
+      onPicture(pictureIn(file, file.name));
+    }
+  });
   return create("label", { class: "button" }, "Choose a picture", input);
 }
 

@@ -13,39 +13,59 @@ import { firstTestImage, pictureSources } from "./picture-sources.js";
 export async function startTryIt(data, root) {
   const networks = await Promise.all(data.networks.filter((network) => network.weights).map(readNetwork));
   const views = networks.map((network) => new NetworkView(network, data.classes));
-  const status = create("p", { role: "status" });
-  const shown = create("div", { class: "network" });
-  let view = views[views.length - 1];
-  let picture = null;
-
-  const show = async () => {
-    const { title, read } = picture;
-    const asked = [picture, view];
-    try {
-      const { rgb } = await read(...view.size);
-      if (picture !== asked[0] || view !== asked[1]) {
-        return; // the reader has chosen another one meanwhile
-      }
-      const probabilities = view.show(rgb);
-      const largest = Math.max(...probabilities);
-      status.textContent = `${title}: ${data.classes[probabilities.indexOf(largest)]}, ${percent(largest)}`;
-    } catch (error) {
-      status.textContent = `${title}: ${error.message}`;
-    }
-  };
-  const showPicture = (given) => {
-    picture = given;
-    return show();
-  };
-  const showNetwork = (number) => {
-    view = views[number];
-    shown.replaceChildren(...view.elements);
-    return show();
-  };
-
+  const last = views.length - 1;
+  const trial = new Trial(data.classes, firstTestImage(data));
   const titles = networks.map((network) => network.title);
-  const choice = radioButtons("try-it-network", "Network", titles, views.length - 1, showNetwork);
-  root.replaceChildren(choice, pictureSources(root.closest("section"), data, showPicture), status, shown);
-  picture = firstTestImage(data);
-  await showNetwork(views.length - 1);
+  const choice = radioButtons("try-it-network", "Network", titles, last, (number) => trial.showIn(views[number]));
+  const sources = pictureSources(root.closest("section"), data, (picture) => trial.show(picture));
+  root.replaceChildren(choice, sources, trial.answer, trial.place);
+  await trial.showIn(views[last]);
+}
+
+/** Shows the picture in the network, of those that the reader asked for last. */
+class Trial {
+  constructor(classes, picture) {
+    this.classes = classes;
+    this.picture = picture;
+    this.readable = picture;
+    this.answer = create("p", { role: "status" });
+    this.place = create("div", { class: "network" });
+  }
+
+  showIn(view) {
+    this.view = view;
+    this.place.replaceChildren(...view.elements);
+    return this.show(this.picture);
+  }
+
+  async show(picture) {
+    this.picture = picture;
+    const { view } = this;
+    this.place.setAttribute("aria-busy", "true");
+    const { rgb, error } = await picture.read(...view.size).catch((reason) => ({ error: reason }));
+    if (picture !== this.picture || view !== this.view) {
+      return; // the reader has asked for something else meanwhile
+    }
+    this.place.setAttribute("aria-busy", "false");
+    if (error) {
+      await this.refuse(picture, error);
+      return;
+    }
+    this.readable = picture;
+    const probabilities = view.show(rgb);
+    const largest = Math.max(...probabilities);
+    this.say(picture, `${this.classes[probabilities.indexOf(largest)]}, ${percent(largest)}`);
+  }
+
+  /** Say why a picture cannot be read, and go back to the one before, which this network may not have shown yet. */
+  async refuse(picture, error) {
+    if (picture !== this.readable) {
+      await this.show(this.readable);
+    }
+    this.say(picture, error.message);
+  }
+
+  say(picture, text) {
+    this.answer.textContent = `${picture.title}: ${text}`;
+  }
 }
