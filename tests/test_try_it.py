@@ -147,7 +147,7 @@ def probabilities(opened):
 
 
 def status(opened):
-    return opened.evaluate("document.querySelector('#try-it-here [role=status]').textContent")
+    return opened.evaluate("document.querySelector('#try-it-here .answer').textContent")
 
 
 def arithmetic(opened):
@@ -165,7 +165,7 @@ def choose_file(opened, path):
     name = json.dumps(path.name)
     return wait_for(
         opened,
-        f"[document.querySelector('#try-it-here [role=status]').textContent].find((text) => text.startsWith({name}))",
+        f"[document.querySelector('#try-it-here .answer').textContent].find((text) => text.startsWith({name}))",
     )
 
 
@@ -232,9 +232,7 @@ class TestInABrowser:
         wanted = "#test-images h3:nth-of-type(3) + .gallery figure:last-child"
         opened.evaluate(f"document.querySelector('{wanted} button').click()")
         alt = opened.evaluate(f"document.querySelector('{wanted} img').alt")
-        wait_for(
-            opened, f"document.querySelector('#try-it-here [role=status]').textContent.startsWith({json.dumps(alt)})"
-        )
+        wait_for(opened, f"document.querySelector('#try-it-here .answer').textContent.startsWith({json.dumps(alt)})")
         evaluated = float(opened.evaluate(f"document.querySelector('{wanted} data').value"))
         assert max(probabilities(opened)) == pytest.approx(evaluated, abs=1e-5)
 
@@ -242,7 +240,7 @@ class TestInABrowser:
     def test_a_picture_comes_by(self, opened, tmp_path, way):
         Image.new("RGB", (50, 40), (200, 30, 60)).save(tmp_path / "red.png")
         hand_over(opened, way, tmp_path / "red.png")
-        wait_for(opened, "document.querySelector('#try-it-here [role=status]').textContent.startsWith('red.png: ')")
+        wait_for(opened, "document.querySelector('#try-it-here .answer').textContent.startsWith('red.png: ')")
 
     def test_a_file_that_is_no_picture_is_told(self, opened, tmp_path):
         (tmp_path / "notes.txt").write_text("no picture")
@@ -254,7 +252,7 @@ class TestInABrowser:
         opened.evaluate(
             "[...document.querySelectorAll('#try-it-here button')].find((e) => e.textContent === 'Draw').click()"
         )
-        wait_for(opened, "document.querySelector('#try-it-here [role=status]').textContent.startsWith('Your drawing')")
+        wait_for(opened, "document.querySelector('#try-it-here .answer').textContent.startsWith('Your drawing')")
         empty = probabilities(opened)
         opened.evaluate("document.querySelector('#try-it-here .board').scrollIntoView()")
         left, top = opened.evaluate(
@@ -320,6 +318,8 @@ class TestInABrowser:
         opened.look(medium="print")
         shown = "(selector) => getComputedStyle(document.querySelector(selector)).display !== 'none'"
         assert opened.evaluate(f"({shown})('#try-it-here .layers')")
+        assert opened.evaluate(f"({shown})('#try-it-here .answer')")
+        assert opened.evaluate(f"({shown})('#try-it-here input[type=radio]')")
         assert not opened.evaluate(f"({shown})('#try-it-here .sources')")
         assert not opened.evaluate(f"({shown})('#try-it-here .arithmetic')")
 
@@ -417,4 +417,19 @@ class TestOnAPageOfItsOwn:
         assert page.evaluate("document.querySelector('#try-it-here input[type=file]').files.length") == 0
         Image.new("L", (9, 9), 255).save(tmp_path / "gray.png")
         choose_file(page, tmp_path / "gray.png")
-        wait_for(page, f"document.querySelector('#try-it-here [role=status]').textContent !== {json.dumps(before)}")
+        wait_for(page, f"document.querySelector('#try-it-here .answer').textContent !== {json.dumps(before)}")
+
+    def test_a_screen_reader_hears_a_value_that_stays_and_none_that_passes(self, open_page):
+        page = open_page({"small": network((1, 8, 8), convolution(2, (3, 3)))})
+        page.evaluate(
+            "window.heard = [];"
+            "new MutationObserver(() => heard.push(document.querySelector('#try-it-here [role=status]').textContent))"
+            "  .observe(document.querySelector('#try-it-here'), {subtree: true, childList: true});"
+            "document.querySelector('#try-it-here .layers canvas').focus()"
+        )
+        for _ in range(5):
+            press(page, "ArrowRight")
+        wait_for(page, "heard.find((text) => text.startsWith('layer1, map 1, row 1, column 6 = '))")
+        assert len(set(page.evaluate("heard")) - {""}) <= 2
+        live = "#try-it-here [aria-live], #try-it-here [role=alert], #try-it-here [role=status], #try-it-here output"
+        assert page.evaluate(f"document.querySelectorAll('{live}').length") == 1

@@ -29,6 +29,26 @@ export function radioButtons(name, legend, titles, chosen, onChoice) {
   return create("fieldset", { class: "choices" }, create("legend", {}, legend), ...choices);
 }
 
+/** Milliseconds after which a text is spoken, unless another one takes its place. */
+const SPEECH_DELAY = 300;
+
+/**
+ * Create an element that nobody sees and that screen readers speak, and the function that gives it a text. While texts
+ * follow each other quickly, as when the pointer moves, none is spoken but the last.
+ * @returns {{element: HTMLElement, speak: (text: string) => void}}
+ */
+export function announcer() {
+  const element = create("p", { role: "status", class: "spoken" });
+  let timer;
+  const speak = (text) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      element.textContent = text;
+    }, SPEECH_DELAY);
+  };
+  return { element, speak };
+}
+
 /** Write a number with a minus sign as wide as a digit, such as −0.250. */
 export function decimal(value, digits = 3) {
   const text = value.toFixed(digits);

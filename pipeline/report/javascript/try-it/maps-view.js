@@ -71,7 +71,7 @@ export class MapsView {
   }
 
   choose(index) {
-    if (index !== null && this.values) {
+    if (index !== null && index !== this.chosen) {
       this.onChoice(index);
     }
   }

@@ -11,19 +11,21 @@ export class NetworkView {
   /**
    * @param {any} network As `readNetwork` returns it.
    * @param {string[]} classes
+   * @param {(text: string) => void} speak Called with a text for screen readers when a value is chosen.
    */
-  constructor(network, classes) {
+  constructor(network, classes, speak) {
     this.network = { ...network, classes };
+    this.speak = speak;
     this.last = network.layers.length - 1;
     this.size = asMaps(network.layers[0].shape, true).slice(1);
     this.color = create("canvas", { role: "img", "aria-label": "The picture, cropped and scaled" });
     this.maps = network.layers.slice(0, -1).map((layer, position) => {
       const shown = position ? layer : { name: "gray", shape: layer.shape };
       const kind = { isImage: position === 0, isSigned: isSigned(network.layers, position) };
-      return new MapsView(shown, kind, (index) => this.explain(position, index));
+      return new MapsView(shown, kind, (index) => this.choose([position, index]));
     });
-    this.answers = classes.map((name, index) => answer(name, () => this.explain(this.last, index)));
-    this.arithmetic = create("div", { class: "arithmetic", "aria-live": "polite" });
+    this.answers = classes.map((name, index) => answer(name, () => this.choose([this.last, index])));
+    this.arithmetic = create("div", { class: "arithmetic" });
     this.elements = this.arranged();
   }
 
@@ -56,7 +58,7 @@ export class NetworkView {
       button.querySelector("data").value = String(probabilities[index]);
     });
     if (this.chosen) {
-      this.explain(...this.chosen);
+      this.explain();
     } else {
       this.arithmetic.replaceChildren(
         create("p", {}, "Point at a value, tap it, or go to it by keyboard: here comes its arithmetic."),
@@ -65,8 +67,18 @@ export class NetworkView {
     return probabilities;
   }
 
-  explain(position, index) {
-    this.chosen = [position, index];
+  /** @param {[number, number]} chosen The position of a layer, and the index of one of its values. */
+  choose(chosen) {
+    if (this.outputs) {
+      this.chosen = chosen;
+      const [title, sentence] = this.explain();
+      this.speak(`${title.textContent}. ${sentence.textContent}`);
+    }
+  }
+
+  /** Show the arithmetic of the chosen value, and return its elements: a title, a sentence and others. */
+  explain() {
+    const [position, index] = this.chosen;
     const layer = this.network.layers[position];
     const map = layer.kind === "pooling" ? mapOf(layer, index) : null;
     this.maps.forEach((view, other) => {
@@ -81,6 +93,7 @@ export class NetworkView {
           this.outputs[0][index],
         );
     this.arithmetic.replaceChildren(...elements);
+    return elements;
   }
 
   drawColor() {

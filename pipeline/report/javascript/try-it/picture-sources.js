@@ -124,7 +124,8 @@ function testImages({ classes, images }, onPicture) {
 }
 
 function asButton(image, onClick) {
-  const button = create("button", { type: "button", class: "picture", title: image.alt });
+  const button = create("button", { type: "button", class: "picture" });
+  image.title = image.alt;
   button.addEventListener("click", onClick);
   return button;
 }

@@ -1,6 +1,6 @@
 // The section "Try it": a picture passes through a trained network, layer by layer.
 
-import { create, percent, radioButtons } from "../dom.js";
+import { announcer, create, percent, radioButtons } from "../dom.js";
 import { readNetwork } from "./network.js";
 import { NetworkView } from "./network-view.js";
 import { firstTestImage, pictureSources } from "./picture-sources.js";
@@ -12,23 +12,25 @@ import { firstTestImage, pictureSources } from "./picture-sources.js";
  */
 export async function startTryIt(data, root) {
   const networks = await Promise.all(data.networks.filter((network) => network.weights).map(readNetwork));
-  const views = networks.map((network) => new NetworkView(network, data.classes));
+  const { element: spoken, speak } = announcer();
+  const views = networks.map((network) => new NetworkView(network, data.classes, speak));
   const last = views.length - 1;
-  const trial = new Trial(data.classes, firstTestImage(data));
+  const trial = new Trial(data.classes, firstTestImage(data), speak);
   const titles = networks.map((network) => network.title);
   const choice = radioButtons("try-it-network", "Network", titles, last, (number) => trial.showIn(views[number]));
   const sources = pictureSources(root.closest("section"), data, (picture) => trial.show(picture));
-  root.replaceChildren(choice, sources, trial.answer, trial.place);
+  root.replaceChildren(choice, sources, trial.answer, trial.place, spoken);
   await trial.showIn(views[last]);
 }
 
 /** Shows the picture in the network, of those that the reader asked for last. */
 class Trial {
-  constructor(classes, picture) {
+  constructor(classes, picture, speak) {
     this.classes = classes;
     this.picture = picture;
     this.readable = picture;
-    this.answer = create("p", { role: "status" });
+    this.speak = speak;
+    this.answer = create("p", { class: "answer" });
     this.place = create("div", { class: "network" });
   }
 
@@ -67,5 +69,6 @@ class Trial {
 
   say(picture, text) {
     this.answer.textContent = `${picture.title}: ${text}`;
+    this.speak(this.answer.textContent);
   }
 }
