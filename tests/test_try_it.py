@@ -433,3 +433,31 @@ class TestOnAPageOfItsOwn:
         assert len(set(page.evaluate("heard")) - {""}) <= 2
         live = "#try-it-here [aria-live], #try-it-here [role=alert], #try-it-here [role=status], #try-it-here output"
         assert page.evaluate(f"document.querySelectorAll('{live}').length") == 1
+
+    def test_many_classes_with_long_names_fit_a_phone(self, open_page):
+        names = [f"<i>{number}</i>{'name' * 20}" for number in range(100)]
+        page = open_page({"small": network((1, 8, 8), dense(200), classes=100)}, names)
+        page.look(width=390)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.evaluate("document.querySelector('#try-it-here .ends').clientHeight") < 900
+        assert page.evaluate("document.querySelector('#try-it-here .answers button').textContent").startswith(names[0])
+
+    def test_one_network_is_no_choice(self, open_page):
+        page = open_page({"small": network((1, 8, 8), dense(1))})
+        assert page.evaluate("document.querySelector('#try-it-here input[type=radio]')") is None
+        assert (
+            page.evaluate("document.querySelector('#try-it-here .layers figcaption').textContent") == "layer1: 1 unit"
+        )
+
+    def test_the_arrow_keys_stop_at_the_last_map_and_leave_shortcuts_alone(self, open_page):
+        """Seven maps lie in rows of three, of which the last has one."""
+        page = open_page({"small": network((1, 4, 4), convolution(7, (3, 3)))})
+        page.evaluate("document.querySelector('#try-it-here .layers canvas').focus()")
+        for key in ["ArrowRight"] * 9 + ["ArrowDown"] * 9:
+            press(page, key)
+        assert arithmetic(page).startswith("layer1, map 6, row 2, column 2 = ")
+        is_taken = page.evaluate(
+            "!document.activeElement.dispatchEvent("
+            "  new KeyboardEvent('keydown', {key: 'ArrowLeft', altKey: true, bubbles: true, cancelable: true}))"
+        )
+        assert not is_taken

@@ -60,6 +60,11 @@ export function percent(share) {
   return `${(Math.floor(1000 * share) / 10).toFixed(1)}%`;
 }
 
+/** Write a count with its noun: 1 unit, 200 units. */
+export function counted(count, noun) {
+  return count === 1 ? `1 ${noun}` : `${count.toLocaleString("en")} ${noun}s`;
+}
+
 /** Return a colour of the page's style, such as that of `--blue`, for a canvas. */
 export function colorOf(element, name) {
   return getComputedStyle(element).getPropertyValue(name).trim();

@@ -1,7 +1,7 @@
 // Show the arithmetic behind a value: the values, the weights, the products and their sum, or the maximum.
 
 import { drawMaps, gridOf } from "../canvas.js";
-import { create, decimal, percent } from "../dom.js";
+import { counted, create, decimal, percent } from "../dom.js";
 import { asMaps, largestGroups, placeOf, productsOf, windowValues } from "./arithmetic.js";
 
 const MAX_GROUPS = 3;
@@ -47,7 +47,7 @@ function explainedMaximum(layer, outputs, position, index) {
   const value = outputs[position][index];
   return [
     heading(nameOf(layer, index), value),
-    create("p", {}, `The largest of the ${values.length} values that the window covers.`),
+    create("p", {}, `The largest of the ${counted(values.length, "value")} that the window covers.`),
     create("div", { class: "groups" }, numbers("window", values, size[1], maximum)),
   ];
 }
@@ -59,9 +59,7 @@ function explainedSum(network, position, outputs, index) {
   const { largest, others, othersSum } = largestGroups(groups, MAX_GROUPS);
   const title =
     layer.nonlinearity === "softmax" ? `${network.classes[index]}: ${nameOf(layer, index)}` : nameOf(layer, index);
-  const rest = others
-    ? [create("p", {}, `The other ${others} ${inputsOf(layer, others)} add ${decimal(othersSum)}.`)]
-    : [];
+  const rest = others ? [create("p", {}, `${counted(others, `more ${inputOf(layer)}`)}: Σ ${decimal(othersSum)}`)] : [];
   return [
     heading(title, outputs[position][index]),
     create("p", {}, `${sumSentence(products, sum, bias, before)} ${afterSum(layer, position, outputs, before, index)}`),
@@ -72,7 +70,7 @@ function explainedSum(network, position, outputs, index) {
 
 function sumSentence(products, sum, bias, before) {
   const sign = bias < 0 ? "−" : "+";
-  return `The sum of ${products} products and the bias: ${decimal(sum)} ${sign} ${decimal(Math.abs(bias))} = ${decimal(before)}.`;
+  return `The sum of ${counted(products, "product")} and the bias: ${decimal(sum)} ${sign} ${decimal(Math.abs(bias))} = ${decimal(before)}.`;
 }
 
 /** Return what the nonlinearity makes of a sum, as a sentence. */
@@ -92,13 +90,12 @@ function afterSum(layer, position, outputs, before, index) {
   }
 }
 
-function inputsOf(layer, count) {
-  const noun = layer.inputs.length === 1 ? "unit" : "map";
-  return count === 1 ? noun : `${noun}s`;
+function inputOf(layer) {
+  return layer.inputs.length === 1 ? "unit" : "map";
 }
 
 function explainedGroup({ channel, values, weights, products, sum }, size, layer, groups) {
-  const from = groups > 1 ? `${inputsOf(layer, 1)} ${channel + 1}` : "input";
+  const from = groups > 1 ? `${inputOf(layer)} ${channel + 1}` : "input";
   const weightsTitle = layer.kind === "convolution" ? "filter" : "weights";
   const parts = [
     squares(from, values, size),

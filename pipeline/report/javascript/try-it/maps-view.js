@@ -1,7 +1,7 @@
 // Show a layer's values as maps on a canvas, of which a pointer or the arrow keys choose a value.
 
 import { drawMaps, gridOf, indexAt, placeOnGrid } from "../canvas.js";
-import { colorOf, create } from "../dom.js";
+import { colorOf, counted, create } from "../dom.js";
 import { asMaps, placeOf } from "./arithmetic.js";
 import { product } from "./network.js";
 
@@ -43,7 +43,8 @@ export class MapsView {
     this.canvas.addEventListener("pointerdown", choose);
     this.canvas.addEventListener("focus", () => this.choose(this.chosen ?? 0));
     this.canvas.addEventListener("keydown", (event) => {
-      if (event.key in STEPS) {
+      const isShortcut = event.altKey || event.ctrlKey || event.metaKey; // as Alt with an arrow, to the page before
+      if (event.key in STEPS && !isShortcut) {
         event.preventDefault();
         this.choose(this.neighbour(...STEPS[event.key]));
       }
@@ -137,6 +138,6 @@ function acrossOf([count]) {
 
 function titleOf({ name, shape }, [count, rows, columns]) {
   return product(shape) === count
-    ? `${name}: ${count} units`
+    ? `${name}: ${counted(count, "unit")}`
     : `${name}: ${count === 1 ? "" : `${count} maps of `}${rows} × ${columns}`;
 }

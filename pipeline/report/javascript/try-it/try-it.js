@@ -19,7 +19,7 @@ export async function startTryIt(data, root) {
   const titles = networks.map((network) => network.title);
   const choice = radioButtons("try-it-network", "Network", titles, last, (number) => trial.showIn(views[number]));
   const sources = pictureSources(root.closest("section"), data, (picture) => trial.show(picture));
-  root.replaceChildren(choice, sources, trial.answer, trial.place, spoken);
+  root.replaceChildren(...(views.length > 1 ? [choice] : []), sources, trial.answer, trial.place, spoken);
   await trial.showIn(views[last]);
 }
 
