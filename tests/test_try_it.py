@@ -449,6 +449,24 @@ class TestOnAPageOfItsOwn:
             page.evaluate("document.querySelector('#try-it-here .layers figcaption').textContent") == "layer1: 1 unit"
         )
 
+    def test_a_finger_chooses_the_value_under_it_and_none_where_no_map_is(self, open_page):
+        """The place is a gap between maps, then one in the last row."""
+        page = open_page({"small": network((1, 4, 4), convolution(7, (3, 3)))})
+        page.evaluate("document.querySelector('#try-it-here .layers canvas').scrollIntoView({block: 'center'})")
+        left, top, width, height = page.evaluate(
+            "(() => { const box = document.querySelector('#try-it-here .layers canvas').getBoundingClientRect();"
+            "  return [box.left, box.top, box.width, box.height]; })()"
+        )
+        for across, down in ((0.332, 0.01), (0.9, 0.9)):
+            for kind, points in (
+                ("touchStart", [{"x": left + across * width, "y": top + down * height}]),
+                ("touchEnd", []),
+            ):
+                page.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+            wait_for(
+                page, "document.querySelector('.arithmetic').textContent.startsWith('layer1, map 1, row 1, column 2')"
+            )
+
     def test_the_arrow_keys_stop_at_the_last_map_and_leave_shortcuts_alone(self, open_page):
         """Seven maps lie in rows of three, of which the last has one."""
         page = open_page({"small": network((1, 4, 4), convolution(7, (3, 3)))})

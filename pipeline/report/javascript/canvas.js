@@ -24,12 +24,12 @@ export function placeOnGrid(grid, map, { row, column, rows, columns }) {
   };
 }
 
-/** Return the index of the value at a point of the canvas, or null in a gap. */
+/** Return the index of the value at a point of the canvas, in a gap of the value before it, or null where no map is. */
 export function indexAt(grid, x, y) {
   const map = Math.floor(y / grid.down) * grid.across + Math.floor(x / grid.right);
-  const row = Math.floor((y % grid.down) / grid.pixel);
-  const column = Math.floor((x % grid.right) / grid.pixel);
-  const isValue = x >= 0 && y >= 0 && x < grid.width && map < grid.count && row < grid.rows && column < grid.columns;
+  const row = Math.min(Math.floor((y % grid.down) / grid.pixel), grid.rows - 1);
+  const column = Math.min(Math.floor((x % grid.right) / grid.pixel), grid.columns - 1);
+  const isValue = x >= 0 && y >= 0 && x < grid.width && map < grid.count;
   return isValue ? (map * grid.rows + row) * grid.columns + column : null;
 }
 

@@ -41,7 +41,11 @@ export class MapsView {
     const choose = (event) => this.choose(this.indexUnder(event));
     this.canvas.addEventListener("pointermove", choose);
     this.canvas.addEventListener("pointerdown", choose);
-    this.canvas.addEventListener("focus", () => this.choose(this.chosen ?? 0));
+    this.canvas.addEventListener("focus", () => {
+      if (this.canvas.matches(":focus-visible")) {
+        this.choose(this.chosen ?? 0); // a pointer chooses by its place
+      }
+    });
     this.canvas.addEventListener("keydown", (event) => {
       const isShortcut = event.altKey || event.ctrlKey || event.metaKey; // as Alt with an arrow, to the page before
       if (event.key in STEPS && !isShortcut) {
