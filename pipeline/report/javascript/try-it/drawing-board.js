@@ -27,9 +27,11 @@ export function drawingBoard(onChange) {
     changed();
   };
   canvas.addEventListener("pointerdown", (event) => {
-    canvas.setPointerCapture(event.pointerId);
-    last = null;
-    drawTo(event);
+    if (event.isPrimary && event.button === 0) {
+      canvas.setPointerCapture(event.pointerId);
+      last = null;
+      drawTo(event);
+    }
   });
   canvas.addEventListener("pointermove", (event) => {
     if (canvas.hasPointerCapture(event.pointerId)) {
