@@ -328,7 +328,7 @@ class TestInABrowser:
 def open_page(chromium, tmp_path):
     """Return a function that opens a page of the section alone, with random weights and random test images."""
 
-    def opened_page(networks, class_names=("bird", "cat", "dog")):
+    def opened_page(networks, class_names=("bird", "cat", "dog"), is_shown="#try-it-here .answers data[value]"):
         read = results(tmp_path, networks)
         labels = np.arange(len(class_names), dtype=np.uint8)
         images = np.random.default_rng(0).integers(0, 256, (len(labels), 3, 32, 32), dtype=np.uint8)
@@ -343,7 +343,7 @@ def open_page(chromium, tmp_path):
         page.write_text(markup.page("Page", "", sections, script.page_data(data), script.script_text()))
         chromium.look()
         chromium.open(page)
-        wait_for(chromium, "document.querySelector('#try-it-here .answers data')?.value")
+        wait_for(chromium, f"document.querySelector('{is_shown}') !== null")
         return chromium
 
     return opened_page
@@ -479,3 +479,11 @@ class TestOnAPageOfItsOwn:
             "  new KeyboardEvent('keydown', {key: 'ArrowLeft', altKey: true, bubbles: true, cancelable: true}))"
         )
         assert not is_taken
+
+    def test_an_old_browser_says_what_it_lacks(self, open_page, chromium):
+        removal = "delete window.DecompressionStream"
+        old = chromium.call("Page.addScriptToEvaluateOnNewDocument", source=removal)
+        page = open_page({"small": network((1, 8, 8))}, is_shown="#try-it-here > p")
+        page.call("Page.removeScriptToEvaluateOnNewDocument", **old)
+        text = page.evaluate("document.getElementById('try-it-here').innerText")
+        assert "This browser cannot show this section (DecompressionStream is not defined)." in text

@@ -1,14 +1,21 @@
 // Start the parts of the page that the script brings to life.
 
+import { create } from "./dom.js";
 import { startFilms } from "./film/film.js";
 import { startTryIt } from "./try-it/try-it.js";
 
 const data = JSON.parse(document.getElementById("page-data").textContent);
-const tryIt = document.getElementById("try-it-here");
-if (tryIt) {
-  startTryIt(data, tryIt);
+
+/** Start a part in its place, if the page has it, and say there if the browser lacks what it needs. */
+async function start(part, place) {
+  try {
+    await (place && part(data, place));
+  } catch (error) {
+    console.error(error);
+    const reason = `This browser cannot show this section (${error.message}).`;
+    place.append(create("p", {}, `${reason} Chrome, Edge, Firefox and Safari can since May 2023.`));
+  }
 }
-const film = document.getElementById("film");
-if (film) {
-  startFilms(data, film);
-}
+
+start(startTryIt, document.getElementById("try-it-here"));
+start(startFilms, document.getElementById("film"));
