@@ -123,7 +123,7 @@ def chromium(tmp_path_factory):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """The page of a CNN with filters, trained for longer than the article's, and of an MLP of two epochs without."""
-    return write_page(tmp_path_factory.mktemp("films"), 10, cnn=60, mlp=2)
+    return write_page(tmp_path_factory.mktemp("films"), 10, mlp=2, cnn=60)
 
 
 @pytest.fixture
@@ -291,18 +291,18 @@ class TestControls:
     def test_another_network_is_shown_at_the_same_epoch(self, page):
         move(page, 1)
         choices = "document.querySelectorAll('.film-choice input')"
-        page.evaluate(f"{choices}[1].click()")
+        page.evaluate(f"{choices}[0].click()")
         assert title(page) == "MLP, epoch 1 of 2"
         assert not page.evaluate("document.querySelector('.film-layer').checkVisibility()"), "it has no filters"
         move(page, 2)
-        page.evaluate(f"{choices}[0].click()")
+        page.evaluate(f"{choices}[1].click()")
         assert title(page) == "CNN, epoch 2 of 60"
         assert page.evaluate("document.querySelector('.film-layer').checkVisibility()")
 
 
 class TestPage:
     def test_asks_for_nothing_and_complains_of_nothing(self, page, written):
-        page.evaluate("document.querySelectorAll('.film-choice input')[1].click()")
+        page.evaluate("document.querySelectorAll('.film-choice input')[0].click()")
         assert page.requests() == [written.as_uri()]
         assert page.happened("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown") == []
 

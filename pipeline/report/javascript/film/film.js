@@ -7,7 +7,7 @@ import { frameOf, together, unpackFilm } from "./frames.js";
 const FRAMES_PER_SECOND = 8;
 
 /**
- * Bring the section to life, at the last epoch of the first network.
+ * Bring the section to life, at the last epoch of the last network.
  * @param {object} data
  * @param {string[]} data.classes
  * @param {Object<string, {picture: string, label: number}>} data.images Test images by their indices.
@@ -23,7 +23,7 @@ export async function startFilms({ classes, images, networks }, root) {
   /** @type {(name: string) => any} */
   const place = (name) => root.querySelector(`.film-${name}`);
   const slider = place("slider");
-  let film = films[0];
+  let film = films.at(-1);
   let showParts;
   const show = () => {
     const frame = slider.valueAsNumber;
@@ -47,7 +47,7 @@ export async function startFilms({ classes, images, networks }, root) {
   if (films.length > 1) {
     const titles = films.map(({ title }) => title);
     const chooseAt = (number) => choose(films[number], film.epochs[slider.valueAsNumber]);
-    place("choice").replaceChildren(radioButtons("film-network", "Network", titles, 0, chooseAt));
+    place("choice").replaceChildren(radioButtons("film-network", "Network", titles, films.length - 1, chooseAt));
   }
   // A canvas keeps the colours that it was drawn in.
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
