@@ -53,13 +53,12 @@ export function drawMaps(canvas, grid, values, least, largest) {
 /** Return a canvas with a pixel for each value, one map below the other. */
 function smallPicture({ count, rows, columns }, values, least, largest) {
   const factor = largest > least ? 255 / (largest - least) : 0;
-  const shades = Uint8ClampedArray.from(values, (value) => (value - least) * factor);
   const image = new ImageData(columns, count * rows);
   // A whole pixel is written at once, which is faster than its four bytes.
   const pixels = new Uint32Array(image.data.buffer);
-  shades.forEach((shade, index) => {
-    pixels[index] = 0xff000000 + shade * 0x010101;
-  });
+  for (let index = 0; index < pixels.length; index += 1) {
+    pixels[index] = 0xff000000 + Math.round((values[index] - least) * factor) * 0x010101;
+  }
   const canvas = document.createElement("canvas");
   canvas.width = image.width;
   canvas.height = image.height;
