@@ -14,15 +14,15 @@ export class NetworkView {
    * @param {(text: string) => void} speak Called with a text for screen readers when a value is chosen.
    */
   constructor(network, classes, speak) {
-    this.network = { ...network, classes };
+    const [image, ...others] = network.layers;
+    this.network = { ...network, classes, layers: [{ ...image, name: "gray" }, ...others] };
     this.speak = speak;
     this.last = network.layers.length - 1;
-    this.size = asMaps(network.layers[0].shape, true).slice(1);
+    this.size = asMaps(image.shape, true).slice(1);
     this.color = create("canvas", { role: "img", "aria-label": "The picture, cropped and scaled" });
-    this.maps = network.layers.slice(0, -1).map((layer, position) => {
-      const shown = position ? layer : { name: "gray", shape: layer.shape };
+    this.maps = this.network.layers.slice(0, -1).map((layer, position) => {
       const kind = { isImage: position === 0, isSigned: isSigned(network.layers, position) };
-      return new MapsView(shown, kind, (index) => this.choose([position, index]));
+      return new MapsView(layer, kind, (index) => this.choose([position, index]));
     });
     this.answers = classes.map((name, index) => answer(name, () => this.choose([this.last, index])));
     this.arithmetic = create("div", { class: "arithmetic" });
@@ -87,11 +87,7 @@ export class NetworkView {
     });
     const elements = position
       ? explanation(this.network, position, this.outputs, index)
-      : explainedGray(
-          nameOf({ ...layer, name: "gray" }, index, true),
-          this.rgb.slice(3 * index, 3 * index + 3),
-          this.outputs[0][index],
-        );
+      : explainedGray(nameOf(layer, index, true), this.rgb.slice(3 * index, 3 * index + 3), this.outputs[0][index]);
     this.arithmetic.replaceChildren(...elements);
     return elements;
   }
@@ -120,7 +116,7 @@ function mapOf(layer, index) {
 
 function answer(name, onChoice) {
   const bar = create("span", { class: "bar" }, create("b"));
-  const button = create("button", { type: "button" }, create("span", { class: "name" }, name), bar, create("data"));
+  const button = create("button", { type: "button" }, create("span", {}, name), bar, create("data"));
   for (const event of ["pointerenter", "focus", "click"]) {
     button.addEventListener(event, onChoice);
   }
