@@ -24,7 +24,7 @@ KINDS: dict[type[Layer], str] = {
 """Kinds of layers, by the names that the script has for them."""
 
 MAX_PARAMETERS = 250_000
-"""Maximum number of parameters of all networks in the page together; a parameter takes 4.7 bytes of it."""
+"""Maximum number of parameters of all networks in the page together; a parameter takes 4.3 bytes of it."""
 
 
 def try_it_section(networks: Sequence[NetworkResults]) -> Section:
