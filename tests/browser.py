@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-KEY_CODES = {" ": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}
+KEY_CODES = {"Tab": 9, " ": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}
 """Windows' codes of keys; Chromium knows by them what a key does."""
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")

@@ -480,6 +480,22 @@ class TestOnAPageOfItsOwn:
         )
         assert not is_taken
 
+    def test_what_has_the_focus_is_not_behind_the_arithmetic(self, open_page):
+        page = open_page({"deep": network((1, 16, 16), *[convolution(4, (2, 2))] * 9)})
+        page.evaluate("document.querySelector('#try-it-here .ends canvas[tabindex]').focus()")
+        focus = (
+            "(() => { const [focus, box] = [document.activeElement, document.querySelector('.arithmetic')];"
+            "  const name = focus.ariaLabel ?? focus.textContent;"
+            "  return [name, focus.getBoundingClientRect().bottom, box.getBoundingClientRect().top]; })()"
+        )
+        names = []
+        while "Arithmetic" not in names:
+            name, bottom, top = page.evaluate(focus)
+            assert name == "Arithmetic" or bottom <= top, name
+            names.append(name)
+            page.press("Tab")
+        assert len(names) == 1 + 3 + 9 + 1
+
     def test_an_old_browser_says_what_it_lacks(self, open_page, chromium):
         removal = "delete window.DecompressionStream"
         old = chromium.call("Page.addScriptToEvaluateOnNewDocument", source=removal)

@@ -25,7 +25,7 @@ export class NetworkView {
       return new MapsView(layer, kind, (index) => this.choose([position, index]));
     });
     this.answers = classes.map((name, index) => answer(name, () => this.choose([this.last, index])));
-    this.arithmetic = create("div", { class: "arithmetic" });
+    this.arithmetic = create("div", { class: "arithmetic", role: "region", "aria-label": "Arithmetic", tabindex: 0 });
     this.elements = this.arranged();
   }
 
