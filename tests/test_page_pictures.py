@@ -137,8 +137,8 @@ def test_a_file_that_is_no_picture_is_told_in_a_sentence(pictures, page, tmp_pat
     answers = chosen(page, [tmp_path / name for name in contents], [(32, 32)] * len(contents))
     assert answers == [
         "The file is a GIF; expected a PNG or a JPEG.",
-        "photo.jpg is a HEIC; expected a PNG or a JPEG.",
-        "empty.png is empty; expected a PNG or a JPEG.",
+        "The file is a HEIC; expected a PNG or a JPEG.",
+        "The file is empty; expected a PNG or a JPEG.",
         "The JPEG is damaged, or this browser does not know its kind.",
         "The JPEG is damaged, or this browser does not know its kind.",
         "The PNG is damaged: it ends early.",
