@@ -7,6 +7,10 @@ import { explainedGray, explanation, nameOf } from "./arithmetic-view.js";
 import { MapsView } from "./maps-view.js";
 import { layerOutputs } from "./network.js";
 
+const HINT =
+  "Point at a value, tap it, or go to it by keyboard: here comes its arithmetic. " +
+  "White is the largest value of a layer, and black is 0; where values may be negative, gray is 0.";
+
 export class NetworkView {
   /**
    * @param {any} network As `readNetwork` returns it.
@@ -60,9 +64,7 @@ export class NetworkView {
     if (this.chosen) {
       this.explain();
     } else {
-      this.arithmetic.replaceChildren(
-        create("p", {}, "Point at a value, tap it, or go to it by keyboard: here comes its arithmetic."),
-      );
+      this.arithmetic.replaceChildren(create("p", {}, HINT));
     }
     return probabilities;
   }
