@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -77,6 +78,14 @@ class Browser:
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def wait_for(self, expression: str):
+        """Wait until a JavaScript expression is true, at most 20 seconds, and return what it comes to."""
+        end = time.monotonic() + 20
+        while not (value := self.evaluate(expression)):
+            assert time.monotonic() < end, expression
+            time.sleep(0.005)
+        return value
 
     def choose(self, selector: str, paths: Iterable[Path]) -> None:
         """Choose files in a field, as a person does."""

@@ -16,6 +16,7 @@ import pytest
 from pipeline.engines.engine import Examples
 from pipeline.networks.declaration import Network
 from pipeline.networks.declared import find_network
+from tests import browser
 from tests.available import has_gpu
 from tests.clone import fresh_clone
 from tests.object_faults import FaultyProxy
@@ -51,6 +52,14 @@ def golden_images():
     planes = np.frombuffer(lzma.decompress((GOLDEN / "images.xz").read_bytes()), np.uint8).reshape(3, -1)
     values = planes.astype(np.int64).T @ [1, 256, 65536]
     return (values / 255_000 - 0.5).astype(np.float32).reshape(-1, 1024)
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    """A browser that one test after the other looks at a page with."""
+    running = browser.start(tmp_path_factory.mktemp("browser"))
+    yield running
+    running.close()
 
 
 @pytest.fixture(params=["mlp", "cnn"])

@@ -18,11 +18,11 @@ from pipeline.progress.monitor import SILENT
 from pipeline.report import report
 from pipeline.report.article.runs import ARTICLE
 from pipeline.report.film import LEVELS, shown_frames
-from pipeline.store.record import Record
 from pipeline.training import evaluate
 from pipeline.training.film import FILM_NAME, read_film
 from pipeline.training.history import HISTORY_NAME, Epoch
-from tests import browser, small_networks
+from tests import small_networks
+from tests.trained_networks import record_of_training
 
 pytestmark = pytest.mark.xdist_group("film")  # they share what one fixture sets up
 
@@ -74,22 +74,8 @@ def write_training(folder, names, labels, declared, epochs, generator):
     rows = [asdict(Epoch(n + 1, 2 / (n + 1), 2.5 - n / epochs, accuracies[n], 1.0)) for n in range(epochs)]
     seconds = [row.pop("seconds") for row in rows]
     (folder / HISTORY_NAME).write_text(json.dumps({"data": {"class_names": names}, "epochs": rows}))
-    Record(
-        stage="Train",
-        key="0" * 16,
-        content_key="0" * 16,
-        parameters={"device": "cpu", "engine": "numba", "architecture": declared},
-        code={},
-        inputs={},
-        files={},
-        content="",
-        started="2015-01-01T00:00:00+00:00",
-        seconds=1.0,
-        run="1",
-        host="here",
-        versions={},
-        measured={"epoch_seconds": seconds, "device_name": "a processor", "threads": 1},
-    ).sealed().write(folder)
+    measured = {"epoch_seconds": seconds, "device_name": "a processor", "threads": 1}
+    record_of_training(measured, declared).write(folder)
 
 
 def write_film(path, labels, epochs, classes, units, generator):
@@ -114,13 +100,6 @@ def write_evaluation(folder, names, labels, generator):
 
 
 @pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    running = browser.start(tmp_path_factory.mktemp("browser"))
-    yield running
-    running.close()
-
-
-@pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """The page of a CNN with filters, trained for longer than the article's, and of an MLP of two epochs without."""
     return write_page(tmp_path_factory.mktemp("films"), 10, mlp=2, cnn=60)
@@ -134,15 +113,8 @@ def page(written, chromium):
 def opened(chromium, path):
     chromium.look()
     chromium.open(path)
-    wait_for(chromium, "!document.querySelector('.film').hidden")
+    chromium.wait_for("!document.querySelector('.film').hidden")
     return chromium
-
-
-def wait_for(page, condition):
-    end = time.monotonic() + 10
-    while not page.evaluate(condition):
-        assert time.monotonic() < end, condition
-        time.sleep(0.02)
 
 
 def move(page, epoch):
@@ -268,7 +240,7 @@ class TestControls:
         focus(page, ".film-play")
         page.press(" ")
         assert texts(page, ".film-play") == ["Pause"]
-        wait_for(page, "(frame => frame >= 2 && frame < 50)(document.querySelector('.film-slider').valueAsNumber)")
+        page.wait_for("(frame => frame >= 2 && frame < 50)(document.querySelector('.film-slider').valueAsNumber)")
         page.press(" ")
         assert texts(page, ".film-play") == ["Play"]
         paused = title(page)
@@ -279,7 +251,7 @@ class TestControls:
         move(page, 58)
         focus(page, ".film-play")
         page.press(" ")
-        wait_for(page, "document.querySelector('.film-play').textContent === 'Play'")
+        page.wait_for("document.querySelector('.film-play').textContent === 'Play'")
         assert title(page) == "CNN, epoch 60 of 60"
 
     def test_the_slider_pauses(self, page):
@@ -341,8 +313,7 @@ def test_many_classes_are_a_picture_in_the_colours_of_the_page(tmp_path, chromiu
     assert page.evaluate("document.querySelectorAll('.film-choice input, .film .matrix').length") == 0
     for scheme, right in (("light", [0, 114, 178]), ("dark", [86, 180, 233])):
         page.look(scheme=scheme)
-        wait_for(
-            page,
+        page.wait_for(
             "(pixel => "
             f"[{', '.join(map(str, right))}].every((value, channel) => Math.abs(pixel[channel] - value) <= 8)"
             ")(document.querySelector('.film-confusion canvas').getContext('2d').getImageData(7, 7, 1, 1).data)",

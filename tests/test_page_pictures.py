@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from pipeline.inference.pictures import read_picture
 from pipeline.report import script
-from tests import browser, made_up_pictures
+from tests import made_up_pictures
 
 pytestmark = pytest.mark.xdist_group("page pictures")  # they share the pictures
 
@@ -52,16 +52,14 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(tmp_path_factory, chromium):
     """A page with nothing but the script's functions and a field for files."""
     folder = tmp_path_factory.mktemp("page")
     modules = script.joined(script.FILES[: script.FILES.index("pictures/pictures.js") + 1])
     html = f"<!doctype html><meta charset='utf-8'><input type='file' multiple><script>{modules}</script>"
     (folder / "page.html").write_text(html, encoding="utf-8")
-    running = browser.start(folder / "profile")
-    running.open(folder / "page.html")
-    yield running
-    running.close()
+    chromium.open(folder / "page.html")
+    return chromium
 
 
 def assert_as_predict(pictures, answers):

@@ -31,7 +31,8 @@ from pipeline.report.network_results import NetworkResults
 from pipeline.store.record import Record
 from pipeline.training import evaluate
 from pipeline.training.train import train
-from tests import browser, small_networks
+from tests import small_networks
+from tests.trained_networks import record_of_training
 
 pytest.importorskip("torch")
 
@@ -84,31 +85,12 @@ def results(tmp_path_factory):
                 validation_fraction=0.2,
                 **how,
             )
-            record(measured, declared).write(trained)
+            record_of_training(measured, declared).write(trained)
             evaluate.evaluate(evaluated, images=images, trained=trained, **how)
             folders |= {f"trained_{name}": trained, f"evaluated_{name}": evaluated}
         return folders | {"images": images}
 
     return compute
-
-
-def record(measured, declared):
-    return Record(
-        stage="Train",
-        key="0" * 16,
-        content_key="0" * 16,
-        parameters={"device": "cpu", "engine": "torch", "architecture": declared},
-        code={},
-        inputs={},
-        files={},
-        content="",
-        started="2015-01-01T00:00:00+00:00",
-        seconds=1.0,
-        run="1",
-        host="here",
-        versions={"python": "3.11.7", "numpy": "2.3.5"},
-        measured=measured,
-    ).sealed()
 
 
 def accuracy(folders, name):
@@ -536,13 +518,6 @@ def checkout(states, tmp_path_factory):
     told = ("--schedule-on-failure-command", "tell s3cret", "--schedule-on-failure-webhook=https://host/s3cret")
     checkout.run("--TrainCNN-learning-rate", "0.02", *secret, *told)
     return checkout
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    running = browser.start(tmp_path_factory.mktemp("browser"))
-    yield running
-    running.close()
 
 
 @pytest.fixture

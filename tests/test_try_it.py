@@ -18,7 +18,7 @@ from pipeline.inference.prediction import latest_classifier
 from pipeline.networks.forward import layer_outputs
 from pipeline.networks.weights import WEIGHTS_NAME, write_weights
 from pipeline.report import examples, markup, script, try_it
-from tests import available, browser, made_up_pictures, small_networks
+from tests import available, made_up_pictures, small_networks
 from tests.small_networks import convolution, dense, network, pool, tanh
 
 SHOWN = {
@@ -115,30 +115,12 @@ class TestSection:
         assert 'id="try-it-here"' not in content
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    running = browser.start(tmp_path_factory.mktemp("browser"))
-    yield running
-    running.close()
-
-
 @pytest.fixture
 def opened(states, chromium):
     chromium.look()
     chromium.open(states.shared("trained").folder / "outputs" / "report.html")
-    wait_for(chromium, "document.querySelector('#try-it-here .answers data')?.value")
+    chromium.wait_for("document.querySelector('#try-it-here .answers data')?.value")
     return chromium
-
-
-def wait_for(opened, expression):
-    """Wait until a JavaScript expression is true, at most 20 seconds, and return it."""
-    value = opened.evaluate(
-        "new Promise((resolve) => { const end = Date.now() + 20000; const look = () => {"
-        f"  const value = {expression};"
-        "  if (value || Date.now() > end) resolve(value); else setTimeout(look, 5); }; look(); })"
-    )
-    assert value, expression
-    return value
 
 
 def probabilities(opened):
@@ -163,8 +145,7 @@ def choose_file(opened, path):
     """Choose a file as a person does in the dialogue, and wait until the section has taken it."""
     opened.choose("#try-it-here input[type=file]", [path])
     name = json.dumps(path.name)
-    return wait_for(
-        opened,
+    return opened.wait_for(
         f"[document.querySelector('#try-it-here .answer').textContent].find((text) => text.startsWith({name}))",
     )
 
@@ -221,18 +202,17 @@ class TestInABrowser:
     def test_the_other_network_takes_the_same_picture(self, opened):
         before = probabilities(opened)
         opened.evaluate("document.querySelector('#try-it-here input[type=radio]').click()")
-        wait_for(
-            opened,
+        opened.wait_for(
             "[...document.querySelectorAll('#try-it-here figcaption')].some((e) => e.textContent.startsWith('hidden'))",
         )
-        assert wait_for(opened, "document.querySelector('#try-it-here .answers data').value")
+        assert opened.wait_for("document.querySelector('#try-it-here .answers data').value")
         assert probabilities(opened) != before
 
     def test_a_test_image_of_a_gallery_has_the_probability_of_the_evaluation(self, opened):
         wanted = "#test-images h3:nth-of-type(3) + .gallery figure:last-child"
         opened.evaluate(f"document.querySelector('{wanted} button').click()")
         alt = opened.evaluate(f"document.querySelector('{wanted} img').alt")
-        wait_for(opened, f"document.querySelector('#try-it-here .answer').textContent.startsWith({json.dumps(alt)})")
+        opened.wait_for(f"document.querySelector('#try-it-here .answer').textContent.startsWith({json.dumps(alt)})")
         evaluated = float(opened.evaluate(f"document.querySelector('{wanted} data').value"))
         assert max(probabilities(opened)) == pytest.approx(evaluated, abs=1e-5)
 
@@ -240,7 +220,7 @@ class TestInABrowser:
     def test_a_picture_comes_by(self, opened, tmp_path, way):
         Image.new("RGB", (50, 40), (200, 30, 60)).save(tmp_path / "red.png")
         hand_over(opened, way, tmp_path / "red.png")
-        wait_for(opened, "document.querySelector('#try-it-here .answer').textContent.startsWith('red.png: ')")
+        opened.wait_for("document.querySelector('#try-it-here .answer').textContent.startsWith('red.png: ')")
 
     def test_a_file_that_is_no_picture_is_told(self, opened, tmp_path):
         (tmp_path / "notes.txt").write_text("no picture")
@@ -252,7 +232,7 @@ class TestInABrowser:
         opened.evaluate(
             "[...document.querySelectorAll('#try-it-here button')].find((e) => e.textContent === 'Draw').click()"
         )
-        wait_for(opened, "document.querySelector('#try-it-here .answer').textContent.startsWith('Your drawing')")
+        opened.wait_for("document.querySelector('#try-it-here .answer').textContent.startsWith('Your drawing')")
         empty = probabilities(opened)
         opened.evaluate("document.querySelector('#try-it-here .board').scrollIntoView()")
         left, top = opened.evaluate(
@@ -268,7 +248,7 @@ class TestInABrowser:
             opened.call(
                 "Input.dispatchMouseEvent", type=kind, x=left + x, y=top + y, button="left", buttons=1, clickCount=1
             )
-        wait_for(opened, f"document.querySelector('#try-it-here .answers data').value != {empty[0]!r}")
+        opened.wait_for(f"document.querySelector('#try-it-here .answers data').value != {empty[0]!r}")
         ink = opened.evaluate(
             "(() => { const canvas = document.querySelector('.ends canvas');"
             "  const { data } = canvas.getContext('2d').getImageData(0, 0, 32, 32);"
@@ -343,7 +323,7 @@ def open_page(chromium, tmp_path):
         page.write_text(markup.page("Page", "", sections, script.page_data(data), script.script_text()))
         chromium.look()
         chromium.open(page)
-        wait_for(chromium, f"document.querySelector('{is_shown}') !== null")
+        chromium.wait_for(f"document.querySelector('{is_shown}') !== null")
         return chromium
 
     return opened_page
@@ -379,7 +359,7 @@ class TestOnAPageOfItsOwn:
         assert "expected a PNG or a JPEG" in choose_file(page, tmp_path / "notes.txt")
         for number in (0, 1):
             page.evaluate(f"document.querySelectorAll('#try-it-here input[type=radio]')[{number}].click()")
-            wait_for(page, "document.querySelector('#try-it-here .answers data').value")
+            page.wait_for("document.querySelector('#try-it-here .answers data').value")
             assert status(page).startswith("gray.png: ")
         assert status(page) == expected
 
@@ -417,7 +397,7 @@ class TestOnAPageOfItsOwn:
         assert page.evaluate("document.querySelector('#try-it-here input[type=file]').files.length") == 0
         Image.new("L", (9, 9), 255).save(tmp_path / "gray.png")
         choose_file(page, tmp_path / "gray.png")
-        wait_for(page, f"document.querySelector('#try-it-here .answer').textContent !== {json.dumps(before)}")
+        page.wait_for(f"document.querySelector('#try-it-here .answer').textContent !== {json.dumps(before)}")
 
     def test_a_screen_reader_hears_a_value_that_stays_and_none_that_passes(self, open_page):
         page = open_page({"small": network((1, 8, 8), convolution(2, (3, 3)))})
@@ -429,7 +409,7 @@ class TestOnAPageOfItsOwn:
         )
         for _ in range(5):
             press(page, "ArrowRight")
-        wait_for(page, "heard.find((text) => text.startsWith('layer1, map 1, row 1, column 6 = '))")
+        page.wait_for("heard.find((text) => text.startsWith('layer1, map 1, row 1, column 6 = '))")
         assert len(set(page.evaluate("heard")) - {""}) <= 2
         live = "#try-it-here [aria-live], #try-it-here [role=alert], #try-it-here [role=status], #try-it-here output"
         assert page.evaluate(f"document.querySelectorAll('{live}').length") == 1
@@ -463,8 +443,8 @@ class TestOnAPageOfItsOwn:
                 ("touchEnd", []),
             ):
                 page.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
-            wait_for(
-                page, "document.querySelector('.arithmetic').textContent.startsWith('layer1, map 1, row 1, column 2')"
+            page.wait_for(
+                "document.querySelector('.arithmetic').textContent.startsWith('layer1, map 1, row 1, column 2')"
             )
 
     def test_the_arrow_keys_stop_at_the_last_map_and_leave_shortcuts_alone(self, open_page):

@@ -14,6 +14,7 @@ from pipeline.networks.declared import find_network
 from pipeline.progress.monitor import SILENT
 from pipeline.store import results
 from pipeline.store.latest import point_latest
+from pipeline.store.record import Record
 from pipeline.store.stage import Stage
 from tests.checkout import ROOT, libraries
 
@@ -59,6 +60,26 @@ def train(outputs, data, network="cnn", architecture=None, epochs=1):
     results.make(stage, SILENT)
     point_latest(stage, outputs / "latest", run="0" * 12)
     return stage.path
+
+
+def record_of_training(measured, architecture):
+    """Return the record of a training that no stage made."""
+    return Record(
+        stage="Train",
+        key="0" * 16,
+        content_key="0" * 16,
+        parameters={"device": "cpu", "engine": "torch", "architecture": architecture},
+        code={},
+        inputs={},
+        files={},
+        content="",
+        started="2015-01-01T00:00:00+00:00",
+        seconds=1.0,
+        run="1",
+        host="here",
+        versions={"python": "3.11.7", "numpy": "2.3.5"},
+        measured=measured,
+    ).sealed()
 
 
 def command(folder, *arguments):
