@@ -283,6 +283,12 @@ class TestInABrowser:
         chosen = float(opened.evaluate("document.querySelector('.arithmetic .chosen').textContent"))
         assert float(re.search(r"= (\d\.\d+)", arithmetic(opened))[1]) == pytest.approx(chosen, abs=0.006)
 
+    def test_the_arithmetic_can_be_closed(self, opened):
+        opened.evaluate("document.querySelector('#try-it-here .answers button').focus()")
+        opened.evaluate("document.querySelector('.arithmetic button').click()")
+        assert arithmetic(opened).startswith("Point at a value")
+        assert opened.evaluate("document.querySelector('.arithmetic').clientHeight") < 100
+
     def test_a_class_and_a_gray_value_show_their_arithmetic(self, opened):
         opened.evaluate("document.querySelector('#try-it-here .answers button').focus()")
         assert "Softmax: e to the power of" in arithmetic(opened)

@@ -90,8 +90,20 @@ export class NetworkView {
     const elements = position
       ? explanation(this.network, position, this.outputs, index)
       : explainedGray(nameOf(layer, index, true), this.rgb.slice(3 * index, 3 * index + 3), this.outputs[0][index]);
-    this.arithmetic.replaceChildren(...elements);
+    const close = create("button", { type: "button" }, "Close");
+    close.addEventListener("click", () => this.explainNothing());
+    this.arithmetic.replaceChildren(...elements, close);
     return elements;
+  }
+
+  explainNothing() {
+    this.chosen = null;
+    for (const view of this.maps) {
+      view.mark(null, null);
+    }
+    this.arithmetic.replaceChildren(
+      create("p", {}, "Point at a value, tap it, or go to it by keyboard: here comes its arithmetic."),
+    );
   }
 
   drawColor() {
