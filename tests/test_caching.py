@@ -109,6 +109,9 @@ TABLE = {
     ),
     "the report's code": Row(edit("pipeline/report/examples.py", "MAX_EXAMPLES = 10", "MAX_EXAMPLES = 5"), ["Report"]),
     "the report's style": Row(edit("pipeline/report/style.css", "max-width: 62rem", "max-width: 60rem"), ["Report"]),
+    "the report's script": Row(
+        edit("pipeline/report/javascript/try-it/drawing-board.js", "STROKE = 24", "STROKE = 20"), ["Report"]
+    ),
     "the archive's content": Row(another_archive, STAGES),
     "the archive touched": Row(touch_archive, []),
     "the archive moved": Row(move_archive, []),
