@@ -166,7 +166,7 @@ def messages(checkout):
 def annotations(checkout):
     checkout.edit("pipeline/training/train.py", "monitor: Monitor = SILENT", "monitor: object = SILENT")
     checkout.edit("pipeline/training/history.py", "train_loss: float", "train_loss: int")
-    checkout.edit("pipeline/engines/numba/engine.py", "def validate(self) -> tuple[float, float]", "def validate(self)")
+    checkout.edit("pipeline/engines/numba/engine.py", "def validate(self) -> Validation", "def validate(self)")
 
 
 TRAINED = "pipeline/training/train.py"
@@ -200,7 +200,9 @@ EDITS = {
     "a decorator": Edit(
         edit("pipeline/training/history.py", "@dataclass(frozen=True)", "@dataclass(frozen=True, order=True)"), True
     ),
-    "a method": Edit(edit("pipeline/engines/numba/engine.py", "float(loss), float(", "float(loss), 1 - float("), True),
+    "a method": Edit(
+        edit("pipeline/engines/numba/engine.py", "Validation(float(loss)", "Validation(1 - float(loss)"), True
+    ),
     "a name imported under another name": Edit(
         edit("pipeline/training/history.py", "return max(history", "return min(history"),
         True,
@@ -317,7 +319,7 @@ class TestDamagedInput:
             ({"GrayscaleFlat": "grayscale.h5"}, ["TrainMLP", "EvaluateMLP"], "1"),
             ({"ConvertToHDF5": "images.h5"}, ["GrayscaleFlat", "Grayscale2D"], "2"),
             ({"DownloadCIFAR": "cifar-10-python.tar.gz", "ConvertToHDF5": "images.h5"}, ["GrayscaleFlat"], "1"),
-            ({"TrainMLP": "weights.h5", "Grayscale2D": "grayscale.h5"}, ["Report"], "2"),
+            ({"TrainMLP": "weights.h5", "ConvertToHDF5": "images.h5"}, ["Report"], "2"),
         ],
     )
     def test_is_made_again_before_anything_is_made_of_it(self, checkout, trained, damaged, forced, workers):

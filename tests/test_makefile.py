@@ -300,8 +300,9 @@ class Machine:
 
     def __init__(self, folder):
         self.folder = folder
-        requirements = [f"requirements/{name}.txt" for name in ("base", "dev", "fuzz")]
-        for name in ("Makefile", "pyproject.toml", "tasks/configuration/make_variables.txt", *requirements):
+        pip = [f"requirements/{name}.txt" for name in ("base", "dev", "fuzz")]
+        npm = [f"requirements/javascript/{name}.json" for name in ("package", "package-lock")]
+        for name in ("Makefile", "pyproject.toml", "tasks/configuration/make_variables.txt", *pip, *npm):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
         for name in ("bin", "elsewhere", "stand-ins"):
