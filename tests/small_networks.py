@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from pipeline.data.dataset import GRAYSCALE_NAME, IMAGES_NAME, DatasetWriter, open_dataset
@@ -18,6 +20,7 @@ from pipeline.networks.layers import (
     softmax,
     tanh,
 )
+from pipeline.networks.weights import WEIGHTS_NAME, write_weights
 
 
 def network(input_shape, *layers, classes=3):
@@ -65,6 +68,17 @@ NETWORKS = {
     "convolution down to one value": network((2, 4, 3), convolution(5, (4, 3)), dense(4)),
 }
 """A network for each feature of a declaration."""
+
+
+def results(folder, networks):
+    """Return what the report reads of networks, with random weights in the place of trained ones."""
+    read = []
+    for number, (name, built) in enumerate(networks.items()):
+        trained = folder / str(number)
+        trained.mkdir()
+        write_weights(trained / WEIGHTS_NAME, random_weights(built, seed=number))
+        read.append(SimpleNamespace(name=name, title=name.upper(), network=built, trained=trained))
+    return read
 
 
 def random_weights(network, seed):

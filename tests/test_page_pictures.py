@@ -1,49 +1,76 @@
-"""The report's page reads pictures as `predict` does: 200 of them, byte by byte."""
+"""The report's page reads 200 pictures as `predict` does, byte by byte, and computes the same layers of them."""
 
 from __future__ import annotations
 
 import base64
 import json
-import shutil
 import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from pipeline.data.grayscale import grayscale
 from pipeline.inference.pictures import read_picture
+from pipeline.networks.declaration import Network
+from pipeline.networks.declared import CNN
+from pipeline.networks.forward import layer_outputs
+from pipeline.networks.weights import WEIGHTS_NAME, draw_weights, write_weights
 from pipeline.report import script
-from tests import made_up_pictures
+from pipeline.report.try_it import layers_and_weights
+from tests import available, made_up_pictures, small_networks
 
 pytestmark = pytest.mark.xdist_group("page pictures")  # they share the pictures
 
+COMPUTE = """
+    const base64 = (values) => {
+      const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+      return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+    };
+    const compute = async ({ rgb }, { height, width }, networks) => {
+      const network = await readNetwork(networks[`${height}x${width}`]);
+      const outputs = layerOutputs(network, grayscale(rgb, height, width));
+      return [base64(rgb), ...outputs.map(base64)];
+    };
+"""
+"""A function that returns the colors and the output of each layer."""
+
 IN_NODE = """
     import { readFileSync } from "node:fs";
-    const { readPicture, readPixels } = await import(process.argv[1]);
+    const { grayscale, readPicture, readPixels } = await import(`${process.argv[1]}/pictures/pictures.js`);
+    const { layerOutputs, readNetwork } = await import(`${process.argv[1]}/try-it/network.js`);
+    COMPUTE
     const read = async ({ path, height, width, pixels }) => {
       const bytes = readFileSync(path);
       if (pixels) return readPixels(bytes, pixels[0], pixels[1], height, width);
       return readPicture(new Blob([bytes]), height, width);
     };
     const answers = [];
-    for (const picture of JSON.parse(readFileSync(0))) {
-      answers.push(Buffer.from((await read(picture)).rgb).toString("base64"));
-    }
+    const { networks, pictures } = JSON.parse(readFileSync(0));
+    for (const picture of pictures) answers.push(await compute(await read(picture), picture, networks));
     console.log(JSON.stringify(answers));
-"""
+""".replace("COMPUTE", COMPUTE)
 
 IN_A_BROWSER = """(async () => {
+    COMPUTE
     const answers = [];
     for (const [index, file] of [...document.querySelector("input").files].entries()) {
-      const [height, width] = SIZES[index];
+      const size = SIZES[index];
       try {
-        answers.push(btoa(String.fromCharCode(...(await readPicture(file, height, width)).rgb)));
+        answers.push(await compute(await readPicture(file, size.height, size.width), size, NETWORKS));
       } catch (error) {
         answers.push(error.message);
       }
     }
     return answers;
-})()"""
+})()""".replace("COMPUTE", COMPUTE)
+
+SIZES = [(32, 32), (20, 28)]
+NETWORKS = {
+    f"{height}x{width}": Network.build({**CNN, "input_shape": (None, 1, height, width)}, classes=10)
+    for height, width in SIZES
+}
+"""The article's CNN, for the sizes of the pictures."""
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +79,20 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """What the script gets of the networks, by their names."""
+    folder = tmp_path_factory.mktemp("networks")
+    results = small_networks.results(folder, NETWORKS)
+    for result in results:
+        write_weights(result.trained / WEIGHTS_NAME, draw_weights(result.network, seed=1))
+    return layers_and_weights(results)
+
+
+@pytest.fixture(scope="module")
 def page(tmp_path_factory, chromium):
     """A page with nothing but the script's functions and a field for files."""
     folder = tmp_path_factory.mktemp("page")
-    modules = script.joined(script.FILES[: script.FILES.index("pictures/pictures.js") + 1])
+    modules = script.joined(script.FILES[: script.FILES.index("try-it/network.js") + 1])
     html = f"<!doctype html><meta charset='utf-8'><input type='file' multiple><script>{modules}</script>"
     (folder / "page.html").write_text(html, encoding="utf-8")
     chromium.open(folder / "page.html")
@@ -65,59 +102,78 @@ def page(tmp_path_factory, chromium):
 def assert_as_predict(pictures, answers):
     wrong = {}
     for picture, answer in zip(pictures, answers, strict=True):
-        expected = read_picture(picture.path, picture.height, picture.width).transpose(1, 2, 0)
-        if answer.endswith("."):  # a sentence, no Base64
+        if isinstance(answer, str):  # a sentence that refuses the picture
             wrong[picture.path.name] = answer
             continue
-        values = np.frombuffer(base64.b64decode(answer), np.uint8).reshape(expected.shape)
-        if not np.array_equal(values, expected):
-            wrong[picture.path.name] = np.abs(values.astype(int) - expected).max()
+        colors, *outputs = map(base64.b64decode, answer)
+        expected = read_picture(picture.path, picture.height, picture.width)
+        if np.frombuffer(colors, np.uint8).tolist() != expected.transpose(1, 2, 0).ravel().tolist():
+            wrong[picture.path.name] = "other colors"
+        elif difference := largest_difference(outputs, expected):
+            wrong[picture.path.name] = difference
     assert wrong == {}
 
 
-def chosen(page, paths, sizes):
+def largest_difference(outputs, colors):
+    """Return the largest difference of a layer's values from those of NumPy, or None if it is below 1e-5."""
+    _, height, width = colors.shape
+    network = NETWORKS[f"{height}x{width}"]
+    gray = grayscale(colors[np.newaxis])[np.newaxis]
+    expected = layer_outputs(network, draw_weights(network, seed=1), gray.astype(np.float64))
+    pairs = zip(outputs, expected, strict=True)
+    largest = max(np.abs(np.frombuffer(values, np.float32) - layer.ravel()).max() for values, layer in pairs)
+    return largest if largest > 1e-5 else None
+
+
+def size_of(picture):
+    return {"height": picture.height, "width": picture.width}
+
+
+def chosen(page, networks, paths, sizes):
     page.choose("input", paths)
-    return page.evaluate(IN_A_BROWSER.replace("SIZES", json.dumps(sizes)))
+    program = IN_A_BROWSER.replace("NETWORKS", json.dumps(networks)).replace("SIZES", json.dumps(sizes))
+    return page.evaluate(program)
 
 
 def test_there_are_pictures_of_every_kind(pictures):
     assert len(pictures) == 200
 
 
-def test_in_node(pictures, tmp_path):
+def test_in_node(pictures, networks, tmp_path):
     """Without a browser's decoder: a JPEG's pixels are Pillow's."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("no Node found; `apt-get install nodejs` installs it")
     read = [picture for picture in pictures if "CMYK" not in picture.path.name]
-    asked = [handed_over(picture, tmp_path) for picture in read]
-    module = (script.FOLDER / "pictures" / "pictures.js").as_uri()
-    command = [node, "--input-type=module", "--eval", IN_NODE, module]
+    asked = {
+        "networks": networks,
+        "pictures": [size_of(picture) | handed_over(picture, tmp_path) for picture in read],
+    }
+    command = [available.node(), "--input-type=module", "--eval", IN_NODE, script.FOLDER.as_uri()]
     answer = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=60, check=True)
     assert_as_predict(read, json.loads(answer.stdout))
 
 
 def handed_over(picture, folder):
-    asked = {"path": str(picture.path), "height": picture.height, "width": picture.width}
     if picture.path.suffix == ".png":
-        return asked
+        return {"path": str(picture.path)}
     with Image.open(picture.path) as stored:
         upright = ImageOps.exif_transpose(stored).convert("RGBA")
     path = folder / f"{picture.path.name}.rgba"
     path.write_bytes(upright.tobytes())
-    return asked | {"path": str(path), "pixels": upright.size}
+    return {"path": str(path), "pixels": upright.size}
 
 
-def test_in_a_browser(pictures, page):
-    sizes = [(picture.height, picture.width) for picture in pictures]
-    assert_as_predict(pictures, chosen(page, [picture.path for picture in pictures], sizes))
+def test_in_a_browser(pictures, networks, page):
+    for start in range(0, len(pictures), 20):
+        few = pictures[start : start + 20]
+        paths, sizes = [picture.path for picture in few], [size_of(picture) for picture in few]
+        assert_as_predict(few, chosen(page, networks, paths, sizes))
 
 
 @pytest.mark.parametrize("shape", [(3, 65_500), (65_500, 3)])
-def test_a_jpeg_that_is_as_long_as_can_be(page, tmp_path, shape):
+def test_a_jpeg_that_is_as_long_as_can_be(page, networks, tmp_path, shape):
     path = tmp_path / "long.jpg"
     Image.fromarray(np.uint8(np.indices(shape).sum(axis=0) // 700)).save(path)
-    assert_as_predict([made_up_pictures.Picture(path, 32, 32)], chosen(page, [path], [(32, 32)]))
+    picture = made_up_pictures.Picture(path, 32, 32)
+    assert_as_predict([picture], chosen(page, networks, [path], [size_of(picture)]))
 
 
 def test_a_file_that_is_no_picture_is_told_in_a_sentence(pictures, page, tmp_path):
@@ -132,7 +188,7 @@ def test_a_file_that_is_no_picture_is_told_in_a_sentence(pictures, page, tmp_pat
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    answers = chosen(page, [tmp_path / name for name in contents], [(32, 32)] * len(contents))
+    answers = chosen(page, {}, [tmp_path / name for name in contents], [{"height": 32, "width": 32}] * len(contents))
     assert answers == [
         "The file is a GIF; expected a PNG or a JPEG.",
         "The file is a HEIC; expected a PNG or a JPEG.",

@@ -8,7 +8,6 @@ import re
 import struct
 import subprocess
 import zlib
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from PIL import Image
 
 from pipeline.inference.prediction import latest_classifier
 from pipeline.networks.forward import layer_outputs
-from pipeline.networks.weights import WEIGHTS_NAME, write_weights
 from pipeline.report import examples, markup, script, try_it
 from tests import available, made_up_pictures, small_networks
 from tests.small_networks import convolution, dense, network, pool, tanh
@@ -32,17 +30,6 @@ SHOWN = {
         (1, 9, 12), convolution(3, (3, 2), pad=(1, 2), stride=(2, 1)), pool((2, 3)), dense(4)
     ),
 }
-
-
-def results(tmp_path, networks):
-    """What the section reads of networks: random weights take the place of trained ones."""
-    read = []
-    for number, (name, built) in enumerate(networks.items()):
-        trained = tmp_path / str(number)
-        trained.mkdir()
-        write_weights(trained / WEIGHTS_NAME, small_networks.random_weights(built, seed=number))
-        read.append(SimpleNamespace(name=name, title=name.upper(), network=built, trained=trained))
-    return read
 
 
 RUN = """
@@ -81,7 +68,7 @@ def in_node():
 
 class TestInNode:
     def test_every_layer_has_the_values_that_numpy_computes(self, tmp_path, in_node):
-        read = results(tmp_path, SHOWN)
+        read = small_networks.results(tmp_path, SHOWN)
         images = {shown.name: small_networks.random_examples(shown.network, 3, seed=5).images for shown in read}
         packed = try_it.layers_and_weights(read)
         assert list(packed) == list(SHOWN)
@@ -100,7 +87,7 @@ class TestSection:
     def test_says_which_networks_are_not_there_and_why(self, tmp_path):
         networks = {"small": network((1, 8, 8)), "color": network((3, 8, 8)), "row": network((35,))}
         networks["large"] = network((1, 100, 100), dense(30))
-        read = results(tmp_path, networks)
+        read = small_networks.results(tmp_path, networks)
         content = "".join(try_it.try_it_section(read).content)
         assert "The COLOR is not here: its input, of shape (3, 8, 8), is no gray picture." in content
         assert "The ROW is not here: its input, of shape (35,), is no gray picture." in content
@@ -109,7 +96,7 @@ class TestSection:
         assert list(try_it.layers_and_weights(read)) == ["small"]
 
     def test_without_a_network_there_are_reasons_alone(self, tmp_path):
-        read = results(tmp_path, {"color": network((3, 8, 8))})
+        read = small_networks.results(tmp_path, {"color": network((3, 8, 8))})
         content = "".join(try_it.try_it_section(read).content)
         assert content.count("is not here") == 1
         assert 'id="try-it-here"' not in content
@@ -315,7 +302,7 @@ def open_page(chromium, tmp_path):
     """Return a function that opens a page of the section alone, with random weights and random test images."""
 
     def opened_page(networks, class_names=("bird", "cat", "dog"), is_shown="#try-it-here .answers data[value]"):
-        read = results(tmp_path, networks)
+        read = small_networks.results(tmp_path, networks)
         labels = np.arange(len(class_names), dtype=np.uint8)
         images = np.random.default_rng(0).integers(0, 256, (len(labels), 3, 32, 32), dtype=np.uint8)
         packed = try_it.layers_and_weights(read)
