@@ -58,7 +58,7 @@ def _controls() -> Markup:
         "div",
         element("button", "Play", type="button", class_="film-play"),
         _place("choice"),
-        # A browser that is told to complete nothing does not restore the place of an earlier visit.
+        # With autocomplete, Firefox restores the place that the slider had in an earlier visit.
         element("input", type="range", min=0, class_="film-slider", aria_label="Epoch", autocomplete="off"),
         element("strong", class_="film-title"),
         class_="film-controls",
