@@ -69,7 +69,8 @@ def packed(values: npt.NDArray[Any]) -> str:
 
     Sorted like this, the exponents of 32-bit floats take half of their bytes: the article's weights take 87%. Five
     characters hold four bytes, where Base64 needs 5.3. A period stands for ``<``, which `page_data` would make longer.
+    Level 9 of zlib saves half a percent of the page and takes half a second more.
     """
     ordered = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<"), copy=False)
     by_place = ordered.reshape(-1, 1).view(np.uint8).T
-    return base64.b85encode(zlib.compress(by_place.tobytes(), 9)).decode().replace("<", ".")
+    return base64.b85encode(zlib.compress(by_place.tobytes(), 7)).decode().replace("<", ".")
