@@ -65,3 +65,12 @@ function smallPicture({ count, rows, columns }, values, least, largest) {
   canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas;
 }
+
+/** Return the largest of values without their signs. */
+export function largestAbsolute(/** @type {Iterable<number>} */ values) {
+  let largest = 0;
+  for (const value of values) {
+    largest = Math.max(largest, Math.abs(value));
+  }
+  return largest;
+}

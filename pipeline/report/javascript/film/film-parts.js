@@ -1,7 +1,7 @@
 // What a film shows of an epoch. Each function fills a place of the section for a film, and returns what shows a frame.
 
 import { drawMaps, gridOf } from "../canvas.js";
-import { create } from "../dom.js";
+import { create, percent } from "../dom.js";
 import { confusionMatrix } from "./confusion.js";
 import { drawCurves } from "./curves.js";
 import { likeliestOther, together, WHOLE } from "./frames.js";
@@ -141,7 +141,7 @@ function answerLines() {
     name.replaceChildren(isAnswer ? create("strong", {}, title) : title);
     bar.style.width = `${(100 * probability) / WHOLE}%`;
     share.setAttribute("value", String(probability / WHOLE));
-    share.textContent = `${(Math.floor((1000 * probability) / WHOLE) / 10).toFixed(1)}%`;
+    share.textContent = percent(probability / WHOLE);
   };
   return { nodes: [name, create("span", { class: "film-share" }, create("span", { class: "bar" }, bar), share)], show };
 }

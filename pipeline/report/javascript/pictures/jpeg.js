@@ -16,8 +16,8 @@ const STRIP_PIXELS = 2 ** 20;
 /**
  * Take the metadata out of a JPEG: browsers differ in what they do with them.
  * @param {Uint8Array<ArrayBuffer>} bytes
- * @returns {{parts: Uint8Array<ArrayBuffer>[], orientation: number}} What is left, and how the picture is turned. Throws an Error
- *   that tells what is wrong if the file is damaged or its picture too large.
+ * @returns {{parts: Uint8Array<ArrayBuffer>[], orientation: number}} What is left, and how the picture is turned.
+ *   Throws an Error that tells what is wrong if the file is damaged or its picture too large.
  */
 export function withoutMetadata(bytes) {
   const parts = [bytes.subarray(0, 2)];

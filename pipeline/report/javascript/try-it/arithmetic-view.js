@@ -1,6 +1,6 @@
 // Show the arithmetic behind a value: the values, the weights, the products and their sum, or the maximum.
 
-import { drawMaps, gridOf } from "../canvas.js";
+import { drawMaps, gridOf, largestAbsolute } from "../canvas.js";
 import { counted, create, decimal, percent } from "../dom.js";
 import { asMaps, largestGroups, placeOf, productsOf, windowValues } from "./arithmetic.js";
 
@@ -116,7 +116,7 @@ function squares(title, values, size) {
 
 /** Write values as a table, on blue where they are positive and on vermilion where they are negative. */
 function numbers(title, values, columns, chosen = null) {
-  const largest = values.reduce((one, other) => Math.max(one, Math.abs(other)), Number.MIN_VALUE);
+  const largest = largestAbsolute(values) || 1;
   const cells = Array.from(values, (value, place) => {
     const cell = create(
       "td",
@@ -135,7 +135,7 @@ function numbers(title, values, columns, chosen = null) {
 
 function drawn(title, values, size) {
   const canvas = create("canvas", { "aria-hidden": "true" });
-  const largest = values.reduce((one, other) => Math.max(one, Math.abs(other)), 0);
+  const largest = largestAbsolute(values);
   drawMaps(canvas, gridOf([1, ...size], 1, 160), values, -largest, largest);
   return create("figure", {}, create("figcaption", {}, title), canvas);
 }

@@ -1,6 +1,6 @@
 // Take a value of a layer apart: the values that it is made of, the weights, the products and their sum, or the maximum.
 
-import { product, windowOf } from "./network.js";
+import { product, rectangleOf, windowOf } from "./network.js";
 
 /**
  * Return a shape as [channels, rows, columns]. The pixels of a flat image form a square; units are channels of one value.
@@ -68,9 +68,7 @@ export function sourceOf(layer, index, isFirst) {
     const [, rows, columns] = asMaps(layer.inputs, isFirst);
     return { row: 0, column: 0, rows, columns };
   }
-  const [above, left] = layer.pad ?? [0, 0];
-  const [rows, columns] = layer.size;
-  return { row: row * layer.stride[0] - above, column: column * layer.stride[1] - left, rows, columns };
+  return rectangleOf(layer, row, column);
 }
 
 /** Put the groups of the largest absolute sums first, and count and add up the others. */

@@ -1,6 +1,6 @@
 // Show a layer's values as maps on a canvas, of which a pointer or the arrow keys choose a value.
 
-import { drawMaps, gridOf, indexAt, placeOnGrid } from "../canvas.js";
+import { drawMaps, gridOf, indexAt, largestAbsolute, placeOnGrid } from "../canvas.js";
 import { colorOf, counted, create } from "../dom.js";
 import { asMaps, placeOf } from "./arithmetic.js";
 import { product } from "./network.js";
@@ -117,7 +117,7 @@ export class MapsView {
     if (this.isImage) {
       return [this.values, -0.5, 0.5];
     }
-    const largest = this.values.reduce((one, other) => Math.max(one, Math.abs(other)), 0);
+    const largest = largestAbsolute(this.values);
     // A screen shows a number as light in proportion to its 2.2th power; the root undoes this for positive values.
     return this.isSigned ? [this.values, -largest, largest] : [this.values.map(Math.sqrt), 0, Math.sqrt(largest)];
   }

@@ -144,17 +144,20 @@ function pooled(layer, inputs) {
   return maxima;
 }
 
-/**
- * Return the places in one channel of a layer's inputs that a filter or a pooling window covers, row by row; -1 stands
- * for a place in the border of zeros.
- */
+/** Return the rectangle {row, column, rows, columns} of a layer's inputs that a filter or a pooling window covers. */
+export function rectangleOf(layer, row, column) {
+  const [above, left] = layer.pad ?? [0, 0];
+  const [rows, columns] = layer.size;
+  return { row: row * layer.stride[0] - above, column: column * layer.stride[1] - left, rows, columns };
+}
+
+/** Return the places in one channel of the rectangle, row by row; -1 stands for a place in the border of zeros. */
 export function windowOf(layer, channel, row, column) {
   const [, height, width] = layer.inputs;
-  const [above, left] = layer.pad ?? [0, 0];
-  const [top, start] = [row * layer.stride[0] - above, column * layer.stride[1] - left];
+  const rectangle = rectangleOf(layer, row, column);
   const places = [];
-  for (let y = top; y < top + layer.size[0]; y += 1) {
-    for (let x = start; x < start + layer.size[1]; x += 1) {
+  for (let y = rectangle.row; y < rectangle.row + rectangle.rows; y += 1) {
+    for (let x = rectangle.column; x < rectangle.column + rectangle.columns; x += 1) {
       const isInside = y >= 0 && y < height && x >= 0 && x < width;
       places.push(isInside ? (channel * height + y) * width + x : -1);
     }
