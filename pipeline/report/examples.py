@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from pipeline.networks.arrays import ByteArray, FloatArray
-from pipeline.report.markup import Markup, Section, element
+from pipeline.report.markup import Markup, Section, element, png_uri
 from pipeline.report.network_results import NetworkResults
 from pipeline.training.evaluate import PREDICTIONS_NAME, read_predictions
 
@@ -53,7 +51,7 @@ def test_images_section(
 
 def shown_images(images: ByteArray, labels: ByteArray, indices: Iterable[int]) -> dict[str, Any]:
     """Return the pictures and the labels of test images by their indices."""
-    return {str(index): {"picture": _data_uri(images[index]), "label": int(labels[index])} for index in sorted(indices)}
+    return {str(index): {"picture": _png(images[index]), "label": int(labels[index])} for index in sorted(indices)}
 
 
 def predictions(probabilities: FloatArray, labels: ByteArray) -> list[Example]:
@@ -93,15 +91,13 @@ def _figure(example: Example, image: ByteArray, class_names: list[str]) -> Marku
     correction = [] if is_right else [element("br"), f"is: {label}"]
     return element(
         "figure",
-        element("img", src=_data_uri(image), alt=alt, width=width, height=height),
+        element("img", src=_png(image), alt=alt, width=width, height=height),
         element("figcaption", element("strong", predicted), element("br"), confidence, *correction),
         class_="right" if is_right else "wrong",
         data_index=example.index,
     )
 
 
-def _data_uri(image: ByteArray) -> str:
-    """Return a color image, (3, rows, columns) and uint8, as a PNG in a data URI."""
-    buffer = io.BytesIO()
-    Image.fromarray(image.transpose(1, 2, 0)).save(buffer, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+def _png(image: ByteArray) -> str:
+    """Return a color image, (3, rows, columns) and uint8, as a data URI."""
+    return png_uri(Image.fromarray(image.transpose(1, 2, 0)))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
-from pipeline.report.markup import Markup, element, joined
+from pipeline.report.markup import Markup, element, joined, png_uri
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 
@@ -90,6 +90,4 @@ def _picture(uri: str) -> str:
     if len(colours) <= 256:
         picture = Image.frombytes("P", picture.size, pixels.astype(np.uint8).tobytes())
         picture.putpalette(colours.tobytes(), "RGBA")
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return png_uri(picture)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from collections.abc import Collection, Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 VOID = {"br", "img", "input", "link", "meta"}
 """The elements used here that have no content and no end tag."""
@@ -105,6 +109,13 @@ def html_table(
     head = element("thead", element("tr", *names))
     whole = element("table", element("caption", caption), head, element("tbody", *body), **attributes)
     return scrolled(caption, whole)
+
+
+def png_uri(picture: Image.Image) -> str:
+    """Return a picture as a PNG in a data URI."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def scrolled(title: str, content: Markup) -> Markup:

@@ -69,7 +69,7 @@ def write_report(
 
     Raises
     ------
-    DatasetError, StoreError, WeightsError
+    DatasetError, StoreError, WeightsError, FilmError
         A file is missing or damaged.
     """
     shown = [NetworkResults.read(name, folders[f"trained_{name}"], folders[f"evaluated_{name}"]) for name in networks]
