@@ -56,3 +56,11 @@ def node():
     if os.environ.get("CI") == "true":
         pytest.fail(missing)
     return pytest.skip(missing)
+
+
+def run_node(*arguments, given=None, status=0):
+    """Run Node.js with a text as its input; return what it prints."""
+    command = [node(), *arguments]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout

@@ -15,7 +15,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-KEY_CODES = {"Tab": 9, " ": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}
+KEY_CODES = {
+    "Tab": 9,
+    " ": 32,
+    "End": 35,
+    "Home": 36,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+}
 """Windows' codes of keys; Chromium knows by them what a key does."""
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")

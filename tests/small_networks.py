@@ -20,7 +20,6 @@ from pipeline.networks.layers import (
     softmax,
     tanh,
 )
-from pipeline.networks.weights import WEIGHTS_NAME, write_weights
 
 
 def network(input_shape, *layers, classes=3):
@@ -70,21 +69,18 @@ NETWORKS = {
 """A network for each feature of a declaration."""
 
 
-def results(folder, networks):
-    """Return what the report reads of networks, with random weights in the place of trained ones."""
-    read = []
-    for number, (name, built) in enumerate(networks.items()):
-        trained = folder / str(number)
-        trained.mkdir()
-        write_weights(trained / WEIGHTS_NAME, random_weights(built, seed=number))
-        read.append(SimpleNamespace(name=name, title=name.upper(), network=built, trained=trained))
-    return read
-
-
 def random_weights(network, seed):
     """Draw weights, biases among them, from a normal distribution."""
     generator = np.random.default_rng(seed)
     return {name: generator.normal(0, 0.4, shape).astype(np.float32) for name, shape in network.weight_shapes.items()}
+
+
+def results(networks, draw=random_weights):
+    """Return what the report reads of networks, by name, with weights that ``draw`` draws instead of trained ones."""
+    return [
+        SimpleNamespace(name=name, title=name.upper(), network=built, weights=draw(built, seed=number))
+        for number, (name, built) in enumerate(networks.items())
+    ]
 
 
 def random_examples(network, count, seed):

@@ -12,16 +12,10 @@ import numpy as np
 import pytest
 
 from pipeline.report import script
-from tests.available import node
+from tests.available import run_node
 from tests.checkout import ROOT
 
 MODULES = ROOT / "tests" / "javascript"
-
-
-def run_node(*arguments, status=0):
-    done = subprocess.run([node(), *arguments], capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_modules():

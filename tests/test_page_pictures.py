@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 
 import numpy as np
 import pytest
@@ -15,10 +14,11 @@ from pipeline.inference.pictures import read_picture
 from pipeline.networks.declaration import Network
 from pipeline.networks.declared import CNN
 from pipeline.networks.forward import layer_outputs
-from pipeline.networks.weights import WEIGHTS_NAME, draw_weights, write_weights
+from pipeline.networks.weights import draw_weights
 from pipeline.report import script
 from pipeline.report.try_it import layers_and_weights
-from tests import available, made_up_pictures, small_networks
+from tests import made_up_pictures, small_networks
+from tests.available import run_node
 
 pytestmark = pytest.mark.xdist_group("page pictures")  # they share the pictures
 
@@ -66,11 +66,14 @@ IN_A_BROWSER = """(async () => {
 })()""".replace("COMPUTE", COMPUTE)
 
 SIZES = [(32, 32), (20, 28)]
-NETWORKS = {
-    f"{height}x{width}": Network.build({**CNN, "input_shape": (None, 1, height, width)}, classes=10)
-    for height, width in SIZES
-}
-"""The article's CNN, for the sizes of the pictures."""
+NETWORKS = small_networks.results(
+    {
+        f"{height}x{width}": Network.build({**CNN, "input_shape": (None, 1, height, width)}, classes=10)
+        for height, width in SIZES
+    },
+    draw_weights,
+)
+"""The article's CNN, for the sizes of the pictures, with its initial weights."""
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +82,9 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory):
+def networks():
     """What the script gets of the networks, by their names."""
-    folder = tmp_path_factory.mktemp("networks")
-    results = small_networks.results(folder, NETWORKS)
-    for result in results:
-        write_weights(result.trained / WEIGHTS_NAME, draw_weights(result.network, seed=1))
-    return layers_and_weights(results)
+    return layers_and_weights(NETWORKS)
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +116,9 @@ def assert_as_predict(pictures, answers):
 def largest_difference(outputs, colors):
     """Return the largest difference of a layer's values from those of NumPy, or None if it is below 1e-5."""
     _, height, width = colors.shape
-    network = NETWORKS[f"{height}x{width}"]
+    [cnn] = [cnn for cnn in NETWORKS if cnn.name == f"{height}x{width}"]
     gray = grayscale(colors[np.newaxis])[np.newaxis]
-    expected = layer_outputs(network, draw_weights(network, seed=1), gray.astype(np.float64))
+    expected = layer_outputs(cnn.network, cnn.weights, gray.astype(np.float64))
     pairs = zip(outputs, expected, strict=True)
     largest = max(np.abs(np.frombuffer(values, np.float32) - layer.ravel()).max() for values, layer in pairs)
     return largest if largest > 1e-5 else None
@@ -146,9 +145,8 @@ def test_in_node(pictures, networks, tmp_path):
         "networks": networks,
         "pictures": [size_of(picture) | handed_over(picture, tmp_path) for picture in read],
     }
-    command = [available.node(), "--input-type=module", "--eval", IN_NODE, script.FOLDER.as_uri()]
-    answer = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=60, check=True)
-    assert_as_predict(read, json.loads(answer.stdout))
+    program = ["--input-type=module", "--eval", IN_NODE, script.FOLDER.as_uri()]
+    assert_as_predict(read, json.loads(run_node(*program, given=json.dumps(asked))))
 
 
 def handed_over(picture, folder):

@@ -6,7 +6,6 @@ import base64
 import json
 import re
 import struct
-import subprocess
 import zlib
 
 import numpy as np
@@ -16,7 +15,8 @@ from PIL import Image
 from pipeline.inference.prediction import latest_classifier
 from pipeline.networks.forward import layer_outputs
 from pipeline.report import examples, markup, script, try_it
-from tests import available, made_up_pictures, small_networks
+from tests import made_up_pictures, small_networks
+from tests.available import run_node
 from tests.small_networks import convolution, dense, network, pool, tanh
 
 SHOWN = {
@@ -45,30 +45,15 @@ console.log(JSON.stringify(results));
 """
 
 
-@pytest.fixture
-def in_node():
-    """Return a function that computes networks with the page's script, in Node."""
-    node = available.node()
-
-    def compute(given):
-        program = RUN % script.FOLDER.as_uri()
-        done = subprocess.run(
-            [node, "--input-type=module", "--eval", program],
-            input=json.dumps(given),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return compute
+def in_node(given):
+    """Compute networks with the page's script, in Node."""
+    program = RUN % script.FOLDER.as_uri()
+    return json.loads(run_node("--input-type=module", "--eval", program, given=json.dumps(given)))
 
 
 class TestInNode:
-    def test_every_layer_has_the_values_that_numpy_computes(self, tmp_path, in_node):
-        read = small_networks.results(tmp_path, SHOWN)
+    def test_every_layer_has_the_values_that_numpy_computes(self):
+        read = small_networks.results(SHOWN)
         images = {shown.name: small_networks.random_examples(shown.network, 3, seed=5).images for shown in read}
         packed = try_it.layers_and_weights(read)
         assert list(packed) == list(SHOWN)
@@ -84,10 +69,10 @@ class TestInNode:
 
 
 class TestSection:
-    def test_says_which_networks_are_not_there_and_why(self, tmp_path):
+    def test_says_which_networks_are_not_there_and_why(self):
         networks = {"small": network((1, 8, 8)), "color": network((3, 8, 8)), "row": network((35,))}
         networks["large"] = network((1, 100, 100), dense(30))
-        read = small_networks.results(tmp_path, networks)
+        read = small_networks.results(networks)
         content = "".join(try_it.try_it_section(read).content)
         assert "The COLOR is not here: its input, of shape (3, 8, 8), is no gray picture." in content
         assert "The ROW is not here: its input, of shape (35,), is no gray picture." in content
@@ -95,8 +80,8 @@ class TestSection:
         assert 'id="try-it-here"' in content
         assert list(try_it.layers_and_weights(read)) == ["small"]
 
-    def test_without_a_network_there_are_reasons_alone(self, tmp_path):
-        read = small_networks.results(tmp_path, {"color": network((3, 8, 8))})
+    def test_without_a_network_there_are_reasons_alone(self):
+        read = small_networks.results({"color": network((3, 8, 8))})
         content = "".join(try_it.try_it_section(read).content)
         assert content.count("is not here") == 1
         assert 'id="try-it-here"' not in content
@@ -121,11 +106,6 @@ def status(opened):
 
 def arithmetic(opened):
     return opened.evaluate("document.querySelector('#try-it-here .arithmetic').textContent")
-
-
-def press(opened, key):
-    for kind in ("keyDown", "keyUp"):
-        opened.call("Input.dispatchKeyEvent", type=kind, key=key)
 
 
 def choose_file(opened, path):
@@ -246,8 +226,8 @@ class TestInABrowser:
     def test_a_value_shows_its_arithmetic_by_keyboard(self, opened):
         opened.evaluate("document.querySelectorAll('#try-it-here .layers canvas')[0].focus()")
         assert arithmetic(opened).startswith("conv1, map 1, row 1, column 1 = ")
-        press(opened, "ArrowRight")
-        press(opened, "ArrowDown")
+        opened.press("ArrowRight")
+        opened.press("ArrowDown")
         assert arithmetic(opened).startswith("conv1, map 1, row 2, column 2 = ")
         numbers = opened.evaluate(
             "[...document.querySelectorAll('.arithmetic table')].map((table) => [...table.querySelectorAll('td')].map("
@@ -302,7 +282,7 @@ def open_page(chromium, tmp_path):
     """Return a function that opens a page of the section alone, with random weights and random test images."""
 
     def opened_page(networks, class_names=("bird", "cat", "dog"), is_shown="#try-it-here .answers data[value]"):
-        read = small_networks.results(tmp_path, networks)
+        read = small_networks.results(networks)
         labels = np.arange(len(class_names), dtype=np.uint8)
         images = np.random.default_rng(0).integers(0, 256, (len(labels), 3, 32, 32), dtype=np.uint8)
         packed = try_it.layers_and_weights(read)
@@ -336,7 +316,7 @@ class TestOnAPageOfItsOwn:
                 f"  const [x, y] = [canvas.width / 18 * {2 * column + 1}, canvas.height / 6];"
                 "  return canvas.getContext('2d').getImageData(x, y, 1, 1).data[0]; })()"
             )
-            press(page, "ArrowRight")
+            page.press("ArrowRight")
         ascending = [shades[value] for value in sorted(shades)]
         assert ascending == sorted(ascending)
         negative = {shade for value, shade in shades.items() if value < 0}
@@ -401,7 +381,7 @@ class TestOnAPageOfItsOwn:
             "document.querySelector('#try-it-here .layers canvas').focus()"
         )
         for _ in range(5):
-            press(page, "ArrowRight")
+            page.press("ArrowRight")
         page.wait_for("heard.find((text) => text.startsWith('layer1, map 1, row 1, column 6 = '))")
         assert len(set(page.evaluate("heard")) - {""}) <= 2
         live = "#try-it-here [aria-live], #try-it-here [role=alert], #try-it-here [role=status], #try-it-here output"
@@ -445,7 +425,7 @@ class TestOnAPageOfItsOwn:
         page = open_page({"small": network((1, 4, 4), convolution(7, (3, 3)))})
         page.evaluate("document.querySelector('#try-it-here .layers canvas').focus()")
         for key in ["ArrowRight"] * 9 + ["ArrowDown"] * 9:
-            press(page, key)
+            page.press(key)
         assert arithmetic(page).startswith("layer1, map 6, row 2, column 2 = ")
         is_taken = page.evaluate(
             "!document.activeElement.dispatchEvent("

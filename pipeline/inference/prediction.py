@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,14 +136,11 @@ def prediction_lines(predictions: Sequence[Prediction], top: int) -> list[str]:
 
 
 def _picture_size(trained: TrainedNetwork) -> tuple[int, int]:
-    """Return the height and width of the gray images that a network takes."""
-    match trained.network.input_shape:
-        case (1, height, width):
-            return height, width
-        case (units,) if math.isqrt(units) ** 2 == units:
-            return math.isqrt(units), math.isqrt(units)
-        case shape:
-            raise PictureError(
-                f"{trained.name} takes images of shape {shape}, to which no picture can be converted; "
-                "expected (1, height, width), or a number of units that is a square."
-            )
+    """Return the height and width of the gray pictures that a network takes."""
+    network = trained.network
+    if network.picture_size is None:
+        raise PictureError(
+            f"{trained.name} takes images of shape {network.input_shape}, to which no picture can be converted; "
+            "expected (1, height, width), or a number of units that is a square."
+        )
+    return network.picture_size

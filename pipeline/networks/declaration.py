@@ -27,7 +27,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import DeclarationError, did_you_mean
-from pipeline.networks.layers import DenseLayer, InputLayer, Layer, Nonlinearity, Shape, is_whole, layer_class, softmax
+from pipeline.networks.layers import (
+    DenseLayer,
+    InputLayer,
+    Layer,
+    Nonlinearity,
+    Pair,
+    Shape,
+    is_whole,
+    layer_class,
+    softmax,
+)
 
 Declaration = Mapping[str, Any]
 """A network in nolearn's keywords, or in JSON's types as `architecture` returns it."""
@@ -108,6 +118,16 @@ class Network:
     def input_shape(self) -> Shape:
         """Shape of one image: ``(units,)`` or ``(channels, height, width)``."""
         return self.layers[0].output_shape
+
+    @property
+    def picture_size(self) -> Pair | None:
+        """Rows and columns of the gray picture that the network takes, or None; a flat picture is a square."""
+        match self.input_shape:
+            case (1, rows, columns):
+                return rows, columns
+            case (units,) if math.isqrt(units) ** 2 == units:
+                return math.isqrt(units), math.isqrt(units)
+        return None
 
     @property
     def classes(self) -> int:

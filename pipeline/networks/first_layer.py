@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from pipeline.networks.arrays import FloatArray
 from pipeline.networks.declaration import NamedLayer, Network
 from pipeline.networks.layers import Conv2DLayer
@@ -30,9 +28,8 @@ def first_layer_pictures(network: Network, weights: Weights, most: int) -> Float
         return pictures
     shape = layer.input_shape
     if len(shape) == 1:
-        side = math.isqrt(shape[0])
-        if side**2 != shape[0]:
+        if network.picture_size is None:
             return None
-        shape = (1, side, side)
+        shape = (1, *network.picture_size)
     pictures = values[:, :most].T.reshape(-1, *shape).mean(1)
     return pictures

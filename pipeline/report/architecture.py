@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from pipeline.networks.arrays import DoubleArray, FloatArray
 from pipeline.networks.declaration import NamedLayer, Network
 from pipeline.networks.first_layer import first_layer, first_layer_pictures
-from pipeline.networks.weights import WEIGHTS_NAME, Weights, read_weights
+from pipeline.networks.weights import Weights
 from pipeline.report.drawing import new_figure, plot
 from pipeline.report.markup import Section, counted, element, html_table, number
 from pipeline.report.network_results import NetworkResults
@@ -34,8 +34,8 @@ def first_layers_section(networks: Sequence[NetworkResults], folder: Path) -> Se
         layer = first_layer(network.network)
         title = f"{network.title}, {layer.name}: {_number_shown(layer.output_shape[0])}"
         described = f"Weights of the first layer of the {title}, a square each."
-        weights = read_weights(network.trained / WEIGHTS_NAME, network.network)
-        plots.append(plot(folder, f"filters-{network.name}", title, described, filters, network.network, weights))
+        drawn = network.network, network.weights
+        plots.append(plot(folder, f"filters-{network.name}", title, described, filters, *drawn))
     if not any(plots):
         return None
     note = (

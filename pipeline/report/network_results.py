@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from pipeline.errors import StoreError
 from pipeline.networks.declaration import Network
+from pipeline.networks.weights import WEIGHTS_NAME, Weights, read_weights
 from pipeline.report.article.runs import ArticleNetwork, article_network
 from pipeline.store.record import Record
 from pipeline.training.evaluate import METRICS_NAME
@@ -55,6 +57,11 @@ class NetworkResults:
         epochs = [Epoch(**row, seconds=seconds) for row, seconds in rows]
         network = Network.build(record.parameters["architecture"], len(history["data"]["class_names"]))
         return cls(name, trained, evaluated, metrics, epochs, network, record)
+
+    @functools.cached_property
+    def weights(self) -> Weights:
+        """The trained weights; raises `WeightsError` where their file is damaged."""
+        return read_weights(self.trained / WEIGHTS_NAME, self.network)
 
     @property
     def title(self) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from pipeline.networks.declaration import NamedLayer, Network
+from pipeline.networks.declaration import NamedLayer
 from pipeline.networks.layers import Conv2DLayer, DenseLayer, InputLayer, Layer, MaxPool2DLayer
-from pipeline.networks.weights import WEIGHTS_NAME, read_weights
 from pipeline.report.markup import Section, element
 from pipeline.report.network_results import NetworkResults
 from pipeline.report.script import packed
@@ -57,7 +55,7 @@ def _reasons(networks: Sequence[NetworkResults]) -> dict[str, str]:
     """Return why networks cannot be tried, by the networks' names."""
     reasons, parameters = {}, 0
     for network in networks:
-        if not _takes_pictures(network.network):
+        if network.network.picture_size is None:
             reasons[network.name] = f"its input, of shape {network.network.input_shape}, is no gray picture"
         elif parameters + network.network.parameter_count > MAX_PARAMETERS:
             reasons[network.name] = (
@@ -69,20 +67,10 @@ def _reasons(networks: Sequence[NetworkResults]) -> dict[str, str]:
     return reasons
 
 
-def _takes_pictures(network: Network) -> bool:
-    match network.input_shape:
-        case (1, _, _):
-            return True
-        case (units,):
-            return math.isqrt(units) ** 2 == units
-    return False
-
-
 def _layers_and_weights(network: NetworkResults) -> dict[str, Any]:
-    weights = read_weights(network.trained / WEIGHTS_NAME, network.network)
     return {
         "layers": [_layer(entry) for entry in network.network.layers],
-        "weights": packed(np.concatenate([values.ravel() for values in weights.values()])),
+        "weights": packed(np.concatenate([values.ravel() for values in network.weights.values()])),
     }
 
 
