@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from measuring import shown
 from pipeline.data.cifar import CLASS_NAMES
-from pipeline.engines.numba import convolution, convolution_backward, dense, updates, worksharing
+from pipeline.engines.numba import convolution, convolution_backward, dense, first_convolution, updates, worksharing
 from pipeline.engines.numba.compiler import compile_for, entry_point
 from pipeline.engines.numba.plan import IMAGES_PER_CHUNK, Layout, chunk_count, put_weights
 from pipeline.networks.declaration import Network
@@ -35,43 +35,41 @@ REPEATS = 10
 
 
 @entry_point
-def _convolutions_forward(layer, parameters, buffers, _, images):
+def _convolutions_forward(layer, memory, _, images):
     for image in range(images):
-        convolution.convolution_forward(layer, parameters, buffers, image)
+        convolution.convolution_forward(layer, memory, image)
 
 
 @entry_point
-def _convolutions_backward(layer, parameters, buffers, scratch, images):
-    gradients = buffers.chunk_gradients[0, layer.gradient :]
+def _convolutions_backward(layer, memory, scratch, images):
+    gradients = memory.chunk_gradients[0, layer.gradient :]
     for image in range(images):
-        convolution_backward.convolution_backward(layer, parameters, buffers, image, gradients, scratch.nonzero)
+        convolution_backward.convolution_backward(layer, memory, image, gradients, scratch.maxima)
 
 
 @entry_point
-def _first_convolutions_backward(layer, _, buffers, scratch, images):
+def _first_convolutions_backward(layer, memory, scratch, images):
     for image in range(images):
-        convolution_backward.first_convolution_backward(layer, buffers, image, scratch.first_sums)
+        first_convolution.first_convolution_backward(layer, memory, image, scratch.first_sums)
 
 
 @entry_point
-def _dense_forward(layer, parameters, buffers, _, images):
+def _dense_forward(layer, memory, _, images):
     for first in range(0, images, IMAGES_PER_CHUNK):
-        dense.dense_forward(layer, parameters, buffers, first, first + IMAGES_PER_CHUNK)
+        dense.dense_forward(layer, memory, first, first + IMAGES_PER_CHUNK)
 
 
 @entry_point
-def _dense_backward(layer, parameters, buffers, _, images):
+def _dense_backward(layer, memory, _, images):
     for first in range(0, images, IMAGES_PER_CHUNK):
-        dense.dense_backward(layer, parameters, buffers, first, first + IMAGES_PER_CHUNK)
+        dense.dense_backward(layer, memory, first, first + IMAGES_PER_CHUNK)
 
 
 @entry_point
-def _update(plan, parameters, buffers, scratch, images):
-    zero = np.float32(0)
+def _update(plan, memory, scratch, images):
+    rates = updates.Rates(np.float32(0), np.float32(0))
     for share in range(updates.SHARES):
-        updates.update_share(
-            plan, parameters, buffers, scratch.gradient, images, chunk_count(images), share, zero, zero
-        )
+        updates.update_share(plan, memory, scratch.gradient, images, chunk_count(images), share, rates)
 
 
 def fastest(function: Callable[..., Any], *arguments: object) -> float:
@@ -106,7 +104,7 @@ def forward_kernel(number: int, layer: np.record, products: int) -> tuple[str, i
     """Describe the forward pass of a layer; ``products`` counts its operations at one position of the images."""
     if layer["is_dense"]:
         return f"dense {number} forward", products, _dense_forward, layer
-    positions = int((layer["rows"] - layer["filter_rows"] + 1) * (layer["columns"] - layer["filter_columns"] + 1))
+    positions = int(layer["windows"]) * (4 if layer["is_pooled"] else 1)
     return f"convolution {number} forward", products * positions, _convolutions_forward, layer
 
 
@@ -114,7 +112,7 @@ def backward_kernel(number: int, layer: np.record, products: int) -> tuple[str, 
     """Describe the backward pass: the gradient of the inputs; in a convolution, that of the filters too."""
     if layer["is_dense"]:
         return f"dense {number} backward", products, _dense_backward, layer
-    maxima = int(layer["output_rows"] * layer["output_columns"])
+    maxima = int(layer["windows"])
     if layer["is_first"]:
         return f"convolution {number} backward", products * maxima, _first_convolutions_backward, layer
     return f"convolution {number} backward", 2 * products * maxima, _convolutions_backward, layer
@@ -130,19 +128,19 @@ def measure(name: str) -> list[dict[str, Any]]:
     architecture, _ = find_network(name)
     network = Network.build(architecture, len(CLASS_NAMES))
     layout = Layout.of(network, IMAGES)
-    parameters, buffers, scratch = layout.parameters(), layout.buffers(), worksharing.scratch(layout.plan)
-    put_weights(layout, draw_weights(network, 42), parameters)
-    buffers.activations[:] = np.random.default_rng(0).normal(size=buffers.activations.shape)
+    memory, scratch = layout.memory(), worksharing.scratch(layout.plan)
+    put_weights(layout, draw_weights(network, 42), memory)
+    memory.activations[:] = np.random.default_rng(0).normal(size=memory.activations.shape)
     kernels = kernels_of(network, layout)
     for _, _, function, layer in kernels:
-        compile_for(function, layer, parameters, buffers, scratch, IMAGES)
+        compile_for(function, layer, memory, scratch, IMAGES)
     top, best = 0.0, [math.inf] * len(kernels)
     for _ in range(ROUNDS):
         top = max(top, peak())
         for number, (label, _, function, layer) in enumerate(kernels):
             if "backward" in label:
-                buffers.output_gradients[layer["output"] :][: IMAGES * layer["output_size"]] = 1e-3
-            best[number] = min(best[number], fastest(function, layer, parameters, buffers, scratch, IMAGES))
+                memory.output_gradients[layer["output"] :][: IMAGES * layer["output_size"]] = 1e-3
+            best[number] = min(best[number], fastest(function, layer, memory, scratch, IMAGES))
     rows = [
         {"kernel": label, "seconds": seconds, "flops": work / seconds, "share": work / seconds / top}
         for (label, work, _, _), seconds in zip(kernels, best, strict=True)

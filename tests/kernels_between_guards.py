@@ -57,8 +57,7 @@ def main(where):
     if where == "beyond":
         values = guarded(np.zeros(3), behind=True)
         ctypes.memset(values.ctypes.data, 0, values.nbytes + 1)
-    Layout.parameters = guarding(Layout.parameters, behind=behind)
-    Layout.buffers = guarding(Layout.buffers, behind=behind)
+    Layout.memory = guarding(Layout.memory, behind=behind)
     worksharing.scratch = guarding(worksharing.scratch, behind=behind)
     for network in NETWORKS.values():
         for count, batch_size, threads in ((1, 1, 1), (9, 4, 2), (21, 21, 3)):

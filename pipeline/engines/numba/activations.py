@@ -7,37 +7,65 @@ import math
 import numpy as np
 
 from pipeline.engines.numba.compiler import kernel
-from pipeline.engines.numba.intrinsics import LANES, load, rectified, rectifier_slopes, store
-from pipeline.engines.numba.plan import Buffers
-from pipeline.networks.arrays import LabelArray
+from pipeline.engines.numba.plan import AT_ZERO, Memory
+from pipeline.engines.numba.views import outputs_of
+from pipeline.networks.arrays import ByteArray, FloatArray, LabelArray
 
 
 @kernel
-def rectify(layer: np.record, buffers: Buffers, first: int, stop: int) -> None:
-    """Rectify a layer's outputs of the images ``first`` to ``stop`` in place and write the slopes."""
-    if layer.is_rectified:
-        for offset in range(layer.output + first * layer.output_size, layer.output + stop * layer.output_size, LANES):
-            values = load(buffers.activations, offset, LANES)
-            store(buffers.slopes, offset, rectifier_slopes(values))
-            store(buffers.activations, offset, rectified(values))
+def rectify(layer: np.record, memory: Memory, first: int, stop: int) -> None:
+    """Rectify a layer's outputs of the images ``first`` to ``stop`` in place, and write their masks.
+
+    Equals `forward.activated`.
+    """
+    if not layer.is_rectified:
+        return
+    outputs, masks = outputs_of(layer, memory.activations, first, stop), outputs_of(layer, memory.masks, first, stop)
+    for number in range(len(outputs)):
+        value = outputs[number]
+        masks[number] = 1 if value > 0 else 1 | AT_ZERO if value == 0 else 0
+        outputs[number] = np.float32(0) if value < 0 else value
 
 
 @kernel
-def rectify_backward(layer: np.record, buffers: Buffers, first: int, stop: int) -> None:
-    """Multiply a layer's output gradients of the images ``first`` to ``stop`` by the rectifier's slopes in place."""
-    if layer.is_rectified:
-        start, end = layer.output + first * layer.output_size, layer.output + stop * layer.output_size
-        gradients, slopes = buffers.output_gradients[start:end], buffers.slopes[start:end]
-        for number in range(len(gradients)):
-            gradients[number] *= slopes[number]
+def rectify_backward(layer: np.record, memory: Memory, first: int, stop: int) -> None:
+    """Multiply a layer's output gradients of the images ``first`` to ``stop`` by the rectifier's slopes in place.
+
+    Equals a product with `reference.slope`.
+    """
+    if not layer.is_rectified:
+        return
+    masks = outputs_of(layer, memory.masks, first, stop)
+    gradients = outputs_of(layer, memory.output_gradients, first, stop)
+    halve_at_zero(masks, gradients)
+    for number in range(len(gradients)):
+        gradients[number] = np.float32(0) if masks[number] == 0 else gradients[number]
 
 
 @kernel
-def cross_entropy(layer: np.record, buffers: Buffers, labels: LabelArray, first: int, images: int) -> None:
+def have_several_bits(masks: ByteArray) -> bool:
+    """Return whether a window has more than one maximum, or a maximum of exactly 0."""
+    found = np.uint8(0)
+    for mask in masks:
+        # Numba computes with two bytes in 64 bits; converted back to bytes, eight times as many fit into a register.
+        found = np.uint8(found | np.uint8(mask & np.uint8(mask - np.uint8(1))))
+    return bool(found)
+
+
+@kernel
+def halve_at_zero(masks: ByteArray, gradients: FloatArray) -> None:
+    """Halve the gradients where the rectifier's slope is one half."""
+    for number in range(len(masks)):
+        gradients[number] *= np.float32(0.5) if masks[number] & AT_ZERO else np.float32(1)
+
+
+@kernel
+def cross_entropy(layer: np.record, memory: Memory, labels: LabelArray, first: int, images: int) -> None:
     """Compute the loss and the output gradients of each image, behind a softmax.
 
     The loss is log(sum of exp(z)) - z[label]. The output gradient is (softmax(z) - [1 at the label]) / N for a
-    minibatch of N ``images``, whose loss is the mean of the images' losses.
+    minibatch of N ``images``, whose loss is the mean of the images' losses. Equals `reference.cross_entropy` and
+    `reference.logit_gradients`.
 
     Parameters
     ----------
@@ -45,9 +73,8 @@ def cross_entropy(layer: np.record, buffers: Buffers, labels: LabelArray, first:
         Labels of consecutive images of the minibatch, which begin with number ``first``.
     """
     for number in range(len(labels)):
-        start = layer.output + (first + number) * layer.output_size
-        outputs = buffers.activations[start : start + layer.units]
-        gradients = buffers.output_gradients[start : start + layer.units]
+        outputs = outputs_of(layer, memory.activations, first + number, first + number + 1)[: layer.units]
+        gradients = outputs_of(layer, memory.output_gradients, first + number, first + number + 1)[: layer.units]
         highest = outputs[0]
         for unit in range(layer.units):
             highest = max(highest, outputs[unit])
@@ -59,4 +86,4 @@ def cross_entropy(layer: np.record, buffers: Buffers, labels: LabelArray, first:
             gradients[unit] = gradients[unit] / total / images
         label = labels[number]
         gradients[label] -= np.float32(1 / images)
-        buffers.losses[first + number] = math.log(total) + highest - outputs[label]
+        memory.losses[first + number] = math.log(total) + highest - outputs[label]

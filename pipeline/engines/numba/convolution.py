@@ -7,153 +7,127 @@ Below 0 no value has a slope.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from pipeline.engines.numba.activations import rectify
 from pipeline.engines.numba.compiler import inlined, kernel
 from pipeline.engines.numba.intrinsics import (
-    HAS_AVX512,
     LANES,
+    add,
+    at_most,
+    load,
+    load_number,
+    maximum_masks,
     maximum_of_four,
+    multiply,
+    places,
     rectified,
-    rectifier_slopes,
+    rectified_masks,
     store,
-    store_equality_mask,
 )
-from pipeline.engines.numba.plan import Buffers, Parameters
-from pipeline.engines.numba.products import (
-    Four,
-    FourVectors,
-    Strides,
-    eight_offsets,
-    multiply_eight_rows,
-    row_sums_16,
-    row_sums_32,
-    row_sums_64,
-    two_window_sums,
-)
+from pipeline.engines.numba.plan import AT_ZERO, Memory
+from pipeline.engines.numba.products import COLUMNS, ROWS, row_sums_of
+from pipeline.engines.numba.views import ImageView, image_view
+
+WINDOWS = ROWS // 4
+"""Pooling windows at once."""
 
 
 @kernel
-def convolution_forward(layer: np.record, parameters: Parameters, buffers: Buffers, image: int) -> None:
-    """Compute a convolution's activations of one image, with the pooling behind it if there is one."""
-    if not layer.is_pooled:
-        _unpooled_forward(layer, parameters, buffers, image)
-    # Eight sums need the registers of AVX-512.
-    elif layer.padded_units == LANES and HAS_AVX512:
-        _narrow_pooled_forward(layer, parameters, buffers, image)
+def convolution_forward(layer: np.record, memory: Memory, image: int) -> None:
+    """Compute a convolution's activations of one image, with the pooling behind it if there is one.
+
+    Equals `forward.convolved` plus biases, `forward.max_pooled` and `forward.activated`.
+    """
+    view = image_view(layer, memory, image)
+    if layer.is_pooled:
+        for window in range(0, layer.windows, WINDOWS):
+            _compute_windows(layer, memory, view, window)
     else:
-        _pooled_forward(layer, parameters, buffers, image)
-
-
-@kernel
-def _pooled_forward(layer: np.record, parameters: Parameters, buffers: Buffers, image: int) -> None:
-    """Convolve with any number of filters and pool, a window at a time."""
-    channels, units = layer.channels, layer.padded_units
-    row_stride = layer.columns * channels
-    strides = (layer.filter_rows, row_stride, layer.filter_columns * channels, 1)
-    output = layer.output + image * layer.output_size
-    for row in range(layer.output_rows):
-        start = layer.input + image * layer.input_size + 2 * row * row_stride
-        for _ in range(layer.output_columns):
-            starts = (start, start + channels, start + row_stride, start + row_stride + channels)
-            unit = 0
-            while units - unit >= 64 and HAS_AVX512:
-                _pool(layer, _window_sums_64(layer, parameters, buffers, starts, strides, unit), buffers, output + unit)
-                unit += 64
-            while units - unit >= 32 and HAS_AVX512:
-                _pool(layer, _window_sums_32(layer, parameters, buffers, starts, strides, unit), buffers, output + unit)
-                unit += 32
-            while unit < units:
-                _pool(layer, _window_sums_16(layer, parameters, buffers, starts, strides, unit), buffers, output + unit)
-                unit += 16
-            start += 2 * channels
-            output += units
-
-
-def _window_sums_of(row_sums: Callable[..., FourVectors]) -> Callable[..., FourVectors]:
-    """Make the kernel that convolves a window's four positions with as many filters as ``row_sums`` has columns."""
-
-    @inlined
-    def window_sums(
-        layer: np.record, parameters: Parameters, buffers: Buffers, starts: Four, strides: Strides, unit: int
-    ) -> FourVectors:
-        return row_sums(
-            buffers.activations,
-            starts,
-            strides,
-            parameters.transposed,
-            layer.transposed + unit,
-            layer.padded_units,
-            parameters.weights,
-            layer.biases + unit,
-        )
-
-    return window_sums
-
-
-_window_sums_64 = _window_sums_of(row_sums_64)
-_window_sums_32 = _window_sums_of(row_sums_32)
-_window_sums_16 = _window_sums_of(row_sums_16)
-
-
-@kernel
-def _narrow_pooled_forward(layer: np.record, parameters: Parameters, buffers: Buffers, image: int) -> None:
-    """Convolve with up to 16 filters and pool, two windows at a time; a single last window is computed twice."""
-    channels, columns = layer.channels, layer.output_columns
-    row_stride = layer.columns * channels
-    offsets = buffers.filter_offsets[layer.filter_offsets :][: layer.fan_in]
-    for row in range(layer.output_rows):
-        start = layer.input + image * layer.input_size + 2 * row * row_stride
-        output = layer.output + image * layer.output_size + row * columns * LANES
-        for column in range(0, columns, 2):
-            to_second = min(column + 1, columns - 1) - column
-            sums, next_sums = two_window_sums(
-                buffers.activations,
-                start + 2 * channels * column,
-                (2 * channels * to_second, row_stride, channels),
-                offsets,
-                parameters.transposed,
-                layer.transposed,
-                parameters.weights,
-                layer.biases,
-            )
-            _pool(layer, sums, buffers, output + LANES * column)
-            _pool(layer, next_sums, buffers, output + LANES * (column + to_second))
+        for pixel in range(0, layer.windows, ROWS):
+            _compute_pixels(layer, memory, view, pixel)
+        rectify(layer, memory, image, image + 1)
 
 
 @inlined
-def _pool(layer: np.record, window: FourVectors, buffers: Buffers, output: int) -> None:
-    """Write the maximum of each window, rectified, and the mask of the values that equal it."""
-    maxima = maximum_of_four(window)
-    store_equality_mask(buffers.masks, output, maxima, window)
+def _compute_windows(layer: np.record, memory: Memory, view: ImageView, window: int) -> None:
+    """Convolve at the places of `WINDOWS` windows with all filters, and pool."""
+    starts = _places(layer, view, window)
+    unit = 0
+    while unit < layer.padded_units:
+        if layer.padded_units - unit >= COLUMNS:
+            _put(layer, view, window, unit, _wide_filter_sums(layer, memory, view, starts, unit))
+            unit += COLUMNS
+        else:
+            _put(layer, view, window, unit, _filter_sums(layer, memory, view, starts, unit))
+            unit += LANES
+
+
+@functools.cache
+def _filter_sums_of(width: int) -> Callable[..., Any]:
+    """Make the kernel for ``width`` filters."""
+    row_sums = row_sums_of(width)
+
+    @inlined
+    def filter_sums(layer: np.record, memory: Memory, view: ImageView, starts: Any, unit: int) -> Any:
+        """Convolve at `ROWS` places with some filters."""
+        strides = layer.filter_rows, layer.columns * layer.channels, layer.filter_columns * layer.channels, 1
+        biases = load(memory.weights, places(layer.biases + unit, 0, ROWS), width)
+        first = layer.transposed + unit
+        return row_sums(view.inputs, starts, strides, memory.transposed, first, layer.padded_units, biases)
+
+    return filter_sums
+
+
+_wide_filter_sums = _filter_sums_of(COLUMNS)
+_filter_sums = _filter_sums_of(LANES)
+
+
+@inlined
+def _places_of_one(layer: np.record, view: ImageView, window: int) -> tuple[int, ...]:
+    """Return the offset of the first input of each of a window's four places."""
+    right, below = layer.channels, layer.columns * layer.channels
+    start = load_number(view.windows, window)
+    return start, start + right, start + below, start + below + right
+
+
+@inlined
+def _places_of_two(layer: np.record, view: ImageView, window: int) -> tuple[int, ...]:
+    """Return those of a window and of the next one; the last one stands in for a missing next one."""
+    following = min(window + 1, layer.windows - 1)
+    return _places_of_one(layer, view, window) + _places_of_one(layer, view, following)
+
+
+@inlined
+def _put_one(layer: np.record, view: ImageView, window: int, unit: int, sums: Any) -> None:
+    """Write a window's maximum, rectified, and the mask of the sums that equal it."""
+    one, two, three, four = sums
+    maxima = maximum_of_four(one, two, three, four)
+    masks = maximum_masks(one, two, three, four, maxima)
     if layer.is_rectified:
-        store(buffers.slopes, output, rectifier_slopes(maxima))
-        maxima = rectified(maxima)
-    store(buffers.activations, output, maxima)
+        masks, maxima = rectified_masks(masks, maxima, AT_ZERO), rectified(maxima)
+    store(view.outputs, window * layer.padded_units + unit, maxima)
+    store(view.masks, window * layer.padded_units + unit, masks)
 
 
-@kernel
-def _unpooled_forward(layer: np.record, parameters: Parameters, buffers: Buffers, image: int) -> None:
-    """Convolve, eight positions of a row at a time, and rectify."""
-    row_stride = layer.columns * layer.channels
-    strides = (layer.filter_rows, row_stride, layer.filter_columns * layer.channels, 1)
-    columns, units = layer.output_columns, layer.padded_units
-    start, output = layer.input + image * layer.input_size, layer.output + image * layer.output_size
-    for row in range(layer.output_rows):
-        for column in range(0, columns, 8):
-            multiply_eight_rows(
-                buffers.activations,
-                eight_offsets(start + row * row_stride, layer.channels, column, columns),
-                strides,
-                parameters.transposed,
-                layer.transposed,
-                units,
-                parameters.weights,
-                layer.biases,
-                buffers.activations,
-                eight_offsets(output + row * columns * units, units, column, columns),
-            )
-    rectify(layer, buffers, image, image + 1)
+@inlined
+def _put_two(layer: np.record, view: ImageView, window: int, unit: int, sums: Any) -> None:
+    """Write those of a window and of the next one."""
+    _put_one(layer, view, window, unit, sums[:4])
+    _put_one(layer, view, min(window + 1, layer.windows - 1), unit, sums[4:])
+
+
+_places, _put = (_places_of_one, _put_one) if WINDOWS == 1 else (_places_of_two, _put_two)
+
+
+@inlined
+def _compute_pixels(layer: np.record, memory: Memory, view: ImageView, pixel: int) -> None:
+    """Convolve at `ROWS` pixels with all filters; the last pixel stands in for missing ones."""
+    pixels = at_most(places(pixel, 1, ROWS), layer.windows - 1)
+    starts, targets = load_number(view.windows, pixels), multiply(pixels, layer.padded_units)
+    for unit in range(0, layer.padded_units, LANES):
+        store(view.outputs, add(targets, unit), _filter_sums(layer, memory, view, starts, unit))

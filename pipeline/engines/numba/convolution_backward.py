@@ -1,179 +1,179 @@
-"""The backward pass of a convolution, of one image at a time: the gradients of its weights and of its inputs."""
+"""The backward pass of a convolution behind the first layer, of one image at a time.
+
+A pooling window has one gradient, that of its maximum, and none if the rectifier is closed. So a filter meets a quarter
+of the image's pixels or less. They are listed first, and each list is used for all weights of the filter.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.engines.numba.activations import rectify_backward
+from pipeline.engines.numba.activations import halve_at_zero, have_several_bits
 from pipeline.engines.numba.compiler import inlined, kernel
 from pipeline.engines.numba.intrinsics import (
-    HAS_AVX512,
     LANES,
+    WIDTHS,
     add,
+    first_maxima,
     load,
-    load_each,
-    multiply_add_scalars,
-    shifted,
+    load_number,
+    load_repeated,
+    multiply_add,
+    places,
     store,
-    store_each,
-    where_bit_is_set,
+    store_number,
+    where_not_missing,
 )
-from pipeline.engines.numba.nonzero import (
-    FilterWeights,
-    NonzeroGradients,
-    backward_16,
-    backward_64,
-    backward_128,
-    find_nonzero,
-)
-from pipeline.engines.numba.plan import Buffers, Parameters
-from pipeline.networks import arrays
-from pipeline.networks.arrays import FloatArray
+from pipeline.engines.numba.plan import Memory, Plan
+from pipeline.engines.numba.views import ImageView, image_view, offset_of_place
+from pipeline.networks.arrays import FloatArray, IntArray
 
-Nine = tuple[int, int, int, int, int, int, int, int, int]
+WEIGHTS = WIDTHS.weights
 
-WEIGHTS_AT_ONCE = 9
-"""The sums for so many weights of 16 filters fit into the registers; many first layers have filters of 3x3."""
+Offsets = npt.NDArray[np.int32]
+
+
+class Maxima(NamedTuple):
+    """The maxima in one image that have a gradient, a list for each filter: memory for one thread."""
+
+    first: Offsets
+    """The first maximum of each window: the offset where the filter's first weight meets the image, or -1."""
+    inputs: Offsets
+    """The same offset for each entry of the lists, shape (filters, longest list)."""
+    gradients: FloatArray
+    """The output gradient of each entry."""
+    lengths: IntArray
+    """The length of each list."""
+
+
+def maxima_of(plan: Plan) -> Maxima:
+    """Return empty lists for any convolution behind the first layer."""
+    layers = [layer for layer in plan if not layer["is_dense"] and not layer["is_first"]]
+    filters = max((int(layer["padded_units"]) for layer in layers), default=0)
+    # All four places may be maxima. `_list_maxima` writes an entry before it knows whether it counts.
+    length = 1 + 4 * max((int(layer["windows"]) for layer in layers), default=0)
+    size = max((int(layer["output_size"]) for layer in layers), default=0)
+    lists = (filters, length)
+    return Maxima(
+        np.zeros(size, np.int32), np.zeros(lists, np.int32), np.zeros(lists, np.float32), np.zeros(filters, np.int64)
+    )
 
 
 @kernel
-def convolution_backward(
-    layer: np.record,
-    parameters: Parameters,
-    buffers: Buffers,
-    image: int,
-    gradients: FloatArray,
-    nonzero: NonzeroGradients,
-) -> None:
+def convolution_backward(layer: np.record, memory: Memory, image: int, gradients: FloatArray, maxima: Maxima) -> None:
     """Add one image's gradients to those of a layer's weights, and compute the gradients of its inputs.
+
+    Equals `reference.convolution_gradients` behind `reference.max_pool_gradient` and `reference.slope`.
 
     Parameters
     ----------
-    gradients : float32 array, shape (units * fan_in + padded_units,) or more
-        Gradients of the weights, ``(units, fan_in)``, and of the biases.
-    nonzero : NonzeroGradients
-        Lists to overwrite.
+    gradients : float32 array, shape (padded_units * fan_in + padded_units,) or more
+        Gradients of the weights, ``(padded_units, fan_in)``, and of the biases.
+    maxima : Maxima
+        Overwritten.
     """
-    rectify_backward(layer, buffers, image, image + 1)
-    start = layer.input + image * layer.input_size
-    buffers.output_gradients[start : start + layer.input_size] = 0
-    filter_line = layer.filter_columns * layer.channels
-    fan_in = layer.filter_rows * filter_line
-    find_nonzero(layer, buffers, image, nonzero, gradients[layer.units * fan_in :])
+    view = image_view(layer, memory, image)
+    _list_gradients(layer, view, gradients[layer.padded_units * layer.fan_in :], maxima)
+    view.input_gradients[:] = 0
     for unit in range(layer.units):
         weight = 0
-        while fan_in - weight >= 128 and filter_line % 32 == 0 and HAS_AVX512:
-            backward_128(nonzero, unit, _filter_weights(layer, unit, weight), parameters, buffers, gradients)
-            weight += 128
-        while fan_in - weight >= 64 and HAS_AVX512:
-            backward_64(nonzero, unit, _filter_weights(layer, unit, weight), parameters, buffers, gradients)
-            weight += 64
-        while weight < fan_in:
-            backward_16(nonzero, unit, _filter_weights(layer, unit, weight), parameters, buffers, gradients)
+        while layer.fan_in - weight >= WEIGHTS:
+            _wide_backward(layer, memory, view, maxima, gradients, unit, weight)
+            weight += WEIGHTS
+        while weight < layer.fan_in:
+            _narrow_backward(layer, memory, view, maxima, gradients, unit, weight)
             weight += LANES
 
 
-@inlined
-def _filter_weights(layer: np.record, unit: int, weight: int) -> FilterWeights:
-    number = unit * layer.fan_in + weight
-    return FilterWeights(layer.filter_offsets + weight, layer.weights + number, number)
+@kernel
+def _list_gradients(layer: np.record, view: ImageView, biases: FloatArray, maxima: Maxima) -> None:
+    """List the maxima that have a gradient, and add their gradients to those of the biases."""
+    is_special = have_several_bits(view.masks)
+    if is_special:
+        halve_at_zero(view.masks, view.output_gradients)
+    _find_first_maxima(layer, view, biases, maxima.first)
+    _list_first_maxima(layer, view.output_gradients, maxima)
+    if is_special:
+        _list_ties(layer, view, biases, maxima)
 
 
 @kernel
-def first_convolution_backward(layer: np.record, buffers: Buffers, image: int, sums: FloatArray) -> None:
-    """Add one image's gradients to those of the first layer's weights; its inputs need no gradients.
-
-    With few weights a filter gains little from a list of its non-zero gradients. So all filters visit all positions,
-    and a window's gradient counts as zero at positions that are no maximum.
-
-    Parameters
-    ----------
-    sums : float32 array, as `first_gradient_sums` returns it
-        A row of ``padded_units`` for the biases, one for each weight, and up to eight that are ignored.
-    """
-    rectify_backward(layer, buffers, image, image + 1)
-    for weight in range(0, layer.fan_in, WEIGHTS_AT_ONCE):
-        for unit in range(0, layer.padded_units, LANES):
-            _nine_weights_backward(layer, buffers, image, weight, unit, sums)
-
-
-@inlined
-def _nine_weights_backward(
-    layer: np.record, buffers: Buffers, image: int, weight: int, unit: int, sums: FloatArray
-) -> None:
-    """Add one image's gradients to those of nine weights of 16 filters; the last weight fills in for missing ones."""
-    channels, units = layer.channels, layer.padded_units
-    row_stride = layer.columns * channels
-    offsets = _nine_filter_offsets(layer, buffers, weight)
-    rows = _nine_rows((1 + weight) * units + unit, units)
-    weight_sums = load_each(sums, rows, LANES)
-    bias_sums: Any = load(sums, unit, LANES)
-    pool_size = 2 if layer.is_pooled else 1
-    for position in range(pool_size * pool_size):
-        output = layer.output + image * layer.output_size + unit
-        for row in range(layer.output_rows):
-            inputs = layer.input + image * layer.input_size
-            inputs += (pool_size * row + position // 2) * row_stride + position % 2 * channels
-            for _ in range(layer.output_columns):
-                gradients = load(buffers.output_gradients, output, LANES)
-                gradients = where_bit_is_set(buffers.masks, output, 1 << position, gradients)
-                weight_sums = multiply_add_scalars(
-                    buffers.activations, shifted(offsets, inputs), gradients, weight_sums
-                )
-                bias_sums = add(bias_sums, gradients)
-                output += units
-                inputs += pool_size * channels
-    store_each(sums, rows, weight_sums)
-    if weight == 0:
-        store(sums, unit, bias_sums)
-
-
-@inlined
-def _nine_filter_offsets(layer: np.record, buffers: Buffers, weight: int) -> Nine:
-    offsets, last = buffers.filter_offsets[layer.filter_offsets :], layer.fan_in - 1
-    return (
-        offsets[weight],
-        offsets[min(weight + 1, last)],
-        offsets[min(weight + 2, last)],
-        offsets[min(weight + 3, last)],
-        offsets[min(weight + 4, last)],
-        offsets[min(weight + 5, last)],
-        offsets[min(weight + 6, last)],
-        offsets[min(weight + 7, last)],
-        offsets[min(weight + 8, last)],
-    )
-
-
-@inlined
-def _nine_rows(first: int, stride: int) -> Nine:
-    return (
-        first,
-        first + stride,
-        first + 2 * stride,
-        first + 3 * stride,
-        first + 4 * stride,
-        first + 5 * stride,
-        first + 6 * stride,
-        first + 7 * stride,
-        first + 8 * stride,
-    )
-
-
-def first_gradient_sums(layer: np.void) -> FloatArray:
-    """Return zeros for `first_convolution_backward` to add to; none if the first layer is dense."""
-    if layer["is_dense"]:
-        return arrays.zeros((0,), np.float32)
-    rows = 1 + -(-int(layer["fan_in"]) // WEIGHTS_AT_ONCE) * WEIGHTS_AT_ONCE
-    return arrays.zeros((rows * int(layer["padded_units"]),), np.float32)
+def _find_first_maxima(layer: np.record, view: ImageView, biases: FloatArray, first: Offsets) -> None:
+    """Find the first maximum of each window, for 16 filters at once, and sum the gradients."""
+    units, right, below = layer.padded_units, layer.channels, layer.columns * layer.channels
+    for unit in range(0, units, LANES):
+        total: Any = load(biases, unit, LANES)
+        for window in range(len(view.windows)):
+            number = window * units + unit
+            offsets = first_maxima(view.masks, number, load_number(view.windows, window), right, below)
+            store(first, number, offsets)
+            total = add(total, where_not_missing(offsets, load(view.output_gradients, number, LANES)))
+        store(biases, unit, total)
 
 
 @kernel
-def put_first_gradients(layer: np.record, sums: FloatArray, gradients: FloatArray) -> None:
-    """Copy the sums over a chunk's images into its gradients of the weights, ``(units, fan_in)``, and biases."""
-    fan_in = layer.fan_in
-    for unit in range(layer.units):
-        for weight in range(fan_in):
-            gradients[unit * fan_in + weight] = sums[(1 + weight) * layer.padded_units + unit]
-        gradients[layer.units * fan_in + unit] = sums[unit]
+def _list_first_maxima(layer: np.record, gradients: FloatArray, maxima: Maxima) -> None:
+    """List each filter's maxima."""
+    units, size, length = layer.padded_units, layer.output_size, maxima.inputs.shape[1]
+    for unit in range(units):
+        end, number = unit * length, unit
+        while number < size:
+            # Each entry is written, and counted if it has a maximum: processors often mispredict a branch here.
+            offset = load_number(maxima.first, number)
+            store_number(maxima.inputs, end, offset)
+            store_number(maxima.gradients, end, load_number(gradients, number))
+            end += offset >= 0
+            number += units
+        maxima.lengths[unit] = end - unit * length
+
+
+@kernel
+def _list_ties(layer: np.record, view: ImageView, biases: FloatArray, maxima: Maxima) -> None:
+    """List the maxima of each window after the first one, which are rare: each gets the whole gradient."""
+    for number in range(layer.output_size):
+        window, unit = number // layer.padded_units, number % layer.padded_units
+        gradient, mask = view.output_gradients[number], view.masks[number]
+        for place in range(1, 4):
+            if (mask & (mask - 1)) >> place & 1:
+                end = maxima.lengths[unit]
+                maxima.inputs[unit, end] = view.windows[window] + offset_of_place(layer, place)
+                maxima.gradients[unit, end] = gradient
+                maxima.lengths[unit] = end + 1
+                biases[unit] += gradient
+
+
+def _backward_of(vectors: int) -> Callable[..., None]:
+    """Make the kernel for ``vectors`` of 16 weights."""
+
+    @inlined
+    def backward(
+        layer: np.record,
+        memory: Memory,
+        view: ImageView,
+        maxima: Maxima,
+        gradients: FloatArray,
+        unit: int,
+        weight: int,
+    ) -> None:
+        """Add a filter's listed gradients to the gradients of some of its weights and of their inputs."""
+        offsets = load_number(memory.filter_offsets, places(layer.filter_offsets + weight, LANES, vectors))
+        numbers = places(unit * layer.fan_in + weight, LANES, vectors)
+        weights, sums = load(memory.weights, add(numbers, layer.weights), LANES), load(gradients, numbers, LANES)
+        start = unit * maxima.inputs.shape[1]
+        for entry in range(start, start + maxima.lengths[unit]):
+            gradient = load_repeated(maxima.gradients, entry, LANES)
+            here = add(offsets, np.int64(load_number(maxima.inputs, entry)))
+            sums = multiply_add(gradient, load(view.inputs, here, LANES), sums)
+            input_gradients = multiply_add(gradient, weights, load(view.input_gradients, here, LANES))
+            store(view.input_gradients, here, input_gradients)
+        store(gradients, numbers, sums)
+
+    return backward
+
+
+_wide_backward = _backward_of(WEIGHTS // LANES)
+_narrow_backward = _backward_of(1)

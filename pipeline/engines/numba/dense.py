@@ -6,45 +6,48 @@ import numpy as np
 
 from pipeline.engines.numba.activations import rectify, rectify_backward
 from pipeline.engines.numba.compiler import kernel
-from pipeline.engines.numba.plan import Buffers, Parameters
-from pipeline.engines.numba.products import eight_offsets, multiply_eight_rows
+from pipeline.engines.numba.plan import IMAGES_PER_CHUNK, Memory
+from pipeline.engines.numba.products import multiply_eight_rows
 
 
 @kernel
-def dense_forward(layer: np.record, parameters: Parameters, buffers: Buffers, first: int, stop: int) -> None:
-    """Compute a dense layer's activations of the images ``first`` to ``stop``."""
-    for image in range(first, stop, 8):
+def dense_forward(layer: np.record, memory: Memory, first: int, stop: int) -> None:
+    """Compute a dense layer's activations of the images ``first`` to ``stop``.
+
+    Equals `forward.preactivation`, rectified. The last chunk may hold less than eight images; its other rows are
+    computed too, and nobody reads them.
+    """
+    for image in range(first, stop, IMAGES_PER_CHUNK):
         multiply_eight_rows(
-            buffers.activations,
-            eight_offsets(layer.input, layer.input_size, image, stop),
+            memory.activations[layer.input + image * layer.input_size :],
+            layer.input_size,
             (1, 0, layer.fan_in, 1),
-            parameters.weights,
-            layer.weights,
+            memory.weights[layer.weights :],
             layer.padded_units,
-            parameters.weights,
-            layer.biases,
-            buffers.activations,
-            eight_offsets(layer.output, layer.output_size, image, stop),
+            memory.weights[layer.biases :],
+            memory.activations[layer.output + image * layer.output_size :],
+            layer.output_size,
         )
-    rectify(layer, buffers, first, stop)
+    rectify(layer, memory, first, stop)
 
 
 @kernel
-def dense_backward(layer: np.record, parameters: Parameters, buffers: Buffers, first: int, stop: int) -> None:
-    """Compute the gradients of a dense layer's inputs, of the images ``first`` to ``stop``."""
-    rectify_backward(layer, buffers, first, stop)
+def dense_backward(layer: np.record, memory: Memory, first: int, stop: int) -> None:
+    """Compute the gradients of a dense layer's inputs, of the images ``first`` to ``stop``.
+
+    Equals `reference.dense_gradients`, the gradient for the values, behind the rectifier's slope.
+    """
+    rectify_backward(layer, memory, first, stop)
     if layer.is_first:
         return
-    for image in range(first, stop, 8):
+    for image in range(first, stop, IMAGES_PER_CHUNK):
         multiply_eight_rows(
-            buffers.output_gradients,
-            eight_offsets(layer.output, layer.output_size, image, stop),
+            memory.output_gradients[layer.output + image * layer.output_size :],
+            layer.output_size,
             (1, 0, layer.units, 1),
-            parameters.transposed,
-            layer.transposed,
+            memory.transposed[layer.transposed :],
             layer.fan_in,
-            buffers.zeros,
-            0,
-            buffers.output_gradients,
-            eight_offsets(layer.input, layer.input_size, image, stop),
+            memory.zeros,
+            memory.output_gradients[layer.input + image * layer.input_size :],
+            layer.input_size,
         )

@@ -21,14 +21,14 @@ from pipeline.engines.fused import check_examples, check_images
 from pipeline.engines.numba import compiler, worksharing
 from pipeline.engines.numba.plan import (
     IMAGES_PER_CHUNK,
-    Buffers,
     Layout,
-    Parameters,
+    Memory,
     get_velocity,
     get_weights,
     put_velocity,
     put_weights,
 )
+from pipeline.engines.numba.updates import Rates
 from pipeline.errors import DeviceError, EngineError
 from pipeline.networks.arrays import DoubleArray, FloatArray, IntArray
 from pipeline.networks.declaration import Network
@@ -58,9 +58,9 @@ class NumbaEngine(Engine):
     def probabilities(self, network: Network, weights: Weights, images: FloatArray) -> FloatArray:
         check_images(network, images)
         layout = Layout.of(network, IMAGES_PER_CHUNK * self.threads)
-        parameters = layout.parameters()
-        put_weights(layout, weights, parameters)
-        logits = _logits(layout, parameters, layout.buffers(), images, self.threads)
+        memory = layout.memory()
+        put_weights(layout, weights, memory)
+        logits = _logits(layout, memory, images, self.threads)
         return np.exp(_log_softmax(logits)).astype(np.float32)
 
     def exponentials(self, vector: FloatArray, repeats: int) -> tuple[FloatArray, float]:
@@ -90,20 +90,19 @@ class NumbaTrainer(Trainer):
         self._threads = threads
         self._batch_size = min(training.hyperparameters.batch_size, len(training.train))
         self._layout = Layout.of(training.network, max(self._batch_size, IMAGES_PER_CHUNK * threads))
-        self._parameters = self._layout.parameters()
-        self._buffers = self._layout.buffers()
+        self._memory = self._layout.memory()
         self._scratch = [
             worksharing.scratch(self._layout.plan)
             for _ in range(min(threads, worksharing.max_threads(self._batch_size)))
         ]
-        put_weights(self._layout, training.weights, self._parameters)
+        put_weights(self._layout, training.weights, self._memory)
         if training.velocity is not None:
-            put_velocity(self._layout, training.velocity, self._parameters)
-        self._learning_rate = np.float32(training.hyperparameters.learning_rate)
-        self._momentum = np.float32(training.hyperparameters.momentum)
+            put_velocity(self._layout, training.velocity, self._memory)
+        rates = training.hyperparameters.learning_rate, training.hyperparameters.momentum
+        self._rates = Rates(*map(np.float32, rates))
         # The kernels are compiled here, so that the time is not part of an epoch's duration.
         compiler.compile_for(worksharing.train, *self._arguments(_new_counters(), 0, 0, self._epoch(0)))
-        _logits(self._layout, self._parameters, self._buffers, self._valid.images[:0], threads)
+        _logits(self._layout, self._memory, self._valid.images[:0], threads)
 
     def train_epoch(self, on_progress: Callable[[int], None]) -> DoubleArray:
         batch_size = self._batch_size
@@ -134,25 +133,24 @@ class NumbaTrainer(Trainer):
         return epoch.losses
 
     def validate(self) -> Validation:
-        logits = _logits(self._layout, self._parameters, self._buffers, self._valid.images, self._threads)
+        logits = _logits(self._layout, self._memory, self._valid.images, self._threads)
         labels = self._valid.labels
         loss = -_log_softmax(logits)[np.arange(len(labels)), labels].mean()
         return Validation(float(loss), confusion_matrix(labels, logits.argmax(axis=1), self._layout.classes))
 
     def weights(self) -> Weights:
-        return get_weights(self._layout, self._parameters)
+        return get_weights(self._layout, self._memory)
 
     def velocity(self) -> Weights:
-        return get_velocity(self._layout, self._parameters)
+        return get_velocity(self._layout, self._memory)
 
     def _epoch(self, minibatches: int) -> worksharing.Epoch:
         images = self._train.images.reshape(len(self._train), -1)
-        rates = self._learning_rate, self._momentum
-        return worksharing.Epoch(images, self._train.labels, self._batch_size, *rates, np.zeros(minibatches))
+        return worksharing.Epoch(images, self._train.labels, self._batch_size, self._rates, np.zeros(minibatches))
 
     def _arguments(self, counters: IntArray, thread: int, max_pieces: int, epoch: worksharing.Epoch) -> tuple[Any, ...]:
         """Return the arguments of `worksharing.train`."""
-        network = self._layout.plan, self._parameters, self._buffers
+        network = self._layout.plan, self._memory
         return counters, max_pieces, *network, self._scratch[thread], epoch
 
 
@@ -160,12 +158,12 @@ def _new_counters() -> IntArray:
     return np.zeros(worksharing.COUNTERS, np.int64)
 
 
-def _logits(layout: Layout, parameters: Parameters, buffers: Buffers, images: FloatArray, threads: int) -> FloatArray:
+def _logits(layout: Layout, memory: Memory, images: FloatArray, threads: int) -> FloatArray:
     """Return the logits of each image, shape (N, classes)."""
     logits = np.empty((len(images), layout.classes), np.float32)
     counters = _new_counters()
     flat = images.reshape(len(images), math.prod(images.shape[1:]))
-    arguments = (layout.plan, parameters, buffers, flat, logits)
+    arguments = (layout.plan, memory, flat, logits)
     compiler.compile_for(worksharing.predict, counters, 0, *arguments)
     _run_threads(threads, lambda thread: worksharing.predict(counters, thread, *arguments))
     return logits

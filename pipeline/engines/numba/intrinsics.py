@@ -2,40 +2,63 @@
 
 In a plain loop the compiler guesses which values stay in registers and which loops become vector instructions. A
 kernel written with these operations gets the instructions that it names. A vector may be wider than a register: LLVM
-splits ``Vector(32)`` into two registers of AVX-512, four of AVX2 or eight of NEON, so the kernels run on any processor.
-They are fast on processors with a fused multiply-add, which x86 has had since 2013.
+splits ``Vector(16)`` into two registers of AVX2 or four of NEON, so the kernels run on any processor. They are fast on
+processors with a fused multiply-add, which x86 has had since 2013.
+
+Where an operation takes one value, it also takes a tuple, does the same for each element, and returns a tuple. So
+``multiply_add(load_repeated(values, rows, 16), vector, sums)`` is a loop over rows whose sums stay in registers.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from itertools import compress
+from typing import Any, NamedTuple, cast
 
 from llvmlite import binding, ir
+from numba import config
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, register_model
 
 LANES = 16
-"""The 16 float32 of one AVX-512 register; widths are multiples of it."""
+"""The 16 float32 of one AVX-512 register; units and channels are padded to a multiple of it."""
 
-HAS_AVX512 = bool(binding.get_host_cpu_features().get("avx512f"))
-"""Whether there are 32 registers of 16 float32; the registers of other processors hold at most half as many."""
+
+class Widths(NamedTuple):
+    """How much of each kernel's work fits into the registers of a processor."""
+
+    rows: int
+    """Rows of a matrix product at once."""
+    columns: int
+    """Its columns at once."""
+    filters: int
+    """Filters of a first convolution whose gradients are summed at once."""
+    weights: int
+    """Weights of one filter of another convolution whose gradients are summed at once."""
+
+
+# Sums must be at least eight registers: a processor begins two additions in a cycle, and each takes four cycles.
+WITH_AVX512 = Widths(rows=8, columns=32, filters=16, weights=64)
+"""For 32 registers of 16 float32."""
+WITHOUT_AVX512 = Widths(rows=4, columns=16, filters=8, weights=32)
+"""For 16 registers of 8 float32, or any others."""
+
+_FEATURES = (config.CPU_FEATURES or binding.get_host_cpu_features().flatten()).split(",")
+WIDTHS = WITH_AVX512 if "+avx512f" in _FEATURES else WITHOUT_AVX512
+"""For this processor, or for ``NUMBA_CPU_FEATURES``."""
 
 _MEMORY_ORDER = "seq_cst"
 """A thread that sees an atomic operation sees all that was written before it, too."""
 
-_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-_intrinsic = cast(_Decorator, intrinsic)
-_intrinsic_of_constants = cast(_Decorator, intrinsic(prefer_literal=True))
-
 
 class Vector(types.Type):
-    """Numba's type for ``width`` float32 in registers."""
+    """Numba's type for ``width`` numbers in registers: float32, or integers of 32 bits."""
 
-    def __init__(self, width: int) -> None:
-        self.width = width
-        super().__init__(name=f"Vector({width})")
+    def __init__(self, width: int, number: ir.Type | None = None) -> None:
+        self.llvm = ir.VectorType(number or ir.FloatType(), width)
+        super().__init__(name=f"Vector({self.llvm})")
 
 
 @register_model(Vector)
@@ -43,296 +66,226 @@ class VectorModel(models.PrimitiveModel):  # type: ignore[misc]
     """A `Vector` is a vector of LLVM's."""
 
     def __init__(self, manager: Any, vector: Vector) -> None:
-        super().__init__(manager, vector, _llvm_type(vector))
+        super().__init__(manager, vector, vector.llvm)
 
 
-@_intrinsic
-def load_scalar(typing_context: Any, array: Any, index: Any) -> Any:
+class Code:
+    """Writes the instructions of one operation."""
+
+    def __init__(self, context: Any, builder: Any, arguments: list[Any], result: Any) -> None:
+        self.context, self.builder, self.types, self.result = context, builder, arguments, result
+
+    def address(self, array: Any, index: Any) -> Any:
+        """Return the address of an element of the operation's first argument."""
+        values = self.context.make_array(self.types[0])(self.context, self.builder, array)
+        return self.builder.gep(values.data, [index])
+
+    def read(self, array: Any, index: Any, vector: ir.VectorType) -> Any:
+        """Load a vector from neighbouring elements."""
+        pointer = self.builder.bitcast(self.address(array, index), vector.as_pointer())
+        return self.builder.load(pointer, align=self.types[0].dtype.bitwidth // 8)
+
+    def write(self, array: Any, index: Any, vector: Any) -> None:
+        """Store a vector to neighbouring elements."""
+        pointer = self.builder.bitcast(self.address(array, index), vector.type.as_pointer())
+        self.builder.store(vector, pointer, align=self.types[0].dtype.bitwidth // 8)
+
+    def repeat(self, number: Any, width: int) -> Any:
+        """Return a vector that holds ``number`` in each lane."""
+        vector = ir.VectorType(number.type, width)
+        first_lane = self.builder.insert_element(vector(ir.Undefined), number, ir.IntType(32)(0))
+        return self.builder.shuffle_vector(first_lane, vector(ir.Undefined), ir.VectorType(ir.IntType(32), width)(None))
+
+
+def operation(result: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make an operation for kernels from a function that writes its LLVM instructions.
+
+    Parameters
+    ----------
+    result : callable
+        Returns Numba's type of the result for Numba's types of the arguments; that of a constant holds its value.
+    """
+
+    def decorate(write: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(write)
+        def define(typing_context: Any, *arguments: Any) -> Any:
+            are_tuples = [isinstance(argument, types.containers.BaseTuple) for argument in arguments]
+            length = max((len(argument) for argument in compress(arguments, are_tuples)), default=0)
+            elements = [
+                argument[0] if is_tuple else argument for argument, is_tuple in zip(arguments, are_tuples, strict=True)
+            ]
+            of_one = result(*elements)
+            of_all = types.containers.UniTuple(of_one, length) if length and of_one != types.void else of_one
+
+            def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+                code = Code(context, builder, elements, of_one)
+                results = []
+                for number in range(length or 1):
+                    pairs = zip(values, are_tuples, strict=True)
+                    row = [builder.extract_value(value, number) if is_tuple else value for value, is_tuple in pairs]
+                    results.append(write(code, *row))
+                if of_one == types.void:
+                    return context.get_dummy_value()
+                return context.make_tuple(builder, of_all, results) if length else results[0]
+
+            return of_all(*arguments), generate
+
+        return cast(Callable[..., Any], intrinsic(prefer_literal=True)(define))
+
+    return decorate
+
+
+@operation(lambda array, index: array.dtype)
+def load_number(code: Code, array: Any, index: Any) -> Any:
     """Return ``array[index]`` without Numba's check for a negative index."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(_address(context, builder, signature, arguments))
-
-    return array.dtype(array, types.intp), generate
+    return code.builder.load(code.address(array, index))
 
 
-@_intrinsic
-def store_scalar(typing_context: Any, array: Any, index: Any, number: Any) -> Any:
+@operation(lambda array, index, number: types.void)
+def store_number(code: Code, array: Any, index: Any, number: Any) -> None:
     """Set ``array[index] = number`` without Numba's check for a negative index."""
+    code.builder.store(number, code.address(array, index))
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[2], _address(context, builder, signature, arguments))
-        return context.get_dummy_value()
 
-    return types.void(array, types.intp, array.dtype), generate
+@operation(lambda array, index, width: Vector(width.literal_value))
+def load(code: Code, array: Any, index: Any, width: Any) -> Any:
+    """Return ``array[index : index + width]`` of float32; ``width`` is a constant."""
+    return code.read(array, index, code.result.llvm)
 
 
-@_intrinsic_of_constants
-def zeros(typing_context: Any, width: Any) -> Any:
-    """Return a vector of zeros; ``width`` is a constant."""
-    vector = Vector(width.literal_value)
+@operation(lambda array, index, width: Vector(width.literal_value))
+def load_repeated(code: Code, array: Any, index: Any, width: Any) -> Any:
+    """Return a vector that holds ``array[index]`` in each of its ``width`` lanes; ``width`` is a constant."""
+    return code.repeat(code.builder.load(code.address(array, index)), code.result.llvm.count)
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _llvm_type(vector)(None)
 
-    return vector(width), generate
+@operation(lambda array, index, vector: types.void)
+def store(code: Code, array: Any, index: Any, vector: Any) -> None:
+    """Set ``array[index : index + width] = vector``; an array of bytes gets its numbers as integers."""
+    element = code.context.get_data_type(code.types[0].dtype)
+    if vector.type.element != element and element == ir.IntType(8):
+        vector = code.builder.fptoui(vector, ir.VectorType(element, vector.type.count))
+    code.write(array, index, vector)
 
 
-@_intrinsic_of_constants
-def load(typing_context: Any, array: Any, index: Any, width: Any) -> Any:
-    """Return ``array[index : index + width]``; ``width`` is a constant."""
-    vector = Vector(width.literal_value)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _address(context, builder, signature, arguments)
-        return _read(builder, pointer, _llvm_type(vector))
-
-    return vector(array, types.intp, width), generate
-
-
-@_intrinsic
-def store(typing_context: Any, array: Any, index: Any, vector: Any) -> Any:
-    """Set ``array[index : index + width] = vector``."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _address(context, builder, signature, arguments)
-        _write(builder, pointer, arguments[2])
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, vector), generate
-
-
-@_intrinsic
-def add(typing_context: Any, one: Any, other: Any) -> Any:
-    """Return the sum of two vectors."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.fadd(arguments[0], arguments[1])
-
-    return one(one, other), generate
-
-
-@_intrinsic
-def multiply_add(typing_context: Any, array: Any, index: Any, vector: Any, addend: Any) -> Any:
-    """Return ``array[index] * vector + addend``, rounded once."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number = builder.load(_address(context, builder, signature, arguments))
-        return _fused(builder, _in_every_lane(builder, number, vector.width), arguments[2], arguments[3])
-
-    return vector(array, types.intp, vector, vector), generate
-
-
-@_intrinsic
-def maximum_of_four(typing_context: Any, four: Any) -> Any:
-    """Return the maximum of four vectors in each lane, nan if one of them is nan."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        one, two, three, four = cgutils.unpack_tuple(builder, arguments[0])
-        maxima = _maximum(builder, _maximum(builder, one, two), _maximum(builder, three, four))
-        # If one value is nan, an ordered comparison takes the second, which may be the other one.
-        has_nan = builder.or_(builder.fcmp_unordered("uno", one, two), builder.fcmp_unordered("uno", three, four))
-        nans = maxima.type([math.nan] * maxima.type.count)
-        return builder.select(has_nan, nans, maxima)
-
-    return four.dtype(four), generate
-
-
-@_intrinsic
-def store_equality_mask(typing_context: Any, array: Any, index: Any, vector: Any, four: Any) -> Any:
-    """Set bytes ``array[index : index + width]`` to masks: a bit for each of four vectors that equals ``vector``."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        llvm_bytes = ir.VectorType(ir.IntType(8), vector.width)
-        found = llvm_bytes(None)
-        for position, one in enumerate(cgutils.unpack_tuple(builder, arguments[3])):
-            bits = llvm_bytes([1 << position] * vector.width)
-            is_equal = builder.fcmp_ordered("==", one, arguments[2])
-            found = builder.or_(found, builder.select(is_equal, bits, llvm_bytes(None)))
-        _write(builder, _address(context, builder, signature, arguments), found)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, vector, four), generate
-
-
-@_intrinsic
-def rectified(typing_context: Any, vector: Any) -> Any:
-    """Return max(x, 0) in each lane; nan stays nan."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        zeros = _llvm_type(vector)(None)
-        return builder.select(builder.fcmp_ordered("<", arguments[0], zeros), zeros, arguments[0])
-
-    return vector(vector), generate
-
-
-@_intrinsic
-def rectifier_slopes(typing_context: Any, vector: Any) -> Any:
-    """Return the slope of (x + abs(x)) / 2 in each lane: 1 above 0, one half at 0, 0 below."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        zeros, halves, ones = (_llvm_type(vector)([value] * vector.width) for value in (0.0, 0.5, 1.0))
-        at_zero = builder.select(builder.fcmp_ordered("==", arguments[0], zeros), halves, zeros)
-        return builder.select(builder.fcmp_ordered(">", arguments[0], zeros), ones, at_zero)
-
-    return vector(vector), generate
-
-
-@_intrinsic
-def where_bit_is_set(typing_context: Any, array: Any, index: Any, bit: Any, vector: Any) -> Any:
-    """Return ``vector``, with 0 in the lanes whose byte in ``array[index : index + width]`` lacks the bit."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        llvm_bytes = ir.VectorType(ir.IntType(8), vector.width)
-        found = _read(builder, _address(context, builder, signature, arguments), llvm_bytes)
-        wanted = _in_every_lane(builder, builder.trunc(arguments[2], ir.IntType(8)), vector.width)
-        is_set = builder.icmp_unsigned("!=", builder.and_(found, wanted), llvm_bytes(None))
-        return builder.select(is_set, arguments[3], _llvm_type(vector)(None))
-
-    return vector(array, types.intp, types.intp, vector), generate
-
-
-@_intrinsic
-def shifted(typing_context: Any, indices: Any, distance: Any) -> Any:
-    """Return a tuple of indices, each larger by ``distance``."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        sums = [builder.add(index, arguments[1]) for index in cgutils.unpack_tuple(builder, arguments[0])]
-        return context.make_tuple(builder, signature.return_type, sums)
-
-    return indices(indices, types.intp), generate
-
-
-@_intrinsic
-def repeated(typing_context: Any, vector: Any, indices: Any) -> Any:
-    """Return a tuple that holds the same vector for each of the indices."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return context.make_tuple(builder, signature.return_type, [arguments[0]] * len(indices))
-
-    return types.containers.UniTuple(vector, len(indices))(vector, indices), generate
-
-
-@_intrinsic_of_constants
-def load_each(typing_context: Any, array: Any, indices: Any, width: Any) -> Any:
-    """Return a tuple: ``array[index : index + width]`` for each of the indices; ``width`` is a constant."""
-    vector = Vector(width.literal_value)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vectors = []
-        for index in cgutils.unpack_tuple(builder, arguments[1]):
-            pointer = _address(context, builder, signature, [arguments[0], index])
-            vectors.append(_read(builder, pointer, _llvm_type(vector)))
-        return context.make_tuple(builder, signature.return_type, vectors)
-
-    return types.containers.UniTuple(vector, len(indices))(array, indices, width), generate
-
-
-@_intrinsic
-def store_each(typing_context: Any, array: Any, indices: Any, vectors: Any) -> Any:
-    """Set ``array[index : index + width] = vector`` for each pair of the indices and vectors."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        for index, value in _pairs(builder, arguments[1], arguments[2]):
-            pointer = _address(context, builder, signature, [arguments[0], index])
-            _write(builder, pointer, value)
-        return context.get_dummy_value()
-
-    return types.void(array, indices, vectors), generate
-
-
-@_intrinsic
-def multiply_add_scalars(typing_context: Any, array: Any, indices: Any, vector: Any, addends: Any) -> Any:
-    """Return a tuple: ``array[index] * vector + addend``, rounded once, for each pair of the indices and addends."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        sums = []
-        for index, addend in _pairs(builder, arguments[1], arguments[3]):
-            number = builder.load(_address(context, builder, signature, [arguments[0], index]))
-            numbers = _in_every_lane(builder, number, vector.width)
-            sums.append(_fused(builder, numbers, arguments[2], addend))
-        return context.make_tuple(builder, signature.return_type, sums)
-
-    return addends(array, indices, vector, addends), generate
-
-
-@_intrinsic
-def multiply_add_vectors(typing_context: Any, array: Any, index: Any, vectors: Any, addends: Any) -> Any:
-    """Return a tuple: ``array[index] * vector + addend``, rounded once, for each pair of the vectors and addends."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number = builder.load(_address(context, builder, signature, arguments))
-        numbers = _in_every_lane(builder, number, vectors.dtype.width)
-        pairs = _pairs(builder, arguments[2], arguments[3])
-        sums = [_fused(builder, numbers, value, addend) for value, addend in pairs]
-        return context.make_tuple(builder, signature.return_type, sums)
-
-    return addends(array, types.intp, vectors, addends), generate
-
-
-@_intrinsic
-def atomic_add(typing_context: Any, array: Any, index: Any, number: Any) -> Any:
-    """Add a number to ``array[index]``, which other threads change too, and return the value before."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.atomic_rmw("add", _address(context, builder, signature, arguments), arguments[2], _MEMORY_ORDER)
-
-    return types.int64(array, types.intp, types.int64), generate
-
-
-@_intrinsic
-def atomic_load(typing_context: Any, array: Any, index: Any) -> Any:
-    """Return ``array[index]``, which other threads change."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load_atomic(_address(context, builder, signature, arguments), _MEMORY_ORDER, 8)
-
-    return types.int64(array, types.intp), generate
-
-
-def _address(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """Return the address of the element of an intrinsic's first argument whose index is the second argument."""
-    array = context.make_array(signature.args[0])(context, builder, arguments[0])
-    return builder.gep(array.data, [arguments[1]])
-
-
-def _read(builder: Any, pointer: Any, vector: ir.VectorType) -> Any:
-    """Load a vector from an address that is aligned to one lane."""
-    return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=_bytes_of_lane(vector))
-
-
-def _write(builder: Any, pointer: Any, vector: Any) -> None:
-    """Store a vector at an address that is aligned to one lane."""
-    builder.store(vector, builder.bitcast(pointer, vector.type.as_pointer()), align=_bytes_of_lane(vector.type))
-
-
-def _bytes_of_lane(vector: ir.VectorType) -> int:
-    return 4 if vector.element == ir.FloatType() else 1
-
-
-def _in_every_lane(builder: Any, number: Any, width: int) -> Any:
-    """Return a vector whose ``width`` lanes all hold ``number``."""
-    vector = ir.VectorType(number.type, width)
-    first_lane = builder.insert_element(vector(ir.Undefined), number, ir.IntType(32)(0))
-    every_lane = ir.VectorType(ir.IntType(32), width)(None)
-    return builder.shuffle_vector(first_lane, vector(ir.Undefined), every_lane)
-
-
-def _fused(builder: Any, one: Any, other: Any, addend: Any) -> Any:
+@operation(lambda one, other, addend: addend)
+def multiply_add(code: Code, one: Any, other: Any, addend: Any) -> Any:
     """Return ``one * other + addend``, rounded once."""
-    name = f"llvm.fma.v{one.type.count}f32"
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(one.type, [one.type] * 3), name)
-    return builder.call(function, [one, other, addend])
+    name = f"llvm.fma.v{addend.type.count}f32"
+    kind = ir.FunctionType(addend.type, [addend.type] * 3)
+    return code.builder.call(cgutils.get_or_insert_function(code.builder.module, kind, name), [one, other, addend])
 
 
-def _maximum(builder: Any, one: Any, other: Any) -> Any:
-    return builder.select(builder.fcmp_ordered(">", one, other), one, other)
+@operation(lambda one, other: types.intp if isinstance(one, types.Integer) else one)
+def add(code: Code, one: Any, other: Any) -> Any:
+    """Return the sum of two vectors, or of two indices."""
+    return (code.builder.add if isinstance(code.result, types.Integer) else code.builder.fadd)(one, other)
 
 
-def _pairs(builder: Any, one: Any, other: Any) -> list[tuple[Any, Any]]:
-    """Pair the elements of two tuples of the same length."""
-    return list(zip(cgutils.unpack_tuple(builder, one), cgutils.unpack_tuple(builder, other), strict=True))
+@operation(lambda index, factor: types.intp)
+def multiply(code: Code, index: Any, factor: Any) -> Any:
+    """Return the product of an index and a number."""
+    return code.builder.mul(index, factor)
 
 
-def _llvm_type(vector: Vector) -> ir.VectorType:
-    return ir.VectorType(ir.FloatType(), vector.width)
+@operation(lambda index, limit: types.intp)
+def at_most(code: Code, index: Any, limit: Any) -> Any:
+    """Return the smaller one of two indices."""
+    return code.builder.select(code.builder.icmp_signed("<", index, limit), index, limit)
+
+
+@operation(lambda vector: vector)
+def rectified(code: Code, vector: Any) -> Any:
+    """Return max(x, 0) in each lane; nan stays nan."""
+    zeros = vector.type(None)
+    return code.builder.select(code.builder.fcmp_ordered("<", vector, zeros), zeros, vector)
+
+
+@operation(lambda offsets, vector: vector)
+def where_not_missing(code: Code, offsets: Any, vector: Any) -> Any:
+    """Return ``vector``, with 0 in the lanes whose offset is -1."""
+    return code.builder.select(code.builder.icmp_signed(">=", offsets, offsets.type(None)), vector, vector.type(None))
+
+
+@operation(lambda array, index, bit, vector: vector)
+def where_bit_is_set(code: Code, array: Any, index: Any, bit: Any, vector: Any) -> Any:
+    """Return ``vector``, with 0 in the lanes whose byte in ``array[index : index + width]`` lacks the bit."""
+    count = vector.type.count
+    found = code.read(array, index, ir.VectorType(ir.IntType(8), count))
+    wanted = code.repeat(code.builder.trunc(bit, ir.IntType(8)), count)
+    is_set = code.builder.icmp_unsigned("!=", code.builder.and_(found, wanted), found.type(None))
+    return code.builder.select(is_set, vector, vector.type(None))
+
+
+@operation(lambda one, two, three, four: one)
+def maximum_of_four(code: Code, one: Any, two: Any, three: Any, four: Any) -> Any:
+    """Return the maximum of four vectors in each lane, nan if one of them is nan."""
+    builder = code.builder
+
+    def larger(left: Any, right: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", left, right), left, right)
+
+    maxima = larger(larger(one, two), larger(three, four))
+    # If one value is nan, an ordered comparison takes the second, which may be the other one.
+    has_nan = builder.or_(builder.fcmp_unordered("uno", one, two), builder.fcmp_unordered("uno", three, four))
+    return builder.select(has_nan, one.type([math.nan] * one.type.count), maxima)
+
+
+@operation(lambda one, two, three, four, maxima: maxima)
+def maximum_masks(code: Code, one: Any, two: Any, three: Any, four: Any, maxima: Any) -> Any:
+    """Return a mask in each lane: the sum of 1, 2, 4 and 8 for those of four vectors that equal the maximum.
+
+    The masks are float32: LLVM would turn sums of integers into bytes one by one, which takes twice as long.
+    """
+    builder, masks = code.builder, maxima.type(None)
+    for position, values in enumerate((one, two, three, four)):
+        bits = maxima.type([2.0**position] * maxima.type.count)
+        is_equal = builder.fcmp_ordered("==", values, maxima)
+        masks = builder.fadd(masks, builder.select(is_equal, bits, maxima.type(None)))
+    return masks
+
+
+@operation(lambda masks, vector, bit: masks)
+def rectified_masks(code: Code, masks: Any, vector: Any, bit: Any) -> Any:
+    """Return masks with 0 where the vector is negative or nan, and with one more bit where it is 0."""
+    builder, zeros = code.builder, vector.type(None)
+    bits = code.repeat(builder.uitofp(bit, vector.type.element), vector.type.count)
+    more = builder.select(builder.fcmp_ordered("==", vector, zeros), bits, zeros)
+    return builder.select(builder.fcmp_ordered(">=", vector, zeros), builder.fadd(masks, more), zeros)
+
+
+@operation(lambda masks, index, start, right, below: Vector(LANES, ir.IntType(32)))
+def first_maxima(code: Code, masks: Any, index: Any, start: Any, right: Any, below: Any) -> Any:
+    """Return the offset of the first maximum of 16 windows, which begin at ``start``; -1 where the mask is 0.
+
+    ``right`` and ``below`` are the distances to a window's other column and row.
+    """
+    builder, offsets = code.builder, code.result.llvm
+    found = builder.zext(code.read(masks, index, ir.VectorType(ir.IntType(8), LANES)), offsets)
+    firsts = offsets([-1] * LANES)
+    for bit, distance in ((8, builder.add(right, below)), (4, below), (2, right), (1, right.type(0))):
+        offset = code.repeat(builder.trunc(builder.add(start, distance), offsets.element), LANES)
+        is_set = builder.icmp_unsigned("!=", builder.and_(found, offsets([bit] * LANES)), offsets(None))
+        firsts = builder.select(is_set, offset, firsts)
+    return firsts
+
+
+@operation(lambda start, distance, count: types.containers.UniTuple(types.intp, count.literal_value))
+def places(code: Code, start: Any, distance: Any, count: Any) -> Any:
+    """Return a tuple of indices: ``start``, ``start + distance``, and so on; ``count`` is a constant."""
+    indices = [start]
+    while len(indices) < len(code.result):
+        indices.append(code.builder.add(indices[-1], distance))
+    return code.context.make_tuple(code.builder, code.result, indices)
+
+
+@operation(lambda array, index, number: types.int64)
+def atomic_add(code: Code, array: Any, index: Any, number: Any) -> Any:
+    """Add a number to ``array[index]``, which other threads change too, and return the value before."""
+    return code.builder.atomic_rmw("add", code.address(array, index), number, _MEMORY_ORDER)
+
+
+@operation(lambda array, index: types.int64)
+def atomic_load(code: Code, array: Any, index: Any) -> Any:
+    """Return ``array[index]``, which other threads change."""
+    return code.builder.load_atomic(code.address(array, index), _MEMORY_ORDER, 8)

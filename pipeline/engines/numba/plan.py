@@ -1,6 +1,6 @@
 """A network as the kernels see it: a table of its layers, and flat arrays that hold the numbers of all layers.
 
-The table gives the offset of each layer in each array.
+The table gives the offset of each layer in each array; `views` has the numbers of a layer and an image.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pipeline.networks.layers import Conv2DLayer, rectify
 from pipeline.networks.weights import Weights
 
 Plan = npt.NDArray[np.void]
+Row = dict[str, int]
 
 IMAGES_PER_CHUNK = 8
 """Images that one thread takes at a time, as many as `products.multiply_eight_rows` takes.
@@ -29,15 +30,11 @@ IMAGES_PER_CHUNK = 8
 Smaller chunks would occupy more threads but take longer for each image (bench/training.py).
 """
 
+TAPS = 9
+"""Weights of each filter of a first convolution whose gradients are summed at once; many have filters of 3x3."""
 
-@for_python_too
-def chunk_count(images: int) -> int:
-    """Return the number of chunks in a minibatch."""
-    return -(-images // IMAGES_PER_CHUNK)
-
-
-MASKS = 2**4
-"""Number of masks of maxima: a bit for each of the four positions in a pooling window."""
+AT_ZERO = 16
+"""The bit of a mask that says that the output was exactly 0 before the rectifier, where its slope is one half."""
 
 LAYER = np.dtype(
     [
@@ -57,22 +54,21 @@ LAYER = np.dtype(
             "fan_in",
             "units",
             "padded_units",
-            # The output, with `padded_units` channels.
-            "output_rows",
-            "output_columns",
-            # Offsets in the arrays of `Buffers`, and the number of values for each image.
+            # The output, with `padded_units` channels; a window is a pooling window, or without pooling a pixel.
+            "windows",
+            # Offsets in the arrays of `Memory`, and the number of values for each image.
             "input",
             "input_size",
             "output",
             "output_size",
-            # Offsets in the arrays of `Parameters`.
+            # Offsets in the arrays of `Memory`.
             "weights",
-            "transposed",
             "biases",
-            # Offsets of a convolution in a row of `Buffers.chunk_gradients` and in the tables of `Buffers`.
+            "transposed",
+            # Offsets of a convolution in a row of `Memory.chunk_gradients` and in the tables of `Memory`.
             "gradient",
             "filter_offsets",
-            "maximum_offsets",
+            "window_offsets",
         )
     ],
     align=True,
@@ -80,11 +76,15 @@ LAYER = np.dtype(
 """A row of the table; pooling belongs to the convolution before it."""
 
 
-class Parameters(NamedTuple):
-    """A network's weights, laid out for the kernels.
+class Memory(NamedTuple):
+    """The numbers of all layers, and tables of offsets.
 
-    A dense layer's weights are ``(fan_in, padded_units)``. A convolution's are ``(units, fan_in)``, and each filter is
-    ``(filter rows, filter columns, channels)``, flipped, in the order of the inputs. Biases are ``(padded_units,)``.
+    A dense layer's weights are ``(fan_in, padded_units)``. A convolution's are ``(padded_units, fan_in)``, and each
+    filter is ``(filter rows, filter columns, channels)``, flipped, in the order of the inputs. Biases are
+    ``(padded_units,)``.
+
+    Activations, output gradients and masks are ``(images, size)`` for each layer; a layer's output is the next layer's
+    input.
     """
 
     weights: FloatArray
@@ -96,34 +96,30 @@ class Parameters(NamedTuple):
 
     Out of date for a first dense layer, which has no backward pass.
     """
-
-
-class Buffers(NamedTuple):
-    """Values that the forward pass keeps for the backward pass, and tables of offsets.
-
-    The first four arrays hold ``(images, size)`` for each layer; a layer's output is the next layer's input.
-    """
-
     activations: FloatArray
-    slopes: FloatArray
-    """Slope of the nonlinearity at each activation."""
     output_gradients: FloatArray
     """Gradient of the loss with respect to each activation."""
     masks: ByteArray
-    """Masks of maxima: which of a pooling window's four values equal the maximum; none if one is nan.
+    """Masks of maxima: a bit for each of a pooling window's four values that equals the maximum; 1 without pooling.
 
-    1 without pooling.
+    0 where the rectifier is closed or a value is nan; with the bit `AT_ZERO` where the rectifier's input was 0.
     """
     chunk_gradients: FloatArray
-    """Gradients of the convolutions' weights and biases, a row for each chunk of the minibatch."""
+    """Gradients of the convolutions' weights and biases, laid out like them, a row for each chunk of the minibatch."""
     losses: DoubleArray
     """Loss of each image."""
     filter_offsets: IntArray
     """For each weight of a filter: the offset of its input from the input of the filter's first weight."""
-    maximum_offsets: IntArray
-    """For each mask of maxima: the offset of the first maximum from the window's first value."""
+    window_offsets: IntArray
+    """For each window: the offset in the image where the filter's first weight meets the window's first place."""
     zeros: FloatArray
     """Initial values of sums without biases, at least as many as any matrix has columns."""
+
+
+@for_python_too
+def chunk_count(images: int) -> int:
+    """Return the number of chunks in a minibatch."""
+    return -(-images // IMAGES_PER_CHUNK)
 
 
 @dataclass(frozen=True)
@@ -132,11 +128,8 @@ class Layout:
 
     network: Network
     plan: Plan
-    images: int
-    parameter_count: int
-    transposed_count: int
-    activation_count: int
-    gradient_count: int
+    chunks: int
+    sizes: Row
 
     @classmethod
     def of(cls, network: Network, images: int) -> Layout:
@@ -147,82 +140,81 @@ class Layout:
         EngineError
             The kernels lack a layer of this network.
         """
-        rows: list[np.void] = []
-        parameters = transposed = activations = gradients = filters = maxima = 0
+        chunks = chunk_count(images)
+        sizes = dict.fromkeys(("activations", "weights", "transposed", "gradients", "filters", "windows"), 0)
+
+        def reserve(array: str, size: int) -> int:
+            sizes[array] += size
+            return sizes[array] - size
+
+        rows: list[Row] = []
         size = _padded(math.prod(network.input_shape))
         for entry, is_pooled in weighted_layers(network, "numba"):
-            layer = _described(entry, is_pooled, size, is_first=not rows)
-            layer["input"] = activations
-            layer["input_size"] = size + _gap(size) if layer["is_first"] and layer["is_dense"] else size
-            activations += images * int(layer["input_size"])
-            size = int(layer["output_rows"] * layer["output_columns"] * layer["padded_units"])
-            layer["output"], layer["output_size"] = activations, size
-            layer["weights"], layer["transposed"] = parameters, transposed
-            parameters += _padded(math.prod(_matrix_shape(layer)))
-            layer["biases"] = parameters
-            parameters += int(layer["padded_units"])
-            transposed += int(layer["fan_in"] * layer["padded_units"])
-            layer["gradient"] = gradients
-            if not layer["is_dense"]:
-                gradients += _padded(int(layer["fan_in"] * layer["units"] + layer["padded_units"]))
-                layer["filter_offsets"], layer["maximum_offsets"] = filters, maxima
-                filters += int(layer["fan_in"])
-                maxima += MASKS
-            rows.append(layer)
-        plan = np.array(rows, LAYER)
-        return cls(network, plan, images, parameters, transposed, activations + images * size, gradients)
+            row = _described(entry, is_pooled, size, is_first=not rows)
+            row["input_size"] = size + (_gap(size) if row["is_dense"] and row["is_first"] else 0)
+            row["input"] = reserve("activations", chunks * IMAGES_PER_CHUNK * row["input_size"])
+            size = row["windows"] * row["padded_units"]
+            row["output"], row["output_size"] = sizes["activations"], size
+            row["weights"] = reserve("weights", row["fan_in"] * row["padded_units"])
+            row["biases"] = reserve("weights", row["padded_units"])
+            row["transposed"] = reserve("transposed", row["fan_in"] * row["padded_units"])
+            if not row["is_dense"]:
+                row["gradient"] = reserve("gradients", (row["fan_in"] + 1) * row["padded_units"])
+                row["filter_offsets"] = reserve("filters", len(_filter_offsets(row)))
+                row["window_offsets"] = reserve("windows", row["windows"])
+            rows.append(row)
+        reserve("activations", chunks * IMAGES_PER_CHUNK * size)
+        plan = np.array([tuple(row.get(name, 0) for name in LAYER.names or ()) for row in rows], LAYER)
+        return cls(network, plan, chunks, sizes)
 
     @property
     def classes(self) -> int:
         """Number of units of the output layer."""
         return int(self.plan[-1]["units"])
 
-    def parameters(self) -> Parameters:
-        """Return arrays for the weights, all zero."""
-        return Parameters(
-            arrays.zeros((self.parameter_count,), np.float32),
-            arrays.zeros((self.parameter_count,), np.float32),
-            arrays.zeros((self.transposed_count,), np.float32),
-        )
-
-    def buffers(self) -> Buffers:
-        """Return the buffers, with tables of offsets and otherwise empty."""
-        masks = arrays.zeros((self.activation_count,), np.uint8)
+    def memory(self) -> Memory:
+        """Return the arrays, with tables of offsets and otherwise empty."""
+        sizes, images = self.sizes, self.chunks * IMAGES_PER_CHUNK
+        masks = arrays.zeros((sizes["activations"],), np.uint8)
         masks[:] = 1
-        return Buffers(
-            arrays.zeros((self.activation_count,), np.float32),
-            arrays.zeros((self.activation_count,), np.float32),
-            arrays.zeros((self.activation_count,), np.float32),
+        convolutions = [layer for layer in self.plan if not layer["is_dense"]]
+        return Memory(
+            _floats(sizes["weights"]),
+            _floats(sizes["weights"]),
+            _floats(sizes["transposed"]),
+            _floats(sizes["activations"]),
+            _floats(sizes["activations"]),
             masks,
-            arrays.zeros((chunk_count(self.images), self.gradient_count), np.float32),
-            np.zeros(self.images),
-            np.concatenate([_filter_offsets(layer) for layer in self.plan]),
-            np.concatenate([_maximum_offsets(layer) for layer in self.plan]),
-            arrays.zeros((max(self.plan["padded_units"].max(), self.plan["channels"].max()),), np.float32),
+            arrays.zeros((self.chunks, sizes["gradients"]), np.float32),
+            np.zeros(images),
+            np.concatenate([np.empty(0, np.int64), *map(_filter_offsets, convolutions)]),
+            np.concatenate([np.empty(0, np.int64), *map(_window_offsets, convolutions)]),
+            _floats(max(self.plan["padded_units"].max(), self.plan["channels"].max())),
         )
 
 
-def put_weights(layout: Layout, weights: Weights, parameters: Parameters) -> None:
+def put_weights(layout: Layout, weights: Weights, memory: Memory) -> None:
     """Copy weights, by their names and in their declared shapes, into the kernels' arrays."""
-    _put(layout, weights, parameters.weights)
+    _put(layout, weights, memory.weights)
     for layer in layout.plan:
-        matrix = _matrix(layer, parameters.weights)
-        _transposed(layer, parameters)[:, : len(matrix)] = matrix.T
+        rows, columns = _shape(layer)
+        transposed = memory.transposed[layer["transposed"] :][: rows * columns]
+        transposed.reshape(columns, rows)[...] = _matrix(layer, memory.weights).T
 
 
-def get_weights(layout: Layout, parameters: Parameters) -> Weights:
+def get_weights(layout: Layout, memory: Memory) -> Weights:
     """Return a copy of the kernels' weights, by their names and in their declared shapes."""
-    return _get(layout, parameters.weights)
+    return _get(layout, memory.weights)
 
 
-def put_velocity(layout: Layout, velocity: Weights, parameters: Parameters) -> None:
+def put_velocity(layout: Layout, velocity: Weights, memory: Memory) -> None:
     """Copy the velocity of each weight into the kernels' arrays."""
-    _put(layout, velocity, parameters.velocities)
+    _put(layout, velocity, memory.velocities)
 
 
-def get_velocity(layout: Layout, parameters: Parameters) -> Weights:
+def get_velocity(layout: Layout, memory: Memory) -> Weights:
     """Return a copy of the velocity of each weight, by the weights' names and in their declared shapes."""
-    return _get(layout, parameters.velocities)
+    return _get(layout, memory.velocities)
 
 
 def _put(layout: Layout, named: Weights, flat: FloatArray) -> None:
@@ -247,12 +239,11 @@ def _declared_views(entry: NamedLayer, layer: np.void, flat: FloatArray) -> tupl
     The weights of a dense layer behind images have an axis for each axis of the images: ``(channels, rows, columns,
     units)``.
     """
-    matrix = _matrix(layer, flat)
-    units = int(layer["units"])
+    matrix, units = _matrix(layer, flat), int(layer["units"])
     if not layer["is_dense"]:
         channels = entry.input_shape[0]
-        filters = matrix.reshape(units, layer["filter_rows"], layer["filter_columns"], layer["channels"])
-        view = filters[:, ::-1, ::-1, :channels].transpose(0, 3, 1, 2)
+        filters = matrix.reshape(-1, layer["filter_rows"], layer["filter_columns"], layer["channels"])
+        view = filters[:units, ::-1, ::-1, :channels].transpose(0, 3, 1, 2)
     elif len(entry.input_shape) == 3 and not layer["is_first"]:
         channels, rows, columns = entry.input_shape
         view = matrix.reshape(rows, columns, -1, layer["padded_units"])[:, :, :channels, :units].transpose(2, 0, 1, 3)
@@ -261,64 +252,53 @@ def _declared_views(entry: NamedLayer, layer: np.void, flat: FloatArray) -> tupl
     return view, flat[layer["biases"] :][:units]
 
 
-def _matrix_shape(layer: np.void) -> tuple[int, int]:
-    """Return the shape of a layer's weights, as in `Parameters`."""
-    fan_in = int(layer["fan_in"])
-    return (fan_in, int(layer["padded_units"])) if layer["is_dense"] else (int(layer["units"]), fan_in)
+def _matrix(layer: np.void, flat: FloatArray) -> FloatArray:
+    return flat[layer["weights"] :][: math.prod(_shape(layer))].reshape(_shape(layer))
 
 
-def _matrix(layer: np.void, weights: FloatArray) -> FloatArray:
-    shape = _matrix_shape(layer)
-    return weights[layer["weights"] :][: math.prod(shape)].reshape(shape)
-
-
-def _transposed(layer: np.void, parameters: Parameters) -> FloatArray:
-    """View a layer's transposed weights, with padded units for a convolution too."""
+def _shape(layer: np.void) -> tuple[int, int]:
+    """Return the shape of a layer's weights, as in `Memory`."""
     fan_in, units = int(layer["fan_in"]), int(layer["padded_units"])
-    shape = (units, fan_in) if layer["is_dense"] else (fan_in, units)
-    return parameters.transposed[layer["transposed"] :][: fan_in * units].reshape(shape)
+    return (fan_in, units) if layer["is_dense"] else (units, fan_in)
 
 
-def _described(entry: NamedLayer, is_pooled: bool, size: int, *, is_first: bool) -> np.void:
+def _described(entry: NamedLayer, is_pooled: bool, size: int, *, is_first: bool) -> Row:
     """Return a layer's row without offsets; ``size`` is the number of its inputs from each image."""
-    row = np.zeros((), LAYER)
-    row["units"] = entry.output_shape[0]
-    row["padded_units"] = _padded(entry.output_shape[0])
-    row["is_rectified"] = getattr(entry.layer, "nonlinearity", None) == rectify
-    row["is_pooled"] = is_pooled
-    row["is_first"] = is_first
-    sizes = ("channels", "rows", "columns", "filter_rows", "filter_columns", "output_rows", "output_columns")
-    if isinstance(entry.layer, Conv2DLayer):
-        channels, *incoming = entry.input_shape
-        outgoing = [extent // 2 for extent in entry.output_shape[1:]] if is_pooled else entry.output_shape[1:]
-        values = (channels if is_first else _padded(channels), *incoming, *entry.layer.filter_size, *outgoing)
-    else:
-        row["is_dense"] = True
-        values = (size, 1, 1, 1, 1, 1, 1)
-    for name, value in zip(sizes, values, strict=True):
-        row[name] = value
-    row["fan_in"] = row["filter_rows"] * row["filter_columns"] * row["channels"]
-    described: np.void = row[()]  # type: ignore[assignment]
-    return described
+    row = {
+        "is_first": is_first,
+        "is_rectified": getattr(entry.layer, "nonlinearity", None) == rectify,
+        "is_pooled": is_pooled,
+        "units": entry.output_shape[0],
+        "padded_units": _padded(entry.output_shape[0]),
+    }
+    if not isinstance(entry.layer, Conv2DLayer):
+        return row | {"is_dense": True, "channels": size, "rows": 1, "columns": 1, "fan_in": size, "windows": 1}
+    channels, rows, columns = entry.input_shape
+    channels = channels if is_first else _padded(channels)
+    filter_rows, filter_columns = entry.layer.filter_size
+    sizes = {"filter_rows": filter_rows, "filter_columns": filter_columns, "rows": rows, "columns": columns}
+    pool = 2 if is_pooled else 1
+    windows = math.prod(extent // pool for extent in entry.output_shape[1:])
+    fan_in = filter_rows * filter_columns * channels
+    return row | sizes | {"is_dense": False, "channels": channels, "fan_in": fan_in, "windows": windows}
 
 
-def _filter_offsets(layer: np.void) -> IntArray:
-    """Return a convolution's `Buffers.filter_offsets`; a dense layer has none."""
-    if layer["is_dense"]:
-        return np.empty(0, np.int64)
-    rows = np.arange(layer["filter_rows"]) * layer["columns"] * layer["channels"]
-    offsets: IntArray = np.add.outer(rows, np.arange(layer["filter_columns"] * layer["channels"])).ravel()
+def _filter_offsets(layer: np.void | Row) -> IntArray:
+    """Return a convolution's `Memory.filter_offsets`; those of a first one are filled up to whole `TAPS`."""
+    line = layer["filter_columns"] * layer["channels"]
+    offsets = np.add.outer(np.arange(layer["filter_rows"]) * layer["columns"] * layer["channels"], np.arange(line))
+    missing = -offsets.size % TAPS if layer["is_first"] else 0
+    filled: IntArray = np.pad(offsets.ravel(), (0, missing))
+    return filled
+
+
+def _window_offsets(layer: np.void) -> IntArray:
+    """Return a convolution's `Memory.window_offsets`."""
+    pool = 2 if layer["is_pooled"] else 1
+    per_row = (layer["columns"] - layer["filter_columns"] + 1) // pool
+    rows, columns = np.divmod(np.arange(layer["windows"]), per_row)
+    offsets: IntArray = (rows * layer["columns"] + columns) * pool * layer["channels"]
     return offsets
-
-
-def _maximum_offsets(layer: np.void) -> IntArray:
-    """Return a convolution's `Buffers.maximum_offsets`; a dense layer has none."""
-    if layer["is_dense"]:
-        return np.empty(0, np.int64)
-    row_stride = layer["columns"] * layer["channels"]
-    positions = (0, layer["channels"], row_stride, row_stride + layer["channels"])
-    firsts = [(mask & -mask).bit_length() - 1 for mask in range(1, MASKS)]
-    return np.array([0, *(positions[first] for first in firsts)], np.int64)
 
 
 def _gap(size: int) -> int:
@@ -329,6 +309,11 @@ def _gap(size: int) -> int:
     (bench/kernels.py).
     """
     return LANES if size % 1024 == 0 else 0
+
+
+def _floats(size: int) -> FloatArray:
+    zeros: FloatArray = arrays.zeros((size,), np.float32)
+    return zeros
 
 
 def _padded(size: int) -> int:

@@ -18,17 +18,17 @@ from numba import types
 from pipeline.engines.numba.activations import cross_entropy
 from pipeline.engines.numba.compiler import entry_point, kernel
 from pipeline.engines.numba.convolution import convolution_forward
-from pipeline.engines.numba.convolution_backward import (
-    convolution_backward,
+from pipeline.engines.numba.convolution_backward import Maxima, convolution_backward, maxima_of
+from pipeline.engines.numba.dense import dense_backward, dense_forward
+from pipeline.engines.numba.first_convolution import (
     first_convolution_backward,
     first_gradient_sums,
     put_first_gradients,
 )
-from pipeline.engines.numba.dense import dense_backward, dense_forward
 from pipeline.engines.numba.intrinsics import atomic_add, atomic_load
-from pipeline.engines.numba.nonzero import NonzeroGradients, nonzero_gradients
-from pipeline.engines.numba.plan import IMAGES_PER_CHUNK, Buffers, Parameters, Plan, chunk_count
-from pipeline.engines.numba.updates import SHARES, dense_gradient, update_share
+from pipeline.engines.numba.plan import IMAGES_PER_CHUNK, Memory, Plan, chunk_count
+from pipeline.engines.numba.updates import SHARES, Rates, dense_gradient, update_share
+from pipeline.engines.numba.views import outputs_of
 from pipeline.networks.arrays import DoubleArray, FloatArray, IntArray, LabelArray
 
 NEXT, DONE, COUNTERS = 0, 8, 16
@@ -45,8 +45,7 @@ class Epoch(NamedTuple):
     labels: LabelArray
     """Shape (N,)."""
     batch_size: int
-    learning_rate: np.float32
-    momentum: np.float32
+    rates: Rates
     losses: DoubleArray
     """Each minibatch's mean loss before its step, shape (minibatches,)."""
 
@@ -57,7 +56,7 @@ class Scratch(NamedTuple):
     The kernels of training allocate nothing: if an allocation failed in one thread, the others would wait for ever.
     """
 
-    nonzero: NonzeroGradients
+    maxima: Maxima
     first_sums: FloatArray
     """Sums of the gradient of a first convolution over the images of a chunk."""
     gradient: FloatArray
@@ -66,7 +65,7 @@ class Scratch(NamedTuple):
 
 def scratch(plan: Plan) -> Scratch:
     """Return the memory for one thread."""
-    return Scratch(nonzero_gradients(plan), first_gradient_sums(plan[0]), dense_gradient(plan))
+    return Scratch(maxima_of(plan), first_gradient_sums(plan[0]), dense_gradient(plan))
 
 
 def pieces_of_epoch(minibatches: int, batch_size: int) -> int:
@@ -84,8 +83,7 @@ def train(
     counters: IntArray,
     max_pieces: int,
     plan: Plan,
-    parameters: Parameters,
-    buffers: Buffers,
+    memory: Memory,
     scratch: Scratch,
     epoch: Epoch,
 ) -> None:
@@ -109,14 +107,13 @@ def train(
         size = min(epoch.batch_size, len(epoch.labels) - start)
         if piece < chunks:
             _wait(counters, minibatch * pieces)
-            _compute_gradients(plan, parameters, buffers, scratch, epoch, start, size, piece)
+            _compute_gradients(plan, memory, scratch, epoch, start, size, piece)
         else:
             _wait(counters, minibatch * pieces + chunks)
             share = piece - chunks
-            rate, momentum = epoch.learning_rate, epoch.momentum
-            update_share(plan, parameters, buffers, scratch.gradient, size, chunks, share, rate, momentum)
+            update_share(plan, memory, scratch.gradient, size, chunks, share, epoch.rates)
             if share == 0:
-                epoch.losses[minibatch] = _mean(buffers.losses[:size])
+                epoch.losses[minibatch] = memory.losses[:size].mean()
         atomic_add(counters, DONE, 1)
 
 
@@ -125,8 +122,7 @@ def predict(
     counters: IntArray,
     slot: int,
     plan: Plan,
-    parameters: Parameters,
-    buffers: Buffers,
+    memory: Memory,
     images: FloatArray,
     logits: FloatArray,
 ) -> None:
@@ -149,18 +145,17 @@ def predict(
         if start >= len(images):
             return
         count = min(IMAGES_PER_CHUNK, len(images) - start)
-        _forward(plan, parameters, buffers, images[start : start + count], first)
+        _forward(plan, memory, images[start : start + count], first)
         for image in range(count):
-            offset = output.output + (first + image) * output.output_size
+            outputs = outputs_of(output, memory.activations, first + image, first + image + 1)
             for unit in range(output.units):
-                logits[start + image, unit] = buffers.activations[offset + unit]
+                logits[start + image, unit] = outputs[unit]
 
 
 @kernel
 def _compute_gradients(
     plan: Plan,
-    parameters: Parameters,
-    buffers: Buffers,
+    memory: Memory,
     scratch: Scratch,
     epoch: Epoch,
     start: int,
@@ -174,42 +169,42 @@ def _compute_gradients(
     start, size : int
         The minibatch. Chunks of a smaller last minibatch may be empty.
     """
-    gradients = buffers.chunk_gradients[chunk]
+    gradients = memory.chunk_gradients[chunk]
     gradients[:] = 0
     first = min(chunk * IMAGES_PER_CHUNK, size)
     stop = min(first + IMAGES_PER_CHUNK, size)
     if first == stop:
         return
     scratch.first_sums[:] = 0
-    _forward(plan, parameters, buffers, epoch.images[start + first : start + stop], first)
-    cross_entropy(plan[len(plan) - 1], buffers, epoch.labels[start + first : start + stop], first, size)
+    _forward(plan, memory, epoch.images[start + first : start + stop], first)
+    cross_entropy(plan[len(plan) - 1], memory, epoch.labels[start + first : start + stop], first, size)
     first_dense = len(plan)
     while first_dense > 0 and plan[first_dense - 1].is_dense:
         first_dense -= 1
-        dense_backward(plan[first_dense], parameters, buffers, first, stop)
+        dense_backward(plan[first_dense], memory, first, stop)
     bottom = plan[0]
     for image in range(first, stop):
         for number in range(first_dense - 1, 0, -1):
             layer_gradients = gradients[plan[number].gradient :]
-            convolution_backward(plan[number], parameters, buffers, image, layer_gradients, scratch.nonzero)
+            convolution_backward(plan[number], memory, image, layer_gradients, scratch.maxima)
         if not bottom.is_dense:
-            first_convolution_backward(bottom, buffers, image, scratch.first_sums)
+            first_convolution_backward(bottom, memory, image, scratch.first_sums)
     if not bottom.is_dense:
         put_first_gradients(bottom, scratch.first_sums, gradients)
 
 
 @kernel
-def _forward(plan: Plan, parameters: Parameters, buffers: Buffers, images: FloatArray, first: int) -> None:
-    """Compute all activations of images, which have numbers from ``first`` on in the buffers."""
+def _forward(plan: Plan, memory: Memory, images: FloatArray, first: int) -> None:
+    """Compute all activations of images, which have numbers from ``first`` on in the memory."""
     stop = first + len(images)
     for image in range(first, stop):
-        _put_image(plan[0], buffers.activations, images[image - first], image)
+        _put_image(plan[0], memory.activations, images[image - first], image)
         for number in range(len(plan)):
             if not plan[number].is_dense:
-                convolution_forward(plan[number], parameters, buffers, image)
+                convolution_forward(plan[number], memory, image)
     for number in range(len(plan)):
         if plan[number].is_dense:
-            dense_forward(plan[number], parameters, buffers, first, stop)
+            dense_forward(plan[number], memory, first, stop)
 
 
 @kernel
@@ -222,14 +217,6 @@ def _put_image(layer: np.record, activations: FloatArray, image: FloatArray, num
     for channel in range(channels):
         for pixel in range(pixels):
             target[pixel * channels + channel] = image[channel * pixels + pixel]
-
-
-@kernel
-def _mean(losses: DoubleArray) -> float:
-    total = 0.0
-    for loss in losses:
-        total += loss
-    return total / len(losses)
 
 
 @kernel
