@@ -23,12 +23,12 @@ from pipeline.engines.numba.intrinsics import (
     store,
     where_bit_is_set,
 )
-from pipeline.engines.numba.plan import TAPS, Memory
+from pipeline.engines.numba.plan import Memory
 from pipeline.engines.numba.views import ImageView, image_view, offset_of_place
 from pipeline.networks import arrays
 from pipeline.networks.arrays import FloatArray
 
-FILTERS = WIDTHS.filters
+FILTERS, TAPS = WIDTHS.filters, WIDTHS.taps
 
 
 @kernel
@@ -41,7 +41,7 @@ def first_convolution_backward(layer: np.record, memory: Memory, image: int, sum
     Parameters
     ----------
     sums : float32 array, as `first_gradient_sums` returns it
-        A row of ``padded_units`` for the biases, one for each weight, and up to eight that are ignored.
+        A row of ``padded_units`` for the biases, one for each weight, and rows that are ignored, up to whole `TAPS`.
     """
     view = image_view(layer, memory, image)
     if have_several_bits(view.masks):

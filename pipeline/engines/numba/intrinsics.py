@@ -27,7 +27,7 @@ LANES = 16
 
 
 class Widths(NamedTuple):
-    """How much of each kernel's work fits into the registers of a processor."""
+    """How much of each kernel's work fits into the registers of a processor; bench/widths.py has what each gains."""
 
     rows: int
     """Rows of a matrix product at once."""
@@ -35,14 +35,16 @@ class Widths(NamedTuple):
     """Its columns at once."""
     filters: int
     """Filters of a first convolution whose gradients are summed at once."""
+    taps: int
+    """Weights of each of these filters; many have 3x3."""
     weights: int
     """Weights of one filter of another convolution whose gradients are summed at once."""
 
 
 # Sums must be at least eight registers: a processor begins two additions in a cycle, and each takes four cycles.
-WITH_AVX512 = Widths(rows=8, columns=32, filters=16, weights=64)
+WITH_AVX512 = Widths(rows=8, columns=32, filters=16, taps=9, weights=64)
 """For 32 registers of 16 float32."""
-WITHOUT_AVX512 = Widths(rows=4, columns=16, filters=8, weights=32)
+WITHOUT_AVX512 = Widths(rows=4, columns=16, filters=8, taps=9, weights=32)
 """For 16 registers of 8 float32, or any others."""
 
 _FEATURES = (config.CPU_FEATURES or binding.get_host_cpu_features().flatten()).split(",")

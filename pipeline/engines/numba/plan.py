@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pipeline.engines.fused import weighted_layers
 from pipeline.engines.numba.compiler import for_python_too
-from pipeline.engines.numba.intrinsics import LANES
+from pipeline.engines.numba.intrinsics import LANES, WIDTHS
 from pipeline.networks import arrays
 from pipeline.networks.arrays import ByteArray, DoubleArray, FloatArray, IntArray
 from pipeline.networks.declaration import NamedLayer, Network
@@ -29,9 +29,6 @@ IMAGES_PER_CHUNK = 8
 
 Smaller chunks would occupy more threads but take longer for each image (bench/training.py).
 """
-
-TAPS = 9
-"""Weights of each filter of a first convolution whose gradients are summed at once; many have filters of 3x3."""
 
 AT_ZERO = 16
 """The bit of a mask that says that the output was exactly 0 before the rectifier, where its slope is one half."""
@@ -284,10 +281,10 @@ def _described(entry: NamedLayer, is_pooled: bool, size: int, *, is_first: bool)
 
 
 def _filter_offsets(layer: np.void | Row) -> IntArray:
-    """Return a convolution's `Memory.filter_offsets`; those of a first one are filled up to whole `TAPS`."""
+    """Return a convolution's `Memory.filter_offsets`; those of a first one are filled up to whole `WIDTHS.taps`."""
     line = layer["filter_columns"] * layer["channels"]
     offsets = np.add.outer(np.arange(layer["filter_rows"]) * layer["columns"] * layer["channels"], np.arange(line))
-    missing = -offsets.size % TAPS if layer["is_first"] else 0
+    missing = -offsets.size % WIDTHS.taps if layer["is_first"] else 0
     filled: IntArray = np.pad(offsets.ravel(), (0, missing))
     return filled
 
