@@ -37,20 +37,21 @@ REPEATS = 10
 @entry_point
 def _convolutions_forward(layer, memory, _, images):
     for image in range(images):
-        convolution.convolution_forward(layer, memory, image)
+        convolution.convolution_forward(layer, memory, image, image % IMAGES_PER_CHUNK)
 
 
 @entry_point
 def _convolutions_backward(layer, memory, scratch, images):
     gradients = memory.chunk_gradients[0, layer.gradient :]
     for image in range(images):
-        convolution_backward.convolution_backward(layer, memory, image, gradients, scratch.maxima)
+        place = image % IMAGES_PER_CHUNK
+        convolution_backward.convolution_backward(layer, memory, image, place, gradients, scratch.maxima)
 
 
 @entry_point
 def _first_convolutions_backward(layer, memory, scratch, images):
     for image in range(images):
-        first_convolution.first_convolution_backward(layer, memory, image, scratch.first_sums)
+        first_convolution.first_convolution_backward(layer, memory, image, image % IMAGES_PER_CHUNK, scratch.first_sums)
 
 
 @entry_point
@@ -127,7 +128,7 @@ def measure(name: str) -> list[dict[str, Any]]:
     """Time each kernel that a network uses, and print a line for each."""
     architecture, _ = find_network(name)
     network = Network.build(architecture, len(CLASS_NAMES))
-    layout = Layout.of(network, IMAGES)
+    layout = Layout.of(network, IMAGES, threads=1)
     memory, scratch = layout.memory(), worksharing.scratch(layout.plan)
     put_weights(layout, draw_weights(network, 42), memory)
     memory.activations[:] = np.random.default_rng(0).normal(size=memory.activations.shape)

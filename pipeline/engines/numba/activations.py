@@ -13,14 +13,13 @@ from pipeline.networks.arrays import ByteArray, FloatArray, LabelArray
 
 
 @kernel
-def rectify(layer: np.record, memory: Memory, first: int, stop: int) -> None:
-    """Rectify a layer's outputs of the images ``first`` to ``stop`` in place, and write their masks.
+def rectify(layer: np.record, outputs: FloatArray, masks: ByteArray) -> None:
+    """Rectify a layer's outputs in place, and write their masks.
 
     Equals `forward.activated`.
     """
     if not layer.is_rectified:
         return
-    outputs, masks = outputs_of(layer, memory.activations, first, stop), outputs_of(layer, memory.masks, first, stop)
     for number in range(len(outputs)):
         value = outputs[number]
         masks[number] = 1 if value > 0 else 1 | AT_ZERO if value == 0 else 0

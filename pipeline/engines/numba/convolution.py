@@ -38,25 +38,25 @@ WINDOWS = ROWS // 4
 
 
 @kernel
-def convolution_forward(layer: np.record, memory: Memory, image: int) -> None:
+def convolution_forward(layer: np.record, memory: Memory, image: int, place: int) -> None:
     """Compute a convolution's activations of one image, with the pooling behind it if there is one.
 
     Equals `forward.convolved` plus biases, `forward.max_pooled` and `forward.activated`.
     """
-    view = image_view(layer, memory, image)
+    view = image_view(layer, memory, image, place)
     if layer.is_pooled:
         for window in range(0, layer.windows, WINDOWS):
             _compute_windows(layer, memory, view, window)
     else:
         for pixel in range(0, layer.windows, ROWS):
             _compute_pixels(layer, memory, view, pixel)
-        rectify(layer, memory, image, image + 1)
+        rectify(layer, view.outputs, view.masks)
 
 
 @inlined
 def _compute_windows(layer: np.record, memory: Memory, view: ImageView, window: int) -> None:
-    """Convolve at the places of `WINDOWS` windows with all filters, and pool."""
-    starts = _places(layer, view, window)
+    """Convolve at the corners of `WINDOWS` windows with all filters, and pool."""
+    starts = _corners(layer, view, window)
     unit = 0
     while unit < layer.padded_units:
         if layer.padded_units - unit >= COLUMNS:
@@ -88,18 +88,18 @@ _filter_sums = _filter_sums_of(LANES)
 
 
 @inlined
-def _places_of_one(layer: np.record, view: ImageView, window: int) -> tuple[int, ...]:
-    """Return the offset of the first input of each of a window's four places."""
+def _corners_of_one(layer: np.record, view: ImageView, window: int) -> tuple[int, ...]:
+    """Return the offset of the first input of each of a window's four corners."""
     right, below = layer.channels, layer.columns * layer.channels
     start = load_number(view.windows, window)
     return start, start + right, start + below, start + below + right
 
 
 @inlined
-def _places_of_two(layer: np.record, view: ImageView, window: int) -> tuple[int, ...]:
+def _corners_of_two(layer: np.record, view: ImageView, window: int) -> tuple[int, ...]:
     """Return those of a window and of the next one; the last one stands in for a missing next one."""
     following = min(window + 1, layer.windows - 1)
-    return _places_of_one(layer, view, window) + _places_of_one(layer, view, following)
+    return _corners_of_one(layer, view, window) + _corners_of_one(layer, view, following)
 
 
 @inlined
@@ -121,7 +121,7 @@ def _put_two(layer: np.record, view: ImageView, window: int, unit: int, sums: An
     _put_one(layer, view, min(window + 1, layer.windows - 1), unit, sums[4:])
 
 
-_places, _put = (_places_of_one, _put_one) if WINDOWS == 1 else (_places_of_two, _put_two)
+_corners, _put = (_corners_of_one, _put_one) if WINDOWS == 1 else (_corners_of_two, _put_two)
 
 
 @inlined

@@ -29,7 +29,7 @@ from pipeline.engines.numba.intrinsics import (
     where_not_missing,
 )
 from pipeline.engines.numba.plan import Memory, Plan
-from pipeline.engines.numba.views import ImageView, image_view, offset_of_place
+from pipeline.engines.numba.views import ImageView, image_view, corner_offset
 from pipeline.networks.arrays import FloatArray, IntArray
 
 WEIGHTS = WIDTHS.weights
@@ -54,7 +54,7 @@ def maxima_of(plan: Plan) -> Maxima:
     """Return empty lists for any convolution behind the first layer."""
     layers = [layer for layer in plan if not layer["is_dense"] and not layer["is_first"]]
     filters = max((int(layer["padded_units"]) for layer in layers), default=0)
-    # All four places may be maxima. `_list_maxima` writes an entry before it knows whether it counts.
+    # All four corners of a window may be maxima. `_list_maxima` writes an entry before it knows whether it counts.
     length = 1 + 4 * max((int(layer["windows"]) for layer in layers), default=0)
     size = max((int(layer["output_size"]) for layer in layers), default=0)
     lists = (filters, length)
@@ -64,7 +64,9 @@ def maxima_of(plan: Plan) -> Maxima:
 
 
 @kernel
-def convolution_backward(layer: np.record, memory: Memory, image: int, gradients: FloatArray, maxima: Maxima) -> None:
+def convolution_backward(
+    layer: np.record, memory: Memory, image: int, place: int, gradients: FloatArray, maxima: Maxima
+) -> None:
     """Add one image's gradients to those of a layer's weights, and compute the gradients of its inputs.
 
     Equals `reference.convolution_gradients` behind `reference.max_pool_gradient` and `reference.slope`.
@@ -76,7 +78,7 @@ def convolution_backward(layer: np.record, memory: Memory, image: int, gradients
     maxima : Maxima
         Overwritten.
     """
-    view = image_view(layer, memory, image)
+    view = image_view(layer, memory, image, place)
     _list_gradients(layer, view, gradients[layer.padded_units * layer.fan_in :], maxima)
     view.input_gradients[:] = 0
     for unit in range(layer.units):
@@ -137,10 +139,10 @@ def _list_ties(layer: np.record, view: ImageView, biases: FloatArray, maxima: Ma
     for number in range(layer.output_size):
         window, unit = number // layer.padded_units, number % layer.padded_units
         gradient, mask = view.output_gradients[number], view.masks[number]
-        for place in range(1, 4):
-            if (mask & (mask - 1)) >> place & 1:
+        for corner in range(1, 4):
+            if (mask & (mask - 1)) >> corner & 1:
                 end = maxima.lengths[unit]
-                maxima.inputs[unit, end] = view.windows[window] + offset_of_place(layer, place)
+                maxima.inputs[unit, end] = view.windows[window] + corner_offset(layer, corner)
                 maxima.gradients[unit, end] = gradient
                 maxima.lengths[unit] = end + 1
                 biases[unit] += gradient

@@ -8,6 +8,7 @@ from pipeline.engines.numba.activations import rectify, rectify_backward
 from pipeline.engines.numba.compiler import kernel
 from pipeline.engines.numba.plan import IMAGES_PER_CHUNK, Memory
 from pipeline.engines.numba.products import multiply_eight_rows
+from pipeline.engines.numba.views import outputs_of
 
 
 @kernel
@@ -28,7 +29,8 @@ def dense_forward(layer: np.record, memory: Memory, first: int, stop: int) -> No
             memory.activations[layer.output + image * layer.output_size :],
             layer.output_size,
         )
-    rectify(layer, memory, first, stop)
+    outputs, masks = outputs_of(layer, memory.activations, first, stop), outputs_of(layer, memory.masks, first, stop)
+    rectify(layer, outputs, masks)
 
 
 @kernel

@@ -57,7 +57,7 @@ class NumbaEngine(Engine):
 
     def probabilities(self, network: Network, weights: Weights, images: FloatArray) -> FloatArray:
         check_images(network, images)
-        layout = Layout.of(network, IMAGES_PER_CHUNK * self.threads)
+        layout = Layout.of(network, IMAGES_PER_CHUNK, self.threads)
         memory = layout.memory()
         put_weights(layout, weights, memory)
         logits = _logits(layout, memory, images, self.threads)
@@ -89,7 +89,7 @@ class NumbaTrainer(Trainer):
         self._train, self._valid = training.train, training.valid
         self._threads = threads
         self._batch_size = min(training.hyperparameters.batch_size, len(training.train))
-        self._layout = Layout.of(training.network, max(self._batch_size, IMAGES_PER_CHUNK * threads))
+        self._layout = Layout.of(training.network, self._batch_size, threads)
         self._memory = self._layout.memory()
         self._scratch = [
             worksharing.scratch(self._layout.plan)
@@ -150,8 +150,7 @@ class NumbaTrainer(Trainer):
 
     def _arguments(self, counters: IntArray, thread: int, max_pieces: int, epoch: worksharing.Epoch) -> tuple[Any, ...]:
         """Return the arguments of `worksharing.train`."""
-        network = self._layout.plan, self._memory
-        return counters, max_pieces, *network, self._scratch[thread], epoch
+        return counters, max_pieces, thread, self._layout.plan, self._memory, self._scratch[thread], epoch
 
 
 def _new_counters() -> IntArray:

@@ -24,7 +24,7 @@ from pipeline.engines.numba.intrinsics import (
     where_bit_is_set,
 )
 from pipeline.engines.numba.plan import Memory
-from pipeline.engines.numba.views import ImageView, image_view, offset_of_place
+from pipeline.engines.numba.views import ImageView, image_view, corner_offset
 from pipeline.networks import arrays
 from pipeline.networks.arrays import FloatArray
 
@@ -32,7 +32,7 @@ FILTERS, TAPS = WIDTHS.filters, WIDTHS.taps
 
 
 @kernel
-def first_convolution_backward(layer: np.record, memory: Memory, image: int, sums: FloatArray) -> None:
+def first_convolution_backward(layer: np.record, memory: Memory, image: int, place: int, sums: FloatArray) -> None:
     """Add one image's gradients to those of the first layer's weights.
 
     Equals `reference.convolution_gradients`, the gradient for the weight, behind `reference.max_pool_gradient` and
@@ -43,7 +43,7 @@ def first_convolution_backward(layer: np.record, memory: Memory, image: int, sum
     sums : float32 array, as `first_gradient_sums` returns it
         A row of ``padded_units`` for the biases, one for each weight, and rows that are ignored, up to whole `TAPS`.
     """
-    view = image_view(layer, memory, image)
+    view = image_view(layer, memory, image, place)
     if have_several_bits(view.masks):
         halve_at_zero(view.masks, view.output_gradients)
     for weight in range(0, layer.fan_in, TAPS):
@@ -59,12 +59,12 @@ def _backward(layer: np.record, memory: Memory, view: ImageView, weight: int, un
     rows = places((1 + weight) * units + unit, units, TAPS)
     weight_sums = load(sums, rows, FILTERS)
     bias_sums: Any = load(sums, unit, FILTERS)
-    for place in range(4 if layer.is_pooled else 1):
-        start = offset_of_place(layer, place)
+    for corner in range(4 if layer.is_pooled else 1):
+        start = corner_offset(layer, corner)
         for window in range(len(view.windows)):
             number = window * units + unit
             gradients = load(view.output_gradients, number, FILTERS)
-            gradients = where_bit_is_set(view.masks, number, 1 << place, gradients)
+            gradients = where_bit_is_set(view.masks, number, 1 << corner, gradients)
             here = add(offsets, start + load_number(view.windows, window))
             weight_sums = multiply_add(load_repeated(view.inputs, here, FILTERS), gradients, weight_sums)
             bias_sums = add(bias_sums, gradients)

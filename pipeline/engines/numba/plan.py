@@ -46,6 +46,7 @@ LAYER = np.dtype(
             "is_first",
             "is_rectified",
             "is_pooled",
+            "feeds_dense",
             "filter_rows",
             "filter_columns",
             "fan_in",
@@ -81,7 +82,9 @@ class Memory(NamedTuple):
     ``(padded_units,)``.
 
     Activations, output gradients and masks are ``(images, size)`` for each layer; a layer's output is the next layer's
-    input.
+    input. The inputs and outputs of dense layers are those of a whole minibatch, because the update needs them. Those of
+    convolutions are only needed until their chunk is done, so each thread has memory for one chunk, which stays in its
+    core's cache.
     """
 
     weights: FloatArray
@@ -129,15 +132,15 @@ class Layout:
     sizes: Row
 
     @classmethod
-    def of(cls, network: Network, images: int) -> Layout:
-        """Lay out a network for up to ``images`` images at a time.
+    def of(cls, network: Network, images: int, threads: int) -> Layout:
+        """Lay out a network for minibatches of up to ``images`` images, and for some threads.
 
         Raises
         ------
         EngineError
             The kernels lack a layer of this network.
         """
-        chunks = chunk_count(images)
+        chunks = max(chunk_count(images), threads)
         sizes = dict.fromkeys(("activations", "weights", "transposed", "gradients", "filters", "windows"), 0)
 
         def reserve(array: str, size: int) -> int:
@@ -149,7 +152,10 @@ class Layout:
         for entry, is_pooled in weighted_layers(network, "numba"):
             row = _described(entry, is_pooled, size, is_first=not rows)
             row["input_size"] = size + (_gap(size) if row["is_dense"] and row["is_first"] else 0)
-            row["input"] = reserve("activations", chunks * IMAGES_PER_CHUNK * row["input_size"])
+            if rows:
+                rows[-1]["feeds_dense"] = row["is_dense"]
+            copies = chunks if row["is_dense"] else threads
+            row["input"] = reserve("activations", copies * IMAGES_PER_CHUNK * row["input_size"])
             size = row["windows"] * row["padded_units"]
             row["output"], row["output_size"] = sizes["activations"], size
             row["weights"] = reserve("weights", row["fan_in"] * row["padded_units"])

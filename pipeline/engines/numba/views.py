@@ -27,16 +27,25 @@ class ImageView(NamedTuple):
 
 
 @inlined
-def image_view(layer: np.record, memory: Memory, image: int) -> ImageView:
-    """View one image's numbers at a convolution."""
-    first, stop = layer.input + image * layer.input_size, layer.input + (image + 1) * layer.input_size
+def image_view(layer: np.record, memory: Memory, image: int, place: int) -> ImageView:
+    """View one image's numbers at a convolution.
+
+    Parameters
+    ----------
+    image : int
+        Its number in the minibatch.
+    place : int
+        Its number in the memory of the threads, which have eight images each.
+    """
+    first, stop = layer.input + place * layer.input_size, layer.input + (place + 1) * layer.input_size
+    output = image if layer.feeds_dense else place
     return ImageView(
         memory.activations[first:stop],
         memory.output_gradients[first:stop],
         memory.window_offsets[layer.window_offsets : layer.window_offsets + layer.windows],
-        outputs_of(layer, memory.activations, image, image + 1),
-        outputs_of(layer, memory.output_gradients, image, image + 1),
-        outputs_of(layer, memory.masks, image, image + 1),
+        outputs_of(layer, memory.activations, output, output + 1),
+        outputs_of(layer, memory.output_gradients, output, output + 1),
+        outputs_of(layer, memory.masks, output, output + 1),
     )
 
 
@@ -47,7 +56,7 @@ def outputs_of(layer: np.record, values: Values, first: int, stop: int) -> Value
 
 
 @inlined
-def offset_of_place(layer: np.record, place: int) -> int:
-    """Return the distance of a window's place 0, 1, 2 or 3, by rows, from its first one."""
-    offset: int = (place // 2 * layer.columns + place % 2) * layer.channels
+def corner_offset(layer: np.record, corner: int) -> int:
+    """Return the distance of a window's corner 0, 1, 2 or 3, by rows, from its first one."""
+    offset: int = (corner // 2 * layer.columns + corner % 2) * layer.channels
     return offset

@@ -82,6 +82,7 @@ def max_threads(batch_size: int) -> int:
 def train(
     counters: IntArray,
     max_pieces: int,
+    slot: int,
     plan: Plan,
     memory: Memory,
     scratch: Scratch,
@@ -93,6 +94,8 @@ def train(
     ----------
     counters : int64 array, shape (COUNTERS,)
         Zero at the start of the epoch and shared by the threads.
+    slot : int
+        This thread's number.
     scratch : Scratch
         This thread's own.
     """
@@ -107,7 +110,7 @@ def train(
         size = min(epoch.batch_size, len(epoch.labels) - start)
         if piece < chunks:
             _wait(counters, minibatch * pieces)
-            _compute_gradients(plan, memory, scratch, epoch, start, size, piece)
+            _compute_gradients(plan, memory, scratch, epoch, start, size, piece, slot)
         else:
             _wait(counters, minibatch * pieces + chunks)
             share = piece - chunks
@@ -133,7 +136,7 @@ def predict(
     counters : int64 array, shape (COUNTERS,)
         Zero at the start and shared by the threads.
     slot : int
-        Number of the chunk in the buffers that this thread uses.
+        This thread's number, and that of the chunk in the memory that it uses.
     images : float32 array, shape (N, values of an image)
     logits : float32 array, shape (N, classes)
         Overwritten.
@@ -145,7 +148,7 @@ def predict(
         if start >= len(images):
             return
         count = min(IMAGES_PER_CHUNK, len(images) - start)
-        _forward(plan, memory, images[start : start + count], first)
+        _forward(plan, memory, images[start : start + count], first, slot)
         for image in range(count):
             outputs = outputs_of(output, memory.activations, first + image, first + image + 1)
             for unit in range(output.units):
@@ -161,6 +164,7 @@ def _compute_gradients(
     start: int,
     size: int,
     chunk: int,
+    slot: int,
 ) -> None:
     """Compute the losses, output gradients and gradients of convolutions of a chunk.
 
@@ -176,7 +180,7 @@ def _compute_gradients(
     if first == stop:
         return
     scratch.first_sums[:] = 0
-    _forward(plan, memory, epoch.images[start + first : start + stop], first)
+    _forward(plan, memory, epoch.images[start + first : start + stop], first, slot)
     cross_entropy(plan[len(plan) - 1], memory, epoch.labels[start + first : start + stop], first, size)
     first_dense = len(plan)
     while first_dense > 0 and plan[first_dense - 1].is_dense:
@@ -184,24 +188,26 @@ def _compute_gradients(
         dense_backward(plan[first_dense], memory, first, stop)
     bottom = plan[0]
     for image in range(first, stop):
+        place = slot * IMAGES_PER_CHUNK + image - first
         for number in range(first_dense - 1, 0, -1):
             layer_gradients = gradients[plan[number].gradient :]
-            convolution_backward(plan[number], memory, image, layer_gradients, scratch.maxima)
+            convolution_backward(plan[number], memory, image, place, layer_gradients, scratch.maxima)
         if not bottom.is_dense:
-            first_convolution_backward(bottom, memory, image, scratch.first_sums)
+            first_convolution_backward(bottom, memory, image, place, scratch.first_sums)
     if not bottom.is_dense:
         put_first_gradients(bottom, scratch.first_sums, gradients)
 
 
 @kernel
-def _forward(plan: Plan, memory: Memory, images: FloatArray, first: int) -> None:
-    """Compute all activations of images, which have numbers from ``first`` on in the memory."""
+def _forward(plan: Plan, memory: Memory, images: FloatArray, first: int, slot: int) -> None:
+    """Compute all activations of images, whose numbers in the minibatch begin with ``first``."""
     stop = first + len(images)
     for image in range(first, stop):
-        _put_image(plan[0], memory.activations, images[image - first], image)
+        place = slot * IMAGES_PER_CHUNK + image - first
+        _put_image(plan[0], memory.activations, images[image - first], image if plan[0].is_dense else place)
         for number in range(len(plan)):
             if not plan[number].is_dense:
-                convolution_forward(plan[number], memory, image)
+                convolution_forward(plan[number], memory, image, place)
     for number in range(len(plan)):
         if plan[number].is_dense:
             dense_forward(plan[number], memory, first, stop)
