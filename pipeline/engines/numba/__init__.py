@@ -5,17 +5,19 @@ Read in this order::
     engine                the interface, threads
     worksharing           which thread computes what, and when
     plan                  a network as a table of its layers, and the arrays of the kernels
+    views                 one layer and one image in these arrays
+    products              rows of a matrix product: most of an epoch's arithmetic
     dense                 dense layers
     convolution           the forward pass of a convolution, with or without pooling
-    convolution_backward  its backward pass
-    nonzero               the backward pass by the few non-zero gradients behind pooling
+    convolution_backward  its backward pass, by the maxima that have a gradient
+    first_convolution     that of a first layer, whose inputs need no gradients
     activations           the rectifier and its slope, softmax and the loss
     updates               Nesterov momentum
-    products              rows of a matrix product: most of an epoch's arithmetic
-    intrinsics            vectors in registers, atomic counters
+    intrinsics            vectors in registers, the table of widths, atomic counters
     compiler, cache       how Numba compiles the kernels, and where it keeps them
 
-Kernels import `networks.arrays` and each other; `engine` imports `engines.engine` too.
+Each kernel's docstring names the function of `engines.reference` or `networks.forward` that it equals. Kernels import
+`networks.arrays` and each other; `engine` imports `engines.engine` too.
 
 *Output gradients* are the gradients of the minibatch's loss with respect to a layer's outputs, first after its
 nonlinearity and then, multiplied by the nonlinearity's slopes, before it. *Offsets* are indices into flat arrays.
