@@ -1,4 +1,4 @@
-"""Networks small enough for `reference`, and examples to train them with."""
+"""Networks small enough for `pipeline.engines.reference`, and examples to train them with."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ pytest.importorskip("triton")
 
 from triton.runtime.errors import InterpreterError
 
+from pipeline.engines import reference
 from pipeline.engines.engine import Examples, Training
 from pipeline.engines.triton.blocks import ON_GPU
 from pipeline.networks.declaration import Hyperparameters
-from tests import reference
 from tests.available import has_gpu, triton_engine
 from tests.compiled_kernels import find
 from tests.fused_networks import NETWORKS, with_biases

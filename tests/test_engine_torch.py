@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.engines import reference
 from pipeline.engines.engine import Examples, Training, load_engine
 from pipeline.errors import DeviceError, EngineError, SettingError
 from pipeline.networks.declaration import Hyperparameters
+from pipeline.networks.forward import preactivation
 from pipeline.networks.layers import MaxPool2DLayer, linear
 from pipeline.networks.weights import draw_weights
-from tests import flat_images, reference, small_networks
+from tests import flat_images, small_networks
 from tests.small_networks import convolution, dense, pool
 
 torch = pytest.importorskip("torch")
@@ -176,7 +178,7 @@ class TestTiesAndZeros:
         start = small_networks.whole_weights(network, seed)
         examples = small_networks.whole_examples(network, 8, seed)
         zeros = [
-            np.sum(reference.preactivation(entry, start, values) == 0)
+            np.sum(preactivation(entry, start, values) == 0)
             for entry, values in zip(
                 network.layers[1:3], reference.layer_outputs(network, start, examples.images), strict=False
             )
@@ -220,12 +222,10 @@ def tied_windows(network, start, images):
     outputs = reference.layer_outputs(network, start, images)
     for entry, values, pooled in zip(network.layers[1:], outputs, outputs[1:], strict=False):
         if isinstance(entry.layer, MaxPool2DLayer):
-            for row, column in np.ndindex(pooled.shape[2:]):
-                place = reference.window(
-                    row, column, entry.layer.pool_size, entry.layer.stride or entry.layer.pool_size
-                )
-                maximum = pooled[:, :, row, column, None, None]
-                count += np.sum(((values[place] == maximum) & (maximum > 0)).sum((2, 3)) > 1)
+            stride = entry.layer.stride or entry.layer.pool_size
+            places = reference.places(entry.layer.pool_size, stride, pooled)
+            maxima = sum((values[place] == pooled).astype(int) for _, place in places)
+            count += np.sum((maxima > 1) & (pooled > 0))
     return count
 
 

@@ -20,13 +20,13 @@ from triton import OutOfResources
 from triton.runtime.build import compile_module_from_src
 from triton.runtime.errors import PTXASError
 
+from pipeline.engines import reference
 from pipeline.engines.engine import Examples, Training, load_engine
 from pipeline.engines.triton.blocks import ON_GPU
 from pipeline.engines.triton.failures import explained
 from pipeline.errors import DeviceError, EngineError, SettingError
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.weights import draw_weights
-from tests import reference
 from tests.available import has_gpu, triton_engine
 from tests.fused_networks import NETWORKS, with_biases
 from tests.small_networks import network as network_of

@@ -8,12 +8,13 @@ import pytest
 import sklearn.metrics
 
 from pipeline.data.dataset import CIFAR_TITLE, GRAYSCALE_NAME, open_dataset
+from pipeline.engines import reference
 from pipeline.errors import DatasetError, WeightsError
 from pipeline.networks.declaration import Network, architecture
 from pipeline.networks.layers import DenseLayer, InputLayer, softmax
 from pipeline.networks.weights import write_weights
 from pipeline.training import evaluate
-from tests import reference, small_networks
+from tests import small_networks
 from tests.monitors import RecordingMonitor
 
 NAMES = ["cat", "dog", "frog", "ship"]

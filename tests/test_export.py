@@ -14,12 +14,13 @@ import pytest
 from safetensors import safe_open
 
 from pipeline.data.dataset import GRAYSCALE_NAME, open_dataset
+from pipeline.engines import reference
 from pipeline.engines.engine import load_engine
 from pipeline.errors import ExportError
 from pipeline.inference.export import export
 from pipeline.inference.trained_network import TrainedNetwork, read_latest_network
 from pipeline.networks.declaration import Network
-from tests import reference, small_networks, trained_networks
+from tests import small_networks, trained_networks
 from tests.trained_networks import command, command_with_output_to
 
 

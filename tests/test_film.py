@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.data.dataset import GRAYSCALE_NAME, DatasetWriter, open_dataset
+from pipeline.engines import reference
 from pipeline.errors import FilmError
 from pipeline.networks.first_layer import first_layer_pictures
 from pipeline.training.film import (
@@ -19,7 +20,7 @@ from pipeline.training.film import (
     read_film,
     write_film,
 )
-from tests import reference, small_networks
+from tests import small_networks
 from tests.small_networks import convolution, dense
 
 NETWORK = small_networks.NETWORKS["like the article's"]

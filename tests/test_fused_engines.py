@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.engines import reference
 from pipeline.engines.engine import Examples, Training, load_engine
 from pipeline.errors import EngineError
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.layers import tanh
 from pipeline.networks.weights import draw_weights
-from tests import reference
 from tests.available import triton_engine
 from tests.fused_networks import NETWORKS, POOL, with_biases
 from tests.small_networks import convolution, dense, pool, random_examples

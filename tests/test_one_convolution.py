@@ -9,11 +9,11 @@ import re
 import numpy as np
 import pytest
 
+from pipeline.engines.reference import layer_outputs, loss_and_gradients, slope, take_step
 from pipeline.networks.declaration import Network
 from pipeline.networks.layers import linear, rectify
 from tests import small_networks
 from tests.pages import Page
-from tests.reference import layer_outputs, loss_and_gradients
 
 PAGE = Page("docs/explanation/one-convolution.md")
 *BLOCKS, PRINTED = PAGE.blocks("text")
@@ -103,7 +103,7 @@ def backward(network, weights, examples, tables):
         "gradient of the input": of_maxima.ravel(),
         "gradient of the maxima": of_maxima,
         "gradient of the rectified": gradient_of(tables["rectified"], [pool], weights, examples.labels),
-        "slopes": (1 + np.sign(tables["sums"])) / 2,
+        "slopes": slope(rectify, tables["sums"]),
         "gradient of the sums": of_sums,
         **{f"gradient at ({row}, {column})": value for (row, column), value in np.ndenumerate(of_sums)},
         "gradient of the flipped filter": gradients["conv/W"][0, 0, ::-1, ::-1],
@@ -134,8 +134,7 @@ def step(network, weights, examples, how):
     tables, after = {"learning rate": how.learning_rate, "momentum": how.momentum}, {}
     shown = {"conv/W": "filter", "conv/b": "bias", "output/W": "weights", "output/b": "output bias"}
     for name, table in shown.items():
-        velocity = -how.learning_rate * gradients[name]
-        after[name] = weights[name] + how.momentum * velocity - how.learning_rate * gradients[name]
+        after[name], velocity = take_step(weights[name], 0, gradients[name], how)
         in_plane = weights[name].shape[-2:]
         tables[f"velocity of the {table}"] = velocity.reshape(in_plane)
         tables[f"new {table}"] = after[name].reshape(in_plane)

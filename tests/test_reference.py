@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.engines import reference
 from pipeline.engines.engine import Examples
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.weights import draw_weights
-from tests import reference, small_networks
+from tests import small_networks
 
 
 class TestAgainstTheano:

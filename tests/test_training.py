@@ -9,6 +9,7 @@ import pytest
 from sklearn.model_selection import StratifiedKFold
 
 from pipeline.data.dataset import GRAYSCALE_NAME, open_dataset
+from pipeline.engines import reference
 from pipeline.engines.engine import Examples, Training, load_engine
 from pipeline.errors import DatasetError, DivergedError, SettingError
 from pipeline.networks.declaration import Hyperparameters, Network, architecture
@@ -20,7 +21,7 @@ from pipeline.training.examples import read_examples, split
 from pipeline.training.film import FILM_NAME, first_of_each_class, read_film
 from pipeline.training.history import HISTORY_NAME
 from pipeline.training.train import fit, max_output_bytes
-from tests import reference, small_networks
+from tests import small_networks
 from tests.available import require
 from tests.monitors import RecordingMonitor
 

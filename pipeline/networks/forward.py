@@ -34,9 +34,19 @@ def preactivation(entry: NamedLayer, weights: Mapping[str, Values], values: Valu
     """Return the input of the nonlinearity of a dense layer or a convolution."""
     weight, bias = (weights[f"{entry.name}/{kind}"].astype(values.dtype, copy=False) for kind in "Wb")
     if isinstance(entry.layer, Conv2DLayer):
-        return _convolved(values, entry.layer, weight) + bias[:, None, None]
+        return convolved(values, entry.layer, weight) + bias[:, None, None]
     products: Values = np.einsum("nk,ku->nu", values.reshape(-1, len(weight)), weight)
     return products + bias
+
+
+def convolved(values: Values, layer: Conv2DLayer, weight: Values) -> Values:
+    """Convolve images with filters, which are flipped on both axes; add no biases."""
+    filters = weight[:, :, ::-1, ::-1].reshape(layer.num_filters, -1)
+    above, before = layer.pad
+    padded = np.pad(values, ((0, 0), (0, 0), (above, above), (before, before)))
+    windows = _windows(padded, layer.filter_size, layer.stride).transpose(1, 4, 5, 0, 2, 3)
+    products: Values = np.einsum("fk,kp->fp", filters, windows.reshape(filters.shape[1], -1))
+    return products.reshape(layer.num_filters, *windows.shape[3:]).swapaxes(0, 1)
 
 
 def activated(nonlinearity: Nonlinearity, x: Values) -> Values:
@@ -57,25 +67,20 @@ def activated(nonlinearity: Nonlinearity, x: Values) -> Values:
     return result
 
 
+def max_pooled(values: Values, layer: MaxPool2DLayer) -> Values:
+    """Return the maximum of each pooling window."""
+    windows = _windows(values, layer.pool_size, layer.stride or layer.pool_size)
+    # The maximum over the two short axes, which NumPy computes ten times as fast like this.
+    maxima: Values = np.maximum.reduce([windows[..., row, column] for row, column in np.ndindex(layer.pool_size)])
+    return maxima
+
+
 def _output(entry: NamedLayer, weights: Mapping[str, Values], values: Values) -> Values:
     layer = entry.layer
     if isinstance(layer, MaxPool2DLayer):
-        windows = _windows(values, layer.pool_size, layer.stride or layer.pool_size)
-        # The maximum over the two short axes, which NumPy computes ten times as fast like this.
-        maxima: Values = np.maximum.reduce([windows[..., row, column] for row, column in np.ndindex(layer.pool_size)])
-        return maxima
+        return max_pooled(values, layer)
     assert isinstance(layer, Conv2DLayer | DenseLayer)
     return activated(layer.nonlinearity, preactivation(entry, weights, values))
-
-
-def _convolved(values: Values, layer: Conv2DLayer, weight: Values) -> Values:
-    """Convolve images with filters, which are flipped on both axes."""
-    filters = weight[:, :, ::-1, ::-1].reshape(layer.num_filters, -1)
-    above, before = layer.pad
-    padded = np.pad(values, ((0, 0), (0, 0), (above, above), (before, before)))
-    windows = _windows(padded, layer.filter_size, layer.stride).transpose(1, 4, 5, 0, 2, 3)
-    products: Values = np.einsum("fk,kp->fp", filters, windows.reshape(filters.shape[1], -1))
-    return products.reshape(layer.num_filters, *windows.shape[3:]).swapaxes(0, 1)
 
 
 def _windows(values: Values, size: Pair, stride: Pair) -> Values:
