@@ -188,6 +188,13 @@ def test_the_kernels_touch_nothing_outside_of_their_arrays(where, status):
     assert done.returncode == status, done.stderr
 
 
+def test_the_kernels_for_processors_of_the_other_kind():
+    """They follow the rules here, too, and touch nothing outside of their arrays."""
+    command = [sys.executable, "-m", "tests.with_other_widths"]
+    done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 PROGRAM = """
 import numpy as np
 from numba.core import event
