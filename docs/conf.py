@@ -32,6 +32,7 @@ default_role = "py:obj"
 nitpicky = True
 nitpick_ignore = [  # type variables
     ("py:class", "pipeline.engines.numba.compiler.Result"),
+    ("py:class", "pipeline.engines.numba.views.Values"),
     ("py:class", "pipeline.store.remote.shared.Value"),
     ("py:class", "tasks.luigi_adapter.parameters.Kind"),
 ]

@@ -32,6 +32,7 @@ from pipeline.engines.numba.plan import (
     put_velocity,
     put_weights,
 )
+from pipeline.engines.numba.views import outputs_of
 from pipeline.networks import forward
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.layers import MaxPool2DLayer, linear, rectify, softmax
@@ -39,6 +40,9 @@ from tests.fused_networks import NETWORKS
 
 IMAGES = 11
 """The last chunk is not full."""
+
+THREADS = 2
+"""Their memory holds all images at once, so an image's number in it is that in the minibatch."""
 
 LEARNING_RATE, MOMENTUM = 0.1, 0.9
 POOL = MaxPool2DLayer((2, 2))
@@ -48,7 +52,12 @@ POOL = MaxPool2DLayer((2, 2))
 @entry_point
 def run_rectify(layer, memory, _, labels):
     for first in range(0, len(labels), IMAGES_PER_CHUNK):
-        activations.rectify(layer, memory, first, min(first + IMAGES_PER_CHUNK, len(labels)))
+        stop = min(first + IMAGES_PER_CHUNK, len(labels))
+        outputs, masks = (
+            outputs_of(layer, memory.activations, first, stop),
+            outputs_of(layer, memory.masks, first, stop),
+        )
+        activations.rectify(layer, outputs, masks)
 
 
 @entry_point
@@ -78,20 +87,20 @@ def run_dense_backward(layer, memory, _, labels):
 @entry_point
 def run_convolution_forward(layer, memory, _, labels):
     for image in range(len(labels)):
-        convolution.convolution_forward(layer, memory, image)
+        convolution.convolution_forward(layer, memory, image, image)
 
 
 @entry_point
 def run_convolution_backward(layer, memory, scratch, labels):
     gradients = memory.chunk_gradients[0, layer.gradient :]
     for image in range(len(labels)):
-        convolution_backward.convolution_backward(layer, memory, image, gradients, scratch.maxima)
+        convolution_backward.convolution_backward(layer, memory, image, image, gradients, scratch.maxima)
 
 
 @entry_point
 def run_first_convolution_backward(layer, memory, scratch, labels):
     for image in range(len(labels)):
-        first_convolution.first_convolution_backward(layer, memory, image, scratch.first_sums)
+        first_convolution.first_convolution_backward(layer, memory, image, image, scratch.first_sums)
     first_convolution.put_first_gradients(layer, scratch.first_sums, memory.chunk_gradients[0])
 
 
@@ -111,7 +120,7 @@ class State:
 
     def __init__(self, network, *, whole):
         self.network, self.whole = network, whole
-        self.layout = Layout.of(network, IMAGES)
+        self.layout = Layout.of(network, IMAGES, THREADS)
         self.memory, self.scratch = self.layout.memory(), worksharing.scratch(self.layout.plan)
         self.generator = np.random.default_rng(whole)
         self.labels = self.generator.integers(0, network.classes, IMAGES, np.uint8)
@@ -325,7 +334,7 @@ PARTS = {"activations.have_several_bits", "activations.halve_at_zero", "first_co
 def layers_of(kind):
     """Yield the name of a network and the number of a layer for all layers of a kind."""
     for name, network in NETWORKS.items():
-        plan = Layout.of(network, IMAGES).plan
+        plan = Layout.of(network, IMAGES, THREADS).plan
         of_kind = {
             "dense": plan["is_dense"],
             "convolution": 1 - plan["is_dense"],

@@ -22,7 +22,8 @@ def main():
     intrinsics.WIDTHS = other  # before the kernels' modules read it
     from pipeline.engines.numba import convolution_backward, first_convolution, products
 
-    used = Widths(products.ROWS, products.COLUMNS, first_convolution.FILTERS, convolution_backward.WEIGHTS)
+    filters, taps = first_convolution.FILTERS, first_convolution.TAPS
+    used = Widths(products.ROWS, products.COLUMNS, filters, taps, convolution_backward.WEIGHTS)
     assert used == other, used
     from tests import kernels_between_guards
 

@@ -29,7 +29,7 @@ from pipeline.engines.numba.intrinsics import (
     where_not_missing,
 )
 from pipeline.engines.numba.plan import Memory, Plan
-from pipeline.engines.numba.views import ImageView, image_view, corner_offset
+from pipeline.engines.numba.views import ImageView, corner_offset, image_view
 from pipeline.networks.arrays import FloatArray, IntArray
 
 WEIGHTS = WIDTHS.weights

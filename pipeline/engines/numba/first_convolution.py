@@ -24,7 +24,7 @@ from pipeline.engines.numba.intrinsics import (
     where_bit_is_set,
 )
 from pipeline.engines.numba.plan import Memory
-from pipeline.engines.numba.views import ImageView, image_view, corner_offset
+from pipeline.engines.numba.views import ImageView, corner_offset, image_view
 from pipeline.networks import arrays
 from pipeline.networks.arrays import FloatArray
 

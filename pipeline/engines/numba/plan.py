@@ -82,9 +82,9 @@ class Memory(NamedTuple):
     ``(padded_units,)``.
 
     Activations, output gradients and masks are ``(images, size)`` for each layer; a layer's output is the next layer's
-    input. The inputs and outputs of dense layers are those of a whole minibatch, because the update needs them. Those of
-    convolutions are only needed until their chunk is done, so each thread has memory for one chunk, which stays in its
-    core's cache.
+    input. The inputs and outputs of dense layers are those of a whole minibatch, because the update needs them. Those
+    of convolutions are only needed until their chunk is done, so each thread has memory for one chunk, which stays in
+    its core's cache.
     """
 
     weights: FloatArray
