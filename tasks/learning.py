@@ -8,17 +8,19 @@ from typing import Any, ClassVar, Self
 
 import luigi
 
-from pipeline.engines import devices
+from pipeline.engines import devices, preparation
 from pipeline.engines.devices import ENGINES, Choice
 from pipeline.errors import DeclarationError, SettingError
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.declared import NETWORKS, find_network
 from pipeline.progress.monitor import Monitor
+from pipeline.store import results
 from tasks import shared_work
-from tasks.data import Grayscale2D, GrayscaleFlat
+from tasks.data import DataTask, Grayscale2D, GrayscaleFlat
 from tasks.luigi_adapter.parameters import optional_number, optional_whole_number
 from tasks.settings import engine_settings, settings
 from tasks.stages import StageTask
+from tasks.this_run import RUN
 
 HYPERPARAMETERS = ("epochs", "learning_rate", "momentum", "batch_size", "validation_fraction")
 """The settings of a training, in the order in which records and messages list them."""
@@ -111,6 +113,15 @@ def _print_choice(task: EngineTask, _: luigi.Task) -> None:
 @functools.cache
 def _print_once(line: str) -> None:
     print(line, flush=True)  # noqa: T201
+
+
+@EngineTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)  # type: ignore[untyped-decorator]
+def _prepare_engine(task: EngineTask, source: luigi.Task) -> None:
+    """Prepare the engine of a stage while the data that it waits for is made."""
+    if not isinstance(source, DataTask) or ENGINES[task.choice().engine].is_prepared():
+        return
+    if results.current(source.stage, RUN.forced_stages()) is None:
+        preparation.begin(task.choice().engine)
 
 
 class Train(EngineTask):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.engines import nvidia, pytorch, triton_needs
+from pipeline.engines import kernel_folder, nvidia, pytorch, triton_needs
 from pipeline.errors import DeviceError, SettingError, did_you_mean
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -26,10 +26,15 @@ class Traits:
     without_cuda: str = ""  # why it cannot use CUDA, if it cannot
     environment: str = ""  # module whose is_ready() checks the environment of its own, if it has one
     problem: Callable[[], str | None] = lambda: None  # finds what it lacks besides libraries
+    is_prepared: Callable[[], bool] = lambda: True  # checks, without its libraries, that `Engine.prepare` is not due
 
 
 ENGINES = {
-    "numba": Traits(("numba", "llvmlite"), without_cuda="the numba engine has kernels for the CPU only"),
+    "numba": Traits(
+        ("numba", "llvmlite"),
+        without_cuda="the numba engine has kernels for the CPU only",
+        is_prepared=kernel_folder.has_kernels,
+    ),
     "torch": Traits(("torch",)),
     "triton": Traits(
         ("torch", "triton"),

@@ -141,6 +141,12 @@ class Engine(ABC):
         """Describe the wait at the first use on this machine, for example for a compiler; None if there is none."""
         return None
 
+    def prepare(self) -> None:
+        """Compile what later processes need for any network, for example into a cache; by default nothing.
+
+        A run calls it in a process of its own, where `devices.ENGINES` says how to see that it is due.
+        """
+
     def facts(self) -> dict[str, Any]:
         """Return facts to record beside a result, for example a compiler's flags, in JSON's types."""
         return {}

@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -20,9 +19,9 @@ import numba
 from llvmlite import binding
 from numba.core.caching import UserProvidedCacheLocator
 
+from pipeline.engines import kernel_folder
 from pipeline.files import loaded_sources
 
-DIGESTS_NAME = "digests.json"
 LOCK_NAME = "lock"
 
 
@@ -40,17 +39,14 @@ class KernelLocator(UserProvidedCacheLocator):  # type: ignore[misc]
 def folder() -> Path:
     """Return the folder for the kernels' sources as loaded, this processor, this Python and this Numba.
 
-    It is in ``NUMBA_CACHE_DIR`` if that is set, otherwise in ``.cache/numba`` beside the package. Its name holds a
-    digest of all sources, because Numba itself compares only the file of an entry point, not those of its kernels.
+    It is in `kernel_folder.root`. Its name holds a digest of all sources, because Numba itself compares only the file
+    of an entry point, not those of its kernels.
     """
-    package = Path(__file__).parent
-    chosen = os.environ.get("NUMBA_CACHE_DIR")
-    root = Path(chosen) if chosen else package.parents[2] / ".cache" / "numba"
     features = binding.get_host_cpu_features().flatten()
     made_for = (binding.get_host_cpu_name(), features, sys.version, numba.__version__)
     digest = hashlib.sha256(repr(made_for).encode())
     digest.update(loaded_sources.sources_of(__package__, but="engine"))
-    return root / f"kernels-{digest.hexdigest()[:16]}"
+    return kernel_folder.root() / f"kernels-{digest.hexdigest()[:16]}"
 
 
 def holds(name: str) -> bool:
@@ -91,13 +87,13 @@ def _empty_if_damaged(folder: Path) -> None:
 def _write_list(folder: Path) -> None:
     digests = _digests(folder)
     if digests != _listed(folder):
-        (folder / DIGESTS_NAME).write_text(json.dumps(digests))
+        (folder / kernel_folder.LIST_NAME).write_text(json.dumps(digests))
 
 
 def _listed(folder: Path) -> dict[str, str]:
     """Return the digests of the files as they were written, by name; none if the list is missing or unreadable."""
     try:
-        listed = json.loads((folder / DIGESTS_NAME).read_bytes())
+        listed = json.loads((folder / kernel_folder.LIST_NAME).read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
     return listed if isinstance(listed, dict) else {}

@@ -16,7 +16,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from pipeline.engines.engine import Engine, Trainer, Training, Validation, confusion_matrix
+from pipeline.engines.engine import Engine, Examples, Trainer, Training, Validation, confusion_matrix
 from pipeline.engines.fused import check_examples, check_images
 from pipeline.engines.numba import compiler, worksharing
 from pipeline.engines.numba.plan import (
@@ -31,11 +31,23 @@ from pipeline.engines.numba.plan import (
 from pipeline.engines.numba.updates import Rates
 from pipeline.errors import DeviceError, EngineError
 from pipeline.networks.arrays import DoubleArray, FloatArray, IntArray
-from pipeline.networks.declaration import Network
-from pipeline.networks.weights import Weights
+from pipeline.networks.declaration import Hyperparameters, Network
+from pipeline.networks.layers import DenseLayer, InputLayer, softmax
+from pipeline.networks.weights import Weights, draw_weights
 
 PROGRESS_REPORTS = 50
 """Reports of progress in an epoch."""
+
+
+SMALLEST = Network.build(
+    {
+        "layers": [("input", InputLayer), ("output", DenseLayer)],
+        "input_shape": (None, 1),
+        "output_num_units": 1,
+        "output_nonlinearity": softmax,
+    }
+)
+"""A network of one input and one class."""
 
 
 class NumbaEngine(Engine):
@@ -80,6 +92,12 @@ class NumbaEngine(Engine):
         if compiler.is_compiled(worksharing.train) and compiler.is_compiled(worksharing.predict):
             return None
         return "compiling the kernels, once on this machine; it takes about 15 seconds"
+
+    def prepare(self) -> None:
+        # The types of the kernels' arguments are the same for every network: the smallest one compiles them for all.
+        one_image = Examples(np.zeros((1, 1), np.float32), np.zeros(1, np.uint8))
+        how = Hyperparameters(learning_rate=0.01, momentum=0.9, epochs=1)
+        self.trainer(Training(SMALLEST, how, draw_weights(SMALLEST, seed=0), one_image, one_image))
 
 
 class NumbaTrainer(Trainer):
