@@ -44,8 +44,8 @@ def _convolutions_forward(layer, memory, _, images):
 def _convolutions_backward(layer, memory, scratch, images):
     gradients = memory.chunk_gradients[0, layer.gradient :]
     for image in range(images):
-        place = image % IMAGES_PER_CHUNK
-        convolution_backward.convolution_backward(layer, memory, image, place, gradients, scratch.maxima)
+        image_slot = image % IMAGES_PER_CHUNK
+        convolution_backward.convolution_backward(layer, memory, image, image_slot, gradients, scratch.maxima)
 
 
 @entry_point

@@ -12,31 +12,30 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
-from measuring import shown
 from pipeline.engines.numba.intrinsics import LANES, WIDTHS
 
 ROUNDS = 3
 GENERAL = {"rows": 4, "columns": LANES, "filters": LANES, "taps": 3, "weights": LANES}
 PROGRAM = """
+import json
 import sys
 from pipeline.engines.numba import intrinsics
 intrinsics.WIDTHS = intrinsics.Widths(*map(int, sys.argv[1].split(",")))
 import kernels
 kernels.ROUNDS = 5
-kernels.main(sys.argv[2:])
+print(json.dumps({name: kernels.measure(name) for name in sys.argv[2:]}))
 """
 
 
 def measured(widths, networks, cache):
     """Return the seconds of each kernel of the networks, by name."""
     values = ",".join(map(str, widths))
-    environment = os.environ | {"NUMBA_CACHE_DIR": f"{cache}/{values}", "PYTHONPATH": str(Path(__file__).parent)}
-    subprocess.run(
-        [sys.executable, "-c", PROGRAM, values, *networks], env=environment, stdout=subprocess.PIPE, check=True
-    )
-    rows = json.loads((shown.CACHE / "kernels.json").read_text())
+    path = os.pathsep.join(filter(None, sys.path))  # this script's folder, which has kernels.py, comes first
+    environment = os.environ | {"NUMBA_CACHE_DIR": f"{cache}/{values}", "PYTHONPATH": path}
+    command = [sys.executable, "-c", PROGRAM, values, *networks]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    rows = json.loads(done.stdout.splitlines()[-1])
     return {f"{network} {row['kernel']}": row["seconds"] for network in networks for row in rows[network]}
 
 

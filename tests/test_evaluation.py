@@ -149,7 +149,7 @@ class TestEvaluate:
         written = json.loads((folders["output"] / "metrics.json").read_text())
         assert written["images"] == 30
         assert written["accuracy"] == accuracy
-        assert written["loss"] == pytest.approx(reference.cross_entropy(probabilities, labels), rel=1e-5)
+        assert written["loss"] == pytest.approx(reference.cross_entropy(np.log(probabilities), labels), rel=1e-5)
         assert [entry["name"] for entry in written["classes"]] == ["cat", "dog", "frog"]
         assert measured == {"accuracy": accuracy}
         assert monitor.lines == [f"The accuracy of this network is: {accuracy:.2f} (on small things, not CIFAR-10)"]

@@ -49,6 +49,11 @@ def test_gradients_are_the_slopes_of_the_loss(name):
     assert (loss(1e-6) - loss(-1e-6)) / 2e-6 == pytest.approx(slope, rel=1e-5, abs=1e-8)
 
 
+def test_the_loss_of_an_impossible_label():
+    """Its probability is 0 in float64; the loss is the distance of the logits."""
+    assert reference.cross_entropy(np.array([[0.0, 2000.0]]), np.zeros(1, np.uint8)) == 2000
+
+
 def test_momentum_by_hand():
     """One input x = 1 and two classes: dL/dW of the true class is p - 1."""
     network = small_networks.network((1,), classes=2)

@@ -6,6 +6,7 @@ one: the training may wait for it, on a machine with other work too.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import os
@@ -18,14 +19,14 @@ LOOK_INTERVAL = 0.2
 """Seconds between two looks at the run's process."""
 
 
-@functools.cache  # one process, for all stages that wait for the engine; the cache keeps it
-def begin(engine: str) -> subprocess.Popen[bytes] | None:
-    """Start a process that calls `Engine.prepare` of an engine for the CPU; return None where none can start.
+@functools.cache  # one process, for all stages that wait for the engine
+def begin(engine: str) -> None:
+    """Start a process that calls `Engine.prepare` of an engine for the CPU, if one can start.
 
     It leads a session of its own, so Ctrl-C reaches this process alone.
     """
     with contextlib.suppress(OSError):
-        return subprocess.Popen(  # noqa: S603, a program of ours
+        process = subprocess.Popen(  # noqa: S603, a program of ours
             [sys.executable, "-m", __name__, engine, str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -33,7 +34,13 @@ def begin(engine: str) -> subprocess.Popen[bytes] | None:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             start_new_session=True,
         )
-    return None
+        atexit.register(_end, process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process at the end of this one, if it has not ended; it keeps nothing that is not whole."""
+    process.kill()
+    process.wait()
 
 
 def _end_with(parent: int) -> None:

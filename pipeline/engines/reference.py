@@ -33,9 +33,13 @@ def probabilities(network: Network, weights: Mapping[str, Values], images: Value
     return layer_outputs(network, weights, images)[-1]
 
 
-def cross_entropy(predicted: Values, labels: LabelArray) -> float:
-    """Return the mean over the images of -log(probability of the label); ``predicted`` has the shape (N, classes)."""
-    return float(-np.log(predicted[np.arange(len(labels)), labels]).mean())
+def cross_entropy(logits: Values, labels: LabelArray) -> float:
+    """Return the mean over the images of -log(softmax at the label), for logits of shape (N, classes).
+
+    It is log(sum of exp(z)) - z[label], which is finite where the probability of a label is 0 in float64.
+    """
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return float((np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]).mean())
 
 
 def logit_gradients(predicted: Values, labels: LabelArray) -> Values:
@@ -137,7 +141,7 @@ def loss_and_gradients(
     for entry, values in zip(reversed(network.layers[1:]), reversed(inputs), strict=True):
         of_layer, gradient = layer_gradients(entry, weights, values, gradient)
         gradients |= of_layer
-    return cross_entropy(predicted, labels), gradients
+    return cross_entropy(preactivation(network.layers[-1], weights, inputs[-1]), labels), gradients
 
 
 def take_step(
@@ -185,6 +189,6 @@ def trained(
 
 def validation(network: Network, weights: Mapping[str, Values], examples: Examples) -> Validation:
     """Return the mean loss over the examples and their confusion matrix, as `Trainer.validate` does."""
-    predicted = probabilities(network, weights, examples.images)
+    *_, values, predicted = layer_outputs(network, weights, examples.images)
     confusion = confusion_matrix(examples.labels, predicted.argmax(axis=1), network.classes)
-    return Validation(cross_entropy(predicted, examples.labels), confusion)
+    return Validation(cross_entropy(preactivation(network.layers[-1], weights, values), examples.labels), confusion)

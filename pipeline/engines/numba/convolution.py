@@ -19,12 +19,12 @@ from pipeline.engines.numba.intrinsics import (
     LANES,
     add,
     at_most,
+    indices,
     load,
     load_number,
     maximum_masks,
     maximum_of_four,
     multiply,
-    places,
     rectified,
     rectified_masks,
     store,
@@ -38,12 +38,12 @@ WINDOWS = ROWS // 4
 
 
 @kernel
-def convolution_forward(layer: np.record, memory: Memory, image: int, place: int) -> None:
+def convolution_forward(layer: np.record, memory: Memory, image: int, image_slot: int) -> None:
     """Compute a convolution's activations of one image, with the pooling behind it if there is one.
 
     Equals `forward.convolved` plus biases, `forward.max_pooled` and `forward.activated`.
     """
-    view = image_view(layer, memory, image, place)
+    view = image_view(layer, memory, image, image_slot)
     if layer.is_pooled:
         for window in range(0, layer.windows, WINDOWS):
             _compute_windows(layer, memory, view, window)
@@ -74,9 +74,10 @@ def _filter_sums_of(width: int) -> Callable[..., Any]:
 
     @inlined
     def filter_sums(layer: np.record, memory: Memory, view: ImageView, starts: Any, unit: int) -> Any:
-        """Convolve at `ROWS` places with some filters."""
+        """Convolve at `ROWS` pixels with some filters."""
         strides = layer.filter_rows, layer.columns * layer.channels, layer.filter_columns * layer.channels, 1
-        biases = load(memory.weights, places(layer.biases + unit, 0, ROWS), width)
+        # The same index for each row: the sums of all rows begin with the biases.
+        biases = load(memory.weights, indices(layer.biases + unit, 0, ROWS), width)
         first = layer.transposed + unit
         return row_sums(view.inputs, starts, strides, memory.transposed, first, layer.padded_units, biases)
 
@@ -127,7 +128,7 @@ _corners, _put = (_corners_of_one, _put_one) if WINDOWS == 1 else (_corners_of_t
 @inlined
 def _compute_pixels(layer: np.record, memory: Memory, view: ImageView, pixel: int) -> None:
     """Convolve at `ROWS` pixels with all filters; the last pixel stands in for missing ones."""
-    pixels = at_most(places(pixel, 1, ROWS), layer.windows - 1)
+    pixels = at_most(indices(pixel, 1, ROWS), layer.windows - 1)
     starts, targets = load_number(view.windows, pixels), multiply(pixels, layer.padded_units)
     for unit in range(0, layer.padded_units, LANES):
         store(view.outputs, add(targets, unit), _filter_sums(layer, memory, view, starts, unit))

@@ -1,7 +1,7 @@
 """The backward pass of a convolution behind the first layer, of one image at a time.
 
-A pooling window has one gradient, that of its maximum, and none if the rectifier is closed. So a filter meets a quarter
-of the image's pixels or less. They are listed first, and each list is used for all weights of the filter.
+An output has no gradient where the rectifier is closed, and a pooling window passes its own on to its maximum. So a
+filter meets few pixels of the image. They are listed first, and each list is used for all weights of the filter.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pipeline.engines.numba.intrinsics import (
     WIDTHS,
     add,
     first_maxima,
+    indices,
     load,
     load_number,
     load_repeated,
     multiply_add,
-    places,
     store,
     store_number,
     where_not_missing,
@@ -54,7 +54,8 @@ def maxima_of(plan: Plan) -> Maxima:
     """Return empty lists for any convolution behind the first layer."""
     layers = [layer for layer in plan if not layer["is_dense"] and not layer["is_first"]]
     filters = max((int(layer["padded_units"]) for layer in layers), default=0)
-    # All four corners of a window may be maxima. `_list_maxima` writes an entry before it knows whether it counts.
+    # All four corners of a window may be maxima, and `_list_first_maxima` writes an entry before it knows whether it
+    # counts.
     length = 1 + 4 * max((int(layer["windows"]) for layer in layers), default=0)
     size = max((int(layer["output_size"]) for layer in layers), default=0)
     lists = (filters, length)
@@ -65,7 +66,7 @@ def maxima_of(plan: Plan) -> Maxima:
 
 @kernel
 def convolution_backward(
-    layer: np.record, memory: Memory, image: int, place: int, gradients: FloatArray, maxima: Maxima
+    layer: np.record, memory: Memory, image: int, image_slot: int, gradients: FloatArray, maxima: Maxima
 ) -> None:
     """Add one image's gradients to those of a layer's weights, and compute the gradients of its inputs.
 
@@ -78,7 +79,7 @@ def convolution_backward(
     maxima : Maxima
         Overwritten.
     """
-    view = image_view(layer, memory, image, place)
+    view = image_view(layer, memory, image, image_slot)
     _list_gradients(layer, view, gradients[layer.padded_units * layer.fan_in :], maxima)
     view.input_gradients[:] = 0
     for unit in range(layer.units):
@@ -94,7 +95,7 @@ def convolution_backward(
 @kernel
 def _list_gradients(layer: np.record, view: ImageView, biases: FloatArray, maxima: Maxima) -> None:
     """List the maxima that have a gradient, and add their gradients to those of the biases."""
-    is_special = have_several_bits(view.masks)
+    is_special = have_several_bits(view.masks, view.output_gradients)
     if is_special:
         halve_at_zero(view.masks, view.output_gradients)
     _find_first_maxima(layer, view, biases, maxima.first)
@@ -162,8 +163,8 @@ def _backward_of(vectors: int) -> Callable[..., None]:
         weight: int,
     ) -> None:
         """Add a filter's listed gradients to the gradients of some of its weights and of their inputs."""
-        offsets = load_number(memory.filter_offsets, places(layer.filter_offsets + weight, LANES, vectors))
-        numbers = places(unit * layer.fan_in + weight, LANES, vectors)
+        offsets = load_number(memory.filter_offsets, indices(layer.filter_offsets + weight, LANES, vectors))
+        numbers = indices(unit * layer.fan_in + weight, LANES, vectors)
         weights, sums = load(memory.weights, add(numbers, layer.weights), LANES), load(gradients, numbers, LANES)
         start = unit * maxima.inputs.shape[1]
         for entry in range(start, start + maxima.lengths[unit]):

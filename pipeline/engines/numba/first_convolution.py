@@ -15,11 +15,11 @@ from pipeline.engines.numba.compiler import inlined, kernel
 from pipeline.engines.numba.intrinsics import (
     WIDTHS,
     add,
+    indices,
     load,
     load_number,
     load_repeated,
     multiply_add,
-    places,
     store,
     where_bit_is_set,
 )
@@ -32,7 +32,7 @@ FILTERS, TAPS = WIDTHS.filters, WIDTHS.taps
 
 
 @kernel
-def first_convolution_backward(layer: np.record, memory: Memory, image: int, place: int, sums: FloatArray) -> None:
+def first_convolution_backward(layer: np.record, memory: Memory, image: int, image_slot: int, sums: FloatArray) -> None:
     """Add one image's gradients to those of the first layer's weights.
 
     Equals `reference.convolution_gradients`, the gradient for the weight, behind `reference.max_pool_gradient` and
@@ -43,8 +43,8 @@ def first_convolution_backward(layer: np.record, memory: Memory, image: int, pla
     sums : float32 array, as `first_gradient_sums` returns it
         A row of ``padded_units`` for the biases, one for each weight, and rows that are ignored, up to whole `TAPS`.
     """
-    view = image_view(layer, memory, image, place)
-    if have_several_bits(view.masks):
+    view = image_view(layer, memory, image, image_slot)
+    if have_several_bits(view.masks, view.output_gradients):
         halve_at_zero(view.masks, view.output_gradients)
     for weight in range(0, layer.fan_in, TAPS):
         for unit in range(0, layer.padded_units, FILTERS):
@@ -55,8 +55,8 @@ def first_convolution_backward(layer: np.record, memory: Memory, image: int, pla
 def _backward(layer: np.record, memory: Memory, view: ImageView, weight: int, unit: int, sums: FloatArray) -> None:
     """Add one image's gradients to those of `TAPS` weights of `FILTERS` filters, and of the filters' biases."""
     units = layer.padded_units
-    offsets = load_number(memory.filter_offsets, places(layer.filter_offsets + weight, 1, TAPS))
-    rows = places((1 + weight) * units + unit, units, TAPS)
+    offsets = load_number(memory.filter_offsets, indices(layer.filter_offsets + weight, 1, TAPS))
+    rows = indices((1 + weight) * units + unit, units, TAPS)
     weight_sums = load(sums, rows, FILTERS)
     bias_sums: Any = load(sums, unit, FILTERS)
     for corner in range(4 if layer.is_pooled else 1):

@@ -47,8 +47,8 @@ WITH_AVX512 = Widths(rows=8, columns=32, filters=16, taps=9, weights=64)
 WITHOUT_AVX512 = Widths(rows=4, columns=16, filters=8, taps=9, weights=32)
 """For 16 registers of 8 float32, or any others."""
 
-_FEATURES = (config.CPU_FEATURES or binding.get_host_cpu_features().flatten()).split(",")
-WIDTHS = WITH_AVX512 if "+avx512f" in _FEATURES else WITHOUT_AVX512
+_FEATURES = binding.get_host_cpu_features().flatten() if config.CPU_FEATURES is None else config.CPU_FEATURES
+WIDTHS = WITH_AVX512 if "+avx512f" in _FEATURES.split(",") else WITHOUT_AVX512
 """For this processor, or for ``NUMBA_CPU_FEATURES``."""
 
 _MEMORY_ORDER = "seq_cst"
@@ -211,7 +211,7 @@ def where_not_missing(code: Code, offsets: Any, vector: Any) -> Any:
 
 @operation(lambda array, index, bit, vector: vector)
 def where_bit_is_set(code: Code, array: Any, index: Any, bit: Any, vector: Any) -> Any:
-    """Return ``vector``, with 0 in the lanes whose byte in ``array[index : index + width]`` lacks the bit."""
+    """Return ``vector``, with 0 in the lanes whose byte in ``array``, from ``index`` on, lacks the bit."""
     count = vector.type.count
     found = code.read(array, index, ir.VectorType(ir.IntType(8), count))
     wanted = code.repeat(code.builder.trunc(bit, ir.IntType(8)), count)
@@ -240,8 +240,8 @@ def maximum_masks(code: Code, one: Any, two: Any, three: Any, four: Any, maxima:
     The masks are float32: LLVM would turn sums of integers into bytes one by one, which takes twice as long.
     """
     builder, masks = code.builder, maxima.type(None)
-    for position, values in enumerate((one, two, three, four)):
-        bits = maxima.type([2.0**position] * maxima.type.count)
+    for corner, values in enumerate((one, two, three, four)):
+        bits = maxima.type([2.0**corner] * maxima.type.count)
         is_equal = builder.fcmp_ordered("==", values, maxima)
         masks = builder.fadd(masks, builder.select(is_equal, bits, maxima.type(None)))
     return masks
@@ -258,9 +258,9 @@ def rectified_masks(code: Code, masks: Any, vector: Any, bit: Any) -> Any:
 
 @operation(lambda masks, index, start, right, below: Vector(LANES, ir.IntType(32)))
 def first_maxima(code: Code, masks: Any, index: Any, start: Any, right: Any, below: Any) -> Any:
-    """Return the offset of the first maximum of 16 windows, which begin at ``start``; -1 where the mask is 0.
+    """Return the offset of a window's first maximum for each of 16 filters; -1 where the mask is 0.
 
-    ``right`` and ``below`` are the distances to a window's other column and row.
+    The window begins at ``start``; ``right`` and ``below`` are the distances to its other column and row.
     """
     builder, offsets = code.builder, code.result.llvm
     found = builder.zext(code.read(masks, index, ir.VectorType(ir.IntType(8), LANES)), offsets)
@@ -273,7 +273,7 @@ def first_maxima(code: Code, masks: Any, index: Any, start: Any, right: Any, bel
 
 
 @operation(lambda start, distance, count: types.containers.UniTuple(types.intp, count.literal_value))
-def places(code: Code, start: Any, distance: Any, count: Any) -> Any:
+def indices(code: Code, start: Any, distance: Any, count: Any) -> Any:
     """Return a tuple of indices: ``start``, ``start + distance``, and so on; ``count`` is a constant."""
     indices = [start]
     while len(indices) < len(code.result):

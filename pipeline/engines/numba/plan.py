@@ -37,9 +37,8 @@ LAYER = np.dtype(
     [
         (field, np.int64)
         for field in (
-            # The input: an image, or, for a dense layer, one row of one column.
+            # The input: an image of `columns` columns, or, for a dense layer, one pixel.
             "channels",
-            "rows",
             "columns",
             # The layer: a unit is a neuron or a filter, `fan_in` the number of its weights.
             "is_dense",
@@ -102,7 +101,8 @@ class Memory(NamedTuple):
     masks: ByteArray
     """Masks of maxima: a bit for each of a pooling window's four values that equals the maximum; 1 without pooling.
 
-    0 where the rectifier is closed or a value is nan; with the bit `AT_ZERO` where the rectifier's input was 0.
+    0 where the rectifier is closed, and, except in a linear layer without pooling, if a value is nan. With the bit
+    `AT_ZERO` where the rectifier's input was 0.
     """
     chunk_gradients: FloatArray
     """Gradients of the convolutions' weights and biases, laid out like them, a row for each chunk of the minibatch."""
@@ -111,7 +111,7 @@ class Memory(NamedTuple):
     filter_offsets: IntArray
     """For each weight of a filter: the offset of its input from the input of the filter's first weight."""
     window_offsets: IntArray
-    """For each window: the offset in the image where the filter's first weight meets the window's first place."""
+    """For each window: the offset in the image where the filter's first weight meets the window's first corner."""
     zeros: FloatArray
     """Initial values of sums without biases, at least as many as any matrix has columns."""
 
@@ -129,7 +129,7 @@ class Layout:
     network: Network
     plan: Plan
     chunks: int
-    sizes: Row
+    sizes: dict[str, int]
 
     @classmethod
     def of(cls, network: Network, images: int, threads: int) -> Layout:
@@ -140,6 +140,7 @@ class Layout:
         EngineError
             The kernels lack a layer of this network.
         """
+        # Outside of training each thread uses a chunk of the dense layers' memory, too.
         chunks = max(chunk_count(images), threads)
         sizes = dict.fromkeys(("activations", "weights", "transposed", "gradients", "filters", "windows"), 0)
 
@@ -177,22 +178,22 @@ class Layout:
 
     def memory(self) -> Memory:
         """Return the arrays, with tables of offsets and otherwise empty."""
-        sizes, images = self.sizes, self.chunks * IMAGES_PER_CHUNK
+        sizes = self.sizes
         masks = arrays.zeros((sizes["activations"],), np.uint8)
-        masks[:] = 1
+        masks[:] = 1  # and nobody writes those of linear layers without pooling
         convolutions = [layer for layer in self.plan if not layer["is_dense"]]
         return Memory(
-            _floats(sizes["weights"]),
-            _floats(sizes["weights"]),
-            _floats(sizes["transposed"]),
-            _floats(sizes["activations"]),
-            _floats(sizes["activations"]),
-            masks,
-            arrays.zeros((self.chunks, sizes["gradients"]), np.float32),
-            np.zeros(images),
-            np.concatenate([np.empty(0, np.int64), *map(_filter_offsets, convolutions)]),
-            np.concatenate([np.empty(0, np.int64), *map(_window_offsets, convolutions)]),
-            _floats(max(self.plan["padded_units"].max(), self.plan["channels"].max())),
+            weights=_floats(sizes["weights"]),
+            velocities=_floats(sizes["weights"]),
+            transposed=_floats(sizes["transposed"]),
+            activations=_floats(sizes["activations"]),
+            output_gradients=_floats(sizes["activations"]),
+            masks=masks,
+            chunk_gradients=arrays.zeros((self.chunks, sizes["gradients"]), np.float32),
+            losses=np.zeros(self.chunks * IMAGES_PER_CHUNK),
+            filter_offsets=np.concatenate([np.empty(0, np.int64), *map(_filter_offsets, convolutions)]),
+            window_offsets=np.concatenate([np.empty(0, np.int64), *map(_window_offsets, convolutions)]),
+            zeros=_floats(max(self.plan["padded_units"].max(), self.plan["channels"].max())),
         )
 
 
@@ -275,11 +276,11 @@ def _described(entry: NamedLayer, is_pooled: bool, size: int, *, is_first: bool)
         "padded_units": _padded(entry.output_shape[0]),
     }
     if not isinstance(entry.layer, Conv2DLayer):
-        return row | {"is_dense": True, "channels": size, "rows": 1, "columns": 1, "fan_in": size, "windows": 1}
-    channels, rows, columns = entry.input_shape
+        return row | {"is_dense": True, "channels": size, "columns": 1, "fan_in": size, "windows": 1}
+    channels, _, columns = entry.input_shape
     channels = channels if is_first else _padded(channels)
     filter_rows, filter_columns = entry.layer.filter_size
-    sizes = {"filter_rows": filter_rows, "filter_columns": filter_columns, "rows": rows, "columns": columns}
+    sizes = {"filter_rows": filter_rows, "filter_columns": filter_columns, "columns": columns}
     pool = 2 if is_pooled else 1
     windows = math.prod(extent // pool for extent in entry.output_shape[1:])
     fan_in = filter_rows * filter_columns * channels

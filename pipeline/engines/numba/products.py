@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.engines.numba.compiler import inlined
-from pipeline.engines.numba.intrinsics import LANES, WIDTHS, add, load, load_repeated, multiply_add, places, store
+from pipeline.engines.numba.intrinsics import LANES, WIDTHS, add, indices, load, load_repeated, multiply_add, store
 from pipeline.networks.arrays import FloatArray
 
 ROWS, COLUMNS = WIDTHS.rows, WIDTHS.columns
@@ -84,14 +84,12 @@ def multiply_eight_rows(
     while column < columns:
         is_wide = columns - column >= COLUMNS
         for row in range(0, 8, ROWS):
-            starts, targets = (
-                places(row * row_stride, row_stride, ROWS),
-                places(row * result_stride + column, result_stride, ROWS),
-            )
+            starts = indices(row * row_stride, row_stride, ROWS)
+            targets = indices(row * result_stride + column, result_stride, ROWS)
             if is_wide:
-                sums = load(initial, places(column, 0, ROWS), COLUMNS)
-                store(results, targets, wide_row_sums(values, starts, strides, matrix, column, columns, sums))
+                wide = load(initial, indices(column, 0, ROWS), COLUMNS)
+                store(results, targets, wide_row_sums(values, starts, strides, matrix, column, columns, wide))
             else:
-                narrow = load(initial, places(column, 0, ROWS), LANES)
-                store(results, targets, row_sums(values, starts, strides, matrix, column, columns, narrow))
+                sums = load(initial, indices(column, 0, ROWS), LANES)
+                store(results, targets, row_sums(values, starts, strides, matrix, column, columns, sums))
         column += COLUMNS if is_wide else LANES

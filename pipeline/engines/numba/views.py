@@ -27,18 +27,18 @@ class ImageView(NamedTuple):
 
 
 @inlined
-def image_view(layer: np.record, memory: Memory, image: int, place: int) -> ImageView:
+def image_view(layer: np.record, memory: Memory, image: int, image_slot: int) -> ImageView:
     """View one image's numbers at a convolution.
 
     Parameters
     ----------
     image : int
         Its number in the minibatch.
-    place : int
-        Its number in the memory of the threads, which have eight images each.
+    image_slot : int
+        The number of its memory among those of the threads, which have eight each.
     """
-    first, stop = layer.input + place * layer.input_size, layer.input + (place + 1) * layer.input_size
-    output = image if layer.feeds_dense else place
+    first, stop = layer.input + image_slot * layer.input_size, layer.input + (image_slot + 1) * layer.input_size
+    output = image if layer.feeds_dense else image_slot
     return ImageView(
         memory.activations[first:stop],
         memory.output_gradients[first:stop],

@@ -95,7 +95,7 @@ def train(
     counters : int64 array, shape (COUNTERS,)
         Zero at the start of the epoch and shared by the threads.
     slot : int
-        This thread's number.
+        This thread's number, which chooses its memory for the convolutions.
     scratch : Scratch
         This thread's own.
     """
@@ -188,14 +188,14 @@ def _compute_gradients(
         dense_backward(plan[first_dense], memory, first, stop)
     bottom = plan[0]
     for image in range(first, stop):
-        place = slot * IMAGES_PER_CHUNK + image - first
+        image_slot = slot * IMAGES_PER_CHUNK + image - first
         for number in range(first_dense - 1, 0, -1):
             layer_gradients = gradients[plan[number].gradient :]
-            convolution_backward(plan[number], memory, image, place, layer_gradients, scratch.maxima)
+            convolution_backward(plan[number], memory, image, image_slot, layer_gradients, scratch.maxima)
         if not bottom.is_dense:
-            first_convolution_backward(bottom, memory, image, place, scratch.first_sums)
+            first_convolution_backward(bottom, memory, image, image_slot, scratch.first_sums)
     if not bottom.is_dense:
-        put_first_gradients(bottom, scratch.first_sums, gradients)
+        put_first_gradients(bottom, scratch.first_sums, gradients[bottom.gradient :])
 
 
 @kernel
@@ -203,11 +203,11 @@ def _forward(plan: Plan, memory: Memory, images: FloatArray, first: int, slot: i
     """Compute all activations of images, whose numbers in the minibatch begin with ``first``."""
     stop = first + len(images)
     for image in range(first, stop):
-        place = slot * IMAGES_PER_CHUNK + image - first
-        _put_image(plan[0], memory.activations, images[image - first], image if plan[0].is_dense else place)
+        image_slot = slot * IMAGES_PER_CHUNK + image - first
+        _put_image(plan[0], memory.activations, images[image - first], image if plan[0].is_dense else image_slot)
         for number in range(len(plan)):
             if not plan[number].is_dense:
-                convolution_forward(plan[number], memory, image, place)
+                convolution_forward(plan[number], memory, image, image_slot)
     for number in range(len(plan)):
         if plan[number].is_dense:
             dense_forward(plan[number], memory, first, stop)
