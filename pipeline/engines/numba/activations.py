@@ -42,14 +42,10 @@ def rectify_backward(layer: np.record, memory: Memory, first: int, stop: int) ->
 
 
 @kernel
-def have_several_bits(masks: ByteArray, gradients: FloatArray) -> bool:
-    """Return whether any window with a gradient has tied maxima, or has the rectifier's slope of one half.
-
-    Padded filters have ties in every window, and no gradient.
-    """
+def have_several_bits(masks: ByteArray) -> bool:
+    """Return whether any window has tied maxima, or the rectifier's slope of one half."""
     found = np.uint8(0)
-    for number in range(len(masks)):
-        mask = masks[number] if gradients[number] != 0 else np.uint8(0)
+    for mask in masks:
         # Numba computes with two bytes in 64 bits; converted back to bytes, eight times as many fit into a register.
         found = np.uint8(found | np.uint8(mask & np.uint8(mask - np.uint8(1))))
     return bool(found)

@@ -95,7 +95,7 @@ def convolution_backward(
 @kernel
 def _list_gradients(layer: np.record, view: ImageView, biases: FloatArray, maxima: Maxima) -> None:
     """List the maxima that have a gradient, and add their gradients to those of the biases."""
-    is_special = have_several_bits(view.masks, view.output_gradients)
+    is_special = have_several_bits(view.masks)
     if is_special:
         halve_at_zero(view.masks, view.output_gradients)
     _find_first_maxima(layer, view, biases, maxima.first)

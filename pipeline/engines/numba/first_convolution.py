@@ -44,7 +44,7 @@ def first_convolution_backward(layer: np.record, memory: Memory, image: int, ima
         A row of ``padded_units`` for the biases, one for each weight, and rows that are ignored, up to whole `TAPS`.
     """
     view = image_view(layer, memory, image, image_slot)
-    if have_several_bits(view.masks, view.output_gradients):
+    if have_several_bits(view.masks):
         halve_at_zero(view.masks, view.output_gradients)
     for weight in range(0, layer.fan_in, TAPS):
         for unit in range(0, layer.padded_units, FILTERS):

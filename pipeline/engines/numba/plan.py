@@ -78,7 +78,7 @@ class Memory(NamedTuple):
 
     A dense layer's weights are ``(fan_in, padded_units)``. A convolution's are ``(padded_units, fan_in)``, and each
     filter is ``(filter rows, filter columns, channels)``, flipped, in the order of the inputs. Biases are
-    ``(padded_units,)``.
+    ``(padded_units,)``, those of padded units with a rectifier -1.
 
     Activations, output gradients and masks are ``(images, size)`` for each layer; a layer's output is the next layer's
     input. The inputs and outputs of dense layers are those of a whole minibatch, because the update needs them. Those
@@ -201,6 +201,9 @@ def put_weights(layout: Layout, weights: Weights, memory: Memory) -> None:
     """Copy weights, by their names and in their declared shapes, into the kernels' arrays."""
     _put(layout, weights, memory.weights)
     for layer in layout.plan:
+        if layer["is_rectified"]:
+            # The rectifier of padded units is closed: at 0 all their windows would be tied, which takes longer.
+            memory.weights[layer["biases"] + layer["units"] : layer["biases"] + layer["padded_units"]] = -1
         rows, columns = _shape(layer)
         transposed = memory.transposed[layer["transposed"] :][: rows * columns]
         transposed.reshape(columns, rows)[...] = _matrix(layer, memory.weights).T
