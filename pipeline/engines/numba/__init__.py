@@ -24,7 +24,7 @@ nonlinearity and then, multiplied by the nonlinearity's slopes, before it. *Offs
 
 Inputs and outputs of a convolution lie channels last: ``(rows, columns, channels)``. Output channels are padded with
 zeros to a multiple of 16, so that a vector holds neighbouring channels of one pixel. Padding stays zero because its
-weights are zero and its rectifier is closed, so its outputs and gradients are zero, too. (After an overflow padding is nan, infinity times zero; the
-loss is nan as well, and training stops.) Input images keep their channels, and their own order if the first layer is
-dense.
+weights are zero and its rectifier is closed, so its outputs and gradients are zero, too. (After an overflow padding is
+nan, infinity times zero; the loss is nan as well, and training stops.) Input images keep their channels, and their own
+order if the first layer is dense.
 """
