@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from tests.checkout import Checkout
+from tests.processes import processes
 
 KINDS = ("run", "worker", "theano", "all")
 
@@ -38,10 +39,9 @@ def at_work(folder: Path) -> list[str]:
 
 def _victims(run: int, kind: str) -> list[int]:
     """Return the processes of a kind, or the run where it has none of them."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(maxsplit=2) for line in listed.splitlines()]
-    parents = {int(pid): int(parent) for pid, parent, _ in rows}
-    theano = {int(pid) for pid, _, args in rows if "child.process" in args}
+    listed = processes()
+    parents = {process.pid: process.parent for process in listed}
+    theano = {process.pid for process in listed if "child.process" in process.arguments}
 
     def is_below(pid: int) -> bool:
         return pid in parents and (parents[pid] == run or is_below(parents[pid]))

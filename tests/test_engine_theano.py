@@ -21,6 +21,7 @@ from pipeline.networks.declaration import Network, hyperparameters
 from pipeline.networks.declared import MLP
 from pipeline.networks.weights import draw_weights
 from tests.available import require
+from tests.processes import processes
 
 PROJECT = Path(__file__).parents[1]
 SMALL = Network.build(
@@ -264,7 +265,7 @@ class TestOrphans:
         """The lock of the compile cache does not block the next process."""
         with self.start(self.COMPILING, tmp_path) as parent:
             (child,) = wait_for(lambda: children(parent.pid))
-            wait_for(lambda: any(has_argument(pid, "cc1plus") for pid in group(child)))
+            wait_for(lambda: any("cc1plus" in found.arguments for found in group(child)))
             parent.kill()
             assert gone(child)
             assert wait_for(lambda: not group(child))
@@ -321,25 +322,13 @@ class TestExponentials:
         assert ENGINE().device_name()
 
 
-def processes():
-    """Return every running process as (pid, parent's pid, group)."""
-    table = subprocess.run(["ps", "-eo", "pid=,ppid=,pgid=,stat="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split() for line in table.splitlines()]
-    return [(int(pid), int(parent), int(group)) for pid, parent, group, state in rows if not state.startswith("Z")]
-
-
 def children(parent):
     """Return the engine's processes under a process; they lead groups of their own."""
-    return [pid for pid, its_parent, group in processes() if its_parent == parent and group == pid]
+    return [found.pid for found in processes() if found.parent == parent and found.group == found.pid]
 
 
 def group(leader):
-    return [pid for pid, _, its_group in processes() if its_group == leader]
-
-
-def has_argument(pid, name):
-    command = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return name in command
+    return [found for found in processes() if found.group == leader]
 
 
 def wait_for(condition, seconds=30):
@@ -351,4 +340,4 @@ def wait_for(condition, seconds=30):
 
 
 def gone(pid, seconds=30):
-    return wait_for(lambda: pid not in [running for running, _, _ in processes()], seconds)
+    return wait_for(lambda: pid not in [found.pid for found in processes()], seconds)

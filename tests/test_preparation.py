@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 
 import pytest
 
 from tests.checkout import KERNELS
+from tests.processes import processes
 
 PROGRAM = """
 import sys
@@ -114,9 +114,8 @@ def test_the_process_ends_with_the_run(checkout, kernels, number):
 
 def preparing(run):
     """Return the processes that prepare the engine for a run."""
-    listed = subprocess.run(["ps", "-eo", "stat=,args="], capture_output=True, text=True, check=True).stdout
     ending = f"-m pipeline.engines.preparation numba {run}"
-    return [line for line in listed.splitlines() if line.endswith(ending) and not line.startswith("Z")]
+    return [process for process in processes() if process.arguments.endswith(ending)]
 
 
 def wait_for(condition, seconds=30):

@@ -30,6 +30,7 @@ from tests import small_networks
 from tests.available import ENGINES, ON_CPU, require
 from tests.checkout import ROOT
 from tests.monitors import RecordingMonitor
+from tests.processes import processes
 from tests.small_networks import dense, linear
 
 NETWORK = small_networks.NETWORKS["like the article's"]
@@ -325,9 +326,7 @@ def wait_for_epoch(process, number):
 
 def alive(group):
     """Name the processes of a group that have not ended."""
-    listed = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout
-    fields = [line.split(maxsplit=2) for line in listed.splitlines()]
-    return [args for pgid, state, args in fields if int(pgid) == group and state[0] != "Z"]
+    return [process.arguments for process in processes() if process.group == group]
 
 
 @pytest.mark.state("converted")
