@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.engines.numba.activations import halve_at_zero, have_several_bits
 from pipeline.engines.numba.compiler import inlined, kernel
 from pipeline.engines.numba.intrinsics import (
+    LANES,
     WIDTHS,
     add,
     indices,
@@ -28,7 +29,7 @@ from pipeline.engines.numba.views import ImageView, corner_offset, image_view
 from pipeline.networks import arrays
 from pipeline.networks.arrays import FloatArray
 
-FILTERS, TAPS = WIDTHS.filters, WIDTHS.taps
+TAPS = WIDTHS.taps
 
 
 @kernel
@@ -47,26 +48,26 @@ def first_convolution_backward(layer: np.record, memory: Memory, image: int, ima
     if have_several_bits(view.masks):
         halve_at_zero(view.masks, view.output_gradients)
     for weight in range(0, layer.fan_in, TAPS):
-        for unit in range(0, layer.padded_units, FILTERS):
+        for unit in range(0, layer.padded_units, LANES):
             _backward(layer, memory, view, weight, unit, sums)
 
 
 @inlined
 def _backward(layer: np.record, memory: Memory, view: ImageView, weight: int, unit: int, sums: FloatArray) -> None:
-    """Add one image's gradients to those of `TAPS` weights of `FILTERS` filters, and of the filters' biases."""
+    """Add one image's gradients to those of `TAPS` weights of 16 filters, and of the filters' biases."""
     units = layer.padded_units
     offsets = load_number(memory.filter_offsets, indices(layer.filter_offsets + weight, 1, TAPS))
     rows = indices((1 + weight) * units + unit, units, TAPS)
-    weight_sums = load(sums, rows, FILTERS)
-    bias_sums: Any = load(sums, unit, FILTERS)
+    weight_sums = load(sums, rows, LANES)
+    bias_sums: Any = load(sums, unit, LANES)
     for corner in range(4 if layer.is_pooled else 1):
         start = corner_offset(layer, corner)
         for window in range(len(view.windows)):
             number = window * units + unit
-            gradients = load(view.output_gradients, number, FILTERS)
+            gradients = load(view.output_gradients, number, LANES)
             gradients = where_bit_is_set(view.masks, number, 1 << corner, gradients)
             here = add(offsets, start + load_number(view.windows, window))
-            weight_sums = multiply_add(load_repeated(view.inputs, here, FILTERS), gradients, weight_sums)
+            weight_sums = multiply_add(load_repeated(view.inputs, here, LANES), gradients, weight_sums)
             bias_sums = add(bias_sums, gradients)
     store(sums, rows, weight_sums)
     if weight == 0:

@@ -33,18 +33,22 @@ class Widths(NamedTuple):
     """Rows of a matrix product at once."""
     columns: int
     """Its columns at once."""
-    filters: int
-    """Filters of a first convolution whose gradients are summed at once."""
     taps: int
-    """Weights of each of these filters; many have 3x3."""
+    """Weights of a first convolution's filters whose gradients are summed at once; many filters have 3x3.
+
+    Without AVX-512 its backward pass takes 1/1.41 of the time that it takes with 3.
+    """
     weights: int
-    """Weights of one filter of another convolution whose gradients are summed at once."""
+    """Weights of one filter of another convolution whose gradients are summed at once.
+
+    Without AVX-512 the backward pass of the article's third convolution takes 1/1.13 of the time that it takes with 16.
+    """
 
 
 # Sums must be at least eight registers: a processor begins two additions in a cycle, and each takes four cycles.
-WITH_AVX512 = Widths(rows=8, columns=32, filters=16, taps=9, weights=64)
+WITH_AVX512 = Widths(rows=8, columns=32, taps=9, weights=64)
 """For 32 registers of 16 float32."""
-WITHOUT_AVX512 = Widths(rows=4, columns=16, filters=8, taps=9, weights=32)
+WITHOUT_AVX512 = Widths(rows=4, columns=16, taps=9, weights=32)
 """For 16 registers of 8 float32, or any others."""
 
 _FEATURES = binding.get_host_cpu_features().flatten() if config.CPU_FEATURES is None else config.CPU_FEATURES
