@@ -23,7 +23,8 @@ from measuring import shown
 from pipeline.data.cifar import CLASS_NAMES
 from pipeline.engines.numba import convolution, convolution_backward, dense, first_convolution, updates, worksharing
 from pipeline.engines.numba.compiler import compile_for, entry_point
-from pipeline.engines.numba.plan import IMAGES_PER_CHUNK, Layout, chunk_count, put_weights
+from pipeline.engines.numba.parameters import put_weights
+from pipeline.engines.numba.plan import IMAGES_PER_CHUNK, Layout, chunk_count
 from pipeline.networks.declaration import Network
 from pipeline.networks.declared import find_network
 from pipeline.networks.weights import draw_weights

@@ -23,15 +23,8 @@ from pipeline.engines.numba import (
     worksharing,
 )
 from pipeline.engines.numba.compiler import compile_for, entry_point
-from pipeline.engines.numba.plan import (
-    AT_ZERO,
-    IMAGES_PER_CHUNK,
-    Layout,
-    get_velocity,
-    get_weights,
-    put_velocity,
-    put_weights,
-)
+from pipeline.engines.numba.parameters import get_parameters, put_parameters, put_weights
+from pipeline.engines.numba.plan import AT_ZERO, IMAGES_PER_CHUNK, Layout
 from pipeline.engines.numba.views import outputs_of
 from pipeline.networks import forward
 from pipeline.networks.declaration import Hyperparameters
@@ -146,7 +139,7 @@ class State:
         for row in self.layout.plan[self.layout.plan["is_dense"] == 0]:
             size = (row["fan_in"] + 1) * row["padded_units"]
             flat[row["weights"] :][:size] = chunk_gradients[row["gradient"] :][:size]
-        return get_weights(self.layout, self.memory._replace(weights=flat))
+        return get_parameters(self.layout, flat)
 
 
 class Layer:
@@ -290,10 +283,11 @@ def check_update_share(first_layer, run):
             zip(names, reference.dense_gradients(layer.values, layer.weight, layer.gradient), strict=False)
         )
     velocities = state.draw_for_weights()
-    put_velocity(state.layout, velocities, memory)
+    put_parameters(state.layout, velocities, memory.velocities)
     state.run(run, plan)
     how = Hyperparameters(learning_rate=LEARNING_RATE, momentum=MOMENTUM, epochs=1)
-    moved, velocities_then = get_weights(state.layout, memory), get_velocity(state.layout, memory)
+    moved = get_parameters(state.layout, memory.weights)
+    velocities_then = get_parameters(state.layout, memory.velocities)
     for name, gradient in gradients.items():
         weight, velocity = reference.take_step(state.weights[name], velocities[name], gradient, how)
         assert_close(moved[name], weight)

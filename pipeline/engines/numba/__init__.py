@@ -5,6 +5,7 @@ Read in this order::
     engine                the interface, threads
     worksharing           which thread computes what, and when
     plan                  a network as a table of its layers, and the arrays of the kernels
+    parameters            weights by name, and in these arrays
     views                 one layer and one image in these arrays
     products              rows of a matrix product: most of an epoch's arithmetic
     dense                 dense layers

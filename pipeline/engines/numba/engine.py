@@ -19,15 +19,8 @@ import numpy as np
 from pipeline.engines.engine import Engine, Examples, Trainer, Training, Validation, confusion_matrix
 from pipeline.engines.fused import check_examples, check_images
 from pipeline.engines.numba import compiler, worksharing
-from pipeline.engines.numba.plan import (
-    IMAGES_PER_CHUNK,
-    Layout,
-    Memory,
-    get_velocity,
-    get_weights,
-    put_velocity,
-    put_weights,
-)
+from pipeline.engines.numba.parameters import get_parameters, put_parameters, put_weights
+from pipeline.engines.numba.plan import IMAGES_PER_CHUNK, Layout, Memory
 from pipeline.engines.numba.updates import Rates
 from pipeline.errors import DeviceError, EngineError
 from pipeline.networks.arrays import DoubleArray, FloatArray, IntArray
@@ -115,7 +108,7 @@ class NumbaTrainer(Trainer):
         ]
         put_weights(self._layout, training.weights, self._memory)
         if training.velocity is not None:
-            put_velocity(self._layout, training.velocity, self._memory)
+            put_parameters(self._layout, training.velocity, self._memory.velocities)
         rates = training.hyperparameters.learning_rate, training.hyperparameters.momentum
         self._rates = Rates(*map(np.float32, rates))
         # The kernels are compiled here, so that the time is not part of an epoch's duration.
@@ -157,10 +150,10 @@ class NumbaTrainer(Trainer):
         return Validation(float(loss), confusion_matrix(labels, logits.argmax(axis=1), self._layout.classes))
 
     def weights(self) -> Weights:
-        return get_weights(self._layout, self._memory)
+        return get_parameters(self._layout, self._memory.weights)
 
     def velocity(self) -> Weights:
-        return get_velocity(self._layout, self._memory)
+        return get_parameters(self._layout, self._memory.velocities)
 
     def _epoch(self, minibatches: int) -> worksharing.Epoch:
         images = self._train.images.reshape(len(self._train), -1)

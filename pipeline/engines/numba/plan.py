@@ -19,7 +19,6 @@ from pipeline.networks import arrays
 from pipeline.networks.arrays import ByteArray, DoubleArray, FloatArray, IntArray
 from pipeline.networks.declaration import NamedLayer, Network
 from pipeline.networks.layers import Conv2DLayer, rectify
-from pipeline.networks.weights import Weights
 
 Plan = npt.NDArray[np.void]
 Row = dict[str, int]
@@ -195,78 +194,6 @@ class Layout:
             window_offsets=np.concatenate([np.empty(0, np.int64), *map(_window_offsets, convolutions)]),
             zeros=_floats(max(self.plan["padded_units"].max(), self.plan["channels"].max())),
         )
-
-
-def put_weights(layout: Layout, weights: Weights, memory: Memory) -> None:
-    """Copy weights, by their names and in their declared shapes, into the kernels' arrays."""
-    _put(layout, weights, memory.weights)
-    for layer in layout.plan:
-        if layer["is_rectified"]:
-            # The rectifier of padded units is closed: at 0 all their windows would be tied, which takes longer.
-            memory.weights[layer["biases"] + layer["units"] : layer["biases"] + layer["padded_units"]] = -1
-        rows, columns = _shape(layer)
-        transposed = memory.transposed[layer["transposed"] :][: rows * columns]
-        transposed.reshape(columns, rows)[...] = _matrix(layer, memory.weights).T
-
-
-def get_weights(layout: Layout, memory: Memory) -> Weights:
-    """Return a copy of the kernels' weights, by their names and in their declared shapes."""
-    return _get(layout, memory.weights)
-
-
-def put_velocity(layout: Layout, velocity: Weights, memory: Memory) -> None:
-    """Copy the velocity of each weight into the kernels' arrays."""
-    _put(layout, velocity, memory.velocities)
-
-
-def get_velocity(layout: Layout, memory: Memory) -> Weights:
-    """Return a copy of the velocity of each weight, by the weights' names and in their declared shapes."""
-    return _get(layout, memory.velocities)
-
-
-def _put(layout: Layout, named: Weights, flat: FloatArray) -> None:
-    for (entry, _), layer in zip(weighted_layers(layout.network, "numba"), layout.plan, strict=True):
-        matrix, biases = _declared_views(entry, layer, flat)
-        matrix[...] = named[f"{entry.name}/W"].reshape(matrix.shape)
-        biases[...] = named[f"{entry.name}/b"]
-
-
-def _get(layout: Layout, flat: FloatArray) -> Weights:
-    named = {}
-    for (entry, _), layer in zip(weighted_layers(layout.network, "numba"), layout.plan, strict=True):
-        matrix, biases = _declared_views(entry, layer, flat)
-        named[f"{entry.name}/W"] = matrix.reshape(layout.network.weight_shapes[f"{entry.name}/W"]).copy()
-        named[f"{entry.name}/b"] = biases.copy()
-    return named
-
-
-def _declared_views(entry: NamedLayer, layer: np.void, flat: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """View a layer's weights and biases, or their velocities, with the axes in their declared order.
-
-    The weights of a dense layer behind images have an axis for each axis of the images: ``(channels, rows, columns,
-    units)``.
-    """
-    matrix, units = _matrix(layer, flat), int(layer["units"])
-    if not layer["is_dense"]:
-        channels = entry.input_shape[0]
-        filters = matrix.reshape(-1, layer["filter_rows"], layer["filter_columns"], layer["channels"])
-        view = filters[:units, ::-1, ::-1, :channels].transpose(0, 3, 1, 2)
-    elif len(entry.input_shape) == 3 and not layer["is_first"]:
-        channels, rows, columns = entry.input_shape
-        view = matrix.reshape(rows, columns, -1, layer["padded_units"])[:, :, :channels, :units].transpose(2, 0, 1, 3)
-    else:
-        view = matrix[: math.prod(entry.input_shape), :units]
-    return view, flat[layer["biases"] :][:units]
-
-
-def _matrix(layer: np.void, flat: FloatArray) -> FloatArray:
-    return flat[layer["weights"] :][: math.prod(_shape(layer))].reshape(_shape(layer))
-
-
-def _shape(layer: np.void) -> tuple[int, int]:
-    """Return the shape of a layer's weights, as in `Memory`."""
-    fan_in, units = int(layer["fan_in"]), int(layer["padded_units"])
-    return (fan_in, units) if layer["is_dense"] else (units, fan_in)
 
 
 def _described(entry: NamedLayer, is_pooled: bool, size: int, *, is_first: bool) -> Row:
