@@ -50,9 +50,10 @@ def _convolutions_backward(layer, memory, scratch, images):
 
 
 @entry_point
-def _first_convolutions_backward(layer, memory, scratch, images):
+def _first_convolutions_backward(layer, memory, _, images):
+    gradients = memory.chunk_gradients[0, layer.gradient :]
     for image in range(images):
-        first_convolution.first_convolution_backward(layer, memory, image, image % IMAGES_PER_CHUNK, scratch.first_sums)
+        first_convolution.first_convolution_backward(layer, memory, image, image % IMAGES_PER_CHUNK, gradients)
 
 
 @entry_point

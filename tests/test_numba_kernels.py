@@ -91,10 +91,10 @@ def run_convolution_backward(layer, memory, scratch, labels):
 
 
 @entry_point
-def run_first_convolution_backward(layer, memory, scratch, labels):
+def run_first_convolution_backward(layer, memory, _, labels):
+    gradients = memory.chunk_gradients[0, layer.gradient :]
     for image in range(len(labels)):
-        first_convolution.first_convolution_backward(layer, memory, image, image, scratch.first_sums)
-    first_convolution.put_first_gradients(layer, scratch.first_sums, memory.chunk_gradients[0, layer.gradient :])
+        first_convolution.first_convolution_backward(layer, memory, image, image, gradients)
 
 
 @entry_point
@@ -137,8 +137,9 @@ class State:
         """Return a row of `Memory.chunk_gradients` by the weights' names; zeros for dense layers."""
         flat = np.zeros(self.memory.weights.shape)
         for row in self.layout.plan[self.layout.plan["is_dense"] == 0]:
-            size = (row["fan_in"] + 1) * row["padded_units"]
-            flat[row["weights"] :][:size] = chunk_gradients[row["gradient"] :][:size]
+            biases, weights = row["padded_units"], row["fan_in"] * row["padded_units"]
+            flat[row["biases"] :][:biases] = chunk_gradients[row["gradient"] :][:biases]
+            flat[row["weights"] :][:weights] = chunk_gradients[row["gradient"] + biases :][:weights]
         return get_parameters(self.layout, flat)
 
 
@@ -293,10 +294,12 @@ def check_update_share(first_layer, run):
         assert_close(moved[name], weight)
         assert_close(velocities_then[name], velocity)
     for row in plan:
-        if not (row["is_dense"] and row["is_first"]):
-            shape = (row["fan_in"], row["padded_units"]) if row["is_dense"] else (row["padded_units"], row["fan_in"])
+        if not row["is_first"]:
+            shape = row["fan_in"], row["padded_units"]
+            if row["weights_by_unit"]:
+                shape = shape[::-1]
             weights = memory.weights[row["weights"] :][: math.prod(shape)].reshape(shape)
-            transposed = memory.transposed[row["transposed"] :][: math.prod(shape)].reshape(shape[::-1])
+            transposed = memory.transposed[row["weights"] :][: math.prod(shape)].reshape(shape[::-1])
             np.testing.assert_array_equal(transposed, weights.T)
 
 
@@ -321,7 +324,7 @@ KERNELS = {
 }
 """For each kernel: what calls it, what checks it, and the kind of layers that it computes."""
 
-PARTS = {"activations.have_several_bits", "activations.halve_at_zero", "first_convolution.put_first_gradients"}
+PARTS = {"activations.halve_at_zero"}
 """The public kernels that are a part of one of these, and have no function in NumPy."""
 
 

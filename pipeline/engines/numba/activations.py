@@ -42,20 +42,19 @@ def rectify_backward(layer: np.record, memory: Memory, first: int, stop: int) ->
 
 
 @kernel
-def have_several_bits(masks: ByteArray) -> bool:
-    """Return whether any window has tied maxima, or the rectifier's slope of one half."""
-    found = np.uint8(0)
+def halve_at_zero(masks: ByteArray, gradients: FloatArray) -> bool:
+    """Halve the gradients where the rectifier's slope is one half; return whether a mask has several bits.
+
+    Both are rare: a mask has several bits where the slope is one half, and where a window has tied maxima.
+    """
+    several = np.uint8(0)
     for mask in masks:
         # Numba computes with two bytes in 64 bits; converted back to bytes, eight times as many fit into a register.
-        found = np.uint8(found | np.uint8(mask & np.uint8(mask - np.uint8(1))))
-    return bool(found)
-
-
-@kernel
-def halve_at_zero(masks: ByteArray, gradients: FloatArray) -> None:
-    """Halve the gradients where the rectifier's slope is one half."""
-    for number in range(len(masks)):
-        gradients[number] *= np.float32(0.5) if masks[number] & AT_ZERO else np.float32(1)
+        several = np.uint8(several | np.uint8(mask & np.uint8(mask - np.uint8(1))))
+    if several:
+        for number in range(len(masks)):
+            gradients[number] *= np.float32(0.5) if masks[number] & AT_ZERO else np.float32(1)
+    return bool(several)
 
 
 @kernel

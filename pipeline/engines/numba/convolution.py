@@ -33,8 +33,8 @@ from pipeline.engines.numba.plan import AT_ZERO, Memory
 from pipeline.engines.numba.products import COLUMNS, ROWS, row_sums_of
 from pipeline.engines.numba.views import ImageView, image_view
 
-WINDOWS = ROWS // 4
-"""Pooling windows at once."""
+WINDOWS, HALF = ROWS // 4, ROWS // 2
+"""Pooling windows at once, and the pixels in half of them."""
 
 
 @kernel
@@ -53,33 +53,18 @@ def convolution_forward(layer: np.record, memory: Memory, image: int, image_slot
         rectify(layer, view.outputs, view.masks)
 
 
-@inlined
-def _compute_windows(layer: np.record, memory: Memory, view: ImageView, window: int) -> None:
-    """Convolve at the corners of `WINDOWS` windows with all filters, and pool."""
-    starts = _corners(layer, view, window)
-    unit = 0
-    while unit < layer.padded_units:
-        if layer.padded_units - unit >= COLUMNS:
-            _put(layer, view, window, unit, _wide_filter_sums(layer, memory, view, starts, unit))
-            unit += COLUMNS
-        else:
-            _put(layer, view, window, unit, _filter_sums(layer, memory, view, starts, unit))
-            unit += LANES
-
-
 @functools.cache
 def _filter_sums_of(width: int) -> Callable[..., Any]:
     """Make the kernel for ``width`` filters."""
     row_sums = row_sums_of(width)
 
     @inlined
-    def filter_sums(layer: np.record, memory: Memory, view: ImageView, starts: Any, unit: int) -> Any:
+    def filter_sums(layer: np.record, memory: Memory, view: ImageView, starts: tuple[int, ...], unit: int) -> Any:
         """Convolve at `ROWS` pixels with some filters."""
         strides = layer.filter_rows, layer.columns * layer.channels, layer.filter_columns * layer.channels, 1
         # The same index for each row: the sums of all rows begin with the biases.
         biases = load(memory.weights, indices(layer.biases + unit, 0, ROWS), width)
-        first = layer.transposed + unit
-        return row_sums(view.inputs, starts, strides, memory.transposed, first, layer.padded_units, biases)
+        return row_sums(view.inputs, starts, strides, view.filters, unit, layer.padded_units, biases)
 
     return filter_sums
 
@@ -89,40 +74,33 @@ _filter_sums = _filter_sums_of(LANES)
 
 
 @inlined
-def _corners_of_one(layer: np.record, view: ImageView, window: int) -> tuple[int, ...]:
-    """Return the offset of the first input of each of a window's four corners."""
-    right, below = layer.channels, layer.columns * layer.channels
-    start = load_number(view.windows, window)
-    return start, start + right, start + below, start + below + right
+def _compute_windows(layer: np.record, memory: Memory, view: ImageView, window: int) -> None:
+    """Convolve in `WINDOWS` windows with all filters, and pool; the last window stands in for missing ones."""
+    windows = at_most(indices(window, 1, WINDOWS), layer.windows - 1)
+    upper_left, targets = load_number(view.windows, windows), multiply(windows, layer.padded_units)
+    upper = upper_left + add(upper_left, layer.channels)
+    starts = upper + add(upper, layer.columns * layer.channels)
+    unit = 0
+    while unit < layer.padded_units:
+        if layer.padded_units - unit >= COLUMNS:
+            _pool(layer, view, add(targets, unit), _wide_filter_sums(layer, memory, view, starts, unit))
+            unit += COLUMNS
+        else:
+            _pool(layer, view, add(targets, unit), _filter_sums(layer, memory, view, starts, unit))
+            unit += LANES
 
 
 @inlined
-def _corners_of_two(layer: np.record, view: ImageView, window: int) -> tuple[int, ...]:
-    """Return those of a window and of the next one; the last one stands in for a missing next one."""
-    following = min(window + 1, layer.windows - 1)
-    return _corners_of_one(layer, view, window) + _corners_of_one(layer, view, following)
-
-
-@inlined
-def _put_one(layer: np.record, view: ImageView, window: int, unit: int, sums: Any) -> None:
-    """Write a window's maximum, rectified, and the mask of the sums that equal it."""
-    one, two, three, four = sums
-    maxima = maximum_of_four(one, two, three, four)
-    masks = maximum_masks(one, two, three, four, maxima)
+def _pool(layer: np.record, view: ImageView, targets: tuple[int, ...], sums: Any) -> None:
+    """Write the maximum of each window, rectified, and the mask of the sums that equal it."""
+    upper, lower = sums[:HALF], sums[HALF:]
+    corners = upper[:WINDOWS], upper[WINDOWS:], lower[:WINDOWS], lower[WINDOWS:]
+    maxima = maximum_of_four(*corners)
+    masks = maximum_masks(*corners, maxima)
     if layer.is_rectified:
         masks, maxima = rectified_masks(masks, maxima, AT_ZERO), rectified(maxima)
-    store(view.outputs, window * layer.padded_units + unit, maxima)
-    store(view.masks, window * layer.padded_units + unit, masks)
-
-
-@inlined
-def _put_two(layer: np.record, view: ImageView, window: int, unit: int, sums: Any) -> None:
-    """Write those of a window and of the next one."""
-    _put_one(layer, view, window, unit, sums[:4])
-    _put_one(layer, view, min(window + 1, layer.windows - 1), unit, sums[4:])
-
-
-_corners, _put = (_corners_of_one, _put_one) if WINDOWS == 1 else (_corners_of_two, _put_two)
+    store(view.outputs, targets, maxima)
+    store(view.masks, targets, masks)
 
 
 @inlined

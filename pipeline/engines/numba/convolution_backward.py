@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.engines.numba.activations import halve_at_zero, have_several_bits
+from pipeline.engines.numba.activations import halve_at_zero
 from pipeline.engines.numba.compiler import inlined, kernel
 from pipeline.engines.numba.intrinsics import (
     LANES,
@@ -26,13 +26,16 @@ from pipeline.engines.numba.intrinsics import (
     multiply_add,
     store,
     store_number,
-    where_not_missing,
+    where_any_bit,
 )
 from pipeline.engines.numba.plan import Memory, Plan
 from pipeline.engines.numba.views import ImageView, corner_offset, image_view
 from pipeline.networks.arrays import FloatArray, IntArray
 
 WEIGHTS = WIDTHS.weights
+
+ANY_MAXIMUM = 1 | 2 | 4 | 8
+"""The bits of a mask for the four corners of a window."""
 
 Offsets = npt.NDArray[np.int32]
 
@@ -74,33 +77,32 @@ def convolution_backward(
 
     Parameters
     ----------
-    gradients : float32 array, shape (padded_units * fan_in + padded_units,) or more
-        Gradients of the weights, ``(padded_units, fan_in)``, and of the biases.
+    gradients : float32 array, shape (padded_units + padded_units * fan_in,) or more
+        Gradients of the biases, and of the weights, ``(padded_units, fan_in)``.
     maxima : Maxima
         Overwritten.
     """
     view = image_view(layer, memory, image, image_slot)
-    _list_gradients(layer, view, gradients[layer.padded_units * layer.fan_in :], maxima)
+    _list_gradients(layer, view, gradients[: layer.padded_units], maxima)
+    of_weights = gradients[layer.padded_units :]
     view.input_gradients[:] = 0
     for unit in range(layer.units):
         weight = 0
         while layer.fan_in - weight >= WEIGHTS:
-            _wide_backward(layer, memory, view, maxima, gradients, unit, weight)
+            _wide_backward(layer, memory, view, maxima, of_weights, unit, weight)
             weight += WEIGHTS
         while weight < layer.fan_in:
-            _narrow_backward(layer, memory, view, maxima, gradients, unit, weight)
+            _narrow_backward(layer, memory, view, maxima, of_weights, unit, weight)
             weight += LANES
 
 
 @kernel
 def _list_gradients(layer: np.record, view: ImageView, biases: FloatArray, maxima: Maxima) -> None:
     """List the maxima that have a gradient, and add their gradients to those of the biases."""
-    is_special = have_several_bits(view.masks)
-    if is_special:
-        halve_at_zero(view.masks, view.output_gradients)
+    may_have_ties = halve_at_zero(view.masks, view.output_gradients)
     _find_first_maxima(layer, view, biases, maxima.first)
     _list_first_maxima(layer, view.output_gradients, maxima)
-    if is_special:
+    if may_have_ties:
         _list_ties(layer, view, biases, maxima)
 
 
@@ -114,7 +116,8 @@ def _find_first_maxima(layer: np.record, view: ImageView, biases: FloatArray, fi
             number = window * units + unit
             offsets = first_maxima(view.masks, number, load_number(view.windows, window), right, below)
             store(first, number, offsets)
-            total = add(total, where_not_missing(offsets, load(view.output_gradients, number, LANES)))
+            gradients = load(view.output_gradients, number, LANES)
+            total = add(total, where_any_bit(view.masks, number, ANY_MAXIMUM, gradients))
         store(biases, unit, total)
 
 

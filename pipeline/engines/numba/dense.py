@@ -47,7 +47,7 @@ def dense_backward(layer: np.record, memory: Memory, first: int, stop: int) -> N
             memory.output_gradients[layer.output + image * layer.output_size :],
             layer.output_size,
             (1, 0, layer.units, 1),
-            memory.transposed[layer.transposed :],
+            memory.transposed[layer.weights :],
             layer.fan_in,
             memory.zeros,
             memory.output_gradients[layer.input + image * layer.input_size :],

@@ -207,18 +207,12 @@ def rectified(code: Code, vector: Any) -> Any:
     return code.builder.select(code.builder.fcmp_ordered("<", vector, zeros), zeros, vector)
 
 
-@operation(lambda offsets, vector: vector)
-def where_not_missing(code: Code, offsets: Any, vector: Any) -> Any:
-    """Return ``vector``, with 0 in the lanes whose offset is -1."""
-    return code.builder.select(code.builder.icmp_signed(">=", offsets, offsets.type(None)), vector, vector.type(None))
-
-
-@operation(lambda array, index, bit, vector: vector)
-def where_bit_is_set(code: Code, array: Any, index: Any, bit: Any, vector: Any) -> Any:
-    """Return ``vector``, with 0 in the lanes whose byte in ``array``, from ``index`` on, lacks the bit."""
+@operation(lambda array, index, bits, vector: vector)
+def where_any_bit(code: Code, array: Any, index: Any, bits: Any, vector: Any) -> Any:
+    """Return ``vector``, with 0 in the lanes whose byte in ``array``, from ``index`` on, has none of the bits."""
     count = vector.type.count
     found = code.read(array, index, ir.VectorType(ir.IntType(8), count))
-    wanted = code.repeat(code.builder.trunc(bit, ir.IntType(8)), count)
+    wanted = code.repeat(code.builder.trunc(bits, ir.IntType(8)), count)
     is_set = code.builder.icmp_unsigned("!=", code.builder.and_(found, wanted), found.type(None))
     return code.builder.select(is_set, vector, vector.type(None))
 

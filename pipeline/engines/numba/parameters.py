@@ -20,9 +20,8 @@ def put_weights(layout: Layout, weights: Weights, memory: Memory) -> None:
         if layer["is_rectified"]:
             # The rectifier of padded units is closed: at 0 all their windows would be tied, which takes longer.
             memory.weights[layer["biases"] + layer["units"] : layer["biases"] + layer["padded_units"]] = -1
-        rows, columns = _shape(layer)
-        transposed = memory.transposed[layer["transposed"] :][: rows * columns]
-        transposed.reshape(columns, rows)[...] = _matrix(layer, memory.weights).T
+        matrix = _matrix(layer, memory.weights)
+        memory.transposed[layer["weights"] :][: matrix.size] = matrix.ravel("F")
 
 
 def put_parameters(layout: Layout, named: Weights, flat: FloatArray) -> None:
@@ -57,8 +56,9 @@ def _declared_views(entry: NamedLayer, layer: np.void, flat: FloatArray) -> tupl
     """
     matrix, units = _matrix(layer, flat), int(layer["units"])
     if not layer["is_dense"]:
+        by_unit = matrix if layer["weights_by_unit"] else matrix.T
         channels = entry.input_shape[0]
-        filters = matrix.reshape(-1, layer["filter_rows"], layer["filter_columns"], layer["channels"])
+        filters = by_unit.reshape(-1, layer["filter_rows"], layer["filter_columns"], layer["channels"])
         view = filters[:units, ::-1, ::-1, :channels].transpose(0, 3, 1, 2)
     elif len(entry.input_shape) == 3 and not layer["is_first"]:
         channels, rows, columns = entry.input_shape
@@ -69,10 +69,7 @@ def _declared_views(entry: NamedLayer, layer: np.void, flat: FloatArray) -> tupl
 
 
 def _matrix(layer: np.void, flat: FloatArray) -> FloatArray:
-    return flat[layer["weights"] :][: math.prod(_shape(layer))].reshape(_shape(layer))
-
-
-def _shape(layer: np.void) -> tuple[int, int]:
-    """Return the shape of a layer's weights, as in `Memory`."""
+    """View a layer's weights in the order of `Memory.weights`."""
     fan_in, units = int(layer["fan_in"]), int(layer["padded_units"])
-    return (fan_in, units) if layer["is_dense"] else (units, fan_in)
+    shape = (units, fan_in) if layer["weights_by_unit"] else (fan_in, units)
+    return flat[layer["weights"] :][: fan_in * units].reshape(shape)

@@ -59,8 +59,8 @@ LAYER = np.dtype(
             "output_size",
             # Offsets in the arrays of `Memory`.
             "weights",
+            "weights_by_unit",
             "biases",
-            "transposed",
             # Offsets of a convolution in a row of `Memory.chunk_gradients` and in the tables of `Memory`.
             "gradient",
             "filter_offsets",
@@ -75,9 +75,10 @@ LAYER = np.dtype(
 class Memory(NamedTuple):
     """The numbers of all layers, and tables of offsets.
 
-    A dense layer's weights are ``(fan_in, padded_units)``. A convolution's are ``(padded_units, fan_in)``, and each
-    filter is ``(filter rows, filter columns, channels)``, flipped, in the order of the inputs. Biases are
-    ``(padded_units,)``, those of padded units with a rectifier -1.
+    Training adjusts the weights in the order in which it computes their gradient: ``(padded_units, fan_in)``, by unit,
+    for a convolution behind the first layer, else ``(fan_in, padded_units)``. The other order is a copy. A filter is
+    ``(filter rows, filter columns, channels)``, flipped, in the order of the inputs. Biases are ``(padded_units,)``,
+    those of padded units with a rectifier -1.
 
     Activations, output gradients and masks are ``(images, size)`` for each layer; a layer's output is the next layer's
     input. The inputs and outputs of dense layers are those of a whole minibatch, because the update needs them. Those
@@ -90,9 +91,9 @@ class Memory(NamedTuple):
     velocities: FloatArray
     """The v of Nesterov momentum, laid out like `weights`."""
     transposed: FloatArray
-    """The transposed weights: the forward pass of a layer reads one layout, the backward pass the other.
+    """The same weights in the other order, at the same offsets, without those of a first layer.
 
-    Out of date for a first dense layer, which has no backward pass.
+    The forward pass reads the weights as ``(fan_in, padded_units)``, the backward pass as ``(padded_units, fan_in)``.
     """
     activations: FloatArray
     output_gradients: FloatArray
@@ -104,7 +105,10 @@ class Memory(NamedTuple):
     `AT_ZERO` where the rectifier's input was 0.
     """
     chunk_gradients: FloatArray
-    """Gradients of the convolutions' weights and biases, laid out like them, a row for each chunk of the minibatch."""
+    """A row for each chunk of the minibatch: of each convolution, the gradients of the biases, then of the weights.
+
+    They lie in the order of `weights`. Behind those of a first convolution are as many as fill up whole `Widths.taps`.
+    """
     losses: DoubleArray
     """Loss of each image."""
     filter_offsets: IntArray
@@ -141,7 +145,7 @@ class Layout:
         """
         # Outside of training each thread uses a chunk of the dense layers' memory, too.
         chunks = max(chunk_count(images), threads)
-        sizes = dict.fromkeys(("activations", "weights", "transposed", "gradients", "filters", "windows"), 0)
+        sizes = dict.fromkeys(("activations", "weights", "gradients", "filters", "windows"), 0)
 
         def reserve(array: str, size: int) -> int:
             sizes[array] += size
@@ -160,10 +164,10 @@ class Layout:
             row["output"], row["output_size"] = sizes["activations"], size
             row["weights"] = reserve("weights", row["fan_in"] * row["padded_units"])
             row["biases"] = reserve("weights", row["padded_units"])
-            row["transposed"] = reserve("transposed", row["fan_in"] * row["padded_units"])
             if not row["is_dense"]:
-                row["gradient"] = reserve("gradients", (row["fan_in"] + 1) * row["padded_units"])
-                row["filter_offsets"] = reserve("filters", len(_filter_offsets(row)))
+                fan_in = len(_filter_offsets(row))
+                row["gradient"] = reserve("gradients", (1 + fan_in) * row["padded_units"])
+                row["filter_offsets"] = reserve("filters", fan_in)
                 row["window_offsets"] = reserve("windows", row["windows"])
             rows.append(row)
         reserve("activations", chunks * IMAGES_PER_CHUNK * size)
@@ -184,7 +188,7 @@ class Layout:
         return Memory(
             weights=_floats(sizes["weights"]),
             velocities=_floats(sizes["weights"]),
-            transposed=_floats(sizes["transposed"]),
+            transposed=_floats(sizes["weights"]),
             activations=_floats(sizes["activations"]),
             output_gradients=_floats(sizes["activations"]),
             masks=masks,
@@ -214,7 +218,8 @@ def _described(entry: NamedLayer, is_pooled: bool, size: int, *, is_first: bool)
     pool = 2 if is_pooled else 1
     windows = math.prod(extent // pool for extent in entry.output_shape[1:])
     fan_in = filter_rows * filter_columns * channels
-    return row | sizes | {"is_dense": False, "channels": channels, "fan_in": fan_in, "windows": windows}
+    row |= sizes | {"is_dense": False, "channels": channels, "fan_in": fan_in, "windows": windows}
+    return row | {"weights_by_unit": not is_first}
 
 
 def _filter_offsets(layer: np.void | Row) -> IntArray:

@@ -66,8 +66,7 @@ def update_share(
             if share == 0:
                 _update_dense_biases(layer, memory, gradient, images, rates)
         else:
-            first, stop = layer.units * share // SHARES, layer.units * (share + 1) // SHARES
-            _update_filters(layer, memory, memory.chunk_gradients[:chunks], first, stop, rates)
+            _update_convolution(layer, memory, memory.chunk_gradients[:chunks], share, rates)
 
 
 @kernel
@@ -95,7 +94,7 @@ def _update_eight_rows(
     _take_step(memory, start, gradient[: 8 * units], rates)
     if not layer.is_first:
         weights = memory.weights[start : start + 8 * units]
-        transposed = memory.transposed[layer.transposed + first :]
+        transposed = memory.transposed[layer.weights + first :]
         for unit in range(layer.units):
             for row in range(8):
                 transposed[unit * fan_in + row] = weights[row * units + unit]
@@ -112,20 +111,21 @@ def _update_dense_biases(layer: np.record, memory: Memory, gradient: FloatArray,
 
 
 @kernel
-def _update_filters(
-    layer: np.record, memory: Memory, gradients: FloatArray, first: int, stop: int, rates: Rates
-) -> None:
-    """Update a range of a convolution's filters and their biases."""
+def _update_convolution(layer: np.record, memory: Memory, gradients: FloatArray, share: int, rates: Rates) -> None:
+    """Update a share of a convolution's weights, of whole filters where they lie by unit; share 0 has the biases."""
     fan_in, units = layer.fan_in, layer.padded_units
-    start, size = first * fan_in, (stop - first) * fan_in
-    _take_step(memory, layer.weights + start, _sum_of_chunks(gradients, layer.gradient + start, size), rates)
-    biases = layer.gradient + units * fan_in + first
-    _take_step(memory, layer.biases + first, _sum_of_chunks(gradients, biases, stop - first), rates)
-    weights = memory.weights[layer.weights :]
-    transposed = memory.transposed[layer.transposed :]
-    for unit in range(first, stop):
-        for weight in range(fan_in):
-            transposed[weight * units + unit] = weights[unit * fan_in + weight]
+    lines, size = (layer.units, fan_in) if layer.weights_by_unit else (fan_in, units)
+    first, stop = lines * share // SHARES, lines * (share + 1) // SHARES
+    start, of_weights = first * size, layer.gradient + units
+    gradient = _sum_of_chunks(gradients, of_weights + start, (stop - first) * size)
+    _take_step(memory, layer.weights + start, gradient, rates)
+    if share == 0:
+        _take_step(memory, layer.biases, _sum_of_chunks(gradients, layer.gradient, layer.units), rates)
+    if layer.weights_by_unit:
+        weights, transposed = memory.weights[layer.weights :], memory.transposed[layer.weights :]
+        for unit in range(first, stop):
+            for weight in range(fan_in):
+                transposed[weight * units + unit] = weights[unit * fan_in + weight]
 
 
 @kernel

@@ -24,6 +24,8 @@ class ImageView(NamedTuple):
     """Shape (windows, padded units), like its gradients and masks."""
     output_gradients: FloatArray
     masks: ByteArray
+    filters: FloatArray
+    """The layer's weights as the forward pass reads them, shape (fan_in, padded units)."""
 
 
 @inlined
@@ -39,6 +41,7 @@ def image_view(layer: np.record, memory: Memory, image: int, image_slot: int) ->
     """
     first, stop = layer.input + image_slot * layer.input_size, layer.input + (image_slot + 1) * layer.input_size
     output = image if layer.feeds_dense else image_slot
+    weights = memory.transposed if layer.weights_by_unit else memory.weights
     return ImageView(
         memory.activations[first:stop],
         memory.output_gradients[first:stop],
@@ -46,6 +49,7 @@ def image_view(layer: np.record, memory: Memory, image: int, image_slot: int) ->
         outputs_of(layer, memory.activations, output, output + 1),
         outputs_of(layer, memory.output_gradients, output, output + 1),
         outputs_of(layer, memory.masks, output, output + 1),
+        weights[layer.weights : layer.weights + layer.fan_in * layer.padded_units],
     )
 
 

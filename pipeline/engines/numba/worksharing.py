@@ -20,11 +20,7 @@ from pipeline.engines.numba.compiler import entry_point, kernel
 from pipeline.engines.numba.convolution import convolution_forward
 from pipeline.engines.numba.convolution_backward import Maxima, convolution_backward, maxima_of
 from pipeline.engines.numba.dense import dense_backward, dense_forward
-from pipeline.engines.numba.first_convolution import (
-    first_convolution_backward,
-    first_gradient_sums,
-    put_first_gradients,
-)
+from pipeline.engines.numba.first_convolution import first_convolution_backward
 from pipeline.engines.numba.intrinsics import atomic_add, atomic_load
 from pipeline.engines.numba.plan import IMAGES_PER_CHUNK, Memory, Plan, chunk_count
 from pipeline.engines.numba.updates import SHARES, Rates, dense_gradient, update_share
@@ -57,15 +53,13 @@ class Scratch(NamedTuple):
     """
 
     maxima: Maxima
-    first_sums: FloatArray
-    """Sums of the gradient of a first convolution over the images of a chunk."""
     gradient: FloatArray
     """Gradient of a few rows of a dense layer's weights."""
 
 
 def scratch(plan: Plan) -> Scratch:
     """Return the memory for one thread."""
-    return Scratch(maxima_of(plan), first_gradient_sums(plan[0]), dense_gradient(plan))
+    return Scratch(maxima_of(plan), dense_gradient(plan))
 
 
 def pieces_of_epoch(minibatches: int, batch_size: int) -> int:
@@ -179,23 +173,19 @@ def _compute_gradients(
     stop = min(first + IMAGES_PER_CHUNK, size)
     if first == stop:
         return
-    scratch.first_sums[:] = 0
     _forward(plan, memory, epoch.images[start + first : start + stop], first, slot)
     cross_entropy(plan[len(plan) - 1], memory, epoch.labels[start + first : start + stop], first, size)
     first_dense = len(plan)
     while first_dense > 0 and plan[first_dense - 1].is_dense:
         first_dense -= 1
         dense_backward(plan[first_dense], memory, first, stop)
-    bottom = plan[0]
     for image in range(first, stop):
         image_slot = slot * IMAGES_PER_CHUNK + image - first
         for number in range(first_dense - 1, 0, -1):
             layer_gradients = gradients[plan[number].gradient :]
             convolution_backward(plan[number], memory, image, image_slot, layer_gradients, scratch.maxima)
-        if not bottom.is_dense:
-            first_convolution_backward(bottom, memory, image, image_slot, scratch.first_sums)
-    if not bottom.is_dense:
-        put_first_gradients(bottom, scratch.first_sums, gradients[bottom.gradient :])
+        if first_dense > 0:
+            first_convolution_backward(plan[0], memory, image, image_slot, gradients[plan[0].gradient :])
 
 
 @kernel
