@@ -80,14 +80,11 @@ def _compute_windows(layer: np.record, memory: Memory, view: ImageView, window: 
     upper_left, targets = load_number(view.windows, windows), multiply(windows, layer.padded_units)
     upper = upper_left + add(upper_left, layer.channels)
     starts = upper + add(upper, layer.columns * layer.channels)
-    unit = 0
-    while unit < layer.padded_units:
-        if layer.padded_units - unit >= COLUMNS:
-            _pool(layer, view, add(targets, unit), _wide_filter_sums(layer, memory, view, starts, unit))
-            unit += COLUMNS
-        else:
-            _pool(layer, view, add(targets, unit), _filter_sums(layer, memory, view, starts, unit))
-            unit += LANES
+    wide_units = layer.padded_units // COLUMNS * COLUMNS
+    for unit in range(0, wide_units, COLUMNS):
+        _pool(layer, view, add(targets, unit), _wide_filter_sums(layer, memory, view, starts, unit))
+    for unit in range(wide_units, layer.padded_units, LANES):
+        _pool(layer, view, add(targets, unit), _filter_sums(layer, memory, view, starts, unit))
 
 
 @inlined

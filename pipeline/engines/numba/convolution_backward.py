@@ -86,14 +86,12 @@ def convolution_backward(
     _list_gradients(layer, view, gradients[: layer.padded_units], maxima)
     of_weights = gradients[layer.padded_units :]
     view.input_gradients[:] = 0
+    wide_fan_in = layer.fan_in // WEIGHTS * WEIGHTS
     for unit in range(layer.units):
-        weight = 0
-        while layer.fan_in - weight >= WEIGHTS:
+        for weight in range(0, wide_fan_in, WEIGHTS):
             _wide_backward(layer, memory, view, maxima, of_weights, unit, weight)
-            weight += WEIGHTS
-        while weight < layer.fan_in:
+        for weight in range(wide_fan_in, layer.fan_in, LANES):
             _narrow_backward(layer, memory, view, maxima, of_weights, unit, weight)
-            weight += LANES
 
 
 @kernel

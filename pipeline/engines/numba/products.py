@@ -80,16 +80,16 @@ def multiply_eight_rows(
     columns : int
         A multiple of 16.
     """
-    column = 0
-    while column < columns:
-        is_wide = columns - column >= COLUMNS
+    wide_columns = columns // COLUMNS * COLUMNS
+    for column in range(0, wide_columns, COLUMNS):
         for row in range(0, 8, ROWS):
             starts = indices(row * row_stride, row_stride, ROWS)
-            targets = indices(row * result_stride + column, result_stride, ROWS)
-            if is_wide:
-                wide = load(initial, indices(column, 0, ROWS), COLUMNS)
-                store(results, targets, wide_row_sums(values, starts, strides, matrix, column, columns, wide))
-            else:
-                sums = load(initial, indices(column, 0, ROWS), LANES)
-                store(results, targets, row_sums(values, starts, strides, matrix, column, columns, sums))
-        column += COLUMNS if is_wide else LANES
+            wide = load(initial, indices(column, 0, ROWS), COLUMNS)
+            wide = wide_row_sums(values, starts, strides, matrix, column, columns, wide)
+            store(results, indices(row * result_stride + column, result_stride, ROWS), wide)
+    for column in range(wide_columns, columns, LANES):
+        for row in range(0, 8, ROWS):
+            starts = indices(row * row_stride, row_stride, ROWS)
+            sums = load(initial, indices(column, 0, ROWS), LANES)
+            sums = row_sums(values, starts, strides, matrix, column, columns, sums)
+            store(results, indices(row * result_stride + column, result_stride, ROWS), sums)
