@@ -16,7 +16,7 @@ import tempfile
 from pipeline.engines.numba.intrinsics import LANES, WIDTHS
 
 ROUNDS = 3
-GENERAL = {"rows": 4, "columns": LANES, "taps": 3, "weights": LANES}
+GENERAL = {"rows": 4, "columns": LANES, "filters": LANES, "weights": LANES}
 PROGRAM = """
 import json
 import sys

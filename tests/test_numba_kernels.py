@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.engines import numba, reference
+from pipeline.engines.engine import Training
 from pipeline.engines.fused import weighted_layers
 from pipeline.engines.numba import (
     activations,
@@ -23,13 +24,16 @@ from pipeline.engines.numba import (
     worksharing,
 )
 from pipeline.engines.numba.compiler import compile_for, entry_point
+from pipeline.engines.numba.engine import ENGINE
 from pipeline.engines.numba.parameters import get_parameters, put_parameters, put_weights
 from pipeline.engines.numba.plan import AT_ZERO, IMAGES_PER_CHUNK, Layout
 from pipeline.engines.numba.views import outputs_of
 from pipeline.networks import forward
 from pipeline.networks.declaration import Hyperparameters
 from pipeline.networks.layers import MaxPool2DLayer, linear, rectify, softmax
+from pipeline.networks.weights import draw_weights
 from tests.fused_networks import NETWORKS
+from tests.small_networks import random_examples
 
 IMAGES = 11
 """The last chunk is not full."""
@@ -296,7 +300,7 @@ def check_update_share(first_layer, run):
     for row in plan:
         if not row["is_first"]:
             shape = row["fan_in"], row["padded_units"]
-            if row["weights_by_unit"]:
+            if not row["is_dense"]:
                 shape = shape[::-1]
             weights = memory.weights[row["weights"] :][: math.prod(shape)].reshape(shape)
             transposed = memory.transposed[row["weights"] :][: math.prod(shape)].reshape(shape[::-1])
@@ -358,6 +362,25 @@ def test_equals_the_functions_that_it_names(kernel, name, number, whole):
 def test_each_kernel_is_called(kernel):
     run, *_ = KERNELS[kernel]
     assert {*kernel.split(".")} <= {*run.py_func.__code__.co_names}
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_training_leaves_the_padding_as_it_is_and_the_copies_true(network, monkeypatch):
+    """The update moves whole rows of weights, with their padded units."""
+    make_memory, memories = Layout.memory, []
+    monkeypatch.setattr(Layout, "memory", lambda layout: memories.append(make_memory(layout)) or memories[-1])
+    how = Hyperparameters(learning_rate=LEARNING_RATE, momentum=MOMENTUM, epochs=1, batch_size=IMAGES)
+    examples = random_examples(network, 3 * IMAGES, 1)
+    trainer = ENGINE(threads=THREADS).trainer(Training(network, how, draw_weights(network, 1), examples, examples))
+    trainer.train_epoch(lambda _done: None)
+    [found] = memories
+
+    layout = Layout.of(network, IMAGES, THREADS)
+    expected = make_memory(layout)
+    put_weights(layout, trainer.weights(), expected)
+    put_parameters(layout, trainer.velocity(), expected.velocities)
+    for array in ("weights", "transposed", "velocities"):
+        np.testing.assert_array_equal(getattr(found, array), getattr(expected, array), err_msg=array)
 
 
 def public_kernels(module, source):

@@ -22,7 +22,7 @@ def main():
     intrinsics.WIDTHS = other  # before the kernels' modules read it
     from pipeline.engines.numba import convolution_backward, first_convolution, products
 
-    used = Widths(products.ROWS, products.COLUMNS, first_convolution.TAPS, convolution_backward.WEIGHTS)
+    used = Widths(products.ROWS, products.COLUMNS, first_convolution.FILTERS, convolution_backward.WEIGHTS)
     assert used == other, used
     from tests import kernels_between_guards
 

@@ -45,7 +45,7 @@ def rectify_backward(layer: np.record, memory: Memory, first: int, stop: int) ->
 def halve_at_zero(masks: ByteArray, gradients: FloatArray) -> bool:
     """Halve the gradients where the rectifier's slope is one half; return whether a mask has several bits.
 
-    Both are rare: a mask has several bits where the slope is one half, and where a window has tied maxima.
+    A mask has several bits where the slope is one half, and where a window has tied maxima. Both are rare.
     """
     several = np.uint8(0)
     for mask in masks:

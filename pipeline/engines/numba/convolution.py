@@ -34,7 +34,7 @@ from pipeline.engines.numba.products import COLUMNS, ROWS, row_sums_of
 from pipeline.engines.numba.views import ImageView, image_view
 
 WINDOWS, HALF = ROWS // 4, ROWS // 2
-"""Pooling windows at once, and the pixels in half of them."""
+"""Pooling windows at once, and the number of pixels in their upper rows."""
 
 
 @kernel
@@ -78,6 +78,7 @@ def _compute_windows(layer: np.record, memory: Memory, view: ImageView, window: 
     """Convolve in `WINDOWS` windows with all filters, and pool; the last window stands in for missing ones."""
     windows = at_most(indices(window, 1, WINDOWS), layer.windows - 1)
     upper_left, targets = load_number(view.windows, windows), multiply(windows, layer.padded_units)
+    # The upper left pixel of each window, then the upper right ones, lower left, lower right: see `_pool`.
     upper = upper_left + add(upper_left, layer.channels)
     starts = upper + add(upper, layer.columns * layer.channels)
     wide_units = layer.padded_units // COLUMNS * COLUMNS
@@ -90,8 +91,7 @@ def _compute_windows(layer: np.record, memory: Memory, view: ImageView, window: 
 @inlined
 def _pool(layer: np.record, view: ImageView, targets: tuple[int, ...], sums: Any) -> None:
     """Write the maximum of each window, rectified, and the mask of the sums that equal it."""
-    upper, lower = sums[:HALF], sums[HALF:]
-    corners = upper[:WINDOWS], upper[WINDOWS:], lower[:WINDOWS], lower[WINDOWS:]
+    corners = sums[:WINDOWS], sums[WINDOWS:HALF], sums[HALF:][:WINDOWS], sums[HALF:][WINDOWS:]
     maxima = maximum_of_four(*corners)
     masks = maximum_masks(*corners, maxima)
     if layer.is_rectified:

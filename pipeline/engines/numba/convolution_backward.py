@@ -57,9 +57,8 @@ def maxima_of(plan: Plan) -> Maxima:
     """Return empty lists for any convolution behind the first layer."""
     layers = [layer for layer in plan if not layer["is_dense"] and not layer["is_first"]]
     filters = max((int(layer["padded_units"]) for layer in layers), default=0)
-    # All four corners of a window may be maxima, and `_list_first_maxima` writes an entry before it knows whether it
-    # counts.
-    length = 1 + 4 * max((int(layer["windows"]) for layer in layers), default=0)
+    # All four corners of a window may be maxima.
+    length = 4 * max((int(layer["windows"]) for layer in layers), default=0)
     size = max((int(layer["output_size"]) for layer in layers), default=0)
     lists = (filters, length)
     return Maxima(

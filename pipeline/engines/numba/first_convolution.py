@@ -6,6 +6,7 @@ pixels, and a window's gradient counts as zero at pixels that are no maximum.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,22 +14,23 @@ import numpy as np
 from pipeline.engines.numba.activations import halve_at_zero
 from pipeline.engines.numba.compiler import inlined, kernel
 from pipeline.engines.numba.intrinsics import (
-    LANES,
     WIDTHS,
     add,
+    from_index,
     indices,
     load,
     load_number,
     load_repeated,
+    multiply,
     multiply_add,
     store,
     where_any_bit,
 )
-from pipeline.engines.numba.plan import Memory
-from pipeline.engines.numba.views import ImageView, corner_offset, image_view
+from pipeline.engines.numba.plan import TILE, Memory
+from pipeline.engines.numba.views import ImageView, image_view
 from pipeline.networks.arrays import FloatArray
 
-TAPS = WIDTHS.taps
+FILTERS = WIDTHS.filters
 
 
 @kernel
@@ -42,34 +44,73 @@ def first_convolution_backward(
 
     Parameters
     ----------
-    gradients : float32 array, shape ((1 + rows of weights) * padded_units,) or more
-        Gradients of the biases, and of the weights, ``(fan_in, padded_units)`` and rows that are ignored, up to whole
-        `TAPS`.
+    gradients : float32 array, shape ((1 + fan_in + 1) * padded_units,) or more
+        Gradients of the biases, of the weights, ``(fan_in, padded_units)``, and a row that is ignored.
     """
     view = image_view(layer, memory, image, image_slot)
     halve_at_zero(view.masks, view.output_gradients)
-    for weight in range(0, layer.fan_in, TAPS):
-        for unit in range(0, layer.padded_units, LANES):
-            _backward(layer, memory, view, weight, unit, gradients)
+    for tile in range(0, len(memory.tiles), TILE):
+        for unit in range(0, layer.padded_units, FILTERS):
+            if layer.is_pooled:
+                _backward_from_windows(layer, memory, view, tile, unit, gradients)
+            else:
+                _backward_from_pixels(layer, memory, view, tile, unit, gradients)
 
 
-@inlined
-def _backward(layer: np.record, memory: Memory, view: ImageView, weight: int, unit: int, gradients: FloatArray) -> None:
-    """Add one image's gradients to those of `TAPS` weights of 16 filters, and of the filters' biases."""
-    units = layer.padded_units
-    offsets = load_number(memory.filter_offsets, indices(layer.filter_offsets + weight, 1, TAPS))
-    rows = indices((1 + weight) * units + unit, units, TAPS)
-    weight_sums = load(gradients, rows, LANES)
-    bias_sums: Any = load(gradients, unit, LANES)
-    for corner in range(4 if layer.is_pooled else 1):
-        start = corner_offset(layer, corner)
+def _backward_of(is_pooled: bool) -> Callable[..., None]:
+    """Make the kernel for windows of 2x2 pixels, or of one."""
+
+    @inlined
+    def add_products(inputs: Any, left: Any, right: Any, sums: Any) -> Any:
+        """Add the products of a row of four inputs with the gradients at the left and right corners of a window."""
+        sums = multiply_add(inputs[:3], left, sums)
+        if is_pooled:
+            sums = multiply_add(inputs[1:], right, sums)
+        return sums
+
+    @inlined
+    def backward(
+        layer: np.record, memory: Memory, view: ImageView, tile: int, unit: int, gradients: FloatArray
+    ) -> None:
+        """Add one image's gradients to those of a tile of 3x3 weights of `FILTERS` filters, and of the biases.
+
+        The weights of a tile meet 4x4 inputs at the four corners of a window. Each input is read once, row by row.
+        """
+        columns = load_number(memory.tiles, indices(tile, 1, 4))
+        first, second, third, fourth = load_number(memory.tiles, indices(tile + 4, 1, 4))
+        targets = add(multiply(load_number(memory.tiles, indices(tile + 8, 1, 9)), layer.padded_units), unit)
+        sums = load(gradients, targets, FILTERS)
+        upper, middle, lower = sums[:3], sums[3:6], sums[6:]
+        bias_sums: Any = load(gradients, unit, FILTERS)
         for window in range(len(view.windows)):
-            number = window * units + unit
-            of_outputs = load(view.output_gradients, number, LANES)
-            of_outputs = where_any_bit(view.masks, number, 1 << corner, of_outputs)
-            here = add(offsets, start + load_number(view.windows, window))
-            weight_sums = multiply_add(load_repeated(view.inputs, here, LANES), of_outputs, weight_sums)
-            bias_sums = add(bias_sums, of_outputs)
-    store(gradients, rows, weight_sums)
-    if weight == 0:
-        store(gradients, unit, bias_sums)
+            number = window * layer.padded_units + unit
+            gradient = load(view.output_gradients, number, FILTERS)
+            upper_left = where_any_bit(view.masks, number, 1, gradient)
+            upper_right = where_any_bit(view.masks, number, 2, gradient)
+            lower_left = where_any_bit(view.masks, number, 4, gradient)
+            lower_right = where_any_bit(view.masks, number, 8, gradient)
+            patch = from_index(view.inputs, load_number(view.windows, window))
+            inputs = load_repeated(patch, add(columns, first), FILTERS)
+            upper = add_products(inputs, upper_left, upper_right, upper)
+            inputs = load_repeated(patch, add(columns, second), FILTERS)
+            if is_pooled:
+                upper = add_products(inputs, lower_left, lower_right, upper)
+            middle = add_products(inputs, upper_left, upper_right, middle)
+            inputs = load_repeated(patch, add(columns, third), FILTERS)
+            if is_pooled:
+                middle = add_products(inputs, lower_left, lower_right, middle)
+            lower = add_products(inputs, upper_left, upper_right, lower)
+            bias_sums = add(bias_sums, upper_left)
+            if is_pooled:
+                inputs = load_repeated(patch, add(columns, fourth), FILTERS)
+                lower = add_products(inputs, lower_left, lower_right, lower)
+                bias_sums = add(add(add(bias_sums, upper_right), lower_left), lower_right)
+        store(gradients, targets, upper + middle + lower)
+        if tile == 0:
+            store(gradients, unit, bias_sums)
+
+    return backward
+
+
+_backward_from_windows = _backward_of(is_pooled=True)
+_backward_from_pixels = _backward_of(is_pooled=False)

@@ -6,6 +6,7 @@ The table gives the offset of each layer in each array; `views` has the numbers 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from pipeline.engines.fused import weighted_layers
 from pipeline.engines.numba.compiler import for_python_too
-from pipeline.engines.numba.intrinsics import LANES, WIDTHS
+from pipeline.engines.numba.intrinsics import LANES
 from pipeline.networks import arrays
 from pipeline.networks.arrays import ByteArray, DoubleArray, FloatArray, IntArray
 from pipeline.networks.declaration import NamedLayer, Network
@@ -31,6 +32,9 @@ Smaller chunks would occupy more threads but take longer for each image (bench/t
 
 AT_ZERO = 16
 """The bit of a mask that says that the output was exactly 0 before the rectifier, where its slope is one half."""
+
+TILE = 4 + 4 + 9
+"""Numbers of a tile of 3x3 weights in `Memory.tiles`."""
 
 LAYER = np.dtype(
     [
@@ -59,7 +63,6 @@ LAYER = np.dtype(
             "output_size",
             # Offsets in the arrays of `Memory`.
             "weights",
-            "weights_by_unit",
             "biases",
             # Offsets of a convolution in a row of `Memory.chunk_gradients` and in the tables of `Memory`.
             "gradient",
@@ -76,9 +79,9 @@ class Memory(NamedTuple):
     """The numbers of all layers, and tables of offsets.
 
     Training adjusts the weights in the order in which it computes their gradient: ``(padded_units, fan_in)``, by unit,
-    for a convolution behind the first layer, else ``(fan_in, padded_units)``. The other order is a copy. A filter is
-    ``(filter rows, filter columns, channels)``, flipped, in the order of the inputs. Biases are ``(padded_units,)``,
-    those of padded units with a rectifier -1.
+    for a convolution behind the first layer, else ``(fan_in, padded_units)``. `transposed` is a copy in the other
+    order. A filter is ``(filter rows, filter columns, channels)``, flipped, in the order of the inputs. Biases are
+    ``(padded_units,)``, those of padded units with a rectifier -1.
 
     Activations, output gradients and masks are ``(images, size)`` for each layer; a layer's output is the next layer's
     input. The inputs and outputs of dense layers are those of a whole minibatch, because the update needs them. Those
@@ -107,12 +110,18 @@ class Memory(NamedTuple):
     chunk_gradients: FloatArray
     """A row for each chunk of the minibatch: of each convolution, the gradients of the biases, then of the weights.
 
-    They lie in the order of `weights`. Behind those of a first convolution are as many as fill up whole `Widths.taps`.
+    They lie in the order of `weights`. A first convolution has one more row, for the ignored weights of `tiles`.
     """
     losses: DoubleArray
     """Loss of each image."""
     filter_offsets: IntArray
-    """For each weight of a filter: the offset of its input from the input of the filter's first weight."""
+    """For each weight of an inner filter: the offset of its input from the input of the filter's first weight."""
+    tiles: IntArray
+    """`TILE` numbers for every 3x3 weights of a channel of the first layer's filters.
+
+    The weights meet 4x4 inputs at the four corners of a pooling window: offsets of the columns, and of the rows. Then
+    the row of each weight in `chunk_gradients`; the last row if the filter has no such weight.
+    """
     window_offsets: IntArray
     """For each window: the offset in the image where the filter's first weight meets the window's first corner."""
     zeros: FloatArray
@@ -165,9 +174,8 @@ class Layout:
             row["weights"] = reserve("weights", row["fan_in"] * row["padded_units"])
             row["biases"] = reserve("weights", row["padded_units"])
             if not row["is_dense"]:
-                fan_in = len(_filter_offsets(row))
-                row["gradient"] = reserve("gradients", (1 + fan_in) * row["padded_units"])
-                row["filter_offsets"] = reserve("filters", fan_in)
+                row["gradient"] = reserve("gradients", (1 + row["fan_in"] + row["is_first"]) * row["padded_units"])
+                row["filter_offsets"] = reserve("filters", 0 if row["is_first"] else row["fan_in"])
                 row["window_offsets"] = reserve("windows", row["windows"])
             rows.append(row)
         reserve("activations", chunks * IMAGES_PER_CHUNK * size)
@@ -194,8 +202,9 @@ class Layout:
             masks=masks,
             chunk_gradients=arrays.zeros((self.chunks, sizes["gradients"]), np.float32),
             losses=np.zeros(self.chunks * IMAGES_PER_CHUNK),
-            filter_offsets=np.concatenate([np.empty(0, np.int64), *map(_filter_offsets, convolutions)]),
-            window_offsets=np.concatenate([np.empty(0, np.int64), *map(_window_offsets, convolutions)]),
+            filter_offsets=_concatenated(_filter_offsets(layer) for layer in convolutions if not layer["is_first"]),
+            tiles=_concatenated(_tiles(layer) for layer in convolutions if layer["is_first"]),
+            window_offsets=_concatenated(map(_window_offsets, convolutions)),
             zeros=_floats(max(self.plan["padded_units"].max(), self.plan["channels"].max())),
         )
 
@@ -218,17 +227,35 @@ def _described(entry: NamedLayer, is_pooled: bool, size: int, *, is_first: bool)
     pool = 2 if is_pooled else 1
     windows = math.prod(extent // pool for extent in entry.output_shape[1:])
     fan_in = filter_rows * filter_columns * channels
-    row |= sizes | {"is_dense": False, "channels": channels, "fan_in": fan_in, "windows": windows}
-    return row | {"weights_by_unit": not is_first}
+    return row | sizes | {"is_dense": False, "channels": channels, "fan_in": fan_in, "windows": windows}
 
 
-def _filter_offsets(layer: np.void | Row) -> IntArray:
-    """Return a convolution's `Memory.filter_offsets`; those of a first one are filled up to whole `WIDTHS.taps`."""
-    line = layer["filter_columns"] * layer["channels"]
-    offsets = np.add.outer(np.arange(layer["filter_rows"]) * layer["columns"] * layer["channels"], np.arange(line))
-    missing = -offsets.size % WIDTHS.taps if layer["is_first"] else 0
-    filled: IntArray = np.pad(offsets.ravel(), (0, missing))
-    return filled
+def _concatenated(tables: Iterable[IntArray]) -> IntArray:
+    return np.concatenate([np.empty(0, np.int64), *tables])
+
+
+def _filter_offsets(layer: np.void) -> IntArray:
+    """Return a convolution's `Memory.filter_offsets`."""
+    line = np.arange(layer["filter_columns"] * layer["channels"])
+    offsets: IntArray = np.add.outer(np.arange(layer["filter_rows"]) * layer["columns"] * layer["channels"], line)
+    return offsets.ravel()
+
+
+def _tiles(layer: np.void) -> IntArray:
+    """Return a first convolution's `Memory.tiles`."""
+    filter_rows, filter_columns, channels = layer["filter_rows"], layer["filter_columns"], layer["channels"]
+    beyond = 1 if layer["is_pooled"] else 0
+    tiles = []
+    for row, column, channel in np.ndindex(-(-filter_rows // 3), -(-filter_columns // 3), channels):
+        rows, columns = 3 * row + np.arange(4), 3 * column + np.arange(4)
+        # Inputs that no weight meets may lie outside of the image.
+        tiles.append(np.minimum(columns, filter_columns - 1 + beyond) * channels + channel)
+        tiles.append(np.minimum(rows, filter_rows - 1 + beyond) * layer["columns"] * channels)
+        row_of_weight, column_of_weight = np.meshgrid(rows[:3], columns[:3], indexing="ij")
+        number = 1 + (row_of_weight * filter_columns + column_of_weight) * channels + channel
+        exists = (row_of_weight < filter_rows) & (column_of_weight < filter_columns)
+        tiles.append(np.where(exists, number, 1 + layer["fan_in"]).ravel())
+    return _concatenated(tiles)
 
 
 def _window_offsets(layer: np.void) -> IntArray:

@@ -112,16 +112,19 @@ def _update_dense_biases(layer: np.record, memory: Memory, gradient: FloatArray,
 
 @kernel
 def _update_convolution(layer: np.record, memory: Memory, gradients: FloatArray, share: int, rates: Rates) -> None:
-    """Update a share of a convolution's weights, of whole filters where they lie by unit; share 0 has the biases."""
+    """Update a share of a convolution's weights; share 0 updates the biases, too.
+
+    Behind the first layer a share is whole filters, so that it can write their transposed copy.
+    """
     fan_in, units = layer.fan_in, layer.padded_units
-    lines, size = (layer.units, fan_in) if layer.weights_by_unit else (fan_in, units)
+    lines, size = (fan_in, units) if layer.is_first else (layer.units, fan_in)
     first, stop = lines * share // SHARES, lines * (share + 1) // SHARES
     start, of_weights = first * size, layer.gradient + units
     gradient = _sum_of_chunks(gradients, of_weights + start, (stop - first) * size)
     _take_step(memory, layer.weights + start, gradient, rates)
     if share == 0:
         _take_step(memory, layer.biases, _sum_of_chunks(gradients, layer.gradient, layer.units), rates)
-    if layer.weights_by_unit:
+    if not layer.is_first:
         weights, transposed = memory.weights[layer.weights :], memory.transposed[layer.weights :]
         for unit in range(first, stop):
             for weight in range(fan_in):

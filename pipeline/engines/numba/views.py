@@ -41,7 +41,7 @@ def image_view(layer: np.record, memory: Memory, image: int, image_slot: int) ->
     """
     first, stop = layer.input + image_slot * layer.input_size, layer.input + (image_slot + 1) * layer.input_size
     output = image if layer.feeds_dense else image_slot
-    weights = memory.transposed if layer.weights_by_unit else memory.weights
+    weights = memory.weights if layer.is_first else memory.transposed
     return ImageView(
         memory.activations[first:stop],
         memory.output_gradients[first:stop],
