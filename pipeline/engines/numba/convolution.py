@@ -20,7 +20,6 @@ from pipeline.engines.numba.intrinsics import (
     add,
     at_most,
     indices,
-    load,
     load_number,
     maximum_masks,
     maximum_of_four,
@@ -46,10 +45,10 @@ def convolution_forward(layer: np.record, memory: Memory, image: int, image_slot
     view = image_view(layer, memory, image, image_slot)
     if layer.is_pooled:
         for window in range(0, layer.windows, WINDOWS):
-            _compute_windows(layer, memory, view, window)
+            _compute_windows(layer, view, window)
     else:
         for pixel in range(0, layer.windows, ROWS):
-            _compute_pixels(layer, memory, view, pixel)
+            _compute_pixels(layer, view, pixel)
         rectify(layer, view.outputs, view.masks)
 
 
@@ -59,12 +58,10 @@ def _filter_sums_of(width: int) -> Callable[..., Any]:
     row_sums = row_sums_of(width)
 
     @inlined
-    def filter_sums(layer: np.record, memory: Memory, view: ImageView, starts: tuple[int, ...], unit: int) -> Any:
+    def filter_sums(layer: np.record, view: ImageView, starts: tuple[int, ...], unit: int) -> Any:
         """Convolve at `ROWS` pixels with some filters."""
         strides = layer.filter_rows, layer.columns * layer.channels, layer.filter_columns * layer.channels, 1
-        # The same index for each row: the sums of all rows begin with the biases.
-        biases = load(memory.weights, indices(layer.biases + unit, 0, ROWS), width)
-        return row_sums(view.inputs, starts, strides, view.filters, unit, layer.padded_units, biases)
+        return row_sums(view.inputs, starts, strides, view.filters, unit, layer.padded_units, view.biases)
 
     return filter_sums
 
@@ -74,7 +71,7 @@ _filter_sums = _filter_sums_of(LANES)
 
 
 @inlined
-def _compute_windows(layer: np.record, memory: Memory, view: ImageView, window: int) -> None:
+def _compute_windows(layer: np.record, view: ImageView, window: int) -> None:
     """Convolve in `WINDOWS` windows with all filters, and pool; the last window stands in for missing ones."""
     windows = at_most(indices(window, 1, WINDOWS), layer.windows - 1)
     upper_left, targets = load_number(view.windows, windows), multiply(windows, layer.padded_units)
@@ -83,9 +80,9 @@ def _compute_windows(layer: np.record, memory: Memory, view: ImageView, window: 
     starts = upper + add(upper, layer.columns * layer.channels)
     wide_units = layer.padded_units // COLUMNS * COLUMNS
     for unit in range(0, wide_units, COLUMNS):
-        _pool(layer, view, add(targets, unit), _wide_filter_sums(layer, memory, view, starts, unit))
+        _pool(layer, view, add(targets, unit), _wide_filter_sums(layer, view, starts, unit))
     for unit in range(wide_units, layer.padded_units, LANES):
-        _pool(layer, view, add(targets, unit), _filter_sums(layer, memory, view, starts, unit))
+        _pool(layer, view, add(targets, unit), _filter_sums(layer, view, starts, unit))
 
 
 @inlined
@@ -101,9 +98,9 @@ def _pool(layer: np.record, view: ImageView, targets: tuple[int, ...], sums: Any
 
 
 @inlined
-def _compute_pixels(layer: np.record, memory: Memory, view: ImageView, pixel: int) -> None:
+def _compute_pixels(layer: np.record, view: ImageView, pixel: int) -> None:
     """Convolve at `ROWS` pixels with all filters; the last pixel stands in for missing ones."""
     pixels = at_most(indices(pixel, 1, ROWS), layer.windows - 1)
     starts, targets = load_number(view.windows, pixels), multiply(pixels, layer.padded_units)
     for unit in range(0, layer.padded_units, LANES):
-        store(view.outputs, add(targets, unit), _filter_sums(layer, memory, view, starts, unit))
+        store(view.outputs, add(targets, unit), _filter_sums(layer, view, starts, unit))

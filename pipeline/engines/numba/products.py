@@ -31,23 +31,25 @@ def row_sums_of(width: int) -> Callable[..., Any]:
         starts: tuple[int, ...],
         strides: Strides,
         matrix: FloatArray,
-        first: int,
+        column: int,
         columns: int,
-        sums: Any,
+        initial: FloatArray,
     ) -> Any:
-        """Add the products of rows and some columns of a matrix to ``sums``, a vector for each row.
+        """Multiply rows by the columns of a matrix from ``column`` on; return a vector of sums for each row.
 
-        A row begins at one of the ``starts``. The matrix has ``columns`` columns, and its values are read from offset
-        ``first`` on, each once for all rows.
+        A row begins at one of the ``starts``, and its sums with the ``initial`` value of their column. The matrix has
+        ``columns`` columns; each of its values is read once for all rows.
         """
+        sums = load(initial, indices(column, 0, ROWS), width)
         lines, line_stride, count, stride = strides
+        position = column
         for line in range(lines):
             number = line * line_stride
             for _ in range(count):
                 numbers = load_repeated(values, add(starts, number), width)
-                sums = multiply_add(numbers, load(matrix, first, width), sums)
+                sums = multiply_add(numbers, load(matrix, position, width), sums)
                 number += stride
-                first += columns
+                position += columns
         return sums
 
     return row_sums
@@ -84,12 +86,10 @@ def multiply_eight_rows(
     for column in range(0, wide_columns, COLUMNS):
         for row in range(0, 8, ROWS):
             starts = indices(row * row_stride, row_stride, ROWS)
-            wide = load(initial, indices(column, 0, ROWS), COLUMNS)
-            wide = wide_row_sums(values, starts, strides, matrix, column, columns, wide)
+            wide = wide_row_sums(values, starts, strides, matrix, column, columns, initial)
             store(results, indices(row * result_stride + column, result_stride, ROWS), wide)
     for column in range(wide_columns, columns, LANES):
         for row in range(0, 8, ROWS):
             starts = indices(row * row_stride, row_stride, ROWS)
-            sums = load(initial, indices(column, 0, ROWS), LANES)
-            sums = row_sums(values, starts, strides, matrix, column, columns, sums)
+            sums = row_sums(values, starts, strides, matrix, column, columns, initial)
             store(results, indices(row * result_stride + column, result_stride, ROWS), sums)

@@ -26,6 +26,7 @@ class ImageView(NamedTuple):
     masks: ByteArray
     filters: FloatArray
     """The layer's weights as the forward pass reads them, shape (fan_in, padded units)."""
+    biases: FloatArray
 
 
 @inlined
@@ -50,6 +51,7 @@ def image_view(layer: np.record, memory: Memory, image: int, image_slot: int) ->
         outputs_of(layer, memory.output_gradients, output, output + 1),
         outputs_of(layer, memory.masks, output, output + 1),
         weights[layer.weights : layer.weights + layer.fan_in * layer.padded_units],
+        memory.weights[layer.biases : layer.biases + layer.padded_units],
     )
 
 
