@@ -16,7 +16,6 @@ from pipeline.engines.numba.compiler import inlined, kernel
 from pipeline.engines.numba.intrinsics import (
     WIDTHS,
     add,
-    from_index,
     indices,
     load,
     load_number,
@@ -89,20 +88,20 @@ def _backward_of(is_pooled: bool) -> Callable[..., None]:
             upper_right = where_any_bit(view.masks, number, 2, gradient)
             lower_left = where_any_bit(view.masks, number, 4, gradient)
             lower_right = where_any_bit(view.masks, number, 8, gradient)
-            patch = from_index(view.inputs, load_number(view.windows, window))
-            inputs = load_repeated(patch, add(columns, first), FILTERS)
+            corner = load_number(view.windows, window)
+            inputs = load_repeated(view.inputs, add(columns, corner + first), FILTERS)
             upper = add_products(inputs, upper_left, upper_right, upper)
-            inputs = load_repeated(patch, add(columns, second), FILTERS)
+            inputs = load_repeated(view.inputs, add(columns, corner + second), FILTERS)
             if is_pooled:
                 upper = add_products(inputs, lower_left, lower_right, upper)
             middle = add_products(inputs, upper_left, upper_right, middle)
-            inputs = load_repeated(patch, add(columns, third), FILTERS)
+            inputs = load_repeated(view.inputs, add(columns, corner + third), FILTERS)
             if is_pooled:
                 middle = add_products(inputs, lower_left, lower_right, middle)
             lower = add_products(inputs, upper_left, upper_right, lower)
             bias_sums = add(bias_sums, upper_left)
             if is_pooled:
-                inputs = load_repeated(patch, add(columns, fourth), FILTERS)
+                inputs = load_repeated(view.inputs, add(columns, corner + fourth), FILTERS)
                 lower = add_products(inputs, lower_left, lower_right, lower)
                 bias_sums = add(add(add(bias_sums, upper_right), lower_left), lower_right)
         store(gradients, targets, upper + middle + lower)

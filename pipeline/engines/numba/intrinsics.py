@@ -20,7 +20,6 @@ from typing import Any, NamedTuple, cast
 from llvmlite import binding, ir
 from numba import config
 from numba.core import cgutils, types
-from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic, models, register_model
 
 LANES = 16
@@ -152,14 +151,6 @@ def load_number(code: Code, array: Any, index: Any) -> Any:
 def store_number(code: Code, array: Any, index: Any, number: Any) -> None:
     """Set ``array[index] = number`` without Numba's check for a negative index."""
     code.builder.store(number, code.address(array, index))
-
-
-@operation(lambda array, index: array)
-def from_index(code: Code, array: Any, index: Any) -> Any:
-    """Return ``array[index:]`` without Numba's checks of a slice; nobody reads its length."""
-    view = code.context.make_array(code.types[0])(code.context, code.builder, array)
-    view.data = code.builder.gep(view.data, [index])
-    return impl_ret_borrowed(code.context, code.builder, code.types[0], view._getvalue())
 
 
 @operation(lambda array, index, width: Vector(width.literal_value))
