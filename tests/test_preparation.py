@@ -63,7 +63,7 @@ def run(checkout, *command, kernels):
 def test_the_first_training_waits_for_the_kernels_and_compiles_none(checkout, kernels):
     checkout.edit(GRAYSCALE, BEGINNING, WAITS.format(folder=str(kernels)) + BEGINNING)
     (started, compiled), told = run(checkout, "TrainMLP", kernels=kernels)
-    assert "numba: compiling the kernels, once on this machine; it takes about 20 seconds" in told
+    assert "numba: compiling the kernels, once on this machine; it takes about 13 seconds" in told
     assert started == "started"
     assert "train" not in compiled.split()
     [listed] = kernels.glob("kernels-*/digests.json")

@@ -84,7 +84,7 @@ class NumbaEngine(Engine):
     def first_wait(self) -> str | None:
         if compiler.is_compiled(worksharing.train) and compiler.is_compiled(worksharing.predict):
             return None
-        return "compiling the kernels, once on this machine; it takes about 20 seconds"
+        return "compiling the kernels, once on this machine; it takes about 13 seconds"
 
     def prepare(self) -> None:
         # The types of the kernels' arguments are the same for every network: the smallest one compiles them for all.
