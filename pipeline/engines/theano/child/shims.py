@@ -6,10 +6,14 @@ import collections
 import collections.abc
 import importlib
 import os
+import re
 import sys
 import sysconfig
 from pathlib import Path
 from typing import Any
+
+STREAMS = re.compile(r"\b(cin|cout|cerr|clog|endl|\w*stream)\b")
+"""What a module of C++ names if it needs ``<iostream>``."""
 
 
 def apply() -> None:
@@ -19,6 +23,7 @@ def apply() -> None:
     restore_collections()
     keep_compiled_modules()
     share_compiled_modules()
+    compile_less()
     restore_downsample()
     restore_cross_validation()
 
@@ -92,6 +97,25 @@ def share_compiled_modules() -> None:
             add_key(self, key, save_pkl)
 
     key_data.add_key = add_new_key
+
+
+def compile_less() -> None:
+    """Compile modules without debugging information, and without the streams of C++ where they have none.
+
+    Each module includes ``<iostream>``, and one in thirteen uses it. Together this is a quarter of the time to compile.
+    """
+    compiler = importlib.import_module("theano.gof.cmodule").GCC_compiler
+    compile_all = compiler.compile_str
+
+    def compile_str(module_name: str, src_code: str, **options: Any) -> Any:
+        without = src_code.replace("#include <iostream>\n", "")
+        if not STREAMS.search(without):
+            src_code = without
+        # The user's own flags follow, and of several -g the last counts.
+        options["preargs"] = ["-g0", *(options.get("preargs") or ())]
+        return compile_all(module_name, src_code, **options)
+
+    compiler.compile_str = staticmethod(compile_str)
 
 
 def restore_downsample() -> None:
