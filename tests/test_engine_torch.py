@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from pipeline.engines import reference
+from pipeline.engines.collector import collector_paused
 from pipeline.engines.engine import Examples, Training, load_engine
 from pipeline.errors import DeviceError, EngineError, SettingError
 from pipeline.networks.declaration import Hyperparameters
@@ -28,7 +29,7 @@ from tests.small_networks import convolution, dense, pool
 torch = pytest.importorskip("torch")
 
 from pipeline.engines.cuda.failures import explain  # noqa: E402
-from pipeline.engines.cuda.graphs import collector_paused, cuda_graphs  # noqa: E402
+from pipeline.engines.cuda.graphs import cuda_graphs  # noqa: E402
 from pipeline.engines.torch.engine import TorchTrainer, set_cuda_numerics  # noqa: E402, they import PyTorch
 from pipeline.engines.torch.layers import Layers  # noqa: E402
 from pipeline.engines.torch.minibatches import Replayed, direct  # noqa: E402

@@ -6,13 +6,14 @@ records the operations once and replays them in one call.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from pipeline.engines.collector import collector_paused
 
 Action = Callable[[], None]
 
@@ -40,6 +41,9 @@ def cuda_graphs(state: list[Tensor]) -> Recorder:
         for tensor, values in zip(state, before, strict=True):
             tensor.copy_(values)
         graph = torch.cuda.CUDAGraph()
+        # The collector may destroy another graph, and then this recording fails with "operation not permitted when
+        # stream is capturing". Up to 2.8, PyTorch collected right before each recording; since 2.9 it leaves that to
+        # its caller (pytorch/pytorch#158193 and #161037).
         with collector_paused(), torch.cuda.graph(graph, pool=pool, stream=stream):
             action()
         return _Recording(graph, action)
@@ -61,19 +65,3 @@ class _Recording:
 def _recording_stream() -> torch.cuda.Stream:
     """Return one stream for all recordings: cuBLAS keeps a workspace for each stream until the process ends."""
     return torch.cuda.Stream()  # type: ignore[no-untyped-call]
-
-
-@contextlib.contextmanager
-def collector_paused() -> Iterator[None]:
-    """Have Python's collector free nothing, so that it destroys no graph while another one is recorded.
-
-    The recording would fail with "operation not permitted when stream is capturing". Up to 2.8, PyTorch collected right
-    before each recording; since 2.9 it leaves that to its caller (pytorch/pytorch#158193 and #161037).
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

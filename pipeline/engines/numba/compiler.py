@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar, cast
@@ -12,6 +11,7 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.extending import register_jitable
 
+from pipeline.engines.collector import collector_paused
 from pipeline.engines.numba import cache
 
 Arguments = ParamSpec("Arguments")
@@ -102,7 +102,7 @@ def compile_for(function: Callable[..., Any], *arguments: object) -> None:
             with _settings(CACHE_DIR=str(folder), CACHE_LOCATOR_CLASSES=_LOCATOR):
                 dispatcher.enable_caching()
         try:
-            with _no_garbage_collection():
+            with collector_paused():  # the collector takes a twelfth of the time to compile, and saves 60 MB
                 dispatcher.compile(types)
         except OSError:
             # The disk is full. This process has the compiled function; the next process compiles it again.
@@ -126,15 +126,3 @@ def _settings(**values: Any) -> Iterator[None]:
         yield
     finally:
         vars(numba.config).update(before)
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Let cycles of objects wait: to look for them takes a twelfth of the time to compile, and saves 60 MB."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
