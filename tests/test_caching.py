@@ -648,8 +648,7 @@ class TestLuigid:
         (checkout.folder / "luigid.cfg").write_text(
             f"[core]\nlocal_scheduler = false\ndefault-scheduler-host = 127.0.0.1\ndefault-scheduler-port = {port}\n"
         )
-        settings = {"task": "EvaluateCNN", "LUIGI_CONFIG_PATH": "luigid.cfg"}
-        runs = [checkout.start("--seed", seed, **settings) for seed in ("7", "7", "8")]
+        runs = [checkout.start("--seed", seed, LUIGI_CONFIG_PATH="luigid.cfg") for seed in ("7", "7", "8")]
         printed = [run.communicate(timeout=180)[0] for run in runs]
         assert [run.returncode for run in runs] == [0, 0, 0], printed
         assert len(checkout.results("TrainCNN")) == 2
