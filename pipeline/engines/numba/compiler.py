@@ -22,7 +22,7 @@ Function = Callable[Arguments, Result]
 class KernelLibrary(JITCodeLibrary):  # type: ignore[misc]
     """The code of a kernel, which becomes machine code as a part of an entry point alone.
 
-    Numba would optimize and translate each kernel by itself and again in each of its callers: two fifths of the time to
+    Numba would optimize and translate each kernel by itself and again in each of its callers: a third of the time to
     compile (bench/compiling.py). The methods are those of Numba 0.68 and not part of its documented interface.
     """
 
